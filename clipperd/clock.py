@@ -1,0 +1,53 @@
+"""Time as an argument: the one module that reads a clock or sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for people, boot time for deadlines, and waiting."""
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch (UTC). May jump either way."""
+
+    def boot(self) -> float:
+        """Seconds on a clock that never jumps and goes on during suspend where the OS can."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds`` of boot time, at once when not positive."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch."""
+        return time.time()
+
+    def boot(self) -> float:
+        """CLOCK_BOOTTIME on Linux, the monotonic clock elsewhere."""
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running event loop."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+def rfc3339(seconds: float) -> str:
+    """Render epoch ``seconds`` as RFC 3339 in UTC with milliseconds: 2026-11-22T10:00:00.123Z."""
+    stamp = datetime.fromtimestamp(seconds, UTC)
+    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{stamp.microsecond // 1000:03d}Z"
+
+
+def from_rfc3339(text: str) -> float:
+    """Read an RFC 3339 time into epoch seconds. Raises ValueError on anything else."""
+    stamp = datetime.fromisoformat(text)
+    if stamp.tzinfo is None:
+        raise ValueError("a time needs its zone, for example 2026-11-22T10:00:00Z")
+    return stamp.timestamp()

@@ -1,0 +1,284 @@
+"""One SQLite file: a single writing thread with group commit, and a reading thread beside it.
+
+Only the writer's connection can write or checkpoint, so no caller ever meets "database is
+locked" and the WAL-reset bug of SQLite before 3.51.3 (two connections that write and checkpoint
+at the same instant) cannot occur. Writes that arrive together share one commit, hence one fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from clipperd.errors import SchemaTooNew, StorageFull
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+Step = Callable[[sqlite3.Connection], None]
+
+_BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
+_CHECKPOINT_BYTES = 4 << 20  # fold the log back once it holds this much and nobody waits
+
+
+class _Job:
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _Thread:
+    """A thread that owns one connection and runs jobs from a queue until it is told to stop."""
+
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection]) -> None:
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connect = connect
+        self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        error = self._ready.get()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        self.jobs.put(None)
+        self._thread.join()
+
+    def _main(self) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:  # handed to start(), which raises it in the caller
+            self._ready.put(error)
+            return
+        self._ready.put(None)
+        try:
+            open_ = True
+            while open_:
+                batch, open_ = self._gather()
+                if batch:
+                    self.perform(connection, batch)
+                    _settle(batch)
+                if open_ and self.jobs.empty():
+                    self.idle(connection)
+        finally:
+            self.finish(connection)
+            connection.close()
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        batch: list[_Job] = []
+        job = self.jobs.get()
+        while True:
+            if job is None:
+                return batch, False
+            batch.append(job)
+            if len(batch) >= _BATCH:
+                return batch, True
+            try:
+                job = self.jobs.get_nowait()
+            except queue.Empty:
+                return batch, True
+
+    def perform(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
+        """Run each job on its own."""
+        for job in batch:
+            try:
+                job.result = job.work(connection)
+            except BaseException as error:  # delivered to the caller that awaits the job
+                job.error = error
+
+    def idle(self, connection: sqlite3.Connection) -> None:
+        """Nothing waits."""
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """The last act before the connection closes."""
+
+
+def _settle(batch: Sequence[_Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle_all, jobs)
+
+
+def _settle_all(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+class _Writer(_Thread):
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], wal: Path) -> None:
+        super().__init__(name, connect)
+        self._wal = wal
+
+    def perform(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
+        """Run the batch in one transaction; a job that raises undoes only itself."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                connection.execute("SAVEPOINT job")
+                try:
+                    job.result = job.work(connection)
+                except BaseException as error:
+                    if isinstance(error, sqlite3.Error) and translate(error) is not error:
+                        raise  # the disk is in trouble, so the whole batch is
+                    job.error = error  # delivered to the caller that awaits the job
+                    connection.execute("ROLLBACK TO job")
+                connection.execute("RELEASE job")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            for job in batch:
+                job.error = translate(error)
+
+    def idle(self, connection: sqlite3.Connection) -> None:
+        """Checkpoint off the acknowledge path, once the log is worth it."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if self._wal.stat().st_size > _CHECKPOINT_BYTES:
+                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Leave one clean file behind."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def translate(error: sqlite3.Error) -> BaseException:
+    """Say a full or read-only disk in our own words; leave every other error as it is."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
+        full = StorageFull(
+            "The disk is full or cannot be written. What is queued is safe.",
+            hint="Free some space; clipperd goes on by itself.",
+            params={"sqlite": name},
+        )
+        full.__cause__ = error
+        return full
+    return error
+
+
+class Database:
+    """A SQLite file behind two threads. Open with :meth:`open`, close with :meth:`close`."""
+
+    def __init__(self, path: Path, writer: _Writer, reader: _Thread) -> None:
+        """Use :meth:`open`."""
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        name: str,
+        steps: Sequence[Step],
+        synchronous: Literal["FULL", "NORMAL"],
+    ) -> Database:
+        """Open or create ``path``, bring its schema up to ``steps``, start the threads.
+
+        Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
+        sqlite3.DatabaseError when the file is damaged.
+        """
+
+        def writing() -> sqlite3.Connection:
+            try:
+                connection = _connect(path, synchronous)
+                _migrate(connection, name, steps)
+            except sqlite3.OperationalError as error:
+                raise translate(error) from error
+            return connection
+
+        writer = _Writer(f"{name}-writer", writing, path.with_name(path.name + "-wal"))
+        writer.start()
+        reader = _Thread(f"{name}-reader", lambda: _connect(path, synchronous, query_only=True))
+        try:
+            reader.start()
+        except BaseException:
+            writer.stop()
+            raise
+        return cls(path, writer, reader)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run ``work`` in a transaction and return its result once that is committed (synced)."""
+        return await self._submit(self._writer, work)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work`` on the query-only connection; it sees every write answered before."""
+        return await self._submit(self._reader, work)
+
+    async def _submit(self, thread: _Thread, work: Work[T]) -> T:
+        job = _Job(work, asyncio.get_running_loop())
+        thread.jobs.put(job)
+        result: T = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what is queued, checkpoint, stop both threads. Call once."""
+        self._reader.stop()
+        self._writer.stop()
+
+
+def _connect(path: Path, synchronous: str, *, query_only: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA busy_timeout=5000")
+    connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
+    connection.execute("PRAGMA checkpoint_fullfsync=ON")
+    if query_only:
+        connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, name: str, steps: Sequence[Step]) -> None:
+    """Apply the steps that this file has not seen; user_version counts them."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(steps):
+        raise SchemaTooNew(
+            f"{name} has schema {version}; this clipperd knows {len(steps)}.",
+            hint="Install the newer clipperd again.",
+        )
+    if version == len(steps):
+        return
+    import sqlite_utils  # costs 60 ms, so only when there is something to do
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations(name)
+    for number, step in enumerate(steps, start=1):
+        migrations(name=step.__name__)(_numbered(step, number))
+    migrations.apply(sqlite_utils.Database(connection))
+
+
+def _numbered(step: Step, number: int) -> Any:
+    def apply(db: Any) -> None:
+        step(db.conn)
+        db.conn.execute(f"PRAGMA user_version={number}")
+
+    apply.__name__ = step.__name__
+    return apply

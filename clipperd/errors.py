@@ -1,0 +1,148 @@
+"""Every error that clipperd raises on purpose.
+
+ClipperdError
+├── InvalidInput            kind invalid      what the caller sent cannot be accepted
+├── NotSignedIn, ...        kind conflict     the account's state forbids it
+└── ...
+
+An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
+of HTTP. ``web/problems.py`` turns the kind into a status. Retry verdicts belong to
+``delivery/outcome.py``, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, ClassVar
+
+
+class Kind(Enum):
+    """What sort of refusal an error is; the web layer maps each to one HTTP status."""
+
+    INVALID = "invalid"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    PRECONDITION = "precondition"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    TOO_MANY = "too_many"
+    UPSTREAM = "upstream"
+    UNAVAILABLE = "unavailable"
+    STORAGE_FULL = "storage_full"
+
+
+class ClipperdError(Exception):
+    """Base of all deliberate errors. ``detail`` is shown to people: no token, no clip text."""
+
+    code: ClassVar[str] = "internal"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str | None = None,
+        retry_after: float | None = None,
+        params: Mapping[str, Any] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Keep the sentence and what helps: hint, seconds to wait, values, places in a body."""
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.retry_after = retry_after
+        self.params = dict(params or {})
+        self.errors = [dict(e) for e in errors]
+
+
+# --- what the caller sent -------------------------------------------------------------------
+
+
+class InvalidInput(ClipperdError):
+    """The body, query or path is not of the documented form; ``errors`` names the places."""
+
+    code = "invalid_input"
+    kind = Kind.INVALID
+    title = "That request is not valid"
+
+
+class CursorInvalid(InvalidInput):
+    """A pagination cursor that this store never issued."""
+
+    code = "cursor_invalid"
+    title = "That cursor is not valid"
+
+
+class NotFound(ClipperdError):
+    """No such clip, page, delivery or client for this account."""
+
+    code = "not_found"
+    kind = Kind.MISSING
+    title = "Not found"
+
+
+# --- account and workspace ------------------------------------------------------------------
+
+
+class NotSignedIn(ClipperdError):
+    """Nobody has ever signed in here, so a clip would have no owner."""
+
+    code = "not_signed_in"
+    kind = Kind.CONFLICT
+    title = "Sign in first"
+
+
+class WorkspaceMismatch(ClipperdError):
+    """The named workspace is not one of this account's."""
+
+    code = "workspace_mismatch"
+    kind = Kind.CONFLICT
+    title = "That belongs to another workspace"
+
+
+class ReauthRequired(ClipperdError):
+    """The session or Notion's grant has ended; signing in again mends it."""
+
+    code = "reauth_required"
+    kind = Kind.CONFLICT
+    title = "Sign in again"
+
+
+# --- the world outside ----------------------------------------------------------------------
+
+
+class BrokerUnreachable(ClipperdError):
+    """The broker did not answer. ``sent`` says whether it may have heard the request."""
+
+    code = "broker_unreachable"
+    kind = Kind.UNAVAILABLE
+    title = "The service cannot be reached"
+
+    def __init__(self, detail: str, *, sent: bool) -> None:
+        """``sent`` False: provably never left this machine. True: the outcome is unknown."""
+        super().__init__(detail)
+        self.sent = sent
+
+
+# --- storage --------------------------------------------------------------------------------
+
+
+class StorageFull(ClipperdError):
+    """The disk is full or read-only; nothing was accepted. Reading goes on."""
+
+    code = "storage_full"
+    kind = Kind.STORAGE_FULL
+    title = "There is no room to keep this clip safely"
+
+
+class SchemaTooNew(ClipperdError):
+    """The database was written by a newer clipperd; this one refuses to touch it (exit 5)."""
+
+    code = "schema_too_new"
+    kind = Kind.UNAVAILABLE
+    title = "A newer clipperd wrote this database"

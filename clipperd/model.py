@@ -1,0 +1,93 @@
+"""The words that every part of the daemon shares: ids, scope, states, positions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+Block: TypeAlias = dict[str, Any]
+"""A Notion block object in request or response shape; unknown keys pass through."""
+
+_ID = re.compile(
+    r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}", re.ASCII
+)
+
+
+def notion_id(text: str) -> str | None:
+    """Return ``text`` as a dashed lower-case Notion id, or None when it is not one."""
+    if not _ID.fullmatch(text):
+        return None
+    raw = text.replace("-", "").lower()
+    return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose data: everything stored or sent carries it, and nothing crosses it."""
+
+    user_id: str
+    workspace_id: str
+
+
+class State(StrEnum):
+    """Where a delivery stands; docs/state-machine.md draws the transitions."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    RETRYING = "retrying"
+    UNCONFIRMED = "unconfirmed"
+    NEEDS_ATTENTION = "needs_attention"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    DELIVERED = "delivered"
+
+
+PRECEDENCE: tuple[State, ...] = (
+    State.NEEDS_ATTENTION,
+    State.UNCONFIRMED,
+    State.SENDING,
+    State.RETRYING,
+    State.QUEUED,
+    State.FAILED,
+    State.CANCELED,
+    State.DELIVERED,
+)
+"""A clip's state is the first of these that any of its deliveries is in."""
+
+FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELIVERED})
+"""Nothing more will happen by itself."""
+
+PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in a page a clip goes, as the client asked for it."""
+
+    type: PositionType = "end"
+    heading_id: str | None = None
+    heading_text: str | None = None
+    heading_path: tuple[str, ...] = ()
+    block_id: str | None = None
+    if_gone: Literal["ask", "end_of_page"] = "ask"
+    headings: Literal["demote", "keep"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position resolved against the page: what one append request needs.
+
+    ``parent_id`` is the block or page that gets the children; ``after`` is the sibling to follow,
+    or None for the ``edge`` of the parent. ``level`` is the level of the heading whose section it
+    is (1-4), or 0 outside any named section: content headings are demoted below it.
+    ``reads`` counts the Notion calls that resolving took.
+    """
+
+    parent_id: str
+    after: str | None = None
+    edge: Literal["end", "start"] = "end"
+    level: int = 0
+    reads: int = 0
+    fell_back: str | None = None

@@ -1,0 +1,1 @@
+"""Outlines of pages: headings, section ends, anchors, and how fresh they are."""

@@ -1,0 +1,1 @@
+"""The allow-listed proxy to Notion."""

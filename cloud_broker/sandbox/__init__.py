@@ -1,0 +1,1 @@
+"""The sandbox: a stand-in for Notion that enforces what Notion enforces."""
