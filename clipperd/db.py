@@ -270,15 +270,14 @@ def _migrate(connection: sqlite3.Connection, name: str, steps: Sequence[Step]) -
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(name)
-    for number, step in enumerate(steps, start=1):
-        migrations(name=step.__name__)(_numbered(step, number))
+    for step in steps:
+        migrations(name=step.__name__)(_as_migration(step))
     migrations.apply(sqlite_utils.Database(connection))
+    connection.execute(f"PRAGMA user_version={len(steps)}")
 
 
-def _numbered(step: Step, number: int) -> Any:
+def _as_migration(step: Step) -> Any:
     def apply(db: Any) -> None:
         step(db.conn)
-        db.conn.execute(f"PRAGMA user_version={number}")
 
-    apply.__name__ = step.__name__
     return apply

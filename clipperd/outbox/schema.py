@@ -1,0 +1,131 @@
+"""Tables of outbox.db that hold clips. Steps are append-only; see docs/storage-schema.md."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_CLIPS = """
+CREATE TABLE clip (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL DEFAULT 1,
+  user_id TEXT NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  updated_at REAL NOT NULL,
+  format TEXT NOT NULL,
+  title TEXT NOT NULL,
+  preview TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  demotable INTEGER NOT NULL,
+  source TEXT NOT NULL DEFAULT '{}',
+  priority INTEGER NOT NULL CHECK (priority IN (0, 1, 2)),
+  not_before REAL,
+  first_level INTEGER NOT NULL,
+  elements INTEGER NOT NULL,
+  body_bytes INTEGER NOT NULL,
+  chunks INTEGER NOT NULL,
+  content_expires_at REAL
+) STRICT;
+CREATE INDEX clip_owner ON clip (user_id, seq);
+CREATE TABLE content (
+  clip_seq INTEGER PRIMARY KEY REFERENCES clip (seq) ON DELETE CASCADE,
+  accepted BLOB NOT NULL,
+  plan BLOB NOT NULL
+) STRICT;
+CREATE TABLE idempotency (
+  user_id TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  clip_id TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  PRIMARY KEY (user_id, client_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE delivery (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  clip_seq INTEGER NOT NULL REFERENCES clip (seq) ON DELETE CASCADE,
+  user_id TEXT NOT NULL,
+  workspace_id TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  turn INTEGER NOT NULL,
+  page_id TEXT,
+  page_ref TEXT,
+  page_title TEXT,
+  new_page TEXT,
+  position TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'retrying', 'unconfirmed',
+    'needs_attention', 'failed', 'canceled', 'delivered')),
+  reason TEXT,
+  error_code TEXT,
+  error_message TEXT,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  anchor_losses INTEGER NOT NULL DEFAULT 0,
+  due_at REAL,
+  batch_cap INTEGER NOT NULL DEFAULT 100,
+  chunks_done INTEGER NOT NULL DEFAULT 0,
+  parent_id TEXT,
+  level INTEGER NOT NULL DEFAULT 0,
+  chunk_ids TEXT NOT NULL DEFAULT '[]',
+  position_changed TEXT,
+  notion_calls INTEGER NOT NULL DEFAULT 0,
+  shared INTEGER NOT NULL DEFAULT 0,
+  request_key TEXT,
+  undo TEXT,
+  created_at REAL NOT NULL,
+  delivered_at REAL
+) STRICT;
+CREATE INDEX delivery_clip ON delivery (clip_seq);
+CREATE INDEX delivery_open ON delivery (user_id, workspace_id, lane, turn)
+  WHERE state IN ('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention');
+CREATE INDEX delivery_page ON delivery (user_id, page_id, seq);
+CREATE INDEX delivery_ref ON delivery (user_id, workspace_id, page_ref) WHERE page_ref IS NOT NULL;
+CREATE INDEX delivery_undo ON delivery (user_id) WHERE undo IS NOT NULL;
+CREATE TABLE request (
+  key TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  workspace_id TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('append', 'create_page')),
+  path TEXT NOT NULL,
+  body BLOB NOT NULL,
+  parent_id TEXT NOT NULL,
+  after_id TEXT,
+  edge TEXT NOT NULL CHECK (edge IN ('end', 'start')),
+  level INTEGER NOT NULL,
+  members TEXT NOT NULL,
+  expected TEXT NOT NULL,
+  phase TEXT NOT NULL CHECK (phase IN ('sending', 'replay', 'settle')),
+  maybe_sent INTEGER NOT NULL,
+  settle_s REAL,
+  sent_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX request_lane ON request (user_id, workspace_id, lane);
+CREATE TABLE receipt (
+  block_id TEXT PRIMARY KEY,
+  delivery_seq INTEGER NOT NULL,
+  created_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lane_setting (
+  user_id TEXT NOT NULL,
+  workspace_id TEXT NOT NULL,
+  page_id TEXT NOT NULL,
+  parked TEXT NOT NULL CHECK (parked IN ('wait', 'skip')),
+  PRIMARY KEY (user_id, workspace_id, page_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE queue_pause (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  until REAL
+) STRICT;
+"""
+
+
+def m001_clips(connection: sqlite3.Connection) -> None:
+    """Clips, their deliveries, request rows, receipts."""
+    for statement in _CLIPS.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+OUTBOX_STEPS = (m001_clips,)
