@@ -1,0 +1,279 @@
+"""Every error that the broker raises on purpose.
+
+BrokerError
+├── InvalidInput                kind invalid          what the caller sent cannot be accepted
+│   └── UnknownGrantType
+├── InvalidGrant                kind invalid          a hand-off or refresh token is worth nothing
+├── SessionExpired              kind unauthenticated  the access token is bad, expired or revoked
+├── NotFound                    kind missing          no such object for this account
+├── NoConnection                kind conflict         the account has no such Notion workspace
+│   └── WorkspaceRequired       several are connected and the caller named none
+├── ReauthRequired              kind conflict         Notion's grant has ended
+├── SignInRefused               kind conflict         the sign-in cannot go on; shown as a page
+│   ├── SignInExpired, SignInForeign, WorkspaceTaken
+├── NotionUnavailable           kind upstream         Notion did not answer as it should
+├── DatabaseFailed              kind unavailable
+│   ├── Duplicate               a unique key is taken
+│   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
+├── ConfigurationInvalid        (exit 4)
+├── PortTaken                   (exit 6)
+└── KeysRefused                 (exit 7) the key-ring does not open what is stored
+
+An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
+of HTTP. ``web/problems.py`` turns the kind into a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, ClassVar
+
+
+class Kind(Enum):
+    """What sort of refusal an error is; the web layer maps each to one HTTP status."""
+
+    INVALID = "invalid"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    TOO_SLOW = "too_slow"
+    TOO_MANY = "too_many"
+    UPSTREAM = "upstream"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class BrokerError(Exception):
+    """Base of all deliberate errors. ``detail`` is shown to people: no token, no content."""
+
+    code: ClassVar[str] = "internal"
+    kind: ClassVar[Kind] = Kind.INTERNAL
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str | None = None,
+        retry_after: float | None = None,
+        params: Mapping[str, Any] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Keep the sentence and what helps: hint, seconds to wait, values, places in a body."""
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.retry_after = retry_after
+        self.params = dict(params or {})
+        self.errors = [dict(e) for e in errors]
+
+
+# --- what the caller sent -------------------------------------------------------------------
+
+
+class InvalidInput(BrokerError):
+    """The body, query or path is not of the documented form; ``errors`` names the places."""
+
+    code = "invalid_input"
+    kind = Kind.INVALID
+    title = "That request is not valid"
+
+
+class UnknownGrantType(InvalidInput):
+    """``grant_type`` is neither handoff nor refresh_token."""
+
+    code = "unsupported_grant_type"
+    title = "That grant type is not supported"
+
+
+class UnsupportedMedia(BrokerError):
+    """A body that is not JSON."""
+
+    code = "unsupported_media_type"
+    kind = Kind.UNSUPPORTED
+    title = "Send JSON"
+
+
+class BodyTooSlow(BrokerError):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+    kind = Kind.TOO_SLOW
+    title = "The request took too long to arrive"
+
+
+class NotFound(BrokerError):
+    """No such object for this account; another account's objects look the same."""
+
+    code = "not_found"
+    kind = Kind.MISSING
+    title = "Not found"
+
+
+# --- session --------------------------------------------------------------------------------
+
+
+class InvalidGrant(BrokerError):
+    """A hand-off or refresh token is unknown, used up, expired or bound to another verifier."""
+
+    code = "invalid_grant"
+    kind = Kind.INVALID
+    title = "That sign-in is no longer valid"
+
+
+class SessionExpired(BrokerError):
+    """The access token is missing, malformed, expired or revoked."""
+
+    code = "session_expired"
+    kind = Kind.UNAUTHENTICATED
+    title = "Sign in again"
+
+
+# --- connections to Notion ------------------------------------------------------------------
+
+
+class NoConnection(BrokerError):
+    """The account has no connected workspace, or none with this id."""
+
+    code = "no_connection"
+    kind = Kind.CONFLICT
+    title = "That workspace is not connected"
+
+
+class WorkspaceRequired(NoConnection):
+    """Several workspaces are connected; the caller must say which."""
+
+    code = "workspace_required"
+    kind = Kind.INVALID
+    title = "Which workspace?"
+
+
+class ReauthRequired(BrokerError):
+    """Notion's grant has ended; signing in at Notion again mends it."""
+
+    code = "reauth_required"
+    kind = Kind.CONFLICT
+    title = "Connect Notion again"
+
+
+class SignInRefused(BrokerError):
+    """The sign-in cannot go on; a person sees this in the browser."""
+
+    code = "login_refused"
+    kind = Kind.CONFLICT
+    title = "You could not be signed in"
+
+
+class SignInExpired(SignInRefused):
+    """The state is unknown, used or older than ten minutes."""
+
+    code = "login_expired"
+    kind = Kind.INVALID
+    title = "This sign-in has expired"
+
+
+class SignInForeign(SignInRefused):
+    """The answer came back to another browser than the one that asked."""
+
+    code = "login_state_unknown"
+    kind = Kind.FORBIDDEN
+    title = "This sign-in was started somewhere else"
+
+
+class WorkspaceTaken(SignInRefused):
+    """The workspace belongs to another account: one workspace, one account."""
+
+    code = "workspace_taken"
+    title = "This workspace already has an account"
+
+
+class NotionUnavailable(BrokerError):
+    """Notion's OAuth endpoint failed or could not be understood."""
+
+    code = "notion_unavailable"
+    kind = Kind.UPSTREAM
+    title = "Notion did not answer as expected"
+
+
+# --- storage --------------------------------------------------------------------------------
+
+
+class DatabaseFailed(BrokerError):
+    """The database cannot be reached or refused (exit 5)."""
+
+    code = "database_unavailable"
+    kind = Kind.UNAVAILABLE
+    title = "The database is not available"
+
+
+class Duplicate(DatabaseFailed):
+    """A row with the same unique key exists."""
+
+    code = "duplicate"
+    kind = Kind.CONFLICT
+    title = "That exists already"
+
+
+class SchemaTooNew(DatabaseFailed):
+    """The database was migrated by a newer broker."""
+
+    code = "schema_too_new"
+    title = "A newer broker wrote this database"
+
+
+class SchemaOutdated(DatabaseFailed):
+    """Migrations are waiting."""
+
+    code = "schema_outdated"
+    title = "The database needs to be migrated"
+
+
+class SchemaChanged(DatabaseFailed):
+    """A migration that was applied no longer has the text that was applied."""
+
+    code = "schema_changed"
+    title = "An applied migration was edited"
+
+
+# --- start ----------------------------------------------------------------------------------
+
+
+class ConfigurationInvalid(BrokerError):
+    """Settings are missing or malformed; ``faults`` names each (exit 4)."""
+
+    code = "configuration_invalid"
+    title = "The configuration is not valid"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """Keep every fault, one sentence each, none with a secret's value."""
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+class PortTaken(BrokerError):
+    """The address cannot be listened on (exit 6)."""
+
+    code = "port_taken"
+    kind = Kind.UNAVAILABLE
+    title = "The address is in use"
+
+
+class KeysRefused(BrokerError):
+    """The encryption keys do not open what the database holds (exit 7)."""
+
+    code = "keys_refused"
+    title = "These encryption keys do not fit this database"
+
+
+class SealBroken(BrokerError):
+    """Sealed bytes do not open under their key and row: tampered, swapped or foreign."""
+
+    code = "seal_broken"
+    title = "A stored secret cannot be opened"
+
+
+# --- proxy ----------------------------------------------------------------------------------
