@@ -129,6 +129,68 @@ class BrokerUnreachable(ClipperdError):
         self.sent = sent
 
 
+# --- session and its secrets ----------------------------------------------------------------
+
+
+class LoginDenied(ClipperdError):
+    """The person, Notion or the service said no; ``params.error`` is the service's word for it."""
+
+    code = "login_denied"
+    kind = Kind.CONFLICT
+    title = "The sign-in was refused"
+
+
+class LoginExpired(ClipperdError):
+    """The sign-in took longer than its ten minutes, or its one-time link was used up."""
+
+    code = "login_expired"
+    kind = Kind.GONE
+    title = "That sign-in has expired"
+
+
+class LoginStateUnknown(ClipperdError):
+    """A sign-in answer that this daemon is not waiting for, possibly forged."""
+
+    code = "login_state_unknown"
+    kind = Kind.CONFLICT
+    title = "That sign-in was not started here"
+
+
+class LoginOtherAccount(ClipperdError):
+    """Somebody else signed in where a workspace was to be added to the current account."""
+
+    code = "login_other_account"
+    kind = Kind.CONFLICT
+    title = "That is another account"
+
+
+class UnsentClips(ClipperdError):
+    """Disconnecting would strand clips that wait for this workspace; ``params.count`` of them."""
+
+    code = "unsent_clips"
+    kind = Kind.CONFLICT
+    title = "Clips are still waiting for that workspace"
+
+
+class KeychainLocked(BrokerUnreachable):
+    """The keyring exists but does not open now, so there is nothing to sign in with: try later."""
+
+    code = "keychain_locked"
+    title = "The system keyring is locked"
+
+    def __init__(self, detail: str) -> None:
+        """Nothing was sent: to whoever wanted to send, this is the same as being offline."""
+        super().__init__(detail, sent=False)
+
+
+class SecretsUnusable(ClipperdError):
+    """The encrypted secrets file that the settings ask for cannot be opened (exit 7)."""
+
+    code = "secrets_unusable"
+    kind = Kind.UNAVAILABLE
+    title = "The stored session cannot be opened"
+
+
 # --- storage --------------------------------------------------------------------------------
 
 
@@ -146,3 +208,61 @@ class SchemaTooNew(ClipperdError):
     code = "schema_too_new"
     kind = Kind.UNAVAILABLE
     title = "A newer clipperd wrote this database"
+
+
+# --- clips ----------------------------------------------------------------------------------
+
+
+class IdempotencyConflict(ClipperdError):
+    """The same Idempotency-Key was used before with other content."""
+
+    code = "idempotency_key_reused"
+    kind = Kind.CONFLICT
+    title = "That key belongs to another clip"
+
+
+class PageRefUnknown(InvalidInput):
+    """A ``page_ref`` that no queued or delivered new page has announced."""
+
+    code = "page_ref_unknown"
+    title = "No such new page"
+
+
+class PageRefTaken(ClipperdError):
+    """A second new page under a ``ref`` that is in use."""
+
+    code = "page_ref_taken"
+    kind = Kind.CONFLICT
+    title = "That name for a new page is taken"
+
+
+class NotAllowedNow(ClipperdError):
+    """The clip is in a state that forbids this action (already sending, not finished, ...)."""
+
+    code = "not_allowed_now"
+    kind = Kind.CONFLICT
+    title = "That is not possible in this state"
+
+
+class NotFinished(ClipperdError):
+    """Only what is finished can be deleted."""
+
+    code = "not_finished"
+    kind = Kind.CONFLICT
+    title = "That clip is not finished"
+
+
+class VersionMismatch(ClipperdError):
+    """``If-Match`` names another version than the clip has."""
+
+    code = "version_mismatch"
+    kind = Kind.PRECONDITION
+    title = "The clip has changed meanwhile"
+
+
+class ContentErased(ClipperdError):
+    """The content was erased after its time; the receipt stays."""
+
+    code = "content_erased"
+    kind = Kind.GONE
+    title = "The content has been erased"

@@ -1,1 +1,1 @@
-"""The durable outbox: what was accepted, what was sent, what is known of it. All SQL about clips."""
+"""The durable outbox: what was accepted, sent and confirmed. All SQL about clips lives here."""

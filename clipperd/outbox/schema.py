@@ -68,6 +68,7 @@ CREATE TABLE delivery (
   parent_id TEXT,
   level INTEGER NOT NULL DEFAULT 0,
   chunk_ids TEXT NOT NULL DEFAULT '[]',
+  block_ids TEXT NOT NULL DEFAULT '[]',
   position_changed TEXT,
   notion_calls INTEGER NOT NULL DEFAULT 0,
   shared INTEGER NOT NULL DEFAULT 0,
@@ -79,7 +80,7 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_clip ON delivery (clip_seq);
 CREATE INDEX delivery_open ON delivery (user_id, workspace_id, lane, turn)
   WHERE state IN ('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention');
-CREATE INDEX delivery_page ON delivery (user_id, page_id, seq);
+CREATE INDEX delivery_page ON delivery (user_id, page_id, turn);
 CREATE INDEX delivery_ref ON delivery (user_id, workspace_id, page_ref) WHERE page_ref IS NOT NULL;
 CREATE INDEX delivery_undo ON delivery (user_id) WHERE undo IS NOT NULL;
 CREATE TABLE request (
@@ -114,11 +115,20 @@ CREATE TABLE lane_setting (
   parked TEXT NOT NULL CHECK (parked IN ('wait', 'skip')),
   PRIMARY KEY (user_id, workspace_id, page_id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE turn_counter (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  n INTEGER NOT NULL
+) STRICT;
+INSERT INTO turn_counter (one, n) VALUES (1, 0);
 CREATE TABLE queue_pause (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   until REAL
 ) STRICT;
 """
+
+
+DEFERRED = 1 << 60
+"""Turns from here on belong to deliveries whose ``not_before`` has not come: they block nobody."""
 
 
 def m001_clips(connection: sqlite3.Connection) -> None:

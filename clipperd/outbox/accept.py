@@ -1,0 +1,189 @@
+"""Acceptance: one transaction makes a clip durable, once per Idempotency-Key."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from clipperd.content import chunks
+from clipperd.errors import IdempotencyConflict, PageRefTaken, PageRefUnknown
+from clipperd.outbox.records import (
+    Draft,
+    LaneKey,
+    Target,
+    plan_to_json,
+    position_to_json,
+)
+from clipperd.outbox.schema import DEFERRED
+
+
+def accept(
+    connection: sqlite3.Connection, draft: Draft, *, clip_id: str, ids: list[str], now: float
+) -> tuple[str, bool, list[LaneKey]]:
+    """Store ``draft``; return the clip's id, whether it is a replay, and the lanes it joins.
+
+    ``ids`` gives each delivery its id. Raises IdempotencyConflict, PageRefUnknown, PageRefTaken;
+    nothing is stored then.
+    """
+    earlier = _replayed(connection, draft)
+    if earlier is not None:
+        return earlier, True, []
+    seq = _insert_clip(connection, draft, clip_id, now)
+    lanes = [
+        _insert_delivery(connection, draft, target, seq, delivery_id, now)
+        for target, delivery_id in zip(draft.targets, ids, strict=True)
+    ]
+    if draft.idempotency_key is not None:
+        connection.execute(
+            "INSERT INTO idempotency (user_id, client_id, key, hash, clip_id, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                draft.scope.user_id,
+                draft.client_id,
+                draft.idempotency_key,
+                draft.fingerprint,
+                clip_id,
+                now,
+            ),
+        )
+    return clip_id, False, lanes
+
+
+def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
+    if draft.idempotency_key is None:
+        return None
+    row = connection.execute(
+        "SELECT hash, clip_id FROM idempotency WHERE user_id = ? AND client_id = ? AND key = ?",
+        (draft.scope.user_id, draft.client_id, draft.idempotency_key),
+    ).fetchone()
+    if row is None:
+        return None
+    if row["hash"] != draft.fingerprint:
+        raise IdempotencyConflict(
+            "This Idempotency-Key was used for a clip with other content.",
+            hint="Use a new key for a new clip.",
+        )
+    return str(row["clip_id"])
+
+
+def _insert_clip(connection: sqlite3.Connection, draft: Draft, clip_id: str, now: float) -> int:
+    blocks = draft.prepared.blocks
+    cursor = connection.execute(
+        "INSERT INTO clip (id, user_id, workspace_id, created_at, updated_at, format, title,"
+        " preview, size_bytes, demotable, source, priority, not_before, first_level, elements,"
+        " body_bytes, chunks) VALUES (:id, :user_id, :workspace_id, :now, :now, :format, :title,"
+        " :preview, :size_bytes, :demotable, :source, :priority, :not_before, :first_level,"
+        " :elements, :body_bytes, :chunks)",
+        {
+            "id": clip_id,
+            "user_id": draft.scope.user_id,
+            "workspace_id": draft.scope.workspace_id,
+            "now": now,
+            "format": draft.prepared.format,
+            "title": draft.prepared.title,
+            "preview": draft.prepared.preview,
+            "size_bytes": len(draft.accepted),
+            "demotable": int(draft.prepared.demotable),
+            "source": json.dumps(dict(draft.source), ensure_ascii=False),
+            "priority": draft.priority,
+            "not_before": draft.not_before,
+            "first_level": len(blocks),
+            "elements": chunks.elements(blocks),
+            "body_bytes": chunks.size(blocks),
+            "chunks": len(draft.plan),
+        },
+    )
+    seq = int(cursor.lastrowid or 0)
+    connection.execute(
+        "INSERT INTO content (clip_seq, accepted, plan) VALUES (?, ?, ?)",
+        (seq, draft.accepted, plan_to_json(draft.plan)),
+    )
+    return seq
+
+
+def _insert_delivery(
+    connection: sqlite3.Connection,
+    draft: Draft,
+    target: Target,
+    clip_seq: int,
+    delivery_id: str,
+    now: float,
+) -> LaneKey:
+    page_id, page_ref, lane = locate(connection, draft, target, delivery_id)
+    turn = next_turn(connection)
+    if draft.not_before is not None and draft.not_before > now:
+        turn += DEFERRED
+    connection.execute(
+        "INSERT INTO delivery (id, clip_seq, user_id, workspace_id, lane, turn, page_id, page_ref,"
+        " new_page, position, state, created_at) VALUES (:id, :clip_seq, :user_id, :workspace_id,"
+        " :lane, :turn, :page_id, :page_ref, :new_page, :position, 'queued', :now)",
+        {
+            "id": delivery_id,
+            "clip_seq": clip_seq,
+            "user_id": draft.scope.user_id,
+            "workspace_id": draft.scope.workspace_id,
+            "lane": lane,
+            "turn": turn,
+            "page_id": page_id,
+            "page_ref": page_ref,
+            "new_page": _new_page_json(target.new_page),
+            "position": position_to_json(target.position),
+            "now": now,
+        },
+    )
+    return (draft.scope.user_id, draft.scope.workspace_id, lane)
+
+
+def locate(
+    connection: sqlite3.Connection, draft: Draft, target: Target, delivery_id: str
+) -> tuple[str | None, str | None, str]:
+    """Say which page a target means and the lane its order is kept in."""
+    if target.page_id is not None:
+        return target.page_id, None, target.page_id
+    if target.new_page is not None:
+        ref = target.new_page.get("ref") or f"new-{delivery_id}"
+        if creator(connection, draft.scope.user_id, draft.scope.workspace_id, ref) is not None:
+            raise PageRefTaken("Another new page goes by this ref.", params={"ref": ref})
+        parent_ref = (target.new_page.get("parent") or {}).get("page_ref")
+        if parent_ref is not None:
+            _must_exist(connection, draft, parent_ref)
+        return None, ref, f"ref:{ref}"
+    ref = str(target.page_ref)
+    row = _must_exist(connection, draft, ref)
+    return row["page_id"], ref, str(row["lane"])
+
+
+def _must_exist(connection: sqlite3.Connection, draft: Draft, ref: str) -> sqlite3.Row:
+    row = creator(connection, draft.scope.user_id, draft.scope.workspace_id, ref)
+    if row is None:
+        raise PageRefUnknown(
+            "No new page with this ref is queued or was created here.", params={"ref": ref}
+        )
+    return row
+
+
+def creator(
+    connection: sqlite3.Connection, user_id: str, workspace_id: str, ref: str
+) -> sqlite3.Row | None:
+    """The delivery that creates (or created) the page called ``ref``, unless it was given up."""
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT seq, page_id, lane, state FROM delivery WHERE user_id = ? AND workspace_id = ?"
+        " AND page_ref = ? AND new_page IS NOT NULL AND state NOT IN ('canceled', 'failed')"
+        " ORDER BY seq DESC LIMIT 1",
+        (user_id, workspace_id, ref),
+    ).fetchone()
+    return row
+
+
+def next_turn(connection: sqlite3.Connection) -> int:
+    """The next place in line; only ever grows, so order never hangs on a clock."""
+    row = connection.execute(
+        "UPDATE turn_counter SET n = n + 1 WHERE one = 1 RETURNING n"
+    ).fetchone()
+    return int(row[0])
+
+
+def _new_page_json(new_page: Mapping[str, Any] | None) -> str | None:
+    return None if new_page is None else json.dumps(dict(new_page), ensure_ascii=False)

@@ -1,0 +1,304 @@
+"""The shapes of the outbox: a draft going in, rows on the way, the view that clients see."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+from clipperd.clock import rfc3339
+from clipperd.content.chunks import Chunk
+from clipperd.content.convert import Prepared
+from clipperd.model import PRECEDENCE, Block, Position, Scope, State
+
+PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
+"""Stored by index, so that a smaller number goes first."""
+
+LaneKey: TypeAlias = tuple[str, str, str]
+"""(user id, workspace id, page id or "ref:…" until the page exists): order is kept within one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One destination of a draft: a page, a page still to be created by name, or a new page."""
+
+    position: Position
+    page_id: str | None = None
+    page_ref: str | None = None
+    new_page: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A clip that has been checked and converted, ready to be stored."""
+
+    scope: Scope
+    client_id: str
+    targets: Sequence[Target]
+    accepted: bytes
+    prepared: Prepared
+    plan: Sequence[Chunk]
+    priority: int = 1
+    not_before: float | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One delivery's share of a request: which chunk, and where its blocks stand in the body."""
+
+    delivery: int
+    chunk: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A write that is on record before it is on the wire, replayed verbatim until resolved.
+
+    ``expected`` are the fingerprints of its first-level blocks in page order. ``sent_at`` is the
+    server's clock (epoch seconds) just before the first send. ``settle_s`` is how long to wait
+    before an absent block proves that nothing was applied.
+    """
+
+    key: str
+    scope: Scope
+    lane: str
+    kind: str
+    path: str
+    body: bytes
+    parent_id: str
+    after_id: str | None
+    edge: str
+    level: int
+    members: tuple[Member, ...]
+    expected: tuple[str, ...]
+    sent_at: float
+    phase: str = "sending"
+    maybe_sent: bool = False
+    settle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery at the head of a lane, with what choosing a batch needs."""
+
+    seq: int
+    clip_seq: int
+    clip_id: str
+    turn: int
+    page_id: str | None
+    page_ref: str | None
+    new_page: Mapping[str, Any] | None
+    position: Position
+    state: State
+    priority: int
+    demotable: bool
+    first_level: int
+    elements: int
+    body_bytes: int
+    chunks: int
+    chunks_done: int
+    chunk_ids: tuple[tuple[str, ...], ...]
+    parent_id: str | None
+    level: int
+    batch_cap: int
+    anchor_losses: int
+
+    @property
+    def started(self) -> bool:
+        """True once a part of it stands on the page."""
+        return self.chunks_done > 0
+
+
+class DeliveryView(msgspec.Struct, kw_only=True):
+    """A delivery as clients see it (contract section 4)."""
+
+    id: str
+    page_id: str | None
+    page_ref: str | None = None
+    page_title: str | None = None
+    position: dict[str, Any]
+    state: str
+    reason: str | None = None
+    actions: list[str]
+    attempts: int
+    next_attempt_at: str | None = None
+    error: dict[str, str] | None = None
+    chunks_total: int
+    chunks_done: int
+    block_ids: list[str]
+    block_url: str | None = None
+    position_changed: dict[str, str] | None = None
+    notion_calls: int
+    shared: bool
+    undo: dict[str, Any] | None = None
+    created_at: str
+    delivered_at: str | None = None
+
+
+class ClipView(msgspec.Struct, kw_only=True):
+    """A clip as clients see it (contract section 4)."""
+
+    id: str
+    version: int
+    state: str
+    summary: dict[str, int]
+    workspace_id: str
+    created_at: str
+    updated_at: str
+    format: str
+    title: str
+    preview: str
+    size_bytes: int
+    source: dict[str, Any]
+    priority: str
+    not_before: str | None = None
+    content_expires_at: str | None = None
+    deliveries: list[DeliveryView]
+
+
+def position_to_json(position: Position) -> str:
+    """Serialise a position in the form in which clients wrote it."""
+    return json.dumps(position_view(position), sort_keys=True, ensure_ascii=False)
+
+
+def position_view(position: Position) -> dict[str, Any]:
+    """The client's form of a position: ``{"type": …}`` and only what was given."""
+    view: dict[str, Any] = {"type": position.type}
+    if position.heading_id:
+        view["heading_id"] = position.heading_id
+    if position.heading_text is not None:
+        view["heading"] = {"text": position.heading_text}
+        if position.heading_path:
+            view["heading"]["path"] = list(position.heading_path)
+    if position.block_id:
+        view["block_id"] = position.block_id
+    if position.if_gone != "ask":
+        view["if_gone"] = position.if_gone
+    if position.headings:
+        view["headings"] = position.headings
+    return view
+
+
+def position_from_json(text: str) -> Position:
+    """Read what :func:`position_to_json` wrote."""
+    raw = json.loads(text)
+    heading = raw.get("heading") or {}
+    return Position(
+        type=raw["type"],
+        heading_id=raw.get("heading_id"),
+        heading_text=heading.get("text"),
+        heading_path=tuple(heading.get("path", ())),
+        block_id=raw.get("block_id"),
+        if_gone=raw.get("if_gone", "ask"),
+        headings=raw.get("headings"),
+    )
+
+
+def plan_to_json(plan: Iterable[Chunk]) -> bytes:
+    """Serialise a chunk plan."""
+    return msgspec.json.encode([{"blocks": c.blocks, "parent": c.parent} for c in plan])
+
+
+def plan_from_json(raw: bytes) -> list[Chunk]:
+    """Read what :func:`plan_to_json` wrote."""
+    chunks: list[Chunk] = []
+    for item in msgspec.json.decode(raw):
+        parent = item["parent"]
+        blocks: list[Block] = item["blocks"]
+        chunks.append(Chunk(blocks=blocks, parent=None if parent is None else tuple(parent)))
+    return chunks
+
+
+def request_to_row(request: Request) -> dict[str, Any]:
+    """Named parameters for the request table."""
+    return {
+        "key": request.key,
+        "user_id": request.scope.user_id,
+        "workspace_id": request.scope.workspace_id,
+        "lane": request.lane,
+        "kind": request.kind,
+        "path": request.path,
+        "body": request.body,
+        "parent_id": request.parent_id,
+        "after_id": request.after_id,
+        "edge": request.edge,
+        "level": request.level,
+        "members": json.dumps([asdict(m) for m in request.members]),
+        "expected": json.dumps(request.expected),
+        "phase": request.phase,
+        "maybe_sent": int(request.maybe_sent),
+        "settle_s": request.settle_s,
+        "sent_at": request.sent_at,
+    }
+
+
+def request_from_row(row: sqlite3.Row) -> Request:
+    """Read a row of the request table."""
+    return Request(
+        key=row["key"],
+        scope=Scope(row["user_id"], row["workspace_id"]),
+        lane=row["lane"],
+        kind=row["kind"],
+        path=row["path"],
+        body=row["body"],
+        parent_id=row["parent_id"],
+        after_id=row["after_id"],
+        edge=row["edge"],
+        level=row["level"],
+        members=tuple(Member(**m) for m in json.loads(row["members"])),
+        expected=tuple(json.loads(row["expected"])),
+        phase=row["phase"],
+        maybe_sent=bool(row["maybe_sent"]),
+        settle_s=row["settle_s"],
+        sent_at=row["sent_at"],
+    )
+
+
+def waiting_from_row(row: sqlite3.Row) -> Waiting:
+    """Read a joined delivery and clip row."""
+    return Waiting(
+        seq=row["seq"],
+        clip_seq=row["clip_seq"],
+        clip_id=row["clip_id"],
+        turn=row["turn"],
+        page_id=row["page_id"],
+        page_ref=row["page_ref"],
+        new_page=json.loads(row["new_page"]) if row["new_page"] else None,
+        position=position_from_json(row["position"]),
+        state=State(row["state"]),
+        priority=row["priority"],
+        demotable=bool(row["demotable"]),
+        first_level=row["first_level"],
+        elements=row["elements"],
+        body_bytes=row["body_bytes"],
+        chunks=row["chunks"],
+        chunks_done=row["chunks_done"],
+        chunk_ids=tuple(tuple(ids) for ids in json.loads(row["chunk_ids"])),
+        parent_id=row["parent_id"],
+        level=row["level"],
+        batch_cap=row["batch_cap"],
+        anchor_losses=row["anchor_losses"],
+    )
+
+
+def clip_state(states: Iterable[str]) -> str:
+    """The first state of PRECEDENCE that any delivery is in."""
+    present = set(states)
+    for state in PRECEDENCE:
+        if state in present:
+            return str(state)
+    return str(State.DELIVERED)
+
+
+def moment(seconds: float | None) -> str | None:
+    """RFC 3339, or None."""
+    return None if seconds is None else rfc3339(seconds)

@@ -1,0 +1,385 @@
+"""Transitions of a request and of the deliveries it carries. Each is one transaction's work.
+
+Every function takes the writer's connection and returns the ``clip.seq`` numbers that changed, so
+that the caller can tell clients after the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from clipperd.model import Place, Scope, State
+from clipperd.outbox.records import (
+    LaneKey,
+    Member,
+    Request,
+    Waiting,
+    request_from_row,
+    request_to_row,
+    waiting_from_row,
+)
+from clipperd.outbox.schema import DEFERRED
+
+_OPEN = "('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
+
+
+def recover(connection: sqlite3.Connection) -> int:
+    """After a start: whatever was being sent has an unknown outcome now. One owner, no leases."""
+    connection.execute(
+        "UPDATE request SET phase = 'replay', maybe_sent = 1 WHERE phase = 'sending'"
+    )
+    return connection.execute(
+        "UPDATE delivery SET state = 'unconfirmed' WHERE state = 'sending'"
+    ).rowcount
+
+
+def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
+    """Lanes of this account with something left to do, and the best priority waiting in each."""
+    rows = connection.execute(
+        "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"  # noqa: S608 - constants
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {_OPEN}"
+        " GROUP BY d.workspace_id, d.lane"
+        " UNION SELECT workspace_id, lane, 0 FROM delivery"
+        " WHERE user_id = :user AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'",
+        {"user": user_id, "deferred": DEFERRED},
+    )
+    return [((user_id, row["workspace_id"], row["lane"]), row["priority"]) for row in rows]
+
+
+def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | None:
+    """The lane's unresolved request, if any; nothing else of the lane moves before it."""
+    row = connection.execute(
+        "SELECT * FROM request WHERE user_id = ? AND workspace_id = ? AND lane = ?", lane
+    ).fetchone()
+    return None if row is None else request_from_row(row)
+
+
+def waiting(connection: sqlite3.Connection, lane: LaneKey, limit: int = 120) -> list[Waiting]:
+    """The lane's open deliveries in order, parked ones included."""
+    rows = connection.execute(
+        "SELECT d.*, clip.id AS clip_id, clip.priority, clip.demotable, clip.first_level,"  # noqa: S608 - constants
+        " clip.elements, clip.body_bytes, clip.chunks"
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
+        f" AND d.state IN {_OPEN} ORDER BY d.turn LIMIT ?",
+        (*lane, DEFERRED, limit),
+    )
+    return [waiting_from_row(row) for row in rows]
+
+
+def plan_of(connection: sqlite3.Connection, clip_seq: int) -> bytes:
+    """The stored chunk plan of a clip."""
+    row = connection.execute("SELECT plan FROM content WHERE clip_seq = ?", (clip_seq,)).fetchone()
+    return bytes(row["plan"])
+
+
+def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
+    """'wait' or 'skip': whether clips behind one that needs attention go on."""
+    row = connection.execute(
+        "SELECT parked FROM lane_setting WHERE user_id = ? AND workspace_id = ? AND page_id = ?",
+        lane,
+    ).fetchone()
+    return "skip" if row is None else str(row["parked"])
+
+
+def begin(connection: sqlite3.Connection, request: Request, now: float) -> list[int]:
+    """Put the request on record before it is on the wire."""
+    connection.execute(
+        "INSERT INTO request (key, user_id, workspace_id, lane, kind, path, body, parent_id,"
+        " after_id, edge, level, members, expected, phase, maybe_sent, settle_s, sent_at) VALUES"
+        " (:key, :user_id, :workspace_id, :lane, :kind, :path, :body, :parent_id, :after_id,"
+        " :edge, :level, :members, :expected, :phase, :maybe_sent, :settle_s, :sent_at)",
+        request_to_row(request),
+    )
+    shared = int(len(request.members) > 1)
+    for member in request.members:
+        connection.execute(
+            "UPDATE delivery SET state = 'sending', reason = NULL, request_key = ?, due_at = NULL,"
+            " shared = max(shared, ?) WHERE seq = ? AND state IN ('queued', 'retrying')",
+            (request.key, shared, member.delivery),
+        )
+    return touch(connection, request.members, now)
+
+
+def sent(connection: sqlite3.Connection, request: Request) -> None:
+    """The bytes may have left this machine."""
+    connection.execute("UPDATE request SET maybe_sent = 1 WHERE key = ?", (request.key,))
+
+
+def unconfirmed(
+    connection: sqlite3.Connection,
+    request: Request,
+    *,
+    phase: str,
+    settle_s: float | None,
+    now: float,
+) -> list[int]:
+    """The outcome is unknown: ``replay`` the same key, or ``settle`` and read the page."""
+    connection.execute(
+        "UPDATE request SET phase = ?, maybe_sent = 1, settle_s = ? WHERE key = ?",
+        (phase, settle_s, request.key),
+    )
+    connection.execute(
+        "UPDATE delivery SET state = 'unconfirmed' WHERE request_key = ?", (request.key,)
+    )
+    return touch(connection, request.members, now)
+
+
+def applied(
+    connection: sqlite3.Connection,
+    request: Request,
+    ids: Sequence[str],
+    *,
+    first_level: bool,
+    calls: int,
+    now: float,
+    keep_content_s: float,
+) -> list[int]:
+    """Notion has the blocks: hand each delivery its ids, close what is complete."""
+    for member in request.members:
+        own = list(ids[member.first : member.first + member.count])
+        row = connection.execute(
+            "SELECT d.chunk_ids, d.block_ids, d.clip_seq, clip.chunks FROM delivery d"
+            " JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
+            (member.delivery,),
+        ).fetchone()
+        blocks = json.loads(row["block_ids"]) + (own if first_level else [])
+        done = member.chunk + 1
+        delivered = done >= row["chunks"]
+        connection.execute(
+            "UPDATE delivery SET chunks_done = :done, chunk_ids = :chunk_ids, block_ids = :blocks,"
+            " parent_id = coalesce(parent_id, :parent), level = :level, state = :state,"
+            " delivered_at = :delivered_at, request_key = NULL, reason = NULL, error_code = NULL,"
+            " error_message = NULL, due_at = NULL, anchor_losses = 0,"
+            " notion_calls = notion_calls + :calls WHERE seq = :seq",
+            {
+                "done": done,
+                "chunk_ids": json.dumps([*json.loads(row["chunk_ids"]), own]),
+                "blocks": json.dumps(blocks),
+                "parent": request.parent_id,
+                "level": request.level,
+                "state": State.DELIVERED if delivered else State.QUEUED,
+                "delivered_at": now if delivered else None,
+                "calls": calls,
+                "seq": member.delivery,
+            },
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO receipt (block_id, delivery_seq, created_at) VALUES (?, ?, ?)",
+            [(block, member.delivery, now) for block in own],
+        )
+        if delivered:
+            _note_overtaking(connection, member.delivery)
+            _expire_content(connection, row["clip_seq"], now + keep_content_s)
+    _close(connection, request)
+    return touch(connection, request.members, now)
+
+
+def released(
+    connection: sqlite3.Connection,
+    request: Request,
+    *,
+    retry_at: float | None,
+    error: tuple[str, str] | None,
+    burned: bool,
+    calls: int,
+    now: float,
+) -> list[int]:
+    """Provably nothing was applied: back in line, at once or as ``retrying`` until ``retry_at``.
+
+    The members may be regrouped, edited or canceled again.
+    """
+    state = State.QUEUED if retry_at is None else State.RETRYING
+    code, message = error or (None, None)
+    connection.execute(
+        "UPDATE delivery SET state = ?, due_at = ?, error_code = ?, error_message = ?,"
+        " attempts = attempts + ?, request_key = NULL, notion_calls = notion_calls + ?"
+        " WHERE request_key = ?",
+        (state, retry_at, code, message, int(burned), calls, request.key),
+    )
+    _close(connection, request)
+    return touch(connection, request.members, now)
+
+
+def capped(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
+    """Bisection: these deliveries travel at most ``cap`` to a request from now on."""
+    connection.executemany(
+        "UPDATE delivery SET batch_cap = ? WHERE seq = ?", [(cap, m.delivery) for m in members]
+    )
+
+
+def anchor_lost(connection: sqlite3.Connection, members: Sequence[Member]) -> None:
+    """Count how often Notion refused the place, so that it cannot go on for ever."""
+    connection.executemany(
+        "UPDATE delivery SET anchor_losses = anchor_losses + 1 WHERE seq = ?",
+        [(m.delivery,) for m in members],
+    )
+
+
+def parked(
+    connection: sqlite3.Connection,
+    deliveries: Iterable[int],
+    *,
+    state: State,
+    reason: str | None,
+    error: tuple[str, str] | None,
+    now: float,
+) -> list[int]:
+    """A person must decide (``needs_attention``) or the content was refused (``failed``)."""
+    code, message = error or (None, None)
+    seqs = list(deliveries)
+    for seq in seqs:
+        connection.execute(
+            "UPDATE delivery SET state = ?, reason = ?, error_code = ?, error_message = ?,"
+            " request_key = NULL, due_at = NULL, attempts = attempts + 1 WHERE seq = ?",
+            (state, reason, code, message, seq),
+        )
+    return touch(connection, [Member(seq, 0, 0, 0) for seq in seqs], now)
+
+
+def dissolved(connection: sqlite3.Connection, request: Request) -> None:
+    """Forget a request whose members have all been parked or decided."""
+    _close(connection, request)
+
+
+def page_created(
+    connection: sqlite3.Connection,
+    request: Request,
+    page_id: str,
+    *,
+    complete: bool,
+    calls: int,
+    now: float,
+    keep_content_s: float,
+) -> list[int]:
+    """The new page exists: what waited for it moves to its lane."""
+    member = request.members[0]
+    scope = request.scope
+    row = connection.execute(
+        "SELECT clip_seq FROM delivery WHERE seq = ?", (member.delivery,)
+    ).fetchone()
+    connection.execute(
+        "UPDATE delivery SET page_id = ?, lane = ? WHERE user_id = ? AND workspace_id = ?"
+        " AND lane = ?",
+        (page_id, page_id, scope.user_id, scope.workspace_id, request.lane),
+    )
+    connection.execute(
+        "UPDATE delivery SET parent_id = :page, request_key = NULL, reason = NULL, due_at = NULL,"
+        " error_code = NULL, error_message = NULL, notion_calls = notion_calls + :calls,"
+        " state = :state, chunks_done = :done, delivered_at = :at WHERE seq = :seq",
+        {
+            "page": page_id,
+            "calls": calls,
+            "state": State.DELIVERED if complete else State.QUEUED,
+            "done": member.count if complete else 0,
+            "at": now if complete else None,
+            "seq": member.delivery,
+        },
+    )
+    if complete:
+        _expire_content(connection, row["clip_seq"], now + keep_content_s)
+    _close(connection, request)
+    return touch(connection, request.members, now)
+
+
+def placed_elsewhere(
+    connection: sqlite3.Connection, members: Sequence[Member], place: Place
+) -> None:
+    """Record that a clip went to the end of the page because its place was gone."""
+    changed = json.dumps({"from": "as_asked", "to": "end_of_page", "why": place.fell_back or ""})
+    connection.executemany(
+        "UPDATE delivery SET position_changed = ? WHERE seq = ?",
+        [(changed, m.delivery) for m in members],
+    )
+
+
+def receipted(connection: sqlite3.Connection, block_ids: Sequence[str]) -> set[str]:
+    """Which of these blocks we already hold a receipt for."""
+    known: set[str] = set()
+    for start in range(0, len(block_ids), 500):
+        part = block_ids[start : start + 500]
+        marks = ", ".join("?" * len(part))
+        known.update(
+            row[0]
+            for row in connection.execute(
+                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})",  # noqa: S608 - marks
+                part,
+            )
+        )
+    return known
+
+
+def page_of_ref(connection: sqlite3.Connection, scope: Scope, ref: str) -> str | None:
+    """The page that was created under this ref, once it exists."""
+    row = connection.execute(
+        "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
+        " AND new_page IS NOT NULL AND page_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        (scope.user_id, scope.workspace_id, ref),
+    ).fetchone()
+    return None if row is None else str(row["page_id"])
+
+
+def known_pages(connection: sqlite3.Connection, scope: Scope) -> set[str]:
+    """Pages that clips of this workspace created and have receipts for."""
+    return {
+        row["page_id"]
+        for row in connection.execute(
+            "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ?"
+            " AND new_page IS NOT NULL AND page_id IS NOT NULL",
+            (scope.user_id, scope.workspace_id),
+        )
+    }
+
+
+def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:
+    """Raise the version of the clips that these members belong to."""
+    seqs: dict[int, None] = {}
+    for member in members:
+        row = connection.execute(
+            "SELECT clip_seq FROM delivery WHERE seq = ?", (member.delivery,)
+        ).fetchone()
+        if row is not None:
+            seqs[row["clip_seq"]] = None
+    for seq in seqs:
+        connection.execute(
+            "UPDATE clip SET version = version + 1, updated_at = ? WHERE seq = ?", (now, seq)
+        )
+    return list(seqs)
+
+
+def _close(connection: sqlite3.Connection, request: Request) -> None:
+    connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
+
+
+def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
+    """A clip that waited for a person stands after clips accepted later: say so."""
+    row = connection.execute(
+        "SELECT count(*) AS n FROM delivery me JOIN delivery other"
+        " ON other.user_id = me.user_id AND other.workspace_id = me.workspace_id"
+        " AND other.page_id = me.page_id AND other.position = me.position"
+        " AND other.turn > me.turn AND other.state = 'delivered'"
+        " WHERE me.seq = ? AND me.position_changed IS NULL",
+        (delivery,),
+    ).fetchone()
+    if row["n"]:
+        changed: dict[str, Any] = {
+            "from": "accepted_order",
+            "to": "after_later_clips",
+            "why": "it waited for a decision",
+        }
+        connection.execute(
+            "UPDATE delivery SET position_changed = ? WHERE seq = ?",
+            (json.dumps(changed), delivery),
+        )
+
+
+def _expire_content(connection: sqlite3.Connection, clip_seq: int, at: float) -> None:
+    connection.execute(
+        "UPDATE clip SET content_expires_at = ? WHERE seq = ? AND NOT EXISTS"
+        " (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state != 'delivered')",
+        (at, clip_seq),
+    )

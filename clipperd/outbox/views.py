@@ -1,0 +1,251 @@
+"""Reading the outbox for clients: one clip, lists with stable cursors, counts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipperd.errors import ContentErased, CursorInvalid, NotFound
+from clipperd.model import PRECEDENCE, State
+from clipperd.outbox.records import (
+    PRIORITIES,
+    ClipView,
+    DeliveryView,
+    clip_state,
+    moment,
+    position_from_json,
+    position_view,
+)
+
+_OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
+    State.QUEUED: ("edit", "retarget", "cancel"),
+    State.RETRYING: ("retry", "edit", "retarget", "cancel"),
+    State.SENDING: (),
+    State.UNCONFIRMED: (),
+    State.NEEDS_ATTENTION: ("retry", "edit", "retarget", "cancel"),
+    State.FAILED: ("retry", "edit", "retarget"),
+    State.CANCELED: (),
+    State.DELIVERED: ("undo", "open"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list of clips is narrowed to; times are epoch seconds."""
+
+    states: Sequence[str] = ()
+    page_id: str | None = None
+    text: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
+    """One clip of this account. Raises NotFound."""
+    row = connection.execute(
+        "SELECT * FROM clip WHERE id = ? AND user_id = ?", (clip_id, user_id)
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no such clip in this account.")
+    return _views(connection, [row])[0]
+
+
+def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[ClipView]:
+    """The clips with these internal numbers, for events."""
+    rows = [
+        row
+        for seq in seqs
+        if (row := connection.execute("SELECT * FROM clip WHERE seq = ?", (seq,)).fetchone())
+    ]
+    return _views(connection, rows)
+
+
+def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:
+    """The content as it was accepted. Raises NotFound, ContentErased."""
+    row = connection.execute(
+        "SELECT content.accepted FROM clip LEFT JOIN content ON content.clip_seq = clip.seq"
+        " WHERE clip.id = ? AND clip.user_id = ?",
+        (clip_id, user_id),
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no such clip in this account.")
+    if row["accepted"] is None:
+        raise ContentErased("The content of this clip was erased after its time.")
+    return json.loads(row["accepted"])
+
+
+def page(
+    connection: sqlite3.Connection,
+    user_id: str,
+    chosen: Filter,
+    *,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[ClipView], str | None]:
+    """Clips of an account, newest first, and the cursor of the next page if there is one."""
+    where = ["clip.user_id = :user_id"]
+    values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
+    if cursor is not None:
+        where.append("clip.seq < :before")
+        values["before"] = _before(cursor)
+    if chosen.page_id is not None:
+        where.append(
+            "EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.page_id = :page)"
+        )
+        values["page"] = chosen.page_id
+    if chosen.text:
+        where.append("(clip.title LIKE :text ESCAPE '\\' OR clip.preview LIKE :text ESCAPE '\\')")
+        values["text"] = "%" + _like(chosen.text) + "%"
+    if chosen.since is not None:
+        where.append("clip.created_at >= :since")
+        values["since"] = chosen.since
+    if chosen.until is not None:
+        where.append("clip.created_at < :until")
+        values["until"] = chosen.until
+    if chosen.states:
+        where.append(_state_clause(chosen.states, values))
+    query = (
+        f"SELECT clip.* FROM clip WHERE {' AND '.join(where)}"  # noqa: S608 - constants only
+        " ORDER BY clip.seq DESC LIMIT :limit"
+    )
+    rows = connection.execute(query, values).fetchall()
+    views = _views(connection, rows[:limit])
+    more = f"c{rows[limit - 1]['seq']}" if len(rows) > limit else None
+    return views, more
+
+
+def _state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
+    """A clip's state is the first of PRECEDENCE that a delivery is in; say that in SQL."""
+    clauses = []
+    for number, state in enumerate(states):
+        values[f"s{number}"] = state
+        stronger = PRECEDENCE[: PRECEDENCE.index(State(state))]
+        absent = ", ".join(f"'{other}'" for other in stronger) or "''"
+        clauses.append(
+            f"(EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: S608, E501 - constants only
+            f" AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
+            f" AND d.state IN ({absent})))"
+        )
+    return "(" + " OR ".join(clauses) + ")"
+
+
+def _before(cursor: str) -> int:
+    if not cursor.startswith("c") or not cursor[1:].isascii() or not cursor[1:].isdigit():
+        raise CursorInvalid("This cursor was not issued here.")
+    if len(cursor) > 20:
+        raise CursorInvalid("This cursor was not issued here.")
+    return int(cursor[1:])
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _views(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[ClipView]:
+    return [_clip(connection, row) for row in rows]
+
+
+def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
+    found = connection.execute(
+        "SELECT * FROM delivery WHERE clip_seq = ? ORDER BY seq", (row["seq"],)
+    ).fetchall()
+    deliveries = [_delivery(item, row["chunks"]) for item in found]
+    summary: dict[str, int] = {}
+    for delivery in deliveries:
+        summary[delivery.state] = summary.get(delivery.state, 0) + 1
+    return ClipView(
+        id=row["id"],
+        version=row["version"],
+        state=clip_state(summary),
+        summary=summary,
+        workspace_id=row["workspace_id"],
+        created_at=str(moment(row["created_at"])),
+        updated_at=str(moment(row["updated_at"])),
+        format=row["format"],
+        title=row["title"],
+        preview=row["preview"],
+        size_bytes=row["size_bytes"],
+        source=json.loads(row["source"]),
+        priority=PRIORITIES[row["priority"]],
+        not_before=moment(row["not_before"]),
+        content_expires_at=moment(row["content_expires_at"]),
+        deliveries=deliveries,
+    )
+
+
+def _delivery(row: sqlite3.Row, chunks: int) -> DeliveryView:
+    blocks: list[str] = json.loads(row["block_ids"])
+    error = None
+    if row["error_code"] is not None:
+        error = {"code": row["error_code"], "message": row["error_message"] or ""}
+    return DeliveryView(
+        id=row["id"],
+        page_id=row["page_id"],
+        page_ref=row["page_ref"],
+        page_title=row["page_title"],
+        position=position_view(position_from_json(row["position"])),
+        state=row["state"],
+        reason=row["reason"],
+        actions=_actions(row, blocks),
+        attempts=row["attempts"],
+        next_attempt_at=moment(row["due_at"]) if row["state"] == State.RETRYING else None,
+        error=error,
+        chunks_total=chunks,
+        chunks_done=row["chunks_done"],
+        block_ids=blocks,
+        block_url=block_url(row["page_id"], blocks[0] if blocks else None),
+        position_changed=json.loads(row["position_changed"]) if row["position_changed"] else None,
+        notion_calls=row["notion_calls"],
+        shared=bool(row["shared"]),
+        undo=json.loads(row["undo"]) if row["undo"] else None,
+        created_at=str(moment(row["created_at"])),
+        delivered_at=moment(row["delivered_at"]),
+    )
+
+
+def _actions(row: sqlite3.Row, blocks: Sequence[str]) -> list[str]:
+    actions = list(_OPEN_ACTIONS[row["state"]])
+    if row["reason"] == "outcome_unknown":
+        return ["resend", "mark_delivered", "open"]
+    if row["chunks_done"] > 0:
+        actions = [a for a in actions if a not in ("edit", "retarget")]
+    undoable = bool(blocks) or row["new_page"] is not None
+    if row["undo"] is not None or (row["state"] == State.DELIVERED and not undoable):
+        actions = [a for a in actions if a != "undo"]
+    if row["page_id"] is None:
+        actions = [a for a in actions if a != "open"]
+    return actions
+
+
+def block_url(page_id: str | None, block_id: str | None) -> str | None:
+    """A link to a block in Notion's app: https://app.notion.com/p/<page>#<block>."""
+    if page_id is None:
+        return None
+    url = "https://app.notion.com/p/" + page_id.replace("-", "")
+    return url if block_id is None else f"{url}#{block_id.replace('-', '')}"
+
+
+def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
+    """How many deliveries are in each state, per workspace too; what waits longest."""
+    by_state: dict[str, int] = {str(state): 0 for state in State}
+    by_workspace: dict[str, dict[str, int]] = {}
+    for row in connection.execute(
+        "SELECT workspace_id, state, count(*) AS n FROM delivery WHERE user_id = ?"
+        " GROUP BY workspace_id, state",
+        (user_id,),
+    ):
+        by_state[row["state"]] += row["n"]
+        by_workspace.setdefault(row["workspace_id"], {})[row["state"]] = row["n"]
+    oldest = connection.execute(
+        "SELECT min(created_at) AS at FROM delivery WHERE user_id = ?"
+        " AND state IN ('queued', 'sending', 'retrying', 'unconfirmed')",
+        (user_id,),
+    ).fetchone()
+    return {
+        **by_state,
+        "by_workspace": by_workspace,
+        "oldest_queued_at": moment(oldest["at"]),
+    }
