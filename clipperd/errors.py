@@ -266,3 +266,77 @@ class ContentErased(ClipperdError):
     code = "content_erased"
     kind = Kind.GONE
     title = "The content has been erased"
+
+
+# --- pages and outlines ---------------------------------------------------------------------
+
+
+class OutlineNotCached(ClipperdError):
+    """Only the stored outline was asked for and there is none; it is being fetched behind."""
+
+    code = "outline_not_cached"
+    kind = Kind.MISSING
+    title = "That outline is not here yet"
+
+
+class PageGone(ClipperdError):
+    """Notion no longer shows the page: deleted for good, or not shared any more."""
+
+    code = "page_gone"
+    kind = Kind.MISSING
+    title = "That page is gone or no longer shared"
+
+
+class PageTrashed(ClipperdError):
+    """The page is in Notion's trash; restoring it there mends everything."""
+
+    code = "page_trashed"
+    kind = Kind.GONE
+    title = "That page is in the trash"
+
+
+class PlaceGone(ClipperdError):
+    """The place of a clip cannot be found, so a person decides; ``reason`` is stable.
+
+    Reasons: heading_gone, heading_ambiguous, block_gone, page_gone, page_trashed.
+    """
+
+    code = "place_gone"
+    kind = Kind.CONFLICT
+    title = "The place for this clip is gone"
+
+    def __init__(self, reason: str, *, reads: int = 0) -> None:
+        """``reads``: how many Notion calls finding this out has cost."""
+        super().__init__(_PLACE_GONE[reason], params={"reason": reason})
+        self.reason = reason
+        self.reads = reads
+
+
+_PLACE_GONE = {
+    "heading_gone": "That heading is no longer on the page.",
+    "heading_ambiguous": "Several headings of the page match.",
+    "block_gone": "That block is no longer on the page.",
+    "page_gone": "The page is gone or no longer shared.",
+    "page_trashed": "The page is in the trash.",
+}
+
+
+class ReadFailed(ClipperdError):
+    """Notion or the broker answered a read with an error; ``reply`` is the transport's Reply.
+
+    ``reply`` is untyped here because the transport stands above this module.
+    """
+
+    code = "read_failed"
+    kind = Kind.UPSTREAM
+    title = "Notion could not answer"
+
+    def __init__(self, reply: Any, *, reads: int = 0) -> None:
+        """``reads``: how many Notion calls were made, this one included."""
+        super().__init__(
+            "Notion could not answer just now.",
+            retry_after=reply.retry_after_s,
+            params={"status": reply.status, "code": reply.broker_code or reply.code},
+        )
+        self.reply = reply
+        self.reads = reads
