@@ -1,0 +1,119 @@
+"""Sealing of Notion's tokens: AES-256-GCM, a data key per row, wrapped by a key of the ring.
+
+A sealed column opens only in its own row: table, column, connection, user, workspace and key id
+are bound to the ciphertext, of the data key as well as of the value, so a row or column that was
+swapped or edited in the database does not open. Each ``seal`` makes a new data key and new
+nonces (random 96 bit, never an argument), so a row moves to the ring's first key by being sealed
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from cloud_broker.errors import KeysRefused, SealBroken
+from cloud_broker.secret import Secret
+
+VERSION = 1
+NONCE_BYTES = 12  # NIST SP 800-38D section 8.2.2: 96 random bits
+KEY_COLUMN = "wrapped_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The row that sealed columns belong to; empty strings where it has no such id."""
+
+    table: str
+    connection_id: str
+    user_id: str = ""
+    workspace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A row's sealed columns with its wrapped data key and the id of the key that wraps it."""
+
+    kid: str
+    wrapped_key: bytes
+    columns: Mapping[str, bytes]
+
+
+class KeyRing:
+    """The keys that seal: the first encrypts, every one opens what it sealed."""
+
+    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
+        """Take (kid, 32 bytes) pairs, at least one."""
+        self._ciphers = {kid: AESGCM(key) for kid, key in keys}
+        self._first = keys[0][0]
+
+    def seal(self, place: Place, values: Mapping[str, Secret]) -> Sealed:
+        """Seal each named column's value for the row ``place``."""
+        kid = self._first
+        data_key = AESGCM.generate_key(256)
+        cipher = AESGCM(data_key)
+        columns = {
+            column: _lock(cipher, value.reveal().encode(), _bound(place, column, kid))
+            for column, value in values.items()
+        }
+        wrapped = _lock(self._ciphers[kid], data_key, _bound(place, KEY_COLUMN, kid))
+        return Sealed(kid=kid, wrapped_key=wrapped, columns=columns)
+
+    def open(self, place: Place, sealed: Sealed, column: str) -> Secret:
+        """Open one column. Raises KeysRefused (key not in the ring) or SealBroken."""
+        outer = self._ciphers.get(sealed.kid)
+        if outer is None:
+            raise KeysRefused(
+                f"The key {sealed.kid} is not in BROKER_ENCRYPTION_KEYS, but rows are sealed"
+                " with it.",
+                hint="Add the key again, behind the first one.",
+            )
+        data_key = _unlock(outer, sealed.wrapped_key, _bound(place, KEY_COLUMN, sealed.kid))
+        plain = _unlock(AESGCM(data_key), sealed.columns[column], _bound(place, column, sealed.kid))
+        return Secret(plain.decode())
+
+
+def keyed_hash(pepper: Secret, *parts: str) -> str:
+    """HMAC-SHA256 in hex over length-prefixed ``parts``: equal only for those who know pepper."""
+    return hmac.new(
+        pepper.reveal().encode(), _prefixed([part.encode() for part in parts]), hashlib.sha256
+    ).hexdigest()
+
+
+def _bound(place: Place, column: str, kid: str) -> bytes:
+    """The associated data: each part behind its length, so no two rows share one string."""
+    parts = (
+        str(VERSION),
+        place.table,
+        column,
+        place.connection_id,
+        place.user_id,
+        place.workspace_id,
+        kid,
+    )
+    return _prefixed([part.encode() for part in parts])
+
+
+def _prefixed(parts: Sequence[bytes]) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def _lock(cipher: AESGCM, plain: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return bytes([VERSION]) + nonce + cipher.encrypt(nonce, plain, bound)
+
+
+def _unlock(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
+    if len(sealed) < 1 + NONCE_BYTES or sealed[0] != VERSION:
+        raise SealBroken("A stored secret has an unknown form.")
+    nonce, body = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+    try:
+        return cipher.decrypt(nonce, body, bound)
+    except InvalidTag as error:
+        raise SealBroken("A stored secret does not open under its key and row.") from error

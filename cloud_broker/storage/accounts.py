@@ -1,0 +1,142 @@
+"""SQL about accounts: profiles, subscriptions, and which account a workspace belongs to."""
+
+from __future__ import annotations
+
+from cloud_broker.storage.database import Row, Tx
+
+STEPS = [
+    """
+    CREATE TABLE user_profiles (
+      id TEXT PRIMARY KEY,
+      notion_user_id TEXT NOT NULL UNIQUE,
+      email TEXT,
+      full_name TEXT,
+      avatar_url TEXT,
+      auth_provider TEXT NOT NULL DEFAULT 'notion'
+        CHECK (auth_provider IN ('google', 'notion', 'email')),
+      created_at BIGINT NOT NULL,
+      updated_at BIGINT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE subscriptions (
+      id TEXT PRIMARY KEY,
+      user_id TEXT NOT NULL UNIQUE REFERENCES user_profiles (id) ON DELETE CASCADE,
+      tier TEXT NOT NULL DEFAULT 'FREE' CHECK (tier IN ('FREE', 'PRO', 'TEAM')),
+      status TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'trialing', 'past_due',
+        'incomplete', 'incomplete_expired', 'unpaid', 'paused', 'canceled')),
+      stripe_customer_id TEXT UNIQUE,
+      stripe_subscription_id TEXT UNIQUE,
+      current_period_start BIGINT,
+      current_period_end BIGINT,
+      created_at BIGINT NOT NULL,
+      updated_at BIGINT NOT NULL
+    )
+    """,
+    # Keyed hashes only: the row outlives the account, the person behind it must not.
+    """
+    CREATE TABLE workspace_history (
+      workspace_hash TEXT PRIMARY KEY,
+      first_user_id TEXT REFERENCES user_profiles (id) ON DELETE SET NULL,
+      first_user_hash TEXT NOT NULL,
+      is_blocked BIGINT NOT NULL DEFAULT 0 CHECK (is_blocked IN (0, 1)),
+      block_reason TEXT,
+      created_at BIGINT NOT NULL
+    )
+    """,
+    "CREATE INDEX workspace_history_first_user ON workspace_history (first_user_id)",
+]
+
+
+async def upsert_profile(
+    tx: Tx,
+    *,
+    new_id: str,
+    notion_user_id: str,
+    email: str | None,
+    full_name: str | None,
+    avatar_url: str | None,
+    now: int,
+) -> str:
+    """Create or refresh the profile of a Notion user; return the account's id."""
+    row = await tx.one(
+        """
+        INSERT INTO user_profiles
+          (id, notion_user_id, email, full_name, avatar_url, created_at, updated_at)
+        VALUES (:new_id, :notion_user_id, :email, :full_name, :avatar_url, :now, :now)
+        ON CONFLICT (notion_user_id) DO UPDATE SET
+          email = COALESCE(excluded.email, user_profiles.email),
+          full_name = COALESCE(excluded.full_name, user_profiles.full_name),
+          avatar_url = excluded.avatar_url,
+          updated_at = excluded.updated_at
+        RETURNING id
+        """,
+        new_id=new_id,
+        notion_user_id=notion_user_id,
+        email=email,
+        full_name=full_name,
+        avatar_url=avatar_url,
+        now=now,
+    )
+    assert row is not None
+    return str(row["id"])
+
+
+async def ensure_subscription(tx: Tx, *, new_id: str, user_id: str, now: int) -> None:
+    """Give the account the free tier unless it has a subscription."""
+    await tx.execute(
+        """
+        INSERT INTO subscriptions (id, user_id, created_at, updated_at)
+        VALUES (:new_id, :user_id, :now, :now)
+        ON CONFLICT (user_id) DO NOTHING
+        """,
+        new_id=new_id,
+        user_id=user_id,
+        now=now,
+    )
+
+
+async def claim_workspace(
+    tx: Tx, *, workspace_hash: str, user_id: str, user_hash: str, now: int
+) -> Row:
+    """Bind the workspace to its first account; return whose it is (``first_user_hash``, …).
+
+    The same person who comes back after erasing the account gets the workspace again.
+    """
+    row = await tx.one(
+        """
+        INSERT INTO workspace_history
+          (workspace_hash, first_user_id, first_user_hash, created_at)
+        VALUES (:workspace_hash, :user_id, :user_hash, :now)
+        ON CONFLICT (workspace_hash) DO UPDATE SET
+          first_user_id = CASE WHEN workspace_history.first_user_hash = excluded.first_user_hash
+            THEN excluded.first_user_id ELSE workspace_history.first_user_id END
+        RETURNING first_user_hash, is_blocked, block_reason
+        """,
+        workspace_hash=workspace_hash,
+        user_id=user_id,
+        user_hash=user_hash,
+        now=now,
+    )
+    assert row is not None
+    return row
+
+
+async def profile(tx: Tx, user_id: str) -> Row | None:
+    """The account's profile with its subscription's ``tier`` and ``status``."""
+    return await tx.one(
+        """
+        SELECT p.id, p.notion_user_id, p.email, p.full_name, p.avatar_url, p.auth_provider,
+               p.created_at, p.updated_at,
+               COALESCE(s.tier, 'FREE') AS tier, COALESCE(s.status, 'active') AS status,
+               s.current_period_start, s.current_period_end
+        FROM user_profiles p LEFT JOIN subscriptions s ON s.user_id = p.id
+        WHERE p.id = :user_id
+        """,
+        user_id=user_id,
+    )
+
+
+async def delete_profile(tx: Tx, user_id: str) -> bool:
+    """Delete the account and all that hangs on it; say whether it existed."""
+    return bool(await tx.execute("DELETE FROM user_profiles WHERE id = :id", id=user_id))

@@ -1,0 +1,39 @@
+"""SQL about the one sealed value that proves the key-ring at start."""
+
+from __future__ import annotations
+
+from cloud_broker.storage.database import Row, Tx
+
+STEPS = [
+    """
+    CREATE TABLE broker_state (
+      name TEXT PRIMARY KEY,
+      kid TEXT NOT NULL,
+      wrapped_key {blob} NOT NULL,
+      value_sealed {blob} NOT NULL,
+      created_at BIGINT NOT NULL
+    )
+    """,
+]
+
+
+async def keep_or_read(
+    tx: Tx, *, name: str, kid: str, wrapped_key: bytes, value: bytes, now: int
+) -> Row:
+    """Store the value unless one is there; return the one that is there."""
+    await tx.execute(
+        """
+        INSERT INTO broker_state (name, kid, wrapped_key, value_sealed, created_at)
+        VALUES (:name, :kid, :wrapped_key, :value, :now) ON CONFLICT (name) DO NOTHING
+        """,
+        name=name,
+        kid=kid,
+        wrapped_key=wrapped_key,
+        value=value,
+        now=now,
+    )
+    row = await tx.one(
+        "SELECT kid, wrapped_key, value_sealed FROM broker_state WHERE name = :name", name=name
+    )
+    assert row is not None
+    return row
