@@ -1,0 +1,96 @@
+"""The arithmetic of limits: pure, in whole microseconds.
+
+Two kinds of rule. A *window* admits at most ``limit`` starts in any span of its length (a log of
+start times; fixed windows, and a bucket whose burst equals the limit, admit twice that). A
+*bucket* is GCRA: ``rate`` on average, ``burst`` at once
+(https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm).
+
+Each answers "when is the earliest start?"; the caller takes the latest of all answers, so
+several rules are decided together and nothing is spent unless all agree. A start may lie in the
+future: that is a reservation, and later requests queue behind it in order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MICRO = 1_000_000
+
+
+def to_us(seconds: float) -> int:
+    """Seconds as whole microseconds."""
+    return round(seconds * MICRO)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most ``limit`` (>= 1) starts in any ``span_s`` seconds."""
+
+    limit: int
+    span_s: float = 60.0
+
+    @property
+    def span_us(self) -> int:
+        """The span in microseconds."""
+        return to_us(self.span_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """``rate`` starts a second on average, at most ``burst`` (>= 1) at once."""
+
+    rate: float
+    burst: int
+
+    @property
+    def interval_us(self) -> int:
+        """Microseconds that one start costs."""
+        return max(1, round(MICRO / self.rate))
+
+
+Rule = Window | Bucket
+
+
+def window_start(starts: Sequence[int], rule: Window, now: int) -> int:
+    """Return the earliest start >= ``now``, given the sorted ``starts`` of the last span.
+
+    Starts may lie in the future (reservations); the answer never squeezes in before them when
+    some span around it would then hold too many.
+    """
+    if len(starts) < rule.limit:
+        return now
+    return max(now, starts[-rule.limit] + rule.span_us)
+
+
+def window_spend(starts: list[int], rule: Window, start: int) -> None:
+    """Record ``start`` and forget what no span that ends at or after it can see."""
+    insort(starts, start)
+    del starts[: max(0, len(starts) - rule.limit)]
+
+
+def window_left(starts: Sequence[int], rule: Window, now: int) -> tuple[int, int]:
+    """Return how many starts are left now, and microseconds until the first one comes back."""
+    first = bisect_left(starts, now - rule.span_us + 1)
+    used = len(starts) - first
+    reset = starts[first] + rule.span_us - now if used else 0
+    return max(0, rule.limit - used), max(0, reset)
+
+
+def bucket_start(full_at: int, rule: Bucket, now: int) -> int:
+    """Return the earliest start >= ``now``; ``full_at`` is when the bucket has refilled."""
+    return max(now, full_at - (rule.burst - 1) * rule.interval_us)
+
+
+def bucket_spend(full_at: int, rule: Bucket, start: int) -> int:
+    """Return the new ``full_at`` after a start at ``start``."""
+    return max(full_at, start) + rule.interval_us
+
+
+def bucket_left(full_at: int, rule: Bucket, now: int) -> tuple[int, int]:
+    """Return how many starts are left now, and microseconds until one more is there."""
+    missing = max(0, full_at - now)
+    used = -(-missing // rule.interval_us)
+    left = max(0, rule.burst - used)
+    return left, missing - (used - 1) * rule.interval_us if used else 0

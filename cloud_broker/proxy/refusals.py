@@ -1,0 +1,173 @@
+"""What the proxy refuses by itself, in the words and codes that Notion's SDKs know.
+
+``code`` is one of Notion's (https://developers.notion.com/reference/status-codes); what the
+broker means exactly stands in ``broker_code``, sent as the X-Broker-Code header and in
+``additional_data``. Messages never repeat a body's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """Base: an answer that the broker gives in Notion's stead. Shown to the caller as it is."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "validation_error"
+    broker_code: ClassVar[str] = "invalid_request"
+    message: ClassVar[str] = "The request is not valid."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        broker_code: str | None = None,
+        retry_after_s: float | None = None,
+        data: Mapping[str, str | list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the class's sentence and code unless others are given."""
+        self.text = message or self.message
+        super().__init__(self.text)
+        self.sign = broker_code or self.broker_code
+        self.retry_after_s = retry_after_s
+        self.data = dict(data or {})
+        self.headers = dict(headers or {})
+
+
+class NoSuchRoute(Refusal):
+    """Not in the table."""
+
+    status = 404
+    code = "invalid_request_url"
+    broker_code = "route_not_allowed"
+    message = "Invalid request URL."
+
+
+class InvalidRequest(Refusal):
+    """A path, query, header or body that the table does not allow."""
+
+
+class InvalidJson(Refusal):
+    """A body that is not JSON."""
+
+    code = "invalid_json"
+    broker_code = "invalid_json"
+    message = "Error parsing JSON body."
+
+
+class TooSlow(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "invalid_request"
+    broker_code = "request_timeout"
+    message = "The request body did not arrive in time."
+
+
+class TooLarge(Refusal):
+    """More bytes than the broker takes."""
+
+    status = 413
+    broker_code = "request_too_large"
+    message = "The request body is too large."
+
+
+class Unauthorized(Refusal):
+    """The broker's session token is missing, expired or revoked."""
+
+    status = 401
+    code = "unauthorized"
+    broker_code = "session_expired"
+    message = "Sign in again: the session is not valid."
+
+
+class NotionTokenInvalid(Refusal):
+    """Notion no longer honours the connection's grant."""
+
+    status = 401
+    code = "unauthorized"
+    broker_code = "NOTION_TOKEN_INVALID"
+    message = "Notion refused the connection's token: connect the workspace again."
+
+
+class NotConnected(Refusal):
+    """The account has no such workspace."""
+
+    status = 404
+    code = "object_not_found"
+    broker_code = "no_connection"
+    message = "That workspace is not connected to this account."
+
+
+class LimitReached(Refusal):
+    """A limit of the broker, or a pause that Notion asked for. Nothing was sent."""
+
+    status = 429
+    code = "rate_limited"
+    broker_code = "limit_connection"
+    message = "You have been rate limited. Please try again later."
+
+
+class InProgress(Refusal):
+    """The same write is under way."""
+
+    status = 409
+    code = "conflict_error"
+    broker_code = "in_progress"
+    message = "The same write is under way. Ask again with the same key."
+
+
+class KeyExpired(Refusal):
+    """A key older than what is remembered: whether it was executed cannot be known."""
+
+    status = 409
+    code = "conflict_error"
+    broker_code = "idempotency_key_expired"
+    message = "The idempotency key is too old to be executed. Nothing was sent."
+
+
+class KeyReused(Refusal):
+    """The same key with another request."""
+
+    status = 422
+    broker_code = "idempotency_key_reused"
+    message = "The idempotency key belongs to another request. Nothing was sent."
+
+
+class OutcomeUnknown(Refusal):
+    """A write was sent and whether it was applied is not known."""
+
+    status = 504
+    code = "gateway_timeout"
+    broker_code = "write_outcome_unknown"
+    message = "The write was sent, but its outcome is not known. Read before you repeat it."
+
+
+class UpstreamSilent(Refusal):
+    """A read got no answer."""
+
+    status = 504
+    code = "gateway_timeout"
+    broker_code = "upstream_timeout"
+    message = "Notion did not answer in time."
+
+
+class UpstreamGarbled(Refusal):
+    """An answer that is not Notion's: no JSON, or more than the broker takes."""
+
+    status = 502
+    code = "service_unavailable"
+    broker_code = "bad_gateway"
+    message = "Notion's answer could not be understood."
+
+
+class NotSent(Refusal):
+    """Nothing reached Notion; 529, since that status always means "not applied"."""
+
+    status = 529
+    code = "service_overload"
+    broker_code = "upstream_unavailable"
+    message = "Notion cannot be reached. Nothing was sent."
