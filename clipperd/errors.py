@@ -3,6 +3,7 @@
 ClipperdError
 ├── InvalidInput            kind invalid      what the caller sent cannot be accepted
 ├── NotSignedIn, ...        kind conflict     the account's state forbids it
+├── ConfigInvalid, ...      lifecycle         settings, lock and endpoint, before there is a web
 └── ...
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
@@ -340,3 +341,46 @@ class ReadFailed(ClipperdError):
         )
         self.reply = reply
         self.reads = reads
+
+
+# --- lifecycle: settings, the lock, the endpoint --------------------------------------------
+
+
+class ConfigInvalid(ClipperdError):
+    """A setting is unknown or malformed; ``detail`` names every fault (exit 4)."""
+
+    code = "config_invalid"
+    kind = Kind.INVALID
+    title = "The settings cannot be used"
+
+
+class AlreadyRunning(ClipperdError):
+    """Another clipperd owns this home (exit 3)."""
+
+    code = "already_running"
+    kind = Kind.CONFLICT
+    title = "clipperd is already running"
+
+
+class DaemonDown(ClipperdError):
+    """No daemon answers for this home; raised on the client's side only."""
+
+    code = "daemon_down"
+    kind = Kind.UNAVAILABLE
+    title = "clipperd is not running"
+
+
+class DaemonUntrusted(ClipperdError):
+    """Something else answers on the daemon's port: it was sent nothing secret."""
+
+    code = "daemon_untrusted"
+    kind = Kind.FORBIDDEN
+    title = "That is not this user's clipperd"
+
+
+class DaemonStartFailed(ClipperdError):
+    """``clipperd start`` began a daemon that did not become ready."""
+
+    code = "daemon_start_failed"
+    kind = Kind.UNAVAILABLE
+    title = "clipperd did not start"

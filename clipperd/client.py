@@ -1,0 +1,332 @@
+"""The typed client of the local API, for the command line and the tray.
+
+It uses the standard library's HTTP, because loading aiohttp costs more than a whole command.
+Every connection first asks for the proof (``POST /v1/hello``): something else that sits on the
+port of a daemon that died is never sent the token. Proxies are ignored by construction.
+"""
+
+from __future__ import annotations
+
+import hmac
+import http.client
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from clipperd import endpoint as endpoints
+from clipperd.endpoint import Endpoint
+from clipperd.errors import DaemonDown, DaemonUntrusted
+
+Json = dict[str, Any]
+Find = Callable[[], Endpoint | None]
+_ASK_S = 60.0
+_STREAM_S = 60.0  # the daemon comments every 25 s while a client is attached
+_DOWN_HINT = "Start it with: clipperd start"
+
+
+class ApiError(Exception):
+    """The daemon answered with a problem; the fields are those of the problem document."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        """Read a problem+json body; anything else is described by its status."""
+        self.status = status
+        self.code = str(problem.get("code") or f"http_{status}")
+        self.title = str(problem.get("title") or http.client.responses.get(status, "Refused"))
+        self.detail = str(problem.get("detail") or f"The daemon answered {status}.")
+        self.hint: str | None = problem.get("hint")
+        self.retry_after: float | None = problem.get("retry_after")
+        self.params: Json = dict(problem.get("params") or {})
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
+        super().__init__(f"{self.title}: {self.detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    type: str
+    data: Any
+    id: str | None = None
+
+
+def pause(seconds: float) -> None:
+    """Wait; the one blocking sleep, for commands that wait on the daemon."""
+    time.sleep(seconds)
+
+
+def read_events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """Parse a server-sent event stream (WHATWG HTML section 9.2.6); comments are dropped."""
+    kind, last_id = "message", None
+    data: list[str] = []
+    for raw in lines:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if not line:
+            if data:
+                yield Event(kind, json.loads("\n".join(data)), last_id)
+            kind, data = "message", []
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
+        elif name == "id":
+            last_id = value
+
+
+class Client:
+    """One daemon, found again whenever it moved."""
+
+    def __init__(
+        self, find: Find, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
+    ) -> None:
+        """``find`` reads endpoint.json; ``nonce`` gives 128 random bits or more."""
+        self._find = find
+        self._nonce = nonce
+        self._endpoint: Endpoint | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the daemon is said to be. Raises DaemonDown when nothing is published."""
+        if self._endpoint is None:
+            self._endpoint = self._find()
+        if self._endpoint is None:
+            raise DaemonDown("clipperd is not running.", hint=_DOWN_HINT)
+        return self._endpoint
+
+    def hello(self) -> Endpoint:
+        """Return the endpoint after its daemon has proven itself. Sends nothing secret."""
+        connection = self._connect(_ASK_S)
+        connection.close()
+        return self.endpoint
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Make one request and return the answer's JSON object ({} when it has no body).
+
+        Raises ApiError with the daemon's problem, DaemonDown, DaemonUntrusted. A request that
+        may have been heard is never repeated here.
+        """
+        target = path + _query(query)
+        response, payload = self._exchange(method, target, body, headers or {})
+        if response.status == 401 and self._moved():
+            response, payload = self._exchange(method, target, body, headers or {})
+        if response.status >= 400:
+            raise ApiError(response.status, payload)
+        return payload
+
+    def events(self, types: Iterable[str] = (), last_id: str | None = None) -> Iterator[Event]:
+        """Yield the event stream until it ends. Raises ApiError, DaemonDown, DaemonUntrusted."""
+        connection = self._connect(_STREAM_S)
+        headers = self._authorized({"Accept": "text/event-stream"})
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        try:
+            target = "/v1/events" + _query({"types": ",".join(types) or None})
+            connection.request("GET", target, headers=headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise ApiError(response.status, _decode(response.read()))
+            yield from read_events(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonDown("clipperd went away.", hint=_DOWN_HINT) from error
+        finally:
+            connection.close()
+
+    # --- the routes that commands use -----------------------------------------------------
+
+    def status(self) -> Json:
+        """GET /v1/status."""
+        return self.ask("GET", "/v1/status")
+
+    def session(self) -> Json:
+        """GET /v1/session."""
+        return self.ask("GET", "/v1/session")
+
+    def login(self, purpose: str, device: str | None) -> Json:
+        """POST /v1/session/login with the loopback return: login_id, login_url, expires_in."""
+        body = {"return": "loopback", "purpose": purpose}
+        return self.ask("POST", "/v1/session/login", body=body | _given(device=device))
+
+    def cancel_login(self, login_id: str) -> None:
+        """DELETE /v1/session/login/{login_id}."""
+        self.ask("DELETE", f"/v1/session/login/{quote(login_id, safe='')}")
+
+    def logout(self) -> Json:
+        """DELETE /v1/session."""
+        return self.ask("DELETE", "/v1/session")
+
+    def workspaces(self) -> list[Json]:
+        """The items of GET /v1/workspaces."""
+        return _items(self.ask("GET", "/v1/workspaces"), "workspaces")
+
+    def use_workspace(self, workspace_id: str) -> Json:
+        """PUT /v1/workspaces/current."""
+        return self.ask("PUT", "/v1/workspaces/current", body={"workspace_id": workspace_id})
+
+    def pages(self, **query: Any) -> Json:
+        """GET /v1/pages with ``view``, ``q``, ``kind``, ``limit``, ``cursor``, ``remote``."""
+        return self.ask("GET", "/v1/pages", query=query)
+
+    def outline(self, page_id: str, freshness: str) -> Json:
+        """GET /v1/pages/{id}/outline."""
+        return self.ask("GET", f"/v1/pages/{page_id}/outline", query={"freshness": freshness})
+
+    def clip(self, body: Json, idempotency_key: str | None = None) -> Json:
+        """POST /v1/clips; returns the accepted clip."""
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return self.ask("POST", "/v1/clips", body=body, headers=headers)
+
+    def clips(self, **query: Any) -> Json:
+        """GET /v1/clips with ``state``, ``page_id``, ``q``, ``limit``, ``cursor``."""
+        return self.ask("GET", "/v1/clips", query=query)
+
+    def every_clip(self, **query: Any) -> Iterator[Json]:
+        """Every clip that matches, newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.clips(**query, limit=100, cursor=cursor)
+            yield from _items(page, "clips")
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    def one_clip(self, clip_id: str) -> Json:
+        """GET /v1/clips/{id}."""
+        return self.ask("GET", f"/v1/clips/{quote(clip_id, safe='')}")
+
+    def content(self, clip_id: str) -> Json:
+        """GET /v1/clips/{id}/content."""
+        return self.ask("GET", f"/v1/clips/{quote(clip_id, safe='')}/content")
+
+    def act(self, clip_id: str, action: str, **body: Any) -> Json:
+        """POST /v1/clips/{id}/{retry|cancel|undo|resolve}."""
+        path = f"/v1/clips/{quote(clip_id, safe='')}/{action}"
+        return self.ask("POST", path, body=_given(**body))
+
+    def queue(self, action: str, **body: Any) -> Json:
+        """POST /v1/queue/{pause|resume|retry}."""
+        return self.ask("POST", f"/v1/queue/{action}", body=_given(**body))
+
+    def shutdown(self, when: str) -> Json:
+        """POST /v1/shutdown: ``now`` or ``idle``."""
+        return self.ask("POST", "/v1/shutdown", body={"when": when})
+
+    # --- connections ----------------------------------------------------------------------
+
+    def _exchange(
+        self, method: str, target: str, body: Json | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, Json]:
+        connection = self._connect(_ASK_S)
+        sent = self._authorized(headers)
+        raw = None
+        if body is not None:
+            raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, target, body=raw, headers=sent)
+            response = connection.getresponse()
+            return response, _decode(response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonDown(
+                "clipperd went away before it answered.",
+                hint="Look before you repeat it: clipperd status",
+            ) from error
+        finally:
+            connection.close()
+
+    def _authorized(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {**headers, "Authorization": f"Bearer {self.endpoint.token}"}
+
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Open a connection whose other end has proven to hold the token."""
+        try:
+            return self._prove(timeout_s)
+        except (DaemonDown, DaemonUntrusted):
+            if not self._moved():
+                raise
+            return self._prove(timeout_s)
+
+    def _prove(self, timeout_s: float) -> http.client.HTTPConnection:
+        found = self.endpoint
+        nonce = self._nonce()
+        connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=timeout_s)
+        try:
+            connection.connect()
+            # Without this, http.client would reconnect by itself: to anyone, after the proof.
+            connection.auto_open = 0
+            connection.request(
+                "POST",
+                "/v1/hello",
+                body=json.dumps({"nonce": nonce}),
+                headers={"Content-Type": "application/json"},
+            )
+            answer = _decode(connection.getresponse().read(4096))
+        except ConnectionRefusedError as error:
+            connection.close()
+            raise DaemonDown("clipperd is not running.", hint=_DOWN_HINT) from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise DaemonDown("clipperd does not answer.", hint=_DOWN_HINT) from error
+        due = endpoints.proof(found.token, nonce, found.port, found.instance_id)
+        if not hmac.compare_digest(due.encode(), str(answer.get("proof")).encode()):
+            connection.close()
+            raise DaemonUntrusted(
+                f"Something on port {found.port} is not this user's clipperd; it was sent nothing.",
+                hint="Restart it with: clipperd restart",
+            )
+        return connection
+
+    def _moved(self) -> bool:
+        """Read endpoint.json again; say whether it names another daemon or token now."""
+        before, self._endpoint = self._endpoint, self._find()
+        return self._endpoint is not None and self._endpoint != before
+
+
+def answers(find: Find) -> bool:
+    """Say whether a daemon that can prove itself is there now."""
+    try:
+        Client(find).hello()
+    except (DaemonDown, DaemonUntrusted):
+        return False
+    return True
+
+
+def host_name() -> str:
+    """This machine's name, as a login shows it in the list of sessions."""
+    return socket.gethostname()
+
+
+def _query(values: Mapping[str, Any] | None) -> str:
+    given = _given(**(values or {}))
+    return "?" + urlencode(given) if given else ""
+
+
+def _given(**values: Any) -> Json:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _items(answer: Json, name: str) -> list[Json]:
+    found = answer.get("items", answer.get(name, []))
+    return list(found) if isinstance(found, list) else []
+
+
+def _decode(raw: bytes) -> Json:
+    try:
+        value = json.loads(raw or b"{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {"items": value}

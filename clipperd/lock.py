@@ -1,0 +1,84 @@
+"""One daemon per home, by a lock of the operating system.
+
+The kernel lets go of the lock when its process ends, however it ends: after SIGKILL nothing
+blocks the next start. The file's text (the pid) is for people and for error messages only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from clipperd.errors import AlreadyRunning
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+class InstanceLock:
+    """The held lock; ``release`` on a clean exit, the kernel otherwise."""
+
+    def __init__(self, handle: int) -> None:
+        """Own the open file descriptor ``handle`` that carries the lock."""
+        self._handle: int | None = handle
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two starters lock two files."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def acquire(path: Path) -> InstanceLock:
+    """Take the lock at ``path`` for this process. Raises AlreadyRunning with the holder's pid."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if not _take(handle):
+        os.close(handle)
+        raise AlreadyRunning(_sentence(_pid(path)), params={"pid": _pid(path)})
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return InstanceLock(handle)
+
+
+def holder(path: Path) -> int | None:
+    """Return the pid of the running daemon of this home, or None when there is none.
+
+    It tries the lock for an instant, so ask only after the API did not answer.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        return None if _take(handle) else _pid(path)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            # A byte far beyond the text: Windows locks are mandatory, and the pid must be readable.
+            os.lseek(handle, 0x7FFF_0000, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _sentence(pid: int | None) -> str:
+    who = f"process {pid}" if pid else "another process"
+    return f"clipperd is already running here ({who})."
