@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Protocol
 
+import aiohttp
+from yarl import URL
+
+from clipperd.errors import BrokerUnreachable
 from clipperd.model import Scope
+
+CONNECT_S = 5.0  # name, socket and TLS together; a broker that takes longer is as good as away
+ANSWER_BYTES = 8 << 20  # the broker caps Notion's answers at 5 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +67,122 @@ class Notion(Protocol):
         whether it may have been heard), NotSignedIn or ReauthRequired; every HTTP answer is a
         Reply, errors included.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer read to its end; header names are in lower case, the last value wins."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http(Protocol):
+    """One HTTP exchange with the broker, and nothing that it could mean."""
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        total_s: float,
+    ) -> Answer:
+        """Exchange one request within ``total_s`` seconds, following no redirect.
+
+        Raises BrokerUnreachable: ``sent`` is False only where no byte can have left this machine.
+        """
+
+    async def drop_connections(self) -> None:
+        """Abandon every open socket; what was under way fails as an interrupted exchange."""
+
+
+class AiohttpHttp:
+    """The broker over aiohttp. Opens its pool at the first request; close with :meth:`close`."""
+
+    def __init__(self, *, connect_s: float = CONNECT_S, answer_bytes: int = ANSWER_BYTES) -> None:
+        """``connect_s`` bounds DNS, TCP and TLS; ``answer_bytes`` the decoded body."""
+        self._connect_s = connect_s
+        self._answer_bytes = answer_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        total_s: float,
+    ) -> Answer:
+        """Exchange one request; see :class:`Http`."""
+        departure = SimpleNamespace(sent=False)
+        timeout = aiohttp.ClientTimeout(total=total_s, connect=self._connect_s)
+        try:
+            async with self._open().request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=departure,
+            ) as response:
+                content = await self._read(response)
+                found = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, found, content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
+
+    async def drop_connections(self) -> None:
+        """Close the pool; the next request opens a new one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def close(self) -> None:
+        """Close the pool for good."""
+        await self.drop_connections()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        parts = bytearray()
+        async for part in response.content.iter_any():
+            parts += part
+            if len(parts) > self._answer_bytes:
+                raise BrokerUnreachable("The service's answer was too large.", sent=True)
+        return bytes(parts)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_departs)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=64),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[trace],
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _departs(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    """Note that bytes may leave: aiohttp calls this just before it writes the first of them."""
+    context.trace_request_ctx.sent = True
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "The service's certificate is not trusted."
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "The service's name cannot be found; this machine may be offline."
+    if isinstance(error, asyncio.TimeoutError):
+        return "The service did not answer in time."
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "The service cannot be reached; this machine may be offline."
+    return "The connection to the service broke off."

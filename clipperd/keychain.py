@@ -1,0 +1,306 @@
+"""Where the session's secrets live: the system's keyring, this process's memory, or a sealed file.
+
+This is the only file that imports keyring, and it does so late: the import costs 130 ms, asking
+for a password may put a dialog on the screen and block for minutes, and what answers may be a
+backend that keeps passwords in plain text. So the keyring lives in a thread of its own, every
+call has a time limit, and backends are accepted by class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from clipperd.errors import KeychainLocked, SecretsUnusable
+
+T = TypeVar("T")
+Mode = Literal["opening", "secure", "memory", "file"]
+
+PATIENCE_S = 3.0  # a healthy Secret Service answers in 40 ms; one with a dialog never does
+_REFUSED = ("keyring.backends.fail.", "keyring.backends.null.", "keyrings.alt.")
+
+
+class Secrets(Protocol):
+    """A few named strings that survive a restart where the machine allows it."""
+
+    @property
+    def mode(self) -> Mode:
+        """Where a secret set now ends up; ``opening`` until the first use has settled it."""
+
+    @property
+    def why(self) -> str | None:
+        """Why it is not the keyring, as a sentence for people; None when all is well."""
+
+    async def open(self) -> None:
+        """Settle the mode. Raises SecretsUnusable when a file cannot be opened (exit 7)."""
+
+    async def get(self, name: str) -> str | None:
+        """Return the secret or None. Raises KeychainLocked when that cannot be known now."""
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep ``value``. Always succeeds: what cannot be stored is kept in memory, and said."""
+
+    async def delete(self, name: str) -> None:
+        """Forget the secret; forgetting nothing is fine."""
+
+
+class MemorySecrets:
+    """Secrets until the process ends."""
+
+    mode: Mode = "memory"
+
+    def __init__(self, why: str | None = None) -> None:
+        """``why`` explains to people why nothing better is used."""
+        self.why = why
+        self._values: dict[str, str] = {}
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def get(self, name: str) -> str | None:
+        """Return the secret or None."""
+        return self._values.get(name)
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep ``value``."""
+        self._values[name] = value
+
+    async def delete(self, name: str) -> None:
+        """Forget the secret."""
+        self._values.pop(name, None)
+
+
+class Keyring(Protocol):
+    """What is used of a keyring backend; every call may block, and raise anything."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """Return the password or None."""
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Store the password."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Remove the password; raises when there is none."""
+
+
+class NoKeyring(Exception):
+    """This machine has no keyring that may be used."""
+
+
+def system_keyring() -> Keyring:
+    """Choose this machine's keyring. Blocks. Raises NoKeyring when none keeps secrets secret."""
+    import keyring
+
+    found = keyring.get_keyring()
+    candidates: tuple[Any, ...] = (found, *getattr(found, "backends", ()))
+    for backend in candidates:
+        kind = f"{type(backend).__module__}.{type(backend).__qualname__}"
+        chain = kind.startswith("keyring.backends.chainer.")
+        if not chain and not kind.startswith(_REFUSED) and backend.priority >= 1:
+            chosen: Keyring = backend
+            return chosen
+    raise NoKeyring
+
+
+class KeyringSecrets:
+    """The system's keyring, with memory in front of it while it is missing or locked.
+
+    What is to be stored waits in ``_wanted`` until the keyring has taken it, so a keyring that
+    opens late gets the newest value and never an older one. A keyring that is *locked* is not
+    one that is empty: then :meth:`get` raises KeychainLocked rather than return None.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Keyring] = system_keyring,
+        *,
+        service: str,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """``service`` is the name under which the entries are kept, one per home folder."""
+        self._find = find
+        self._service = service
+        self._patience_s = patience_s
+        self._thread = _KeyringThread()
+        self._opening = asyncio.Lock()
+        self._wanted: dict[str, str | None] = {}
+        self._guard = threading.Lock()
+        self._backend: Keyring | None = None
+        self._absent = False
+        self._mode: Mode = "opening"
+        self._why: str | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """Secure once the keyring has kept a probe, memory while it does not."""
+        return self._mode
+
+    @property
+    def why(self) -> str | None:
+        """What is wrong with the keyring."""
+        return self._why
+
+    async def open(self) -> None:
+        """Write, read and delete a probe, once."""
+        async with self._opening:
+            if self._mode == "opening":
+                with contextlib.suppress(KeychainLocked):  # told by mode and why
+                    await self._ask(self._probe)
+
+    async def get(self, name: str) -> str | None:
+        """Return the newest value set here, else the keyring's."""
+        await self.open()
+        with self._guard:
+            if name in self._wanted:
+                return self._wanted[name]
+        if self._absent:
+            return None
+        return await self._ask(lambda keyring: keyring.get_password(self._service, name))
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep ``value`` here, then in the keyring."""
+        await self._want(name, value)
+
+    async def delete(self, name: str) -> None:
+        """Forget it here, then in the keyring."""
+        await self._want(name, None)
+
+    async def _want(self, name: str, value: str | None) -> None:
+        await self.open()
+        with self._guard:
+            self._wanted[name] = value
+        if not self._absent:
+            with contextlib.suppress(KeychainLocked):  # it stays wanted, and mode and why tell
+                await self._ask(self._store)
+
+    async def _ask(self, work: Callable[[Keyring], T]) -> T:
+        """Run ``work`` in the keyring's thread. Raises KeychainLocked when that fails or lasts."""
+
+        def asked() -> T:
+            if self._backend is None:
+                self._backend = self._find()
+            return work(self._backend)
+
+        try:
+            result = await self._thread.run(asked, self._patience_s)
+        except NoKeyring:
+            self._absent = True
+            self._fall_back("This machine has no keyring; the session ends with the program.")
+            raise KeychainLocked("This machine has no keyring.") from None
+        except TimeoutError:
+            self._fall_back("The keyring does not answer; it may be waiting for its password.")
+            raise KeychainLocked("The keyring does not answer.") from None
+        except Exception as error:  # backends are plug-ins: each raises what its library raises
+            self._fall_back(f"The keyring refuses ({type(error).__name__}); it may be locked.")
+            raise KeychainLocked("The keyring refuses to answer.") from error
+        self._mode, self._why = "secure", None
+        return result
+
+    def _fall_back(self, why: str) -> None:
+        self._mode, self._why = "memory", why
+
+    def _probe(self, keyring: Keyring) -> None:
+        name, value = "probe-" + secrets.token_hex(4), secrets.token_hex(8)
+        keyring.set_password(self._service, name, value)
+        found = keyring.get_password(self._service, name)
+        keyring.delete_password(self._service, name)
+        if found != value:
+            raise NoKeyring
+
+    def _store(self, keyring: Keyring) -> None:
+        """Bring the keyring up to what is wanted, also to what was wanted meanwhile."""
+        while True:
+            with self._guard:
+                if not self._wanted:
+                    return
+                name, value = next(iter(self._wanted.items()))
+            if value is not None:
+                keyring.set_password(self._service, name, value)
+            elif keyring.get_password(self._service, name) is not None:
+                keyring.delete_password(self._service, name)
+            with self._guard:
+                if self._wanted.get(name, value) == value:
+                    self._wanted.pop(name, None)
+
+
+class _KeyringThread:
+    """One thread, started at first use, that nobody waits for at exit: a dialog may hold it."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._overdue = 0
+        self._guard = threading.Lock()
+
+    async def run(self, work: Callable[[], T], patience_s: float) -> T:
+        """Return what ``work`` returns. Raises TimeoutError after ``patience_s`` seconds, or at
+        once while an earlier call is still stuck: one dialog on the screen is enough."""
+        if self._overdue:
+            raise TimeoutError
+        future: Future[T] = Future()
+        late = threading.Event()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # handed to whoever awaits the future
+                future.set_exception(error)
+            with self._guard:
+                if late.is_set():
+                    self._overdue -= 1
+
+        future.set_running_or_notify_cancel()
+        self._start()
+        self._jobs.put(job)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), patience_s)
+        except TimeoutError:
+            with self._guard:
+                if not future.done():
+                    late.set()
+                    self._overdue += 1
+            raise
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="keyring", daemon=True)
+            self._thread.start()
+
+    def _main(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+def choose_secrets(
+    choice: str,
+    *,
+    service: str,
+    file: Path,
+    passphrase: str | None = None,
+    key_file: Path | None = None,
+) -> Secrets:
+    """Make the store that CLIPPERD_SECRETS asks for: ``keyring``, ``memory`` or ``file``.
+
+    Opens nothing yet. Raises SecretsUnusable for another word, or for ``file`` without exactly
+    one of a passphrase and a key file.
+    """
+    if choice == "keyring":
+        return KeyringSecrets(service=service)
+    if choice == "memory":
+        return MemorySecrets("Chosen by the settings; the session ends with the program.")
+    if choice != "file":
+        raise SecretsUnusable("CLIPPERD_SECRETS is keyring, memory or file.")
+    from clipperd.sealed_file import FileSecrets
+
+    if (passphrase is None) == (key_file is None):
+        raise SecretsUnusable(
+            "CLIPPERD_SECRETS=file needs CLIPPERD_SECRETS_PASSPHRASE or CLIPPERD_SECRETS_KEY_FILE."
+        )
+    return FileSecrets(file, passphrase=passphrase, key_file=key_file)

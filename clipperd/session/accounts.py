@@ -1,0 +1,311 @@
+"""The accounts that have signed in here, and their workspaces: all SQL about both.
+
+The last account stays current after signing out, so that clips go on finding their owner.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clipperd.clock import Clock
+from clipperd.db import Database
+from clipperd.errors import NotSignedIn, WorkspaceMismatch
+from clipperd.model import Scope, notion_id
+from clipperd.session.auth import GrantedWorkspace, Subscription, User
+
+AccountState = Literal["signed_in", "signed_out", "reauth_required"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A connected workspace of an account."""
+
+    id: str
+    name: str
+    icon: str | None
+    bot_id: str | None
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person, as the broker described them last, and how their session stands."""
+
+    user_id: str
+    email: str
+    name: str
+    avatar_url: str | None
+    tier: str | None
+    subscription_status: str | None
+    limits: dict[str, Any] | None
+    state: AccountState
+    why: str | None
+    workspaces: tuple[Workspace, ...]
+
+    @property
+    def current_workspace(self) -> Workspace | None:
+        """The workspace that requests without a workspace mean."""
+        return next((w for w in self.workspaces if w.current), None)
+
+
+class Accounts:
+    """Reads and writes ``account`` and ``workspace`` in outbox.db."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        """``db`` is outbox.db with SESSION_STEPS applied."""
+        self._db = db
+        self._clock = clock
+
+    async def current(self) -> Account | None:
+        """The account that is signed in, or was last; None when nobody ever was."""
+        return await self._db.read(_current)
+
+    async def current_user(self) -> str | None:
+        """The user id of :meth:`current`."""
+        account = await self.current()
+        return None if account is None else account.user_id
+
+    async def scope(self, workspace_id: str | None = None) -> Scope:
+        """Whose data a request means: the current account, and the workspace or its current one.
+
+        Raises NotSignedIn when nobody ever signed in, WorkspaceMismatch when the workspace is
+        not connected to the account (or none is).
+        """
+        account = await self._known()
+        if workspace_id is None:
+            chosen = account.current_workspace
+            if chosen is None:
+                raise WorkspaceMismatch("No workspace is connected to this account.")
+            return Scope(account.user_id, chosen.id)
+        return Scope(account.user_id, _find(account, workspace_id).id)
+
+    async def bot_id(self, scope: Scope) -> str | None:
+        """Our bot's Notion user id in that workspace, as far as the broker told it."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(
+                "SELECT bot_id FROM workspace WHERE user_id = ? AND workspace_id = ?",
+                (scope.user_id, scope.workspace_id),
+            ).fetchone()
+            return None if row is None else row["bot_id"]
+
+        return await self._db.read(work)
+
+    async def workspaces(self) -> tuple[Workspace, ...]:
+        """The current account's connected workspaces. Raises NotSignedIn."""
+        return (await self._known()).workspaces
+
+    async def remember(
+        self,
+        user: User,
+        workspaces: Sequence[GrantedWorkspace],
+        subscription: Subscription | None = None,
+        limits: Mapping[str, Any] | None = None,
+        *,
+        login_id: str | None = None,
+    ) -> None:
+        """Make ``user`` the current, signed-in account; with ``login_id``, end that sign-in.
+
+        Whoever else was signed in is signed out. Workspaces not named are no longer connected.
+        """
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE account SET is_current = 0, why = NULL, state = 'signed_out'"
+                " WHERE user_id <> ?",
+                (user.id,),
+            )
+            _write_profile(connection, user, subscription, limits, now)
+            connection.execute(
+                "UPDATE account SET is_current = 1, state = 'signed_in', why = NULL,"
+                " signed_in_at = ? WHERE user_id = ?",
+                (now, user.id),
+            )
+            _write_workspaces(connection, user.id, workspaces)
+            if login_id is not None:
+                connection.execute(
+                    "UPDATE pending_login SET completed = 1, verifier = NULL WHERE login_id = ?",
+                    (login_id,),
+                )
+
+        await self._db.write(work)
+
+    async def refresh(
+        self,
+        user: User,
+        workspaces: Sequence[GrantedWorkspace] | None,
+        subscription: Subscription | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Bring a known account up to date without changing its state; say whether it changed."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> bool:
+            before = _account(connection, user.id)
+            if before is None:
+                return False
+            _write_profile(connection, user, subscription, limits, now)
+            if workspaces is not None:
+                _write_workspaces(connection, user.id, workspaces)
+            return _account(connection, user.id) != before
+
+        return await self._db.write(work)
+
+    async def set_state(self, user_id: str, state: AccountState, why: str | None = None) -> bool:
+        """Record how the account's session stands; say whether that is news."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            done = connection.execute(
+                "UPDATE account SET state = :state, why = :why WHERE user_id = :user"
+                " AND (state <> :state OR why IS NOT :why)",
+                {"state": state, "why": why, "user": user_id},
+            )
+            return done.rowcount > 0
+
+        return await self._db.write(work)
+
+    async def set_current(self, workspace_id: str) -> None:
+        """Choose the current workspace. Raises NotSignedIn, WorkspaceMismatch."""
+        account = await self._known()
+        chosen = _find(account, workspace_id).id
+        await self._db.write(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE account SET current_workspace_id = ? WHERE user_id = ?",
+                    (chosen, account.user_id),
+                ).rowcount
+            )
+        )
+
+    async def disconnect(self, scope: Scope) -> None:
+        """Record that the workspace is no longer connected; another becomes current."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE workspace SET connected = 0 WHERE user_id = ? AND workspace_id = ?",
+                (scope.user_id, scope.workspace_id),
+            )
+            _choose_current(connection, scope.user_id)
+
+        await self._db.write(work)
+
+    async def _known(self) -> Account:
+        account = await self.current()
+        if account is None:
+            raise NotSignedIn("Nobody has signed in here yet.", hint="Sign in to Notion first.")
+        return account
+
+
+def _find(account: Account, workspace_id: str) -> Workspace:
+    wanted = notion_id(workspace_id) or workspace_id
+    for workspace in account.workspaces:
+        if workspace.id == wanted:
+            return workspace
+    raise WorkspaceMismatch(
+        "That workspace is not connected to this account.",
+        hint="Connect it, or choose one of GET /v1/workspaces.",
+    )
+
+
+def _current(connection: sqlite3.Connection) -> Account | None:
+    row = connection.execute("SELECT user_id FROM account WHERE is_current = 1").fetchone()
+    return None if row is None else _account(connection, row["user_id"])
+
+
+def _account(connection: sqlite3.Connection, user_id: str) -> Account | None:
+    row = connection.execute(
+        "SELECT user_id, email, name, avatar_url, tier, subscription_status, limits, state, why,"
+        " current_workspace_id FROM account WHERE user_id = ?",
+        (user_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    workspaces = connection.execute(
+        "SELECT workspace_id, name, icon, bot_id FROM workspace"
+        " WHERE user_id = ? AND connected = 1 ORDER BY place, workspace_id",
+        (user_id,),
+    )
+    return Account(
+        user_id=row["user_id"],
+        email=row["email"],
+        name=row["name"],
+        avatar_url=row["avatar_url"],
+        tier=row["tier"],
+        subscription_status=row["subscription_status"],
+        limits=None if row["limits"] is None else json.loads(row["limits"]),
+        state=row["state"],
+        why=row["why"],
+        workspaces=tuple(
+            Workspace(
+                id=w["workspace_id"],
+                name=w["name"],
+                icon=w["icon"],
+                bot_id=w["bot_id"],
+                current=w["workspace_id"] == row["current_workspace_id"],
+            )
+            for w in workspaces
+        ),
+    )
+
+
+def _write_profile(
+    connection: sqlite3.Connection,
+    user: User,
+    subscription: Subscription | None,
+    limits: Mapping[str, Any] | None,
+    now: float,
+) -> None:
+    """Insert or update; what this answer of the broker does not tell stays as it was."""
+    connection.execute(
+        "INSERT INTO account (user_id, email, name, avatar_url, tier, subscription_status, limits,"
+        " state, is_current, signed_in_at)"
+        " VALUES (:user_id, :email, :name, :avatar, :tier, :status, :limits, 'signed_out', 0, :now)"
+        " ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name,"
+        " avatar_url = excluded.avatar_url, tier = coalesce(excluded.tier, tier),"
+        " subscription_status = coalesce(excluded.subscription_status, subscription_status),"
+        " limits = coalesce(excluded.limits, limits)",
+        {
+            "user_id": user.id,
+            "email": user.email,
+            "name": user.name or "",
+            "avatar": user.avatar_url,
+            "tier": subscription.tier if subscription else None,
+            "status": subscription.status if subscription else None,
+            "limits": json.dumps(limits) if limits is not None else None,
+            "now": now,
+        },
+    )
+
+
+def _write_workspaces(
+    connection: sqlite3.Connection, user_id: str, workspaces: Sequence[GrantedWorkspace]
+) -> None:
+    connection.execute("UPDATE workspace SET connected = 0 WHERE user_id = ?", (user_id,))
+    connection.executemany(
+        "INSERT INTO workspace (user_id, workspace_id, name, icon, bot_id, place, connected)"
+        " VALUES (?, ?, ?, ?, ?, ?, 1)"
+        " ON CONFLICT (user_id, workspace_id) DO UPDATE SET name = excluded.name,"
+        " icon = excluded.icon, bot_id = coalesce(excluded.bot_id, bot_id),"
+        " place = excluded.place, connected = 1",
+        [
+            (user_id, w.id, w.name or "", w.icon, w.bot_id, place)
+            for place, w in enumerate(workspaces)
+        ],
+    )
+    _choose_current(connection, user_id)
+
+
+def _choose_current(connection: sqlite3.Connection, user_id: str) -> None:
+    """Keep the chosen workspace while it is connected, else take the first that is."""
+    connection.execute(
+        "UPDATE account SET current_workspace_id = ("
+        "  SELECT workspace_id FROM workspace WHERE user_id = :user AND connected = 1"
+        "  ORDER BY workspace_id = account.current_workspace_id DESC, place, workspace_id LIMIT 1"
+        ") WHERE user_id = :user",
+        {"user": user_id},
+    )

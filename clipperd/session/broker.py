@@ -1,0 +1,93 @@
+"""Notion's API through the broker, as one account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipperd.errors import BrokerUnreachable, ReauthRequired
+from clipperd.model import Scope
+from clipperd.session.session import Session
+from clipperd.session.wire import Wire, decoded, server_date
+from clipperd.transport import Reply
+
+_PREFIX = "api/notion/proxy/v1/"
+
+
+class BrokerNotion:
+    """The port ``transport.Notion`` over the broker's proxy."""
+
+    def __init__(self, wire: Wire, session: Session) -> None:
+        """``session`` gives the tokens, ``wire`` leads to the broker."""
+        self._wire = wire
+        self._session = session
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        key: str | None = None,
+    ) -> Reply:
+        """Send one request; see ``transport.Notion``.
+
+        A broker that finds the access token too old has applied nothing, so the request is sent
+        once more with a fresh one. A success that is not JSON was made by something in between:
+        it counts as an answer that was lost.
+        """
+        token = await self._session.token_for(scope.user_id)
+        reply = await self._once(scope, token, method, path, query, body, key)
+        if _expired(reply):
+            token = await self._session.token_for(scope.user_id, stale=token)
+            reply = await self._once(scope, token, method, path, query, body, key)
+            if _expired(reply):
+                raise BrokerUnreachable("The service does not accept its own session.", sent=False)
+        if reply.broker_code == "NOTION_TOKEN_INVALID":
+            if not await self._session.lapse(scope.user_id, token, "notion_token_invalid"):
+                raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
+            raise ReauthRequired(
+                "Notion no longer accepts this connection. What is queued is safe.",
+                hint="Sign in again to reconnect it.",
+            )
+        return reply
+
+    async def _once(
+        self,
+        scope: Scope,
+        token: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        key: str | None,
+    ) -> Reply:
+        headers = {"Authorization": f"Bearer {token}", "X-Workspace-Id": scope.workspace_id}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        answer = await self._wire.call(
+            method, _PREFIX + path, headers=headers, query=query, body=body
+        )
+        content = decoded(answer)
+        if content is None and answer.body and 200 <= answer.status < 300:
+            self._wire.connectivity.failed(sent=True)
+            raise BrokerUnreachable("The service's answer was not understood.", sent=True)
+        return Reply(
+            status=answer.status,
+            body=content,
+            code=_text(content, "code"),
+            broker_code=answer.headers.get("x-broker-code") or None,
+            retry_after_s=self._wire.retry_after(answer),
+            date=server_date(answer),
+        )
+
+
+def _expired(reply: Reply) -> bool:
+    return reply.status == 401 and reply.broker_code == "session_expired"
+
+
+def _text(content: Any, name: str) -> str | None:
+    value = content.get(name) if isinstance(content, dict) else None
+    return value if isinstance(value, str) else None

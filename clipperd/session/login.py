@@ -1,0 +1,191 @@
+"""A sign-in under way: the address to open, and the answer that comes back through the browser.
+
+PKCE (https://www.rfc-editor.org/rfc/rfc7636): the answer carries a hand-off token that is worth
+nothing without the verifier, which never leaves this machine but in the exchange itself. Any web
+page can make the browser or the app deliver a forged answer, so only a state that is pending
+counts. Sign-ins are in outbox.db and survive a restart of the daemon.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from yarl import URL
+
+from clipperd.clock import Clock
+from clipperd.db import Database
+from clipperd.errors import InvalidInput, LoginExpired, LoginStateUnknown, NotFound
+
+Return = Literal["app", "loopback"]
+Purpose = Literal["sign_in", "add_workspace", "change_access"]
+
+LIFETIME_S = 600.0  # the broker's own state lasts as long
+CALLBACK = "/v1/session/callback"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a client needs to send the person to the broker."""
+
+    login_id: str
+    login_url: str
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sign-in that this daemon waits for, or has just completed."""
+
+    login_id: str
+    purpose: Purpose
+    completed: bool
+    verifier: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the browser brought back: a hand-off token, or an error word instead of one."""
+
+    state: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    error: str | None = None
+
+
+class Logins:
+    """Starts sign-ins and knows the pending ones: all SQL about ``pending_login``."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        *,
+        broker: URL,
+        port: Callable[[], int],
+        device: str,
+        random: Callable[[int], bytes],
+    ) -> None:
+        """``port`` tells the daemon's own port, ``device`` names this machine to people."""
+        self._db = db
+        self._clock = clock
+        self._broker = broker
+        self._port = port
+        self._device = device
+        self._random = random
+
+    async def start(self, return_to: Return, purpose: Purpose, device: str | None) -> Started:
+        """Begin a sign-in: make its secrets, store it, tell the address to open."""
+        login_id = _text(self._random(16))
+        state, verifier = _text(self._random(32)), _text(self._random(32))
+        query = {
+            "source": "cli" if return_to == "loopback" else "app",
+            "state": state,
+            "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+            "device": device or self._device,
+        }
+        if return_to == "loopback":
+            query["redirect_uri"] = f"http://127.0.0.1:{self._port()}{CALLBACK}"
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM pending_login WHERE expires_at <= ?", (now,))
+            connection.execute(
+                "INSERT INTO pending_login"
+                " (login_id, state_hash, verifier, return_to, purpose, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (login_id, _digest(state), verifier, return_to, purpose, now + LIFETIME_S),
+            )
+
+        await self._db.write(work)
+        url = URL(f"{self._broker}/api/auth/notion").with_query(query)
+        return Started(login_id, str(url), LIFETIME_S)
+
+    async def find(self, state: str) -> Pending:
+        """Return the sign-in of ``state``. Raises LoginStateUnknown, LoginExpired."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> sqlite3.Row | None:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT login_id, verifier, purpose, expires_at, completed FROM pending_login"
+                " WHERE state_hash = ?",
+                (_digest(state),),
+            ).fetchone()
+            return row
+
+        row = await self._db.read(work)
+        if row is None:
+            raise LoginStateUnknown(
+                "This answer belongs to no sign-in that was started here.", hint="Sign in again."
+            )
+        if row["expires_at"] <= now:
+            raise LoginExpired("The sign-in took too long.", hint="Start it again.")
+        return Pending(
+            row["login_id"], row["purpose"], bool(row["completed"]), row["verifier"] or ""
+        )
+
+    async def waiting(self) -> bool:
+        """Say whether a sign-in is pending."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(
+                "SELECT 1 FROM pending_login WHERE completed = 0 AND expires_at > ?", (now,)
+            ).fetchone()
+            return row is not None
+
+        return await self._db.read(work)
+
+    async def cancel(self, login_id: str) -> None:
+        """Stop waiting for a sign-in. Raises NotFound."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "DELETE FROM pending_login WHERE login_id = ? AND completed = 0", (login_id,)
+            ).rowcount
+
+        if not await self._db.write(work):
+            raise NotFound("There is no such sign-in; it may be over.")
+
+
+def read_answer(url: str) -> Answered:
+    """Read a deep link or the loopback callback's URL. Raises InvalidInput for anything else."""
+    try:
+        parts = urlsplit(url)
+        place = (parts.scheme.lower(), (parts.hostname or "").lower(), parts.path.rstrip("/"))
+        pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=20)
+    except ValueError as error:
+        raise InvalidInput("That is not the address of a sign-in.") from error
+    deep_link = place[:2] == ("notion-clipper", "auth") and place[2] in ("", "/callback")
+    loopback = (
+        place[0] == "http" and place[1] in ("127.0.0.1", "localhost") and place[2] == CALLBACK
+    )
+    values = dict(pairs)
+    # A name given twice would let two readers of one address see two different answers.
+    if not (deep_link or loopback) or len(values) != len(pairs) or not values.get("state"):
+        raise InvalidInput("That is not the address of a sign-in.")
+    token, error_word = values.get("token"), values.get("error")
+    if error_word is not None:
+        return Answered(values["state"], error=_word(error_word))
+    if not token:
+        raise InvalidInput("The address of this sign-in is incomplete.")
+    return Answered(values["state"], token=token)
+
+
+def _word(text: str) -> str:
+    """An error word fit to be repeated: whatever else a page wrote there is dropped."""
+    return text if re.fullmatch(r"[a-z0-9_]{1,40}", text, re.ASCII) else "unknown"
+
+
+def _digest(state: str) -> bytes:
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).digest()
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")

@@ -1,0 +1,239 @@
+"""Routes of the session and its workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    ClipperdError,
+    InvalidInput,
+    LoginDenied,
+    LoginExpired,
+    LoginOtherAccount,
+    LoginStateUnknown,
+    NotFound,
+    NotSignedIn,
+    ReauthRequired,
+    UnsentClips,
+    WorkspaceMismatch,
+)
+from clipperd.session.login import Purpose, read_answer
+from clipperd.session.session import Session, SessionView, SessionWorkspace
+from clipperd.web.routes import Route, answer, read_body, read_query
+from clipperd.web.session_page import session_page
+
+SESSION: web.AppKey[Session] = web.AppKey("session")
+UNSENT: web.AppKey[Callable[[str], Awaitable[int]]] = web.AppKey("unsent")
+"""Counts the clips of the current account that still wait for a workspace, by its id."""
+
+
+class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How the person signs in. ``device`` names this machine in their list of sessions."""
+
+    return_to: Literal["app", "loopback"] = msgspec.field(name="return", default="app")
+    purpose: Purpose = "sign_in"
+    device: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+
+
+class LoginStarted(msgspec.Struct):
+    """The address to open in the person's browser, good for ``expires_in`` seconds."""
+
+    login_id: str
+    login_url: str
+    expires_in: int
+
+
+class CallbackBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The deep link that the app received."""
+
+    url: Annotated[str, msgspec.Meta(max_length=8192)]
+
+
+class CurrentBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The workspace to choose."""
+
+    workspace_id: str
+
+
+class WorkspaceList(msgspec.Struct):
+    """The connected workspaces of the current account."""
+
+    workspaces: list[SessionWorkspace]
+
+
+class DisconnectQuery(msgspec.Struct):
+    """``confirm=1`` disconnects although clips are waiting."""
+
+    confirm: bool = False
+
+
+async def start_login(request: web.Request) -> web.StreamResponse:
+    """Begin a sign-in."""
+    body = await read_body(request, LoginBody)
+    started = await request.app[SESSION].start_login(body.return_to, body.purpose, body.device)
+    return answer(LoginStarted(started.login_id, started.login_url, int(started.expires_in)))
+
+
+async def cancel_login(request: web.Request) -> web.StreamResponse:
+    """Stop waiting for a sign-in."""
+    await request.app[SESSION].cancel_login(request.match_info["login_id"])
+    return web.Response(status=204)
+
+
+async def finish_login(request: web.Request) -> web.StreamResponse:
+    """Take the deep link over from the app."""
+    body = await read_body(request, CallbackBody)
+    return answer(await request.app[SESSION].finish_login(read_answer(body.url)))
+
+
+async def loopback_callback(request: web.Request) -> web.StreamResponse:
+    """Receive the browser after a sign-in; whatever happens, a person reads the answer."""
+    try:
+        view = await request.app[SESSION].finish_login(read_answer(str(request.url)))
+    except ClipperdError as error:
+        return session_page(error.title, error.detail, error.hint, status=400)
+    name = view.user.name or view.user.email if view.user is not None else ""
+    return session_page("You are signed in", f"Welcome, {name}. You can close this window.")
+
+
+async def show_session(request: web.Request) -> web.StreamResponse:
+    """Tell who is signed in."""
+    return answer(await request.app[SESSION].view())
+
+
+async def sign_out(request: web.Request) -> web.StreamResponse:
+    """End the session; the queue stays, bound to its account."""
+    await request.app[SESSION].sign_out()
+    return answer(await request.app[SESSION].view())
+
+
+async def list_workspaces(request: web.Request) -> web.StreamResponse:
+    """List the connected workspaces."""
+    return answer(await _workspaces(request))
+
+
+async def choose_workspace(request: web.Request) -> web.StreamResponse:
+    """Choose the workspace that requests without one mean."""
+    body = await read_body(request, CurrentBody)
+    await request.app[SESSION].set_current(body.workspace_id)
+    return answer(await _workspaces(request))
+
+
+async def disconnect_workspace(request: web.Request) -> web.StreamResponse:
+    """Disconnect a workspace, unless clips are waiting for it."""
+    query = read_query(request, DisconnectQuery)
+    session = request.app[SESSION]
+    scope = await session.accounts.scope(request.match_info["id"])
+    count = await request.app[UNSENT](scope.workspace_id)
+    if count and not query.confirm:
+        raise UnsentClips(
+            "Clips that wait for this workspace could no longer be sent.",
+            hint="Repeat with ?confirm=1 to disconnect it nevertheless.",
+            params={"count": count},
+        )
+    await session.disconnect(scope)
+    return answer(await _workspaces(request))
+
+
+async def _workspaces(request: web.Request) -> WorkspaceList:
+    found = await request.app[SESSION].accounts.workspaces()
+    return WorkspaceList([SessionWorkspace(w.id, w.name, w.icon, w.current) for w in found])
+
+
+_LOGIN_ERRORS = (
+    LoginDenied,
+    LoginExpired,
+    LoginStateUnknown,
+    LoginOtherAccount,
+    BrokerUnreachable,
+    InvalidInput,
+)
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/session/login",
+        start_login,
+        "admin",
+        "Begin a sign-in",
+        body=LoginBody,
+        answers={200: LoginStarted},
+        errors=(NotSignedIn,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/session/login/{login_id}",
+        cancel_login,
+        "admin",
+        "Cancel a sign-in",
+        answers={204: None},
+        errors=(NotFound,),
+    ),
+    Route(
+        "POST",
+        "/v1/session/callback",
+        finish_login,
+        "admin",
+        "Hand over the deep link of a sign-in",
+        body=CallbackBody,
+        answers={200: SessionView},
+        errors=_LOGIN_ERRORS,
+    ),
+    Route(
+        "GET",
+        "/v1/session/callback",
+        loopback_callback,
+        "public",
+        "Where the browser returns to after a sign-in: a page for people",
+    ),
+    Route(
+        "GET",
+        "/v1/session",
+        show_session,
+        "read",
+        "Who is signed in",
+        answers={200: SessionView},
+    ),
+    Route(
+        "DELETE",
+        "/v1/session",
+        sign_out,
+        "admin",
+        "Sign out; the queue stays",
+        answers={200: SessionView},
+    ),
+    Route(
+        "GET",
+        "/v1/workspaces",
+        list_workspaces,
+        "read",
+        "Connected workspaces",
+        answers={200: WorkspaceList},
+        errors=(NotSignedIn,),
+    ),
+    Route(
+        "PUT",
+        "/v1/workspaces/current",
+        choose_workspace,
+        "admin",
+        "Choose the current workspace",
+        body=CurrentBody,
+        answers={200: WorkspaceList},
+        errors=(NotSignedIn, WorkspaceMismatch),
+    ),
+    Route(
+        "DELETE",
+        "/v1/workspaces/{id}",
+        disconnect_workspace,
+        "admin",
+        "Disconnect a workspace",
+        query=DisconnectQuery,
+        answers={200: WorkspaceList},
+        errors=(NotSignedIn, WorkspaceMismatch, UnsentClips, ReauthRequired, BrokerUnreachable),
+    ),
+)
