@@ -98,7 +98,17 @@ ROUTES: tuple[Route, ...] = (
         "write",
         20,
         body=frozenset(
-            "parent properties icon cover children content markdown template position".split()
+            [
+                "parent",
+                "properties",
+                "icon",
+                "cover",
+                "children",
+                "content",
+                "markdown",
+                "template",
+                "position",
+            ]
         ),
         creates="page",
     ),
@@ -107,7 +117,7 @@ ROUTES: tuple[Route, ...] = (
         "PATCH pages/:page_id",
         "write",
         20,
-        body=frozenset("properties icon cover in_trash archived is_locked".split()),
+        body=frozenset(["properties", "icon", "cover", "in_trash", "archived", "is_locked"]),
     ),
     _row("blocks.children.list", "GET blocks/:block_id/children", "read", 30, query=_PAGED),
     _row(
@@ -142,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
         "POST file_uploads",
         "write",
         20,
-        body=frozenset("mode filename content_type number_of_parts external_url".split()),
+        body=frozenset(["mode", "filename", "content_type", "number_of_parts", "external_url"]),
         creates="file_upload",
     ),
     _row("file_uploads.get", "GET file_uploads/:file_upload_id", "read", 30),

@@ -1,0 +1,185 @@
+"""Who may send to Notion now: the user's limits, the connection's bucket and the gates, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cloud_broker.clock import Clock
+from cloud_broker.limits.arithmetic import Bucket, Window
+from cloud_broker.limits.gates import CONNECTION_TRIP, UPSTREAM_TRIP
+from cloud_broker.limits.limiter import Ask, Decision, Limiter, Quota, Watch
+from cloud_broker.proxy.answers import limit_headers
+from cloud_broker.proxy.outcome import Outcome, Scope, Throttle
+from cloud_broker.proxy.refusals import LimitReached, NotSent, Refusal
+from cloud_broker.proxy.routes import Route
+
+MAX_WAIT_S = 10.0  # longer waits are the caller's
+_UPSTREAM = "v1:up"
+
+# A retry's own allowance, per connection: a tenth of what the connection may send, ten at once.
+_RETRY_SHARE = 0.1
+_RETRY_BURST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The numbers: the seed's 120 a minute and user (section 3.2), Notion's per connection.
+
+    ``scale`` multiplies every limit per user and endpoint; so does the tier's factor. The paid
+    tiers' 1.5 makes 180 a minute, what Notion itself grants a connection on most plans
+    (https://developers.notion.com/reference/request-limits).
+    """
+
+    per_minute: int = 120
+    scale: float = 1.0
+    tiers: Mapping[str, float] = field(
+        default_factory=lambda: {"FREE": 1.0, "PRO": 1.5, "TEAM": 1.5}
+    )
+    notion_rate: float = 2.5
+    notion_burst: int = 6
+
+    def window(self, per_minute: int, tier: str) -> Window:
+        """Return the limit per user for a row's number and the user's tier."""
+        factor = self.scale * self.tiers.get(tier.upper(), 1.0)
+        return Window(max(1, int(per_minute * factor)))
+
+    def bucket(self) -> Bucket:
+        """Return the limit towards Notion per connection."""
+        return Bucket(self.notion_rate, self.notion_burst)
+
+    def retries(self) -> Bucket:
+        """Return the limit of resends per connection."""
+        return Bucket(self.notion_rate * _RETRY_SHARE, _RETRY_BURST)
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Whose request it is."""
+
+    user_id: str
+    tier: str
+    connection_id: str
+    workspace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A request that may be sent now; hand it back with what became of it."""
+
+    party: Party
+    route: Route
+    at: float  # steady clock
+    probes: tuple[str, ...]
+    quotas: tuple[Quota, ...]
+
+
+class Admission:
+    """Lets requests through and learns from their ends."""
+
+    def __init__(self, limiter: Limiter, clock: Clock, budgets: Budgets) -> None:
+        """Decide with ``limiter`` by the numbers of ``budgets``."""
+        self._limiter = limiter
+        self._clock = clock
+        self._budgets = budgets
+
+    async def enter(self, party: Party, route: Route, until: float, *, first: bool) -> Entered:
+        """Wait until the request may be sent, at most to ``until`` (steady clock) and MAX_WAIT_S.
+
+        ``first``: count it for the user; an attempt of the broker's own counts as a retry.
+        Raises LimitReached or NotSent; nothing is spent then.
+        """
+        asks = self._asks(party, route, first=first)
+        gates = (_UPSTREAM, *_gates(party, route))
+        now = self._clock.monotonic()
+        until = min(until, now + MAX_WAIT_S)
+        quotas: tuple[Quota, ...] = ()
+        while True:
+            now = self._clock.monotonic()
+            decision = await self._limiter.decide(asks, gates, now, max(0.0, until - now))
+            quotas = quotas if not asks and quotas else decision.quotas
+            if decision.allowed:
+                await self._clock.sleep(decision.wait_s)
+                if decision.wait_s == 0 or decision.probes:
+                    at = self._clock.monotonic()
+                    return Entered(party, route, at, decision.probes, quotas)
+                asks = ()  # spent; but a gate may have closed while we waited
+            elif decision.refused_by in gates and now + decision.wait_s <= until:
+                await self._clock.sleep(decision.wait_s)
+            else:
+                raise _refusal(decision, quotas)
+
+    async def report(self, entered: Entered, outcome: Outcome) -> None:
+        """Take in how an attempt ended: pauses, health, probes."""
+        now = self._clock.monotonic()
+        party, watches = entered.party, _watches(entered.party)
+        if outcome.throttle is None:
+            await self._limiter.finished(
+                watches, now, entered=entered.at, failed=outcome.is_failure
+            )
+            return
+        scope = outcome.throttle.scope
+        await self._limiter.throttled(
+            _gate_of(scope, party, entered.route),
+            now,
+            entered=entered.at,
+            pause_s=_pause(outcome.throttle),
+            counts=scope is Scope.CONNECTION,
+        )
+        await self._limiter.finished(watches[:1], now, entered=entered.at, failed=False)
+        if scope is not Scope.CONNECTION:
+            await self.forget(entered)
+
+    async def forget(self, entered: Entered) -> None:
+        """The attempt ended without saying anything about Notion."""
+        await self._limiter.released(entered.probes)
+
+    def _asks(self, party: Party, route: Route, *, first: bool) -> Sequence[Ask]:
+        budgets = self._budgets
+        bucket = Ask("connection", f"v1:{{c:{party.connection_id}}}:bucket", budgets.bucket())
+        if not first:
+            retries = Ask("retries", f"v1:{{c:{party.connection_id}}}:retry", budgets.retries())
+            return (bucket, retries)
+        user = f"v1:{{u:{party.user_id}}}"
+        return (
+            Ask("user", f"{user}:all", budgets.window(budgets.per_minute, party.tier)),
+            Ask("route", f"{user}:{route.name}", budgets.window(route.per_minute, party.tier)),
+            bucket,
+        )
+
+
+def _gates(party: Party, route: Route) -> tuple[str, ...]:
+    return tuple(_gate_of(scope, party, route) for scope in Scope)
+
+
+def _gate_of(scope: Scope, party: Party, route: Route) -> str:
+    match scope:
+        case Scope.CONNECTION:
+            return f"v1:{{c:{party.connection_id}}}:gate"
+        case Scope.ENDPOINT:
+            return f"v1:{{c:{party.connection_id}}}:gate:{route.name}"
+        case Scope.WORKSPACE:
+            return f"v1:{{w:{party.workspace_id}}}:gate"
+
+
+def _watches(party: Party) -> tuple[Watch, Watch]:
+    connection = f"v1:{{c:{party.connection_id}}}:gate"
+    return (
+        Watch(_UPSTREAM, party.connection_id, UPSTREAM_TRIP),
+        Watch(connection, party.connection_id, CONNECTION_TRIP),
+    )
+
+
+def _pause(throttle: Throttle) -> float:
+    return max(0.001, throttle.pause_s)
+
+
+def _refusal(decision: Decision, quotas: Sequence[Quota]) -> Refusal:
+    if decision.refused_by == _UPSTREAM:
+        return NotSent(retry_after_s=decision.wait_s)
+    sign = {"user": "limit_user", "route": "limit_route"}.get(
+        decision.refused_by, "limit_connection"
+    )
+    return LimitReached(
+        broker_code=sign, retry_after_s=decision.wait_s, headers=limit_headers(quotas)
+    )

@@ -1,0 +1,219 @@
+"""What an attempt's end means: pass on, resend, or say that nobody knows. Pure.
+
+| what came back                                  | read        | write            |
+|-------------------------------------------------|-------------|------------------|
+| 2xx, whole and well-formed                      | done        | done             |
+| 503 with committed ids                          | (again)     | done             |
+| 429, 529                                        | again       | again            |
+| never sent                                      | again       | again            |
+| 401                                             | refresh     | refresh          |
+| other 4xx but 408, 409, 425                     | refused     | refused          |
+| 408, 409, 425                                   | refused     | unknown          |
+| 500, 502, 503, 504, other 5xx, 3xx              | again/refused | unknown        |
+| 2xx broken or too large                         | garbled     | unknown          |
+| broke off, timed out                            | again       | unknown          |
+
+RFC 9110 section 9.2.2: a proxy must not repeat a write by itself unless it knows that it was not
+applied. Committed 503: https://developers.notion.com/reference/request-limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from cloud_broker.proxy.routes import Route, parse_uuid
+from cloud_broker.transport import ConnectFailed, Response, ResponseTooLarge, TransportError
+
+MAX_PAUSE_S = 3600.0
+DEFAULT_PAUSE_S = 1.0
+BLOCKED_PAUSE_S = 60.0
+
+_AGAIN_READ = frozenset({500, 502, 503, 504})
+_NOT_APPLIED = frozenset({429, 529})
+_DOUBTFUL = frozenset({408, 409, 425})
+
+
+class Verdict(Enum):
+    """What to do next."""
+
+    DONE = "done"
+    REFUSED = "refused"  # Notion said no; nothing was applied; pass it on
+    AGAIN = "again"  # nothing was applied, another attempt may succeed
+    REFRESH = "refresh"  # the token was not accepted
+    UNKNOWN = "unknown"  # a write that may have been applied
+    GARBLED = "garbled"  # a read whose answer is of no use
+
+
+class Scope(Enum):
+    """What a 429 speaks of."""
+
+    CONNECTION = "connection"
+    WORKSPACE = "workspace"
+    ENDPOINT = "endpoint"
+
+
+_SCOPES = {
+    "public_api_space_request_rate_limit": Scope.WORKSPACE,
+    "public_api_endpoint_rate_limit": Scope.ENDPOINT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """A 429: what it closes, for how long, and whether asking again makes sense at all."""
+
+    scope: Scope
+    pause_s: float
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One attempt, judged. ``created``: new ids. ``receipt_only``: the body is to be rebuilt."""
+
+    verdict: Verdict
+    result: Response | TransportError
+    value: Any = None
+    created: tuple[str, ...] = ()
+    receipt_only: bool = False
+    throttle: Throttle | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def response(self) -> Response | None:
+        """Notion's answer, when there is a whole one."""
+        return self.result if isinstance(self.result, Response) else None
+
+    @property
+    def status(self) -> int | None:
+        """The status that Notion gave, if any."""
+        if isinstance(self.result, (Response, ResponseTooLarge)):
+            return self.result.status
+        return None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it speaks against the upstream's health: 5xx, 529, silence."""
+        status = self.status
+        return status is None or (status >= 500 and self.verdict is not Verdict.DONE)
+
+
+def judge(result: Response | TransportError, route: Route, *, children: int, now: float) -> Outcome:
+    """Judge one attempt. ``children``: blocks asked for; ``now``: wall clock, for HTTP dates."""
+    if not isinstance(result, Response):
+        return Outcome(_judge_failure(result, route), result)
+    value = _object(result.body)
+    status = result.status
+    after = retry_after(result.headers.get("Retry-After"), now)
+    if 200 <= status < 300:
+        return _judge_success(result, value, route, children)
+    if status in _NOT_APPLIED:
+        throttle = _throttle(value, after) if status == 429 else None
+        again = throttle is None or not throttle.final
+        verdict = Verdict.AGAIN if again else Verdict.REFUSED
+        return Outcome(verdict, result, value, throttle=throttle, retry_after_s=after)
+    if status == 401:
+        return Outcome(Verdict.REFRESH, result, value)
+    if route.kind == "write":
+        return _judge_write_error(result, value, route, children)
+    verdict = Verdict.AGAIN if status in _AGAIN_READ else Verdict.REFUSED
+    if verdict is Verdict.REFUSED and value is None:
+        verdict = Verdict.GARBLED
+    return Outcome(verdict, result, value, retry_after_s=after)
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Read Retry-After, seconds or an HTTP date, as seconds from ``now`` (0 to MAX_PAUSE_S)."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MAX_PAUSE_S)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return min(max(0.0, moment.timestamp() - now), MAX_PAUSE_S)
+
+
+def _judge_failure(result: TransportError, route: Route) -> Verdict:
+    if isinstance(result, ConnectFailed):
+        return Verdict.AGAIN
+    if route.kind == "write":
+        return Verdict.UNKNOWN
+    return Verdict.GARBLED if isinstance(result, ResponseTooLarge) else Verdict.AGAIN
+
+
+def _judge_success(result: Response, value: Any, route: Route, children: int) -> Outcome:
+    created = _created(value, route, children)
+    if value is not None and created is not None:
+        return Outcome(Verdict.DONE, result, value, created)
+    verdict = Verdict.UNKNOWN if route.kind == "write" else Verdict.GARBLED
+    return Outcome(verdict, result, value)
+
+
+def _judge_write_error(result: Response, value: Any, route: Route, children: int) -> Outcome:
+    if result.status == 503:
+        committed = _committed(value, route, children)
+        if committed is not None:
+            return Outcome(Verdict.DONE, result, value, committed, receipt_only=True)
+    refused = 400 <= result.status < 500 and result.status not in _DOUBTFUL
+    return Outcome(Verdict.REFUSED if refused else Verdict.UNKNOWN, result, value)
+
+
+def _created(value: Any, route: Route, children: int) -> tuple[str, ...] | None:
+    """New ids of a success; None when they should be there and are not.
+
+    An append may also list later siblings after the new blocks: only the first ``children`` count.
+    """
+    if route.creates == "none" or not isinstance(value, dict):
+        return ()
+    if route.creates != "children":
+        found = value.get("id")
+        return (found,) if isinstance(found, str) and parse_uuid(found) else None
+    results = value.get("results")
+    if not isinstance(results, list) or len(results) < children:
+        return None
+    ids = [block.get("id") if isinstance(block, dict) else None for block in results[:children]]
+    good = tuple(i for i in ids if isinstance(i, str) and parse_uuid(i))
+    return good if len(good) == children else None
+
+
+def _committed(value: Any, route: Route, children: int) -> tuple[str, ...] | None:
+    """The ids that a 503 names as saved; None unless it names all that were asked for."""
+    data = value.get("additional_data") if isinstance(value, dict) else None
+    if not isinstance(data, Mapping):
+        return None
+    if route.creates == "children":
+        ids = data.get("committed_child_ids")
+        if not isinstance(ids, list) or len(ids) != children:
+            return None
+        return tuple(ids) if all(isinstance(i, str) and parse_uuid(i) for i in ids) else None
+    found = data.get("committed_resource_id")
+    return (found,) if isinstance(found, str) and parse_uuid(found) else None
+
+
+def _throttle(value: Any, after: float | None) -> Throttle:
+    data = value.get("additional_data") if isinstance(value, dict) else None
+    reason = data.get("rate_limit_reason") if isinstance(data, Mapping) else None
+    if after is None and isinstance(data, Mapping):
+        told = data.get("retry_after")
+        after = float(told[:9]) if isinstance(told, str) and told.isdigit() else None
+    final = reason == "public_api_request_blocked"
+    pause = after if after is not None else (BLOCKED_PAUSE_S if final else DEFAULT_PAUSE_S)
+    return Throttle(_SCOPES.get(str(reason), Scope.CONNECTION), min(pause, MAX_PAUSE_S), final)
+
+
+def _object(body: bytes) -> Any:
+    """The decoded object, or None when it is none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

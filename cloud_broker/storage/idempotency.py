@@ -1,0 +1,236 @@
+"""What became of each write, under its caller's key: every statement about the table.
+
+A row is committed before anything is sent, so a broker that dies leaves a trace; its lease tells
+others when to stop waiting for it. The outcome holds the status and the ids of what was created,
+never text. ``send_by`` is the last moment at which the owner may begin to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from cloud_broker.storage.database import Database, Row, Tx
+
+State = Literal["sending", "done", "unknown"]
+
+STEPS = [
+    """
+    CREATE TABLE idempotency (
+        user_id TEXT NOT NULL,
+        workspace_id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('sending', 'done', 'unknown')),
+        owner TEXT NOT NULL,
+        send_by BIGINT NOT NULL,
+        lease_until BIGINT NOT NULL,
+        status BIGINT,
+        created TEXT,
+        answered BIGINT NOT NULL DEFAULT 0,
+        latest_sent_at BIGINT,
+        expires_at BIGINT NOT NULL,
+        PRIMARY KEY (user_id, workspace_id, key)
+    )
+    """,
+    "CREATE INDEX idempotency_expires ON idempotency (expires_at)",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyId:
+    """Whose key, in which workspace."""
+
+    user_id: str
+    workspace_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to send: whose, until when; milliseconds since the epoch."""
+
+    owner: str
+    send_by: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored write. ``status`` is Notion's; ``created`` the new ids; times in milliseconds."""
+
+    fingerprint: str
+    state: State
+    lease_until: int
+    send_by: int
+    status: int | None
+    created: tuple[str, ...]
+    answered: bool
+    latest_sent_at: int | None
+
+
+class Idempotency:
+    """The table, behind the database port. All methods raise DatabaseFailed."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep rows in ``database``."""
+        self._database = database
+
+    async def find(self, who: KeyId) -> Record | None:
+        """Return what is known of the key."""
+        async with self._database.reading() as tx:
+            return await _find(tx, who)
+
+    async def claim(
+        self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int
+    ) -> Record | None:
+        """Write the intent. None: it is ours now; else what another one has written before."""
+        async with self._database.transaction() as tx:
+            claimed = await tx.execute(
+                """
+                INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
+                                         send_by, lease_until, expires_at)
+                VALUES (:user, :workspace, :key, :fingerprint, 'sending', :owner,
+                        :send_by, :until, :expires_at)
+                ON CONFLICT (user_id, workspace_id, key) DO NOTHING
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                fingerprint=fingerprint,
+                owner=lease.owner,
+                send_by=lease.send_by,
+                until=lease.until,
+                expires_at=expires_at,
+            )
+            return None if claimed else await _find(tx, who)
+
+    async def renew(self, who: KeyId, lease: Lease, now: int) -> bool:
+        """Move the lease on, and with it the fence. False: it has ended or is another's."""
+        async with self._database.transaction() as tx:
+            renewed = await tx.execute(
+                """
+                UPDATE idempotency SET send_by = :send_by, lease_until = :until
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND owner = :owner AND state = 'sending' AND lease_until > :now
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                owner=lease.owner,
+                send_by=lease.send_by,
+                until=lease.until,
+                now=now,
+            )
+            return renewed > 0
+
+    async def done(self, who: KeyId, owner: str, status: int, created: Sequence[str]) -> None:
+        """Keep a success; also over an ``unknown`` that a duplicate has written meanwhile."""
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                """
+                UPDATE idempotency SET state = 'done', status = :status, created = :created,
+                                       answered = 1
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND owner = :owner AND state IN ('sending', 'unknown')
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                owner=owner,
+                status=status,
+                created=msgspec.json.encode(list(created)).decode(),
+            )
+
+    async def unknown(
+        self, who: KeyId, owner: str, *, status: int | None, answered: bool, latest_sent_at: int
+    ) -> None:
+        """Keep that nobody knows."""
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                """
+                UPDATE idempotency SET state = 'unknown', status = :status,
+                                       answered = :answered, latest_sent_at = :latest
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND owner = :owner AND state = 'sending'
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                owner=owner,
+                status=status,
+                answered=int(answered),
+                latest=latest_sent_at,
+            )
+
+    async def release(self, who: KeyId, owner: str) -> None:
+        """Forget an intent of which nothing was applied, so that the key may be used again."""
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                """
+                DELETE FROM idempotency
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND owner = :owner AND state = 'sending'
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                owner=owner,
+            )
+
+    async def abandon(self, who: KeyId, now: int) -> Record | None:
+        """Turn a row whose lease has ended into ``unknown``; return what is there then."""
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                """
+                UPDATE idempotency SET state = 'unknown', latest_sent_at = send_by
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND state = 'sending' AND lease_until <= :now
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                now=now,
+            )
+            return await _find(tx, who)
+
+    async def purge(self, now: int) -> int:
+        """Delete what is past its time; return how many."""
+        async with self._database.transaction() as tx:
+            return await tx.execute(
+                "DELETE FROM idempotency WHERE expires_at <= :now AND lease_until <= :now", now=now
+            )
+
+
+async def erase(tx: Tx, user_id: str) -> int:
+    """Delete everything of one user, in the caller's transaction."""
+    return await tx.execute("DELETE FROM idempotency WHERE user_id = :user", user=user_id)
+
+
+async def _find(tx: Tx, who: KeyId) -> Record | None:
+    row = await tx.one(
+        """
+        SELECT fingerprint, state, lease_until, send_by, status, created, answered, latest_sent_at
+        FROM idempotency WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+        """,
+        user=who.user_id,
+        workspace=who.workspace_id,
+        key=who.key,
+    )
+    return None if row is None else _record(row)
+
+
+def _record(row: Row) -> Record:
+    return Record(
+        fingerprint=row["fingerprint"],
+        state=row["state"],
+        lease_until=row["lease_until"],
+        send_by=row["send_by"],
+        status=row["status"],
+        created=tuple(msgspec.json.decode(row["created"] or "[]", type=list[str])),
+        answered=bool(row["answered"]),
+        latest_sent_at=row["latest_sent_at"],
+    )
