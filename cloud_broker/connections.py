@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from cloud_broker.clock import Clock
+from cloud_broker.errors import NoConnection, NotionUnavailable, ReauthRequired, WorkspaceRequired
+from cloud_broker.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
+from cloud_broker.randomness import Randomness
+from cloud_broker.sealing import KeyRing, Place, Sealed
 from cloud_broker.secret import Secret
+from cloud_broker.storage import connections as rows
+from cloud_broker.storage.database import Database, Row, Tx, to_ms
+
+log = logging.getLogger(__name__)
+
+TABLE = "notion_connections"
+ACCESS = "access_token_sealed"
+REFRESH = "refresh_token_sealed"
+LEASE_S = 45.0  # longer than the call it protects (DEADLINE_S)
+PEER_POLL_S = 0.1  # how often a refresh by another instance is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +38,208 @@ class OpenToken:
     version: int
 
 
+class Witness(Protocol):
+    """Writes down every decryption; one that cannot be written down does not happen."""
+
+    async def opened(self, *, connection: Row, purpose: str) -> None:
+        """Note that the connection's token is opened for ``purpose``. May raise to forbid it."""
+
+
+class LogWitness:
+    """A witness that writes ids and purpose to the log."""
+
+    async def opened(self, *, connection: Row, purpose: str) -> None:
+        """Write one line."""
+        log.debug("opened connection %s for %s", connection["id"], purpose)
+
+
 class Tokens:
     """Opens sealed tokens and refreshes them once, however many ask."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        oauth: NotionOAuth,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        witness: Witness,
+    ) -> None:
+        """Take what it works with; call ``close`` before those are closed."""
+        assert LEASE_S > DEADLINE_S
+        self._database = database
+        self._ring = ring
+        self._oauth = oauth
+        self._clock = clock
+        self._instance = randomness.new_id()
+        self._witness = witness
+        self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
 
     async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
         """Open the token of the user's workspace (the only one when None).
 
-        ``purpose`` goes to the audit log. Raises NoConnection, WorkspaceRequired, ReauthRequired.
+        ``purpose`` goes to the witness. Raises NoConnection, WorkspaceRequired, ReauthRequired.
         """
-        raise NotImplementedError
+        async with self._database.reading() as tx:
+            found = await rows.connections_of(tx, user_id)
+        return await self._open(_choose(found, workspace_id), purpose)
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         """Return a newer token than ``opened`` after Notion refused it.
 
+        However many callers and instances ask, Notion hears one refresh for each version. It is
+        finished and stored even when every caller has gone: the new pair must not be lost.
         Raises ReauthRequired when the grant has ended, NotionUnavailable when Notion cannot say.
         """
-        raise NotImplementedError
+        key = (opened.connection_id, opened.version)
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(self._refresh(opened))
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._finished(key, done))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for the refreshes under way."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _finished(self, key: tuple[str, int], task: asyncio.Task[OpenToken]) -> None:
+        del self._running[key]
+        if not task.cancelled() and task.exception() is not None:
+            log.info("refresh of connection %s failed: %s", key[0], type(task.exception()).__name__)
+
+    async def _refresh(self, opened: OpenToken) -> OpenToken:
+        until = self._clock.monotonic() + LEASE_S
+        while True:
+            async with self._database.transaction() as tx:
+                row = await rows.connection_by_id(tx, opened.connection_id)
+                taken = row is not None and await self._take(tx, row, opened.version)
+            if row is None:
+                raise NoConnection("The workspace has been disconnected.")
+            if row["version"] != opened.version or row["reauth_required"]:
+                return await self._open(row, "refresh")
+            if taken:
+                return await self._refresh_leased(row)
+            if self._clock.monotonic() >= until:
+                raise NotionUnavailable("A refresh is under way elsewhere.", retry_after=5)
+            await self._clock.sleep(PEER_POLL_S)
+
+    async def _take(self, tx: Tx, row: Row, version: int) -> bool:
+        now = self._clock.now()
+        return await rows.take_lease(
+            tx,
+            row["id"],
+            version=version,
+            owner=self._instance,
+            now=to_ms(now),
+            until=to_ms(now + LEASE_S),
+        )
+
+    async def _refresh_leased(self, row: Row) -> OpenToken:
+        try:
+            await self._witness.opened(connection=row, purpose="refresh")
+            refresh_token = open_refresh(self._ring, row)
+            if refresh_token is None:
+                return await self._give_up(row)
+            try:
+                pair = await self._oauth.refresh(refresh_token)
+            except GrantEnded:
+                return await self._give_up(row)
+            return await self._store(row, pair, refresh_token)
+        finally:
+            async with self._database.transaction() as tx:
+                await rows.drop_lease(tx, row["id"], owner=self._instance)
+
+    async def _store(self, row: Row, pair: TokenPair, old: Secret) -> OpenToken:
+        kept = TokenPair(pair.access_token, pair.refresh_token or old)
+        sealed = seal_pair(self._ring, place_of(row), kept)
+        async with self._database.transaction() as tx:
+            await rows.store_refreshed(
+                tx,
+                row["id"],
+                version=row["version"],
+                kid=sealed.kid,
+                wrapped_key=sealed.wrapped_key,
+                access=sealed.columns[ACCESS],
+                refresh=sealed.columns.get(REFRESH),
+                now=to_ms(self._clock.now()),
+            )
+            stored = await rows.connection_by_id(tx, row["id"])
+        if stored is None:
+            raise NoConnection("The workspace has been disconnected.")
+        return await self._open(stored, "refresh")
+
+    async def _give_up(self, row: Row) -> OpenToken:
+        """Note that the grant has ended, unless the person has just connected again."""
+        async with self._database.transaction() as tx:
+            await rows.mark_reauth(
+                tx, row["id"], version=row["version"], now=to_ms(self._clock.now())
+            )
+            current = await rows.connection_by_id(tx, row["id"])
+        if current is None:
+            raise NoConnection("The workspace has been disconnected.")
+        return await self._open(current, "refresh")
+
+    async def _open(self, row: Row, purpose: str) -> OpenToken:
+        if row["reauth_required"]:
+            raise ReauthRequired(
+                "Notion no longer accepts this connection.", hint="Connect Notion again."
+            )
+        await self._witness.opened(connection=row, purpose=purpose)
+        return OpenToken(
+            connection_id=row["id"],
+            user_id=row["user_id"],
+            workspace_id=row["workspace_id"],
+            bot_id=row["bot_id"],
+            access_token=open_access(self._ring, row),
+            version=row["version"],
+        )
+
+
+def place_of(row: Row) -> Place:
+    """The place to which a connection's sealed columns are bound."""
+    return Place(TABLE, row["id"], row["user_id"], row["workspace_id"])
+
+
+def seal_pair(ring: KeyRing, place: Place, pair: TokenPair) -> Sealed:
+    """Seal both tokens for the row at ``place``."""
+    values = {ACCESS: pair.access_token}
+    if pair.refresh_token is not None:
+        values[REFRESH] = pair.refresh_token
+    return ring.seal(place, values)
+
+
+def open_access(ring: KeyRing, row: Row) -> Secret:
+    """The access token of a connection's row."""
+    return ring.open(place_of(row), _sealed(row), ACCESS)
+
+
+def open_refresh(ring: KeyRing, row: Row) -> Secret | None:
+    """The refresh token of a connection's row, when Notion gave one."""
+    if row[REFRESH] is None:
+        return None
+    return ring.open(place_of(row), _sealed(row), REFRESH)
+
+
+def canonical_id(text: str) -> str:
+    """A Notion id in one form: lower case, without dashes."""
+    return text.replace("-", "").lower()
+
+
+def _sealed(row: Row) -> Sealed:
+    columns = {name: row[name] for name in (ACCESS, REFRESH) if row[name] is not None}
+    return Sealed(row["kid"], row["wrapped_key"], columns)
+
+
+def _choose(found: Sequence[Row], workspace_id: str | None) -> Row:
+    if workspace_id is not None:
+        wanted = canonical_id(workspace_id)
+        found = [row for row in found if canonical_id(row["workspace_id"]) == wanted]
+    if not found:
+        raise NoConnection("This workspace is not connected to your account.")
+    if len(found) > 1:
+        raise WorkspaceRequired(
+            "Several workspaces are connected.", hint="Name one in X-Workspace-Id."
+        )
+    return found[0]

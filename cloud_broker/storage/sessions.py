@@ -234,7 +234,11 @@ async def retire_rivals(
 async def sweep_sessions(tx: Tx, *, now: int, ended_before: int) -> None:
     """Forget what has expired: hand-offs and tokens at once, ended sessions after a while."""
     await tx.execute("DELETE FROM handoffs WHERE expires_at < :before", before=ended_before)
-    await tx.execute("DELETE FROM refresh_tokens WHERE expires_at < :now", now=now)
+    await tx.execute(
+        "DELETE FROM refresh_tokens WHERE expires_at < :now OR retired_at < :before",
+        now=now,
+        before=ended_before,
+    )
     await tx.execute(
         "DELETE FROM sessions WHERE expires_at < :before OR revoked_at < :before",
         before=ended_before,

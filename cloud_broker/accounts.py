@@ -1,0 +1,220 @@
+"""Accounts: what a person may see of theirs, take away, disconnect and erase."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from cloud_broker.clock import Clock, rfc3339
+from cloud_broker.connections import (
+    canonical_id,
+    open_access,
+    open_refresh,
+    place_of,
+    seal_pair,
+)
+from cloud_broker.errors import NotFound, SealBroken, SessionExpired, WorkspaceTaken
+from cloud_broker.oauth import Grant, NotionUser
+from cloud_broker.pepper import Pepper
+from cloud_broker.randomness import Randomness
+from cloud_broker.revocations import Revocations
+from cloud_broker.sealing import KeyRing
+from cloud_broker.secret import Secret
+from cloud_broker.sessions import Sessions
+from cloud_broker.storage import accounts as rows
+from cloud_broker.storage import connections as connection_rows
+from cloud_broker.storage.database import Database, Row, Tx, to_ms
+
+log = logging.getLogger(__name__)
+
+Part = Callable[[Tx, str], Awaitable[Sequence[Mapping[str, Any]]]]
+Eraser = Callable[[Tx, str], Awaitable[None]]
+
+
+class Accounts:
+    """The accounts of this broker: one for each Notion user."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        sessions: Sessions,
+        revocations: Revocations,
+        *,
+        pepper: Pepper,
+        clock: Clock,
+        randomness: Randomness,
+        exports: Mapping[str, Part],
+        erasers: Sequence[Eraser],
+    ) -> None:
+        """``exports`` and ``erasers`` reach rows about a user that other parts keep."""
+        self._database = database
+        self._ring = ring
+        self._sessions = sessions
+        self._revocations = revocations
+        self._pepper = pepper
+        self._clock = clock
+        self._random = randomness
+        self._exports = dict(exports)
+        self._erasers = tuple(erasers)
+
+    # --- connecting ------------------------------------------------------------------------
+
+    async def connect(self, tx: Tx, grant: Grant, owner: NotionUser) -> str:
+        """Store a grant under its owner's account, made if need be; return the account's id.
+
+        Raises WorkspaceTaken when the workspace belongs to another account or is blocked; the
+        transaction must then be undone.
+        """
+        now = to_ms(self._clock.now())
+        user_id = await rows.upsert_profile(
+            tx,
+            new_id=self._random.new_id(),
+            notion_user_id=owner.id,
+            email=owner.email,
+            full_name=owner.name,
+            avatar_url=owner.avatar_url,
+            now=now,
+        )
+        await rows.ensure_subscription(tx, new_id=self._random.new_id(), user_id=user_id, now=now)
+        await self._claim(tx, grant.workspace_id, user_id, owner.id, now)
+        connection_id = await connection_rows.connection_id_for(
+            tx, user_id, grant.workspace_id, new_id=self._random.new_id()
+        )
+        place = place_of(
+            {"id": connection_id, "user_id": user_id, "workspace_id": grant.workspace_id}
+        )
+        sealed = seal_pair(self._ring, place, grant.tokens)
+        await connection_rows.save_connection(
+            tx,
+            connection_id=connection_id,
+            user_id=user_id,
+            workspace_id=grant.workspace_id,
+            workspace_name=grant.workspace_name,
+            workspace_icon=grant.workspace_icon,
+            bot_id=grant.bot_id,
+            notion_owner_id=owner.id,
+            kid=sealed.kid,
+            wrapped_key=sealed.wrapped_key,
+            access=sealed.columns["access_token_sealed"],
+            refresh=sealed.columns.get("refresh_token_sealed"),
+            now=now,
+        )
+        return user_id
+
+    async def _claim(
+        self, tx: Tx, workspace_id: str, user_id: str, notion_user_id: str, now: int
+    ) -> None:
+        user_hash = self._pepper.hash("user", canonical_id(notion_user_id))
+        claim = await rows.claim_workspace(
+            tx,
+            workspace_hash=self._pepper.hash("workspace", canonical_id(workspace_id)),
+            user_id=user_id,
+            user_hash=user_hash,
+            now=now,
+        )
+        if claim["is_blocked"]:
+            raise WorkspaceTaken(
+                "This workspace cannot be connected.", hint="Please write to support."
+            )
+        if claim["first_user_hash"] != user_hash:
+            raise WorkspaceTaken(
+                "Another account has connected this Notion workspace; each workspace belongs to"
+                " one account.",
+                hint="Sign in with the account that connected it first, or choose another"
+                " workspace.",
+            )
+
+    async def disconnect(self, user_id: str, workspace_id: str) -> None:
+        """Destroy a workspace's sealed tokens and have Notion revoke them. Raises NotFound."""
+        wanted = canonical_id(workspace_id)
+        async with self._database.transaction() as tx:
+            found = await connection_rows.connections_of(tx, user_id)
+            match = next((r for r in found if canonical_id(r["workspace_id"]) == wanted), None)
+            if match is not None:
+                await self._drop(tx, match)
+        if match is None:
+            raise NotFound("This workspace is not connected to your account.")
+        self._revocations.wake()
+
+    async def _drop(self, tx: Tx, connection: Row) -> None:
+        tokens: tuple[Secret | None, ...] = ()
+        try:
+            tokens = (open_access(self._ring, connection), open_refresh(self._ring, connection))
+        except SealBroken:
+            log.warning("connection %s cannot be opened to be revoked", connection["id"])
+        await self._revocations.add(tx, *tokens)
+        await connection_rows.delete_connection(tx, connection["id"])
+
+    # --- looking ---------------------------------------------------------------------------
+
+    async def summary(self, user_id: str) -> dict[str, Any]:
+        """``user``, ``workspaces`` and ``subscription`` as clients see them.
+
+        Raises SessionExpired when the account is gone.
+        """
+        async with self._database.reading() as tx:
+            profile = await rows.profile(tx, user_id)
+            workspaces = await connection_rows.workspaces_of(tx, user_id)
+        if profile is None:
+            raise SessionExpired("This account no longer exists.")
+        return {
+            "user": {
+                "id": profile["id"],
+                "email": profile["email"],
+                "name": profile["full_name"],
+                "avatar_url": profile["avatar_url"],
+            },
+            "workspaces": [
+                {
+                    "id": row["id"],
+                    "name": row["name"],
+                    "icon": row["icon"],
+                    "bot_id": row["bot_id"],
+                    "reauth_required": bool(row["reauth_required"]),
+                }
+                for row in workspaces
+            ],
+            "subscription": {"tier": profile["tier"], "status": profile["status"]},
+        }
+
+    async def export(self, user_id: str) -> dict[str, Any]:
+        """Everything kept about the account, without secrets. Raises SessionExpired."""
+        now = self._clock.now()
+        summary = await self.summary(user_id)
+        sessions = await self._sessions.sessions_of(user_id)
+        async with self._database.reading() as tx:
+            profile = await rows.profile(tx, user_id)
+            workspaces = await connection_rows.workspaces_of(tx, user_id)
+            others = {name: await part(tx, user_id) for name, part in self._exports.items()}
+        return {
+            "exported_at": rfc3339(now),
+            "profile": _with_times(profile or {}),
+            "subscription": summary["subscription"],
+            "workspaces": [_with_times(row) for row in workspaces],
+            "sessions": [_with_times(row) for row in sessions],
+            **{name: [_with_times(row) for row in part] for name, part in others.items()},
+        }
+
+    async def erase(self, user_id: str) -> None:
+        """Delete the account and all its rows; its tokens are revoked at Notion.
+
+        What remains of it are keyed hashes in ``workspace_history``.
+        """
+        async with self._database.transaction() as tx:
+            for connection in await connection_rows.connections_of(tx, user_id):
+                await self._drop(tx, connection)
+            for erase in self._erasers:
+                await erase(tx, user_id)
+            await rows.delete_profile(tx, user_id)
+        self._sessions.forget(user_id)
+        self._revocations.wake()
+
+
+def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Render the moments of a row (``…_at`` in ms) as RFC 3339."""
+    return {
+        name: rfc3339(value / 1000) if name.endswith("_at") and value is not None else value
+        for name, value in row.items()
+    }

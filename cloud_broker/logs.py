@@ -1,0 +1,53 @@
+"""JSON lines on standard error: one per event, with the request's id, never with what was sent."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from cloud_broker.clock import rfc3339
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+class JsonLines(logging.Formatter):
+    """Renders a record as one line of JSON.
+
+    Of an exception it shows type and places but not the text, which may quote what was sent.
+    ``extra={"fields": {…}}`` adds members.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render ``record``."""
+        line: dict[str, object] = {
+            "time": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        request_id = REQUEST_ID.get()
+        if request_id is not None:
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+            line["trace"] = [
+                f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+                for frame in traceback.extract_tb(record.exc_info[2])
+            ]
+        return msgspec.json.encode(line).decode()
+
+
+def set_up(level: str, stream: TextIO | None = None) -> None:
+    """Send all logging to ``stream`` (standard error by default) as JSON lines."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # aiohttp's own access lines hold whole URLs; web/problems.py writes ours.
+    logging.getLogger("aiohttp.access").disabled = True

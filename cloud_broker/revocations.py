@@ -1,0 +1,109 @@
+"""Tokens that Notion must be told to revoke: kept sealed until Notion has heard it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cloud_broker.clock import Clock
+from cloud_broker.errors import BrokerError
+from cloud_broker.oauth import DEADLINE_S, NotionOAuth
+from cloud_broker.randomness import Randomness
+from cloud_broker.sealing import KeyRing, Place, Sealed
+from cloud_broker.secret import Secret
+from cloud_broker.storage import connections as rows
+from cloud_broker.storage.database import Database, Row, Tx, to_ms
+
+log = logging.getLogger(__name__)
+
+TABLE = "pending_revocations"
+COLUMN = "token_sealed"
+FIRST_RETRY_S = 30.0
+LONGEST_RETRY_S = 6 * 3600.0
+GIVE_UP_S = 30 * 86_400.0
+BATCH = 10
+IDLE_S = 3600.0  # how long to wait when nothing is due; ``wake`` cuts it short
+
+
+class Revocations:
+    """The outbox of revocations; ``run`` empties it."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        oauth: NotionOAuth,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        """Take what it works with."""
+        self._database = database
+        self._ring = ring
+        self._oauth = oauth
+        self._clock = clock
+        self._random = randomness
+        self._more = asyncio.Event()
+
+    async def add(self, tx: Tx, *tokens: Secret | None) -> None:
+        """Note tokens to revoke, in the transaction that destroys the other copy."""
+        for token in tokens:
+            if token is None:
+                continue
+            revocation_id = self._random.new_id()
+            sealed = self._ring.seal(Place(TABLE, revocation_id), {COLUMN: token})
+            await rows.add_revocation(
+                tx,
+                revocation_id=revocation_id,
+                kid=sealed.kid,
+                wrapped_key=sealed.wrapped_key,
+                token=sealed.columns[COLUMN],
+                now=to_ms(self._clock.now()),
+            )
+
+    def wake(self) -> None:
+        """Say that something was added and committed."""
+        self._more.set()
+
+    async def run(self) -> None:
+        """Revoke what is due, for ever."""
+        while True:
+            wait_s = await self.step()
+            self._more.clear()
+            waiting = asyncio.ensure_future(self._more.wait())
+            sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
+            try:
+                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                sleeping.cancel()
+
+    async def step(self) -> float:
+        """Try what is due once; return the seconds until the next attempt is due."""
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            due = await rows.claim_revocations(
+                tx, now=to_ms(now), again_at=to_ms(now + 2 * BATCH * DEADLINE_S), limit=BATCH
+            )
+        for row in due:
+            await self._attempt(row)
+        async with self._database.reading() as tx:
+            next_at = await rows.next_revocation_at(tx)
+        if next_at is None:
+            return IDLE_S
+        return min(IDLE_S, max(0.0, next_at / 1000 - self._clock.now()))
+
+    async def _attempt(self, row: Row) -> None:
+        try:
+            sealed = Sealed(row["kid"], row["wrapped_key"], {COLUMN: row["token_sealed"]})
+            await self._oauth.revoke(self._ring.open(Place(TABLE, row["id"]), sealed, COLUMN))
+        except BrokerError as error:
+            now = self._clock.now()
+            if now - row["created_at"] / 1000 < GIVE_UP_S:
+                delay = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** (row["attempts"] - 1))
+                async with self._database.transaction() as tx:
+                    await rows.postpone_revocation(tx, row["id"], until=to_ms(now + delay))
+                return
+            log.warning("revocation %s given up after 30 days: %s", row["id"], error.code)
+        async with self._database.transaction() as tx:
+            await rows.delete_revocation(tx, row["id"])

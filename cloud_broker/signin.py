@@ -1,0 +1,264 @@
+"""Signing in: from a daemon's address in the browser, through Notion, back to the daemon.
+
+The state that goes through Notion is ours: 256 bits, kept as a hash, single-use, ten minutes,
+bound by a cookie to the browser that asked. The daemon's own state and its PKCE challenge wait
+with it. What comes back to the daemon is a hand-off, worth nothing without the verifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import NoReturn
+from urllib.parse import urlencode
+
+from cloud_broker.accounts import Accounts
+from cloud_broker.clock import Clock
+from cloud_broker.errors import (
+    InvalidInput,
+    NotionUnavailable,
+    SignInExpired,
+    SignInForeign,
+    SignInRefused,
+    WorkspaceTaken,
+)
+from cloud_broker.oauth import Grant, GrantEnded, NotionOAuth
+from cloud_broker.randomness import Randomness
+from cloud_broker.revocations import Revocations
+from cloud_broker.secret import Secret
+from cloud_broker.sessions import Sessions
+from cloud_broker.storage import signins as rows
+from cloud_broker.storage.database import Database, Row, to_ms
+
+log = logging.getLogger(__name__)
+
+STATE_S = 600
+DEVICE_MAX = 100  # characters
+_PARAMETERS = frozenset(
+    {
+        "source",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "device",
+        "redirect_uri",
+        "return_to",
+        "purpose",
+    }
+)
+_CLIENT_STATE = re.compile(r"\A[A-Za-z0-9._~-]{8,256}\Z")
+_CHALLENGE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")  # base64url of SHA-256, RFC 7636 section 4.2
+_LOOPBACK = re.compile(
+    r"\Ahttp://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})/v1/session/callback\Z"
+)  # RFC 8252 section 7.3: the literal addresses, any port
+_OPAQUE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
+_DENIALS = frozenset({"access_denied"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A sign-in as a daemon asks for it, checked."""
+
+    client_state: str
+    code_challenge: str
+    device: str
+    return_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where to send the browser, and the cookie that it must bring back."""
+
+    url: str
+    cookie_name: str
+    cookie_value: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where to send the browser in the end. ``url`` may hold a hand-off: never log it."""
+
+    url: str
+    is_loopback: bool
+    has_failed: bool
+
+
+class SignIn:
+    """The way from a daemon's login address to its hand-off."""
+
+    def __init__(
+        self,
+        database: Database,
+        oauth: NotionOAuth,
+        accounts: Accounts,
+        sessions: Sessions,
+        revocations: Revocations,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        cookie_prefix: str,
+    ) -> None:
+        """``cookie_prefix`` is ``__Host-`` where cookies can be secure, else empty."""
+        self._database = database
+        self._oauth = oauth
+        self._accounts = accounts
+        self._sessions = sessions
+        self._revocations = revocations
+        self._clock = clock
+        self._random = randomness
+        self._cookie_prefix = cookie_prefix
+
+    async def depart(self, request: Request) -> Departure:
+        """Note the sign-in and give the address of Notion's question."""
+        state, browser = self._random.new_secret(), self._random.new_secret()
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            await rows.sweep_states(tx, now=to_ms(now))
+            await rows.add_state(
+                tx,
+                state_hash=_digest(state),
+                browser_hash=_digest(browser),
+                client_state=request.client_state,
+                code_challenge=request.code_challenge,
+                device=request.device,
+                return_to=request.return_to,
+                expires_at=to_ms(now + STATE_S),
+            )
+        return Departure(self._oauth.authorize_url(state), self.cookie_name(state), Secret(browser))
+
+    def cookie_name(self, state: str) -> str:
+        """The cookie of one sign-in: several may be under way in a browser."""
+        return f"{self._cookie_prefix}clipper-signin-{_digest(state)[:12]}"
+
+    async def arrive(
+        self, *, state: str, browser: str | None, code: str | None, error: str | None
+    ) -> Arrival:
+        """Finish what Notion sent back.
+
+        Raises SignInExpired, SignInForeign or WorkspaceTaken, which a person must read; what a
+        program can handle goes to the daemon as ``error``.
+        """
+        waiting = await self._take(state, browser)
+        if error is not None or not code:
+            return _failed(waiting, "access_denied" if error in _DENIALS else "server_error")
+        try:
+            grant = await self._oauth.exchange(code)
+        except GrantEnded:
+            return _failed(waiting, "server_error")
+        except NotionUnavailable as unavailable:
+            log.warning("sign-in failed at Notion: %s", unavailable.detail)
+            return _failed(waiting, "temporarily_unavailable")
+        handoff = await self._admit(grant, waiting)
+        return _arrival(waiting, {"token": handoff.reveal()}, has_failed=False)
+
+    async def _take(self, state: str, browser: str | None) -> Row:
+        if not _OPAQUE.match(state):
+            raise _expired()
+        async with self._database.transaction() as tx:
+            waiting = await rows.take_state(tx, _digest(state))
+        if waiting is None or waiting["expires_at"] <= to_ms(self._clock.now()):
+            raise _expired()
+        if browser is None or not compare_digest(_digest(browser), waiting["browser_hash"]):
+            raise SignInForeign(
+                "The answer from Notion came to another browser than the one that asked.",
+                hint="Start the sign-in again and stay in one browser, with cookies allowed.",
+            )
+        return waiting
+
+    async def _admit(self, grant: Grant, waiting: Row) -> Secret:
+        if grant.owner is None:
+            await self._refuse(
+                grant,
+                SignInRefused("Notion did not say who you are.", hint="Connect as a person."),
+            )
+        try:
+            async with self._database.transaction() as tx:
+                user_id = await self._accounts.connect(tx, grant, grant.owner)
+                handoff = await self._sessions.hand_off(
+                    tx,
+                    user_id=user_id,
+                    code_challenge=waiting["code_challenge"],
+                    device=waiting["device"],
+                )
+        except WorkspaceTaken as taken:
+            await self._refuse(grant, taken)
+        self._sessions.forget(user_id)  # the profile may have changed
+        return handoff
+
+    async def _refuse(self, grant: Grant, why: SignInRefused) -> NoReturn:
+        """Give the tokens back that Notion has just issued, then refuse."""
+        async with self._database.transaction() as tx:
+            tokens = grant.tokens
+            await self._revocations.add(tx, tokens.access_token, tokens.refresh_token)
+        self._revocations.wake()
+        raise why
+
+
+def read_request(query: Sequence[tuple[str, str]], app_return_uris: Sequence[str]) -> Request:
+    """Check a login address. Raises InvalidInput naming every parameter at fault."""
+    values: dict[str, str] = {}
+    faults: list[dict[str, str]] = []
+    for name, value in query:
+        if name in values or name not in _PARAMETERS:
+            faults.append({"pointer": f"/{name[:40]}", "code": "unexpected"})
+        values[name] = value
+    checks: Mapping[str, bool] = {
+        "source": values.get("source") in {"app", "cli"},
+        "state": bool(_CLIENT_STATE.match(values.get("state", ""))),
+        "code_challenge": bool(_CHALLENGE.match(values.get("code_challenge", ""))),
+        "code_challenge_method": values.get("code_challenge_method") == "S256",
+        "device": _is_device(values.get("device", "")),
+        "purpose": values.get("purpose", "sign_in")
+        in {"sign_in", "add_workspace", "change_access"},
+        "redirect_uri": "redirect_uri" not in values or _is_loopback(values["redirect_uri"]),
+        "return_to": "return_to" not in values or values["return_to"] in app_return_uris,
+    }
+    faults += [{"pointer": f"/{name}", "code": "invalid"} for name, ok in checks.items() if not ok]
+    if "redirect_uri" in values and "return_to" in values:
+        faults.append({"pointer": "/return_to", "code": "unexpected"})
+    if values.get("source") == "cli" and "redirect_uri" not in values:
+        faults.append({"pointer": "/redirect_uri", "code": "missing"})
+    if faults:
+        raise InvalidInput("This login address is not valid.", errors=faults)
+    return Request(
+        client_state=values["state"],
+        code_challenge=values["code_challenge"],
+        device=values["device"],
+        return_to=values.get("redirect_uri") or values.get("return_to") or app_return_uris[0],
+    )
+
+
+def _is_loopback(uri: str) -> bool:
+    match = _LOOPBACK.match(uri)
+    return match is not None and int(match[1]) <= 65535
+
+
+def _is_device(name: str) -> bool:
+    return 0 < len(name) <= DEVICE_MAX and name.isprintable()
+
+
+def _expired() -> SignInExpired:
+    return SignInExpired(
+        "This sign-in was finished already, or it is older than ten minutes.",
+        hint="Start the sign-in again.",
+    )
+
+
+def _failed(waiting: Row, error: str) -> Arrival:
+    return _arrival(waiting, {"error": error}, has_failed=True)
+
+
+def _arrival(waiting: Row, answer: Mapping[str, str], *, has_failed: bool) -> Arrival:
+    target = str(waiting["return_to"])
+    query = urlencode({**answer, "state": waiting["client_state"]})
+    return Arrival(
+        f"{target}?{query}", is_loopback=target.startswith("http://"), has_failed=has_failed
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

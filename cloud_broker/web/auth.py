@@ -1,0 +1,189 @@
+"""Sign-in, tokens and sessions: ``/api/auth/…``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+from cloud_broker.clock import rfc3339
+from cloud_broker.errors import BrokerError, InvalidGrant, InvalidInput, UnknownGrantType
+from cloud_broker.sessions import Claims, IssuedTokens
+from cloud_broker.signin import Arrival, read_request
+from cloud_broker.web.bodies import answer, read_body, signed_in
+from cloud_broker.web.keys import (
+    ACCOUNTS,
+    RANDOMNESS,
+    REQUEST_ID,
+    SESSIONS,
+    SETTINGS,
+    SIGN_IN,
+    SIGNER,
+)
+from cloud_broker.web.pages import open_app_page, private_headers, problem_page
+from cloud_broker.web.problems import STATUS
+
+CALLBACK_PATH = "/api/auth/notion/callback"
+JWKS_MAX_AGE_S = 300
+ROUTES = web.RouteTableDef()
+
+
+class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Either grant: a hand-off with its verifier, or a refresh token."""
+
+    grant_type: str
+    token: str | None = None
+    code_verifier: str | None = None
+    refresh_token: str | None = None
+
+
+class LogoutRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Nothing: the access token says which session ends."""
+
+
+@ROUTES.get("/api/auth/notion")
+async def depart(request: web.Request) -> web.StreamResponse:
+    """Send the browser to Notion."""
+    settings = request.app[SETTINGS]
+    try:
+        asked = read_request(list(request.query.items()), settings.app_return_uris)
+    except InvalidInput as error:
+        return _refusal(request, error)
+    departure = await request.app[SIGN_IN].depart(asked)
+    response = web.Response(status=302, headers={"Location": departure.url, **private_headers()})
+    response.set_cookie(
+        departure.cookie_name,
+        departure.cookie_value.reveal(),
+        max_age=600,
+        path="/",
+        httponly=True,
+        secure=settings.is_https,
+        samesite="Lax",
+    )
+    return response
+
+
+@ROUTES.get(CALLBACK_PATH)
+async def arrive(request: web.Request) -> web.StreamResponse:
+    """Take what Notion sent the browser back with, and send it on to the daemon."""
+    sign_in = request.app[SIGN_IN]
+    state = request.query.get("state", "")
+    cookie = sign_in.cookie_name(state)
+    try:
+        arrival = await sign_in.arrive(
+            state=state,
+            browser=request.cookies.get(cookie),
+            code=request.query.get("code"),
+            error=request.query.get("error"),
+        )
+    except BrokerError as error:
+        response = _refusal(request, error)
+    else:
+        response = _send_on(request, arrival)
+    response.del_cookie(
+        cookie, path="/", secure=request.app[SETTINGS].is_https, httponly=True, samesite="Lax"
+    )
+    return response
+
+
+def _send_on(request: web.Request, arrival: Arrival) -> web.Response:
+    if arrival.is_loopback:
+        return web.Response(status=302, headers={"Location": arrival.url, **private_headers()})
+    return open_app_page(
+        arrival.url, has_failed=arrival.has_failed, randomness=request.app[RANDOMNESS]
+    )
+
+
+def _refusal(request: web.Request, error: BrokerError) -> web.Response:
+    """A page for a person; a program that did not ask for HTML gets the problem."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        raise error
+    return problem_page(
+        error,
+        status=STATUS[error.kind],
+        request_id=request[REQUEST_ID],
+        randomness=request.app[RANDOMNESS],
+    )
+
+
+@ROUTES.post("/api/auth/token")
+async def token(request: web.Request) -> web.StreamResponse:
+    """Trade a hand-off or a refresh token for an access token."""
+    body = await read_body(request, TokenRequest)
+    sessions = request.app[SESSIONS]
+    if body.grant_type == "handoff":
+        given, verifier = _present(body, "token"), _present(body, "code_verifier")
+        issued = await sessions.redeem(given, verifier)
+    elif body.grant_type == "refresh_token":
+        issued = await sessions.refresh(_present(body, "refresh_token"))
+    else:
+        raise UnknownGrantType("grant_type must be handoff or refresh_token.")
+    return answer(await _token_answer(request, issued))
+
+
+async def _token_answer(request: web.Request, issued: IssuedTokens) -> dict[str, object]:
+    summary = await request.app[ACCOUNTS].summary(issued.user_id)
+    return {
+        "access_token": issued.access_token.reveal(),
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "refresh_token": issued.refresh_token.reveal(),
+        **summary,
+    }
+
+
+def _present(body: TokenRequest, name: Literal["token", "code_verifier", "refresh_token"]) -> str:
+    value: str | None = getattr(body, name)
+    if value is None:
+        raise InvalidInput(
+            f"{name} is missing.", errors=[{"pointer": f"/{name}", "code": "missing"}]
+        )
+    if len(value) > 4096:
+        raise InvalidGrant("This sign-in is unknown or has expired.")
+    return value
+
+
+@ROUTES.post("/api/auth/logout")
+@signed_in
+async def logout(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """End the session of the access token."""
+    await request.app[SESSIONS].revoke(claims.user_id, claims.session_id, why="logout")
+    return web.Response(status=204)
+
+
+@ROUTES.get("/api/auth/sessions")
+@signed_in
+async def sessions(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """The account's sessions, the last used first."""
+    found = await request.app[SESSIONS].sessions_of(claims.user_id)
+    listed = [
+        {
+            "id": row["id"],
+            "device": row["device"],
+            "created_at": rfc3339(row["created_at"] / 1000),
+            "last_used_at": rfc3339(row["last_used_at"] / 1000),
+            "expires_at": rfc3339(row["expires_at"] / 1000),
+            "current": row["id"] == claims.session_id,
+        }
+        for row in found
+    ]
+    return answer({"sessions": listed})
+
+
+@ROUTES.delete("/api/auth/sessions/{session_id}")
+@signed_in
+async def end_session(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """End one of the account's sessions."""
+    session_id = request.match_info["session_id"]
+    await request.app[SESSIONS].revoke(claims.user_id, session_id, why="revoked_by_user")
+    return web.Response(status=204)
+
+
+@ROUTES.get("/.well-known/jwks.json")
+async def jwks(request: web.Request) -> web.StreamResponse:
+    """The keys that verify access tokens."""
+    return answer(
+        request.app[SIGNER].public_keys(),
+        headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_S}"},
+    )

@@ -1,0 +1,33 @@
+"""What the application holds for its handlers, and what a request carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from cloud_broker.accounts import Accounts
+from cloud_broker.clock import Clock
+from cloud_broker.connections import Tokens
+from cloud_broker.randomness import Randomness
+from cloud_broker.sessions import Sessions
+from cloud_broker.settings import Settings
+from cloud_broker.signin import SignIn
+from cloud_broker.signing import Signer
+from cloud_broker.storage.database import Database
+from cloud_broker.web.drain import Drain
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+DATABASE: web.AppKey[Database] = web.AppKey("database")
+SIGNER: web.AppKey[Signer] = web.AppKey("signer")
+SIGN_IN: web.AppKey[SignIn] = web.AppKey("sign_in")
+SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
+ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts")
+TOKENS: web.AppKey[Tokens] = web.AppKey("tokens")
+RANDOMNESS: web.AppKey[Randomness] = web.AppKey("randomness")
+LIMITS: web.AppKey[Callable[[str], dict[str, Any]]] = web.AppKey("limits")  # of a tier
+DRAIN: web.AppKey[Drain] = web.AppKey("drain")
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")

@@ -1,0 +1,179 @@
+"""Request ids, access lines and RFC 9457 problems: what surrounds every handler."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from cloud_broker.clock import Clock
+from cloud_broker.errors import BrokerError, Kind
+from cloud_broker.logs import REQUEST_ID as LOGGED_ID
+from cloud_broker.randomness import Randomness
+from cloud_broker.web.keys import REQUEST_ID
+
+log = logging.getLogger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HEADERS_MAX_BYTES = 64 * 1024
+_GIVEN_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
+
+STATUS: dict[Kind, HTTPStatus] = {
+    Kind.INVALID: HTTPStatus.BAD_REQUEST,
+    Kind.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Kind.MISSING: HTTPStatus.NOT_FOUND,
+    Kind.CONFLICT: HTTPStatus.CONFLICT,
+    Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Kind.UNSUPPORTED: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Kind.TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Kind.TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
+    Kind.UPSTREAM: HTTPStatus.BAD_GATEWAY,
+    Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Kind.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_HTTP_PROBLEMS: dict[int, tuple[str, str, str]] = {
+    404: ("not_found", "Not found", "There is nothing at this address."),
+    405: ("method_not_allowed", "Method not allowed", "This address has other methods."),
+    413: ("too_large", "Too large", "The body is larger than this address takes."),
+    415: ("unsupported_media_type", "Send JSON", "The body must be application/json."),
+}
+
+
+def problem(
+    request: web.Request,
+    status: int,
+    *,
+    code: str,
+    title: str,
+    detail: str,
+    extra: dict[str, Any] | None = None,
+) -> web.Response:
+    """Render one problem (RFC 9457) with its stable ``code`` and the request's id."""
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": request.get(REQUEST_ID, ""),
+        **(extra or {}),
+    }
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def problem_of(request: web.Request, error: BrokerError) -> web.Response:
+    """Render a deliberate error."""
+    extra: dict[str, Any] = {}
+    if error.hint:
+        extra["hint"] = error.hint
+    if error.retry_after is not None:
+        extra["retry_after"] = ceil(error.retry_after)
+    if error.params:
+        extra["params"] = error.params
+    if error.errors:
+        extra["errors"] = error.errors
+    answer = problem(
+        request,
+        STATUS[error.kind],
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        extra=extra,
+    )
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+    if error.kind is Kind.UNAUTHENTICATED:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem, aiohttp's own included; unknown ones say nothing."""
+    size = sum(len(name) + len(value) for name, value in request.raw_headers)
+    if size > HEADERS_MAX_BYTES:
+        return problem(
+            request,
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            code="headers_too_large",
+            title="Headers too large",
+            detail="The request's headers have more than 64 KB.",
+        )
+    try:
+        return await handler(request)
+    except BrokerError as error:
+        if error.kind in {Kind.INTERNAL, Kind.UNAVAILABLE}:
+            log.error("failed: %s", error.code, exc_info=error)
+        return problem_of(request, error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        status = HTTPStatus(error.status)
+        usual = (status.name.lower(), status.phrase, f"{status.phrase}.")
+        code, title, detail = _HTTP_PROBLEMS.get(error.status, usual)
+        answer = problem(request, status, code=code, title=title, detail=detail)
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+    except Exception as error:  # the last boundary: the caller learns the id, the log the places
+        log.error("unexpected failure", exc_info=error)
+        return problem(
+            request,
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            code="internal",
+            title="Something went wrong",
+            detail="The broker failed at this request.",
+        )
+
+
+def request_ids(clock: Clock, randomness: Randomness) -> Handler:
+    """Make the outermost middleware: an id for each request, and one access line."""
+
+    @web.middleware
+    async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _GIVEN_ID.match(given) else randomness.new_id()
+        request[REQUEST_ID] = request_id
+        token = LOGGED_ID.set(request_id)
+        begun = clock.monotonic()
+        status = 0
+        try:
+            response = await handler(request)
+            status = response.status
+            if not response.prepared:
+                response.headers["X-Request-Id"] = request_id
+                response.headers.setdefault("X-Content-Type-Options", "nosniff")
+            return response
+        except web.HTTPException as redirect:
+            status = redirect.status
+            raise
+        finally:
+            fields = {
+                "method": request.method,
+                "route": route_of(request),
+                "status": status,
+                "duration_ms": round((clock.monotonic() - begun) * 1000, 1),
+            }
+            log.info("request", extra={"fields": fields})
+            LOGGED_ID.reset(token)
+
+    return identify  # type: ignore[return-value]  # aiohttp's middleware takes a handler too
+
+
+def route_of(request: web.Request) -> str:
+    """The route's template, never the path: that is what a log or a metric may hold."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "(none)"
