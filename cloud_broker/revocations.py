@@ -26,7 +26,7 @@ IDLE_S = 3600.0  # how long to wait when nothing is due; ``wake`` cuts it short
 
 
 class Revocations:
-    """The outbox of revocations; ``run`` empties it."""
+    """The outbox of revocations; ``turn``, again and again, empties it."""
 
     def __init__(
         self,
@@ -65,18 +65,18 @@ class Revocations:
         """Say that something was added and committed."""
         self._more.set()
 
-    async def run(self) -> None:
-        """Revoke what is due, for ever."""
-        while True:
-            wait_s = await self.step()
-            self._more.clear()
-            waiting = asyncio.ensure_future(self._more.wait())
-            sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
-            try:
-                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                sleeping.cancel()
+    async def turn(self) -> float:
+        """Try what is due, then wait until more is; return 0 so that the owner calls again."""
+        self._more.clear()
+        wait_s = await self.step()
+        waiting = asyncio.ensure_future(self._more.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
+        return 0.0
 
     async def step(self) -> float:
         """Try what is due once; return the seconds until the next attempt is due."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import BrokerError, Kind
@@ -139,7 +140,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         )
 
 
-def request_ids(clock: Clock, randomness: Randomness) -> Handler:
+def request_ids(clock: Clock, randomness: Randomness) -> Middleware:
     """Make the outermost middleware: an id for each request, and one access line."""
 
     @web.middleware
@@ -170,7 +171,7 @@ def request_ids(clock: Clock, randomness: Randomness) -> Handler:
             log.info("request", extra={"fields": fields})
             LOGGED_ID.reset(token)
 
-    return identify  # type: ignore[return-value]  # aiohttp's middleware takes a handler too
+    return identify
 
 
 def route_of(request: web.Request) -> str:

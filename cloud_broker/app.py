@@ -1,0 +1,207 @@
+"""The composition root: builds everything from settings and ports, and owns what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from cloud_broker.accounts import Accounts
+from cloud_broker.clock import Clock
+from cloud_broker.connections import LogWitness, Tokens
+from cloud_broker.errors import BrokerError
+from cloud_broker.oauth import NotionOAuth
+from cloud_broker.pepper import Pepper
+from cloud_broker.randomness import Randomness, SystemRandomness
+from cloud_broker.revocations import Revocations
+from cloud_broker.sealing import KeyRing
+from cloud_broker.sessions import Sessions
+from cloud_broker.settings import Keys, Settings, key_bytes
+from cloud_broker.signin import SignIn
+from cloud_broker.signing import Signer
+from cloud_broker.storage.database import Database, to_ms
+from cloud_broker.storage.migrations import migrate
+from cloud_broker.transport import Transport
+from cloud_broker.web import auth, health, keys, user
+from cloud_broker.web.drain import Drain
+from cloud_broker.web.inbound import Inbound
+from cloud_broker.web.problems import problems, request_ids
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 3600.0
+AGAIN_S = 30.0  # after a background step failed
+INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the broker consists of, built and wired but not started."""
+
+    signer: Signer
+    pepper: Pepper
+    sessions: Sessions
+    revocations: Revocations
+    tokens: Tokens
+    accounts: Accounts
+    sign_in: SignIn
+
+
+def create_app(
+    settings: Settings,
+    *,
+    database: Database,
+    transport: Transport,
+    clock: Clock,
+    randomness: Randomness | None = None,
+) -> web.Application:
+    """Build the broker. Does no I/O: starting the application migrates and proves the keys.
+
+    Starting raises DatabaseFailed or KeysRefused. ``database`` and ``transport`` stay the
+    caller's to close, after the application's cleanup.
+    """
+    random = randomness or SystemRandomness()
+    parts = _assemble(settings, database, transport, clock, random)
+    inbound = Inbound()
+    app = web.Application(
+        middlewares=[inbound.middleware(), request_ids(clock, random), problems],
+        client_max_size=settings.request_max_bytes,
+    )
+    app[INBOUND] = inbound
+    app[keys.SETTINGS] = settings
+    app[keys.CLOCK] = clock
+    app[keys.RANDOMNESS] = random
+    app[keys.DATABASE] = database
+    app[keys.SIGNER] = parts.signer
+    app[keys.SESSIONS] = parts.sessions
+    app[keys.TOKENS] = parts.tokens
+    app[keys.ACCOUNTS] = parts.accounts
+    app[keys.SIGN_IN] = parts.sign_in
+    app[keys.LIMITS] = _limits(settings)
+    app[keys.DRAIN] = Drain()
+    for module in (auth, user, health):
+        app.router.add_routes(module.ROUTES)
+
+    async def prepare(_: web.Application) -> AsyncIterator[None]:
+        await migrate(database, now=to_ms(clock.now()))
+        await parts.pepper.load(database, clock=clock, randomness=random)
+        yield
+        await parts.tokens.close()
+        inbound.close()
+
+    async def sweep() -> float:
+        await parts.sessions.sweep()
+        return SWEEP_S
+
+    app.cleanup_ctx.append(prepare)
+    app.cleanup_ctx.append(_running(_repeating(parts.revocations.turn, clock)))
+    app.cleanup_ctx.append(_running(_repeating(sweep, clock)))
+    return app
+
+
+def _assemble(
+    settings: Settings,
+    database: Database,
+    transport: Transport,
+    clock: Clock,
+    random: Randomness,
+) -> Parts:
+    ring = KeyRing(_raw(settings.encryption_keys))
+    signer = Signer(_raw(settings.signing_keys), issuer=settings.public_url, clock=clock)
+    oauth = NotionOAuth(
+        transport,
+        api_url=settings.notion_api_url,
+        version=settings.notion_version,
+        client_id=settings.notion_client_id,
+        client_secret=settings.notion_client_secret,
+        callback_url=settings.public_url + auth.CALLBACK_PATH,
+    )
+    pepper = Pepper(ring)
+    sessions = Sessions(
+        database,
+        signer,
+        clock=clock,
+        randomness=random,
+        access_token_s=settings.access_token_s,
+    )
+    revocations = Revocations(database, ring, oauth, clock=clock, randomness=random)
+    tokens = Tokens(database, ring, oauth, clock=clock, randomness=random, witness=LogWitness())
+    accounts = Accounts(
+        database,
+        ring,
+        sessions,
+        revocations,
+        pepper=pepper,
+        clock=clock,
+        randomness=random,
+        exports={},
+        erasers=(),
+    )
+    sign_in = SignIn(
+        database,
+        oauth,
+        accounts,
+        sessions,
+        revocations,
+        clock=clock,
+        randomness=random,
+        cookie_prefix="__Host-" if settings.is_https else "",
+    )
+    return Parts(signer, pepper, sessions, revocations, tokens, accounts, sign_in)
+
+
+def _raw(keyring: Keys) -> list[tuple[str, bytes]]:
+    return [(kid, key_bytes(key)) for kid, key in keyring]
+
+
+def _limits(settings: Settings) -> Callable[[str], dict[str, Any]]:
+    """What ``GET /api/user/me`` says about limits; every tier has the seed's (section 3.2)."""
+
+    def limits(tier: str) -> dict[str, Any]:
+        scale = settings.limit_scale
+        return {
+            "tier": tier,
+            "window_s": 60,
+            "all": int(120 * scale),
+            "read": int(30 * scale),
+            "write": int(20 * scale),
+            "identity": int(10 * scale),
+            "notion": {"rate_per_s": settings.notion_rate, "burst": settings.notion_burst},
+        }
+
+    return limits
+
+
+def _repeating(step: Callable[[], Awaitable[float]], clock: Clock) -> Callable[[], Awaitable[None]]:
+    """Run ``step`` for ever; it returns the seconds until its next turn."""
+
+    async def run() -> None:
+        while True:
+            try:
+                wait_s = await step()
+            except BrokerError as error:
+                log.error("background work failed: %s", error.code, exc_info=error)
+                wait_s = AGAIN_S
+            await clock.sleep(wait_s)
+
+    return run
+
+
+def _running(
+    run: Callable[[], Awaitable[None]],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Own a background loop: started with the application, cancelled and awaited with it."""
+
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(run())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    return context

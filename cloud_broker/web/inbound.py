@@ -1,0 +1,82 @@
+"""Limits on connections from outside, which aiohttp does not set by itself.
+
+A connection that has not sent a whole request head in time is closed, so is one that stays silent
+between requests; above a number of connections new ones are closed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from cloud_broker.web.problems import Handler
+
+HEAD_WITHIN_S = 10.0
+IDLE_S = 75.0
+CONNECTIONS = 4_000
+Closable = Any  # aiohttp's protocol objects: ``force_close()`` is theirs
+
+
+class Inbound:
+    """Watches every connection of one server."""
+
+    def __init__(
+        self,
+        *,
+        head_within_s: float = HEAD_WITHIN_S,
+        idle_s: float = IDLE_S,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        """Take the seconds to wait and the number of connections to allow."""
+        self._head_within_s = head_within_s
+        self._idle_s = idle_s
+        self._connections = connections
+        self._timers: dict[Closable, asyncio.TimerHandle] = {}
+
+    def factory(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
+        """Wrap what makes the server's protocols; use inside the running loop."""
+
+        def connect() -> asyncio.Protocol:
+            protocol = server()
+            crowded = len(server.connections) >= self._connections
+            self._arm(protocol, 0.0 if crowded else self._head_within_s)
+            return protocol
+
+        return connect
+
+    def middleware(self) -> Middleware:
+        """Make the middleware that stops the watch while a request is handled."""
+
+        @web.middleware
+        async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._disarm(request.protocol)
+            try:
+                return await handler(request)
+            finally:
+                self._arm(request.protocol, self._idle_s + self._head_within_s)
+
+        return watch
+
+    def close(self) -> None:
+        """Stop watching."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _arm(self, protocol: Closable, seconds: float) -> None:
+        self._disarm(protocol)
+        loop = asyncio.get_running_loop()
+        self._timers[protocol] = loop.call_later(seconds, self._end, protocol)
+
+    def _disarm(self, protocol: Closable) -> None:
+        timer = self._timers.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _end(self, protocol: Closable) -> None:
+        self._timers.pop(protocol, None)
+        protocol.force_close()
