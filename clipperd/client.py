@@ -20,29 +20,13 @@ from urllib.parse import quote, urlencode
 
 from clipperd import endpoint as endpoints
 from clipperd.endpoint import Endpoint
-from clipperd.errors import DaemonDown, DaemonUntrusted
+from clipperd.errors import ApiError, DaemonDown, DaemonUntrusted
 
 Json = dict[str, Any]
 Find = Callable[[], Endpoint | None]
 _ASK_S = 60.0
 _STREAM_S = 60.0  # the daemon comments every 25 s while a client is attached
 _DOWN_HINT = "Start it with: clipperd start"
-
-
-class ApiError(Exception):
-    """The daemon answered with a problem; the fields are those of the problem document."""
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        """Read a problem+json body; anything else is described by its status."""
-        self.status = status
-        self.code = str(problem.get("code") or f"http_{status}")
-        self.title = str(problem.get("title") or http.client.responses.get(status, "Refused"))
-        self.detail = str(problem.get("detail") or f"The daemon answered {status}.")
-        self.hint: str | None = problem.get("hint")
-        self.retry_after: float | None = problem.get("retry_after")
-        self.params: Json = dict(problem.get("params") or {})
-        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
-        super().__init__(f"{self.title}: {self.detail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +155,7 @@ class Client:
 
     def workspaces(self) -> list[Json]:
         """The items of GET /v1/workspaces."""
-        return _items(self.ask("GET", "/v1/workspaces"), "workspaces")
+        return items(self.ask("GET", "/v1/workspaces"))
 
     def use_workspace(self, workspace_id: str) -> Json:
         """PUT /v1/workspaces/current."""
@@ -199,7 +183,7 @@ class Client:
         cursor: str | None = None
         while True:
             page = self.clips(**query, limit=100, cursor=cursor)
-            yield from _items(page, "clips")
+            yield from items(page)
             cursor = page.get("next_cursor")
             if not cursor:
                 return
@@ -296,13 +280,22 @@ class Client:
         return self._endpoint is not None and self._endpoint != before
 
 
-def answers(find: Find) -> bool:
-    """Say whether a daemon that can prove itself is there now."""
+def answers_of(client: Client) -> Endpoint | None:
+    """Return the endpoint when a daemon that can prove itself is there now."""
     try:
-        Client(find).hello()
+        return client.hello()
     except (DaemonDown, DaemonUntrusted):
-        return False
-    return True
+        return None
+
+
+def until(patience_s: float | None) -> Iterator[float]:
+    """Yield seconds gone by until ``patience_s`` are over, at least once; None: for ever."""
+    begun = time.monotonic()
+    while True:
+        gone = time.monotonic() - begun
+        yield gone
+        if patience_s is not None and gone >= patience_s:
+            return
 
 
 def host_name() -> str:
@@ -319,9 +312,9 @@ def _given(**values: Any) -> Json:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _items(answer: Json, name: str) -> list[Json]:
-    found = answer.get("items", answer.get(name, []))
-    return list(found) if isinstance(found, list) else []
+def items(answer: Json) -> list[Json]:
+    """The objects of a list answer, whatever their plural is called."""
+    return next((list(found) for found in answer.values() if isinstance(found, list)), [])
 
 
 def _decode(raw: bytes) -> Json:

@@ -205,11 +205,21 @@ def names() -> tuple[str, ...]:
     return tuple(f.name for f in fields(Settings) if "rule" in f.metadata)
 
 
-def describe(name: str) -> tuple[Any, str, bool, bool]:
-    """Return (default, sentence, secret, allowed in config.toml) of the setting ``name``."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is known of a setting beside its value."""
+
+    default: Any
+    doc: str
+    secret: bool
+    in_file: bool
+
+
+def describe(name: str) -> Described:
+    """Return what is known of the setting ``name``. Raises KeyError for no setting."""
     found = _by_name()[name]
     rule: _Rule = found.metadata["rule"]
-    return found.default, rule.doc, rule.secret, rule.in_file
+    return Described(found.default, rule.doc, rule.secret, rule.in_file)
 
 
 def load(env: Mapping[str, str], flags: Mapping[str, Any], file_text: str) -> Settings:

@@ -2,6 +2,8 @@
 
 ClipperdError
 ├── InvalidInput            kind invalid      what the caller sent cannot be accepted
+│   ├── ContentInvalid      kind invalid      the content cannot become Notion blocks
+│   └── FormatUnsupported   kind invalid      a format that cannot be converted yet
 ├── NotSignedIn, ...        kind conflict     the account's state forbids it
 ├── ConfigInvalid, ...      lifecycle         settings, lock and endpoint, before there is a web
 └── ...
@@ -378,6 +380,22 @@ class DaemonUntrusted(ClipperdError):
     title = "That is not this user's clipperd"
 
 
+class ApiError(Exception):
+    """The daemon answered a client with a problem document; the fields are the document's."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        """Read a problem+json body; anything else is described by its status."""
+        self.status = status
+        self.code = str(problem.get("code") or f"http_{status}")
+        self.title = str(problem.get("title") or "The daemon refused that")
+        self.detail = str(problem.get("detail") or f"The daemon answered {status}.")
+        self.hint: str | None = problem.get("hint")
+        self.retry_after: float | None = problem.get("retry_after")
+        self.params = dict(problem.get("params") or {})
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
+        super().__init__(f"{self.title}: {self.detail}")
+
+
 class DaemonStartFailed(ClipperdError):
     """``clipperd start`` began a daemon that did not become ready."""
 
@@ -474,3 +492,20 @@ class BodyEncoded(ClipperdError):
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
     title = "That kind of body is not accepted"
+
+
+# --- content of a clip ----------------------------------------------------------------------
+
+
+class ContentInvalid(InvalidInput):
+    """The clip's content cannot become Notion blocks; ``errors`` names the places in the body."""
+
+    code = "content_invalid"
+    title = "That content is not valid"
+
+
+class FormatUnsupported(InvalidInput):
+    """A known format that this version cannot convert yet."""
+
+    code = "format_unsupported"
+    title = "That format is not supported"

@@ -1,0 +1,191 @@
+"""``login logout whoami workspaces``: who clips, and where to."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from clipperd.cli import exits, layout
+from clipperd.cli.console import Console
+from clipperd.cli.exits import UsageError
+from clipperd.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from clipperd.client import Client
+
+_LOOK_S = 0.3
+
+
+def declare(verbs: Verbs) -> None:
+    """Add the verbs of this family."""
+    parser = verbs.add(
+        "login",
+        login,
+        "sign in through the browser",
+        ["clipperd login", "clipperd login --no-browser", "clipperd login --add-workspace"],
+        prints_data=True,
+    )
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    purpose = parser.add_mutually_exclusive_group()
+    purpose.add_argument("--add-workspace", action="store_true", help="connect one more workspace")
+    purpose.add_argument(
+        "--change-access", action="store_true", help="choose which pages are shared"
+    )
+    verbs.add(
+        "logout", logout, "sign out; clips that wait stay for this account", ["clipperd logout"]
+    )
+    verbs.add(
+        "whoami",
+        whoami,
+        "show the account and its workspaces",
+        ["clipperd whoami", "clipperd whoami --json"],
+        prints_data=True,
+    )
+    parser = verbs.add(
+        "workspaces",
+        workspaces,
+        "list the connected workspaces, or choose the current one",
+        ["clipperd workspaces", "clipperd workspaces --use 'Team notes'"],
+        prints_data=True,
+    )
+    parser.add_argument("--use", metavar="ID|NAME", help="make this workspace the current one")
+
+
+def login(args: Namespace, console: Console) -> int:
+    """Start a sign-in, send the person to it, and wait for how it ends."""
+    client = console.client(args)
+    before = client.session()
+    purpose = _purpose(args)
+    if purpose == "sign_in" and before.get("state") == "signed_in":
+        return _already(args, console, before)
+    from clipperd.client import host_name
+
+    begun = client.login(purpose, host_name())
+    console.warn("Sign in to Notion in your browser:")
+    console.warn(f"  {begun['login_url']}")
+    if not args.no_browser and not console.browse(begun["login_url"]):
+        console.warn("The browser could not be opened; open the address yourself.")
+    try:
+        after = _wait(client, before, purpose, float(begun["expires_in"]))
+    except KeyboardInterrupt:
+        client.cancel_login(begun["login_id"])
+        console.warn("Sign-in canceled.")
+        return exits.INTERRUPTED
+    if after is None:
+        console.warn("clipperd: You were not signed in: the sign-in was refused or ran out.")
+        console.warn("  Try again with: clipperd login")
+        return exits.FAILED
+    if args.json:
+        console.emit(after)
+    else:
+        console.say(f"Signed in as {_who(after)}.")
+        console.say(_next_step(after))
+    return exits.OK
+
+
+def logout(args: Namespace, console: Console) -> int:
+    """Sign out."""
+    client = console.client(args)
+    before = client.session()
+    if before.get("state") == "signed_out":
+        console.say("You are not signed in.")
+        return exits.OK
+    client.logout()
+    console.say(f"Signed out {_who(before)}. Clips that wait are kept for this account.")
+    return exits.OK
+
+
+def whoami(args: Namespace, console: Console) -> int:
+    """Show the session; exit 1 when nobody is signed in."""
+    session = console.client(args).session()
+    signed_in = session.get("state") in ("signed_in", "reauth_required")
+    if args.json:
+        console.emit(session)
+    elif not signed_in:
+        console.say("Nobody is signed in. Sign in with: clipperd login")
+    else:
+        user = session.get("user") or {}
+        tier = (session.get("subscription") or {}).get("tier")
+        console.say(
+            layout.facts(
+                [("name", user.get("name")), ("email", user.get("email")), ("plan", tier)]
+                + [("workspace", _workspace(w)) for w in session.get("workspaces", [])]
+            )
+        )
+        if session.get("state") == "reauth_required":
+            console.say("Notion wants you to sign in again: clipperd login")
+    return exits.OK if signed_in else exits.FAILED
+
+
+def workspaces(args: Namespace, console: Console) -> int:
+    """List the workspaces, after choosing one where asked."""
+    client = console.client(args)
+    if args.use is not None:
+        client.use_workspace(_named(client.workspaces(), args.use))
+    found = client.workspaces()
+    if args.json:
+        console.emit(found)
+    elif not found:
+        console.say("No workspace is connected. Sign in with: clipperd login")
+    else:
+        rows = [["*" if w.get("current") else "", w.get("name"), w["id"]] for w in found]
+        console.say(layout.table(["", "WORKSPACE", "ID"], rows))
+    return exits.OK
+
+
+def _purpose(args: Namespace) -> str:
+    if args.add_workspace:
+        return "add_workspace"
+    return "change_access" if args.change_access else "sign_in"
+
+
+def _already(args: Namespace, console: Console, session: dict[str, Any]) -> int:
+    if args.json:
+        console.emit(session)
+    else:
+        console.say(f"You are signed in as {_who(session)}.")
+        console.say("Another account: clipperd logout. One more workspace: login --add-workspace.")
+    return exits.OK
+
+
+def _wait(
+    client: Client, before: dict[str, Any], purpose: str, expires_in: float
+) -> dict[str, Any] | None:
+    """Poll until the sign-in has ended; return the new session, or None when it failed."""
+    from clipperd.client import pause, until
+
+    for _ in until(expires_in):
+        now = client.session()
+        if now.get("state") == "signed_in" and (purpose == "sign_in" or now != before):
+            return now
+        if now.get("state") not in ("signing_in", "signed_in", "reauth_required"):
+            return None
+        pause(_LOOK_S)
+    return None
+
+
+def _named(found: list[dict[str, Any]], wanted: str) -> str:
+    matches = [w for w in found if w["id"] == wanted or _fold(w.get("name")) == _fold(wanted)]
+    if len(matches) == 1:
+        return str(matches[0]["id"])
+    many = "Several workspaces have" if matches else "No connected workspace has"
+    raise UsageError(f"{many} that name.", "See them with: clipperd workspaces")
+
+
+def _fold(text: str | None) -> str:
+    return (text or "").casefold()
+
+
+def _who(session: dict[str, Any]) -> str:
+    user = session.get("user") or {}
+    return layout.plain(user.get("email") or user.get("name") or "this account")
+
+
+def _workspace(workspace: dict[str, Any]) -> str:
+    return f"{workspace.get('name')}{' (current)' if workspace.get('current') else ''}"
+
+
+def _next_step(session: dict[str, Any]) -> str:
+    if not session.get("workspaces"):
+        return "No page is shared yet: clipperd login --change-access"
+    return "See your pages with: clipperd pages"

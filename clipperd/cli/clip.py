@@ -1,0 +1,215 @@
+"""``clip``: put something on a page."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipperd.cli import exits, layout
+from clipperd.cli.console import Console
+from clipperd.cli.exits import UsageError
+from clipperd.cli.pages import find, fragment_id
+from clipperd.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from clipperd.client import Client
+
+_LOOK_S = 0.1
+_LARGEST = 10_000_000  # the API's limit on a JSON body
+_BY_SUFFIX = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".mdown": "markdown",
+    ".txt": "text",
+    ".text": "text",
+    ".log": "text",
+    ".json": "blocks",
+}
+_LATER = {
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "HTML"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".heic"), "Images"),
+    **dict.fromkeys((".pdf", ".zip", ".docx", ".mp4", ".mp3"), "Attached files"),
+}
+_SETTLED = ("delivered", "failed", "canceled", "needs_attention")
+
+
+def declare(verbs: Verbs) -> None:
+    """Add the verbs of this family."""
+    parser = verbs.add(
+        "clip",
+        clip,
+        "put a file, text or address on a page",
+        [
+            "clipperd clip --page 'Reading list' notes.md",
+            "clipperd clip --page PAGE --end-of 'To read' --wait notes.md",
+            "echo 'Call back' | clipperd clip --page https://www.notion.so/Inbox-…",
+            "clipperd clip --page Inbox --format url - <<< https://example.org",
+        ],
+        prints_data=True,
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE|-", help="what to clip; - reads stdin")
+    parser.add_argument(
+        "--page",
+        required=True,
+        metavar="PAGE",
+        help="an id, a title or a Notion address (with #block: after that block)",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--after", metavar="HEADING", help="directly after this heading")
+    place.add_argument("--end-of", metavar="HEADING", help="at the end of this heading's section")
+    place.add_argument("--start", action="store_true", help="at the top of the page")
+    parser.add_argument("--format", choices=("markdown", "text", "url", "blocks"), help="(guessed)")
+    parser.add_argument("--clipboard", action="store_true", help="clip what is on the clipboard")
+    parser.add_argument("--priority", choices=("high", "normal", "low"))
+    parser.add_argument("--wait", action="store_true", help="wait until it has arrived in Notion")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, metavar="S", help="give up waiting after (120)"
+    )
+    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key clips only once")
+
+
+def clip(args: Namespace, console: Console) -> int:
+    """Hand the content to the daemon, which keeps it from then on."""
+    content = read_content(args, console)
+    client = console.client(args)
+    position = _position(args)
+    target = {"page_id": find(client, args.page), "position": position}
+    body: dict[str, Any] = {"targets": [target], "content": content}
+    if args.priority is not None:
+        body["priority"] = args.priority
+    accepted = client.clip(body, args.idempotency_key)
+    if args.wait:
+        accepted = _wait(client, accepted, args.timeout)
+    if args.json:
+        console.emit(accepted)
+    else:
+        _tell(console, accepted, waited=args.wait)
+    if not args.wait:
+        return exits.OK
+    return exits.OK if accepted["state"] == "delivered" else exits.FAILED
+
+
+def read_content(args: Namespace, console: Console) -> dict[str, Any]:
+    """Return the ``content`` object for the file, stdin or clipboard. Raises UsageError."""
+    if args.clipboard:
+        raise UsageError(
+            "This version cannot read the clipboard.",
+            "Pipe it instead, for example: wl-paste | clipperd clip --page PAGE",
+        )
+    suffix = Path(args.file).suffix.lower() if args.file not in (None, "-") else ""
+    if suffix in _LATER and args.format is None:
+        raise UsageError(
+            f"{_LATER[suffix]} cannot be clipped by this version.",
+            "Markdown, text, an address (--format url) and Notion blocks (.json) can.",
+        )
+    text = _decoded(_raw(args.file, console))
+    if not text.strip():
+        raise UsageError("There is nothing to clip: the input is empty.")
+    form = args.format or _guess(suffix, text)
+    if form == "blocks":
+        return {"format": "blocks", "blocks": _blocks(text)}
+    return {"format": form, form: text.strip() if form == "url" else text}
+
+
+def _raw(file: str | None, console: Console) -> bytes:
+    if file is None and console.stdin_is_terminal:
+        raise UsageError("Say what to clip: a FILE, or - for standard input.")
+    try:
+        if file in (None, "-"):
+            raw = console.stdin.read(_LARGEST + 1)
+        else:
+            assert file is not None
+            with Path(file).open("rb") as opened:
+                raw = opened.read(_LARGEST + 1)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    if len(raw) > _LARGEST:
+        raise UsageError("That is more than 10 MB, the most that one clip can hold.")
+    return raw
+
+
+def _decoded(raw: bytes) -> str:
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "That is not text in UTF-8.", "Images and files cannot be clipped by this version."
+        ) from error
+    if "\0" in text:
+        raise UsageError("That is not text: it holds NUL characters.")
+    return text
+
+
+def _guess(suffix: str, text: str) -> str:
+    words = text.split()
+    if not suffix and len(words) == 1 and words[0].startswith(("http://", "https://")):
+        return "url"
+    return _BY_SUFFIX.get(suffix, "markdown" if not suffix else "text")
+
+
+def _blocks(text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("That is not JSON, so it cannot be Notion blocks.") from error
+    if isinstance(value, dict):
+        value = value.get("children", value.get("results", [value]))
+    if not isinstance(value, list):
+        raise UsageError("Notion blocks are a JSON list of block objects.")
+    return value
+
+
+def _position(args: Namespace) -> dict[str, Any]:
+    if args.start:
+        return {"type": "start"}
+    from clipperd.model import notion_id
+
+    named = args.after if args.after is not None else args.end_of
+    if named is None:
+        on_page = fragment_id(args.page)
+        return {"type": "end"} if on_page is None else {"type": "after_block", "block_id": on_page}
+    kind = "after_heading" if args.after is not None else "end_of_section"
+    heading_id = fragment_id(named) or notion_id(named)
+    if heading_id is not None:
+        return {"type": kind, "heading_id": heading_id}
+    return {"type": kind, "heading": {"text": named}}
+
+
+def _wait(client: Client, accepted: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    from clipperd.client import pause, until
+
+    current = accepted
+    for _ in until(timeout_s):
+        if current["state"] in _SETTLED:
+            break
+        pause(_LOOK_S)
+        current = client.one_clip(accepted["id"])
+    return current
+
+
+def _tell(console: Console, clip: dict[str, Any], *, waited: bool) -> None:
+    state, clip_id = clip["state"], clip["id"]
+    delivery = (clip.get("deliveries") or [{}])[0]
+    page = layout.plain(delivery.get("page_title") or "the page", 60)
+    if state == "delivered":
+        calls = layout.count(int(delivery.get("notion_calls") or 0), "call")
+        console.say(f"Delivered to {page} ({calls} to Notion).")
+        if delivery.get("block_url"):
+            console.say(f"  {delivery['block_url']}")
+    elif state == "needs_attention":
+        reason = str(delivery.get("reason") or "a decision").replace("_", " ")
+        console.say(f"Kept, but it needs you: {layout.plain(reason)}.")
+        console.say(f"  See the choices with: clipperd queue show {clip_id}")
+    elif state in ("failed", "canceled"):
+        why = (delivery.get("error") or {}).get("message") or state
+        console.say(f"Not delivered: {layout.plain(why)}")
+        console.say(f"  clipperd queue show {clip_id}")
+    elif waited:
+        console.say(f"Kept safely, but not in Notion yet ({state}).")
+        console.say(f"  It goes on by itself. Look with: clipperd queue show {clip_id}")
+    else:
+        console.say(f"Kept for {page}. clipperd delivers it from here.")
+        console.say(f"  {clip_id}")

@@ -1,0 +1,85 @@
+"""What a verb may touch: streams, environment, browser, waiting, and the daemon's client."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+from clipperd.cli import layout
+
+if TYPE_CHECKING:  # loading these costs more than printing the help
+    from clipperd.client import Client
+    from clipperd.config import Settings
+    from clipperd.locations import Locations
+
+FLAGS = ("home", "port", "broker_url", "secrets", "log_level")
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The outside world of one command; tests pass another one."""
+
+    out: TextIO
+    err: TextIO
+    stdin: BinaryIO
+    stdin_is_terminal: bool
+    env: Mapping[str, str]
+    browse: Callable[[str], bool]
+
+    def say(self, text: str = "") -> None:
+        """Print a line for a person."""
+        print(text, file=self.out, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print a line beside the output."""
+        print(text, file=self.err, flush=True)
+
+    def emit(self, value: Any) -> None:
+        """Print ``value`` as JSON for a program."""
+        print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out, flush=True)
+
+    def settings(self, args: Namespace) -> Settings:
+        """Parse the settings as the daemon would. Raises ConfigInvalid."""
+        from clipperd import config
+
+        flags = {name: getattr(args, name, None) for name in FLAGS}
+        return config.load(self.env, flags, self.config_text(args))
+
+    def config_text(self, args: Namespace) -> str:
+        """Return the text of config.toml, empty when there is none. Raises ConfigInvalid."""
+        from clipperd.errors import ConfigInvalid
+
+        file = self.places(args).config_file
+        try:
+            return file.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigInvalid(f"{file} cannot be read.") from error
+
+    def places(self, args: Namespace) -> Locations:
+        """Return where this home's files are, from --home and CLIPPERD_HOME alone."""
+        from clipperd import config
+        from clipperd.locations import locate
+
+        home = {"CLIPPERD_HOME": self.env["CLIPPERD_HOME"]} if "CLIPPERD_HOME" in self.env else {}
+        return locate(config.load(home, {"home": getattr(args, "home", None)}, "").home)
+
+    def client(self, args: Namespace) -> Client:
+        """Return a client of this home's daemon; it connects at its first call."""
+        from clipperd import endpoint
+        from clipperd.client import Client
+
+        file = self.places(args).endpoint_file
+        return Client(lambda: endpoint.read(file))
+
+    def ago(self, stamp: str | None) -> str | None:
+        """Say how long ago an RFC 3339 time was, for people."""
+        from clipperd.clock import SystemClock, from_rfc3339
+
+        if stamp is None:
+            return None
+        return layout.ago(SystemClock().now(), from_rfc3339(stamp))

@@ -1,0 +1,113 @@
+"""``clipperd``: parse, run one verb, turn what went wrong into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from clipperd import __version__
+from clipperd.cli import account, clip, exits, lifecycle, pages, preferences, status, waiting
+from clipperd.cli.console import Console
+from clipperd.cli.exits import UsageError
+from clipperd.cli.verbs import Verbs, add_home
+from clipperd.errors import ApiError, ClipperdError
+
+_ABOUT = "Clip into Notion at once, online or not; clipperd delivers each clip exactly once."
+_EXAMPLES = """examples:
+  clipperd start                                    run in the background
+  clipperd login                                    sign in through the browser
+  clipperd clip --page "Reading list" notes.md      clip a file to the end of a page
+  clipperd queue                                    what waits, and why
+  clipperd demo                                     try it all without a Notion account
+"""
+
+
+def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
+    """Run one command and return its exit code; ``console`` is the real one by default."""
+    console = console or _real_console()
+    try:
+        args = parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed the help, the version or what is wrong
+        return int(stop.code or 0)
+    try:
+        return int(args.run(args, console))
+    except UsageError as error:
+        return _fail(console, args, exits.USAGE, "usage", str(error), error.hint)
+    except ApiError as error:
+        return _fail(console, args, exits.FAILED, error.code, error.detail, error.hint)
+    except ClipperdError as error:
+        return _fail(console, args, exits.of(error), error.code, error.detail, error.hint)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; stop the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="clipperd",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"clipperd {__version__}")
+    add_home(top, default=None)
+    inner = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = Verbs(inner, "clipperd")
+    families: tuple[Callable[[Verbs], None], ...] = (
+        lifecycle.declare,
+        account.declare,
+        clip.declare,
+        pages.declare,
+        waiting.declare,
+        status.declare,
+        preferences.declare,
+    )
+    for declare in families:
+        declare(verbs)
+    return top
+
+
+def _fail(
+    console: Console,
+    args: argparse.Namespace,
+    code: int,
+    word: str,
+    sentence: str,
+    hint: str | None,
+) -> int:
+    if getattr(args, "json", False):
+        problem = {"code": word, "detail": sentence, "hint": hint}
+        console.warn(json.dumps({"error": problem}, ensure_ascii=False))
+        return code
+    console.warn(f"clipperd: {sentence}")
+    if hint:
+        console.warn(f"  {hint}")
+    return code
+
+
+def _real_console() -> Console:
+    def browse(url: str) -> bool:
+        import webbrowser
+
+        return webbrowser.open(url)
+
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that cannot show a character gets a substitute, not a traceback.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    return Console(
+        out=sys.stdout,
+        err=sys.stderr,
+        stdin=sys.stdin.buffer,
+        stdin_is_terminal=sys.stdin.isatty(),
+        env=os.environ,
+        browse=browse,
+    )

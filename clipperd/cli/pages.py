@@ -1,0 +1,161 @@
+"""``pages`` and ``outline``: what one can clip to; and how a command line names a page."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from clipperd.cli import exits, layout
+from clipperd.cli.console import Console
+from clipperd.cli.exits import UsageError
+from clipperd.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from clipperd.client import Client
+
+_SHOWN = 10
+_ID_AT_END = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")
+
+
+def declare(verbs: Verbs) -> None:
+    """Add the verbs of this family."""
+    parser = verbs.add(
+        "pages",
+        pages,
+        "list or search the pages you can clip to",
+        ["clipperd pages", "clipperd pages reading --limit 5", "clipperd pages --view favorites"],
+        prints_data=True,
+    )
+    parser.add_argument("query", nargs="?", metavar="TEXT", help="search titles and paths")
+    parser.add_argument(
+        "--view", choices=("recent", "used", "favorites", "all"), help="which list (recent)"
+    )
+    parser.add_argument("--kind", choices=("page", "database", "data_source"))
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="1 to 100 (20)")
+    parser.add_argument("--remote", action="store_true", help="ask Notion too, not only the index")
+    parser = verbs.add(
+        "outline",
+        outline,
+        "show the headings of a page",
+        ["clipperd outline 'Reading list'", "clipperd outline PAGE_ID --freshness verified"],
+        prints_data=True,
+    )
+    parser.add_argument("page", metavar="PAGE", help="an id, a Notion address or a title")
+    parser.add_argument(
+        "--freshness", choices=("cached", "auto", "verified"), default="auto", help="(auto)"
+    )
+
+
+def pages(args: Namespace, console: Console) -> int:
+    """List pages from the local index."""
+    if args.remote and not args.query:
+        raise UsageError("--remote needs something to search for.", "clipperd pages TEXT --remote")
+    found = console.client(args).pages(
+        q=args.query,
+        view=None if args.query else args.view,
+        kind=args.kind,
+        limit=args.limit,
+        remote=1 if args.remote else None,
+    )
+    from clipperd.client import items
+
+    if args.json:
+        console.emit(found)
+        return exits.OK
+    listed = items(found)
+    if listed:
+        console.say(_listing(listed))
+    _tell_index(console, found, empty=not listed, searched=bool(args.query))
+    return exits.OK
+
+
+def outline(args: Namespace, console: Console) -> int:
+    """Print a page's headings, indented by level."""
+    client = console.client(args)
+    page_id = find(client, args.page)
+    found = client.outline(page_id, args.freshness)
+    if args.json:
+        console.emit(found)
+        return exits.OK
+    console.say(layout.plain(found.get("title") or "Untitled"))
+    headings = found.get("headings", [])
+    shown = [("  " * int(h["level"]) + layout.plain(h["text"], 56), h["id"]) for h in headings]
+    if shown:
+        console.say(layout.facts(shown))
+    else:
+        console.say("  This page has no headings; clips go to its end.")
+    if found.get("stale"):
+        console.say(f"As of {console.ago(found.get('verified_at'))}; Notion was not asked now.")
+    return exits.OK
+
+
+def find(client: Client, given: str) -> str:
+    """Return the page id that ``given`` means. Raises UsageError when several or none match."""
+    page_id = named_id(given)
+    if page_id is not None:
+        return page_id
+    from clipperd.client import items
+
+    answer = client.pages(q=given, limit=_SHOWN)
+    found = items(answer)
+    same = [p for p in found if (p.get("title") or "").casefold() == given.casefold()]
+    chosen = same or found
+    if len(chosen) == 1:
+        return str(chosen[0]["id"])
+    if not chosen:
+        raise UsageError(
+            f"No page matches {layout.plain(given, 60)!r}.",
+            f"Ask Notion too: clipperd pages {layout.plain(given, 40)!r} --remote",
+        )
+    raise UsageError(
+        f"Several pages match {layout.plain(given, 60)!r}:\n{_listing(chosen)}",
+        "Use the id of the one you mean.",
+    )
+
+
+def named_id(given: str) -> str | None:
+    """Return the id in an id or a Notion address, or None for anything else."""
+    from clipperd.model import notion_id
+
+    if not given.lower().startswith(("http://", "https://")):
+        return notion_id(given)
+    url = urlsplit(given)
+    peek = parse_qs(url.query).get("p", [""])[0]  # a page opened over a database
+    match = _ID_AT_END.search(peek) or _ID_AT_END.search(url.path.rstrip("/"))
+    if match is None:
+        raise UsageError("That address does not name a Notion page.")
+    return notion_id(match.group(1))
+
+
+def fragment_id(given: str) -> str | None:
+    """Return the block id of an address's ``#…``, as Notion's "copy link to block" makes it."""
+    from clipperd.model import notion_id
+
+    return notion_id(urlsplit(given).fragment)
+
+
+def _listing(found: list[dict[str, Any]]) -> str:
+    rows = []
+    for page in found:
+        path = " / ".join(step.get("title") or "Untitled" for step in page.get("path") or [])
+        kind = "" if page.get("kind", "page") == "page" else str(page["kind"]).replace("_", " ")
+        rows.append([page.get("title") or "Untitled", kind, path, page["id"]])
+    return layout.table(["PAGE", "KIND", "IN", "ID"], rows, widest=44)
+
+
+def _tell_index(console: Console, found: dict[str, Any], *, empty: bool, searched: bool) -> None:
+    index = found.get("index") or {}
+    state = index.get("state")
+    if empty and searched:
+        console.say("No page matches. Ask Notion too with --remote.")
+    elif empty and index.get("empty_reason"):
+        console.say(f"No pages: {layout.plain(index['empty_reason']).replace('_', ' ')}.")
+        console.say("Choose what is shared with: clipperd login --change-access")
+    elif empty:
+        console.say("No pages are known yet. Look again in a moment, or: clipperd status")
+    if state in ("recents", "filling"):
+        console.say(f"The list is still being filled ({index.get('count', 0)} pages so far).")
+    elif state == "error":
+        console.say("The last refresh failed; this is what was known before.")

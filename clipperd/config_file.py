@@ -1,0 +1,41 @@
+"""Change one line of config.toml and keep the rest, comments included. Pure.
+
+Settings are flat, so an assignment is always one line before the first table header.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from clipperd import config
+from clipperd.errors import ConfigInvalid
+
+
+def edit(text: str, name: str, value: str) -> str:
+    """Return ``text`` with ``name`` set to ``value`` as typed, or removed when it is empty.
+
+    Raises ConfigInvalid when the value does not fit the setting or spans several lines now.
+    """
+    setting = config.describe(name)
+    if not setting.in_file:
+        raise ConfigInvalid(f"{name} cannot be kept in config.toml.")
+    lines = text.splitlines()
+    at = [i for i, line in enumerate(lines) if re.match(rf"\s*{re.escape(name)}\s*=", line)]
+    written = [f"{name} = {_literal(name, value)}"] if value else []
+    if at:
+        lines[at[0] : at[0] + 1] = written
+    else:
+        lines += written
+    edited = "".join(line + "\n" for line in lines)
+    config.load({}, {}, edited)
+    return edited
+
+
+def _literal(name: str, value: str) -> str:
+    parsed = getattr(config.load({}, {name: value}, ""), name)
+    if isinstance(parsed, tuple):
+        return "[" + ", ".join(json.dumps(item) for item in parsed) + "]"
+    if isinstance(parsed, (int, float)):
+        return repr(parsed)
+    return json.dumps(str(parsed), ensure_ascii=False)

@@ -1,0 +1,75 @@
+"""What the outbox holds, read from its file while no daemon runs. Never writes, never waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clipperd.clock import rfc3339
+from clipperd.model import FINISHED, PRECEDENCE, State
+
+
+def waiting(file: Path) -> int | None:
+    """Count the clips that are not finished; None when the file cannot be read."""
+    with _opened(file) as connection:
+        if connection is None:
+            return None
+        rows = connection.execute("SELECT DISTINCT clip_seq, state FROM delivery").fetchall()
+        return len({row["clip_seq"] for row in rows if row["state"] not in FINISHED})
+
+
+def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str, Any]]:
+    """List clips, newest first, with the fields that a listing shows; [] without a file."""
+    with _opened(file) as connection:
+        if connection is None:
+            return []
+        found = []
+        for row in connection.execute("SELECT * FROM clip ORDER BY seq DESC"):
+            clip = _clip(connection, row)
+            if states is None or clip["state"] in states:
+                found.append(clip)
+            if len(found) >= limit:
+                break
+        return found
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open read-only; None when it is absent or not an outbox of this version."""
+    if not file.is_file():
+        yield None
+        return
+    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=1)
+    with closing(connection):
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("SELECT clip_seq, state FROM delivery LIMIT 1")
+        except sqlite3.Error:
+            yield None
+            return
+        yield connection
+
+
+def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    deliveries = [
+        dict(d)
+        for d in connection.execute(
+            "SELECT id, page_id, page_title, state, reason FROM delivery"
+            " WHERE clip_seq = ? ORDER BY seq",
+            (row["seq"],),
+        )
+    ]
+    present = {State(d["state"]) for d in deliveries}
+    return {
+        "id": row["id"],
+        "state": next((s.value for s in PRECEDENCE if s in present), State.QUEUED.value),
+        "title": row["title"],
+        "preview": row["preview"],
+        "format": row["format"],
+        "created_at": rfc3339(row["created_at"]),
+        "deliveries": deliveries,
+    }
