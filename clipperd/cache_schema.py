@@ -1,0 +1,110 @@
+"""The schema of cache.db, and how to open it: what cannot be read is thrown away and refetched."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from clipperd.db import Database
+from clipperd.errors import SchemaTooNew
+
+
+def m001_pages(connection: sqlite3.Connection) -> None:
+    """The page index of every (user, workspace), with its words, and how complete it is."""
+    connection.execute(
+        """CREATE TABLE page (
+            seq INTEGER PRIMARY KEY,
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            page_id TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('page', 'database', 'data_source')),
+            title TEXT NOT NULL,
+            folded TEXT NOT NULL,
+            url TEXT,
+            icon TEXT,
+            parent TEXT,
+            parent_id TEXT,
+            last_edited_time TEXT NOT NULL,
+            access TEXT NOT NULL CHECK (access IN ('ok', 'trashed', 'gone')),
+            checked_at REAL NOT NULL,
+            UNIQUE (user_id, workspace_id, page_id)
+        ) STRICT"""
+    )
+    connection.execute(
+        """CREATE INDEX page_recent
+            ON page (user_id, workspace_id, access, last_edited_time DESC, page_id DESC)"""
+    )
+    connection.execute(
+        "CREATE INDEX page_title ON page (user_id, workspace_id, access, folded, page_id)"
+    )
+    connection.execute("CREATE INDEX page_child ON page (user_id, workspace_id, parent_id)")
+    # Both hold text that is already folded (no case, no diacritics), rowid = page.seq.
+    connection.execute(
+        """CREATE VIRTUAL TABLE page_words USING fts5
+            (title, path, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
+    )
+    connection.execute("CREATE VIRTUAL TABLE page_vocabulary USING fts5vocab (page_words, row)")
+    connection.execute("CREATE VIRTUAL TABLE page_grams USING fts5 (title, tokenize = 'trigram')")
+    connection.execute(
+        """CREATE TABLE page_index (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            phase TEXT NOT NULL CHECK (phase IN ('never', 'recents', 'filling', 'complete')),
+            cursor TEXT,
+            newest TEXT,
+            refreshed_at REAL,
+            error TEXT,
+            PRIMARY KEY (user_id, workspace_id)
+        ) STRICT, WITHOUT ROWID"""
+    )
+    connection.execute(
+        """CREATE TABLE data_source (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            data_source_id TEXT NOT NULL,
+            body TEXT NOT NULL,
+            fetched_at REAL NOT NULL,
+            PRIMARY KEY (user_id, workspace_id, data_source_id)
+        ) STRICT"""
+    )
+
+
+def m002_outlines(connection: sqlite3.Connection) -> None:
+    """One snapshot per page: ids, types and headings, never the text of paragraphs."""
+    connection.execute(
+        """CREATE TABLE outline (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            page_id TEXT NOT NULL,
+            title TEXT,
+            stamp TEXT,
+            read_at REAL,
+            fetched_at REAL NOT NULL,
+            verified_at REAL NOT NULL,
+            moved INTEGER NOT NULL CHECK (moved IN (0, 1)),
+            shallow INTEGER NOT NULL CHECK (shallow IN (0, 1)),
+            tree BLOB NOT NULL,
+            PRIMARY KEY (user_id, workspace_id, page_id)
+        ) STRICT"""
+    )
+
+
+CACHE_STEPS = (m001_pages, m002_outlines)
+"""Steps of cache.db, in order."""
+
+
+def open_cache(path: Path) -> Database:
+    """Open cache.db, starting an empty one when it is damaged or from a newer program.
+
+    Nothing is lost but time: every row can be fetched again. Raises StorageFull.
+    """
+    try:
+        return _open(path)
+    except (sqlite3.DatabaseError, SchemaTooNew):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _open(path)
+
+
+def _open(path: Path) -> Database:
+    return Database.open(path, name="cache", steps=CACHE_STEPS, synchronous="NORMAL")

@@ -1,0 +1,158 @@
+"""Finding a heading and the true end of its section, in the fewest reads.
+
+The read begins at the heading where section and answer (100 blocks) allow: for the same one call
+as a read from the section's old end it also shows a heading that is gone or changed, and headings
+set in between. In a long section it begins at the old end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clipperd.db import Database
+from clipperd.errors import PlaceGone, ReadFailed
+from clipperd.model import Position, Scope
+from clipperd.outline import sections, store
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.reading import Reader
+from clipperd.outline.tree import Node, Tree, to_node
+
+_NEAR = 90  # a section of up to so many blocks, and what was added to it, fits one answer of 100
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One resolve: whose page, what was asked for, and the reader that counts."""
+
+    scope: Scope
+    page_id: str
+    position: Position
+    reader: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A heading among its siblings. ``end``: the last block of its section, if seen just now."""
+
+    parent_id: str
+    position: int
+    node: Node
+    end: str | None = None
+
+
+class Finder:
+    """Looks headings up in the stored outlines and confirms their sections at Notion."""
+
+    def __init__(self, outlines: Outlines, cache: Database) -> None:
+        """``cache`` holds the outlines that confirmed runs are spliced into."""
+        self._outlines = outlines
+        self._cache = cache
+
+    async def heading(self, task: Task) -> Found:
+        """The heading of the task's position: by id from the store, by text on a verified outline.
+
+        Raises PlaceGone (heading_gone, heading_ambiguous), PageGone, PageTrashed, ReadFailed,
+        BrokerUnreachable.
+        """
+        if task.position.heading_id is None:
+            return await self._by_text(task)
+        snapshot = await self._outlines.stored(task.scope, task.page_id)
+        found = locate(snapshot.tree, task.position.heading_id) if snapshot else None
+        return found or await self._from_top(task, task.position.heading_id)
+
+    async def confirm(self, task: Task, found: Found) -> Found:
+        """Read the section from the heading or its old end on; from the top if that fails."""
+        snapshot = await self._outlines.stored(task.scope, task.page_id)
+        siblings = snapshot.tree.lists.get(found.parent_id, ()) if snapshot else ()
+        starts = [found.node.id]
+        if found.position < len(siblings) and siblings[found.position].id == found.node.id:
+            last = sections.last_of_section(siblings, found.position)
+            if last - found.position >= _NEAR:
+                starts.insert(0, siblings[last].id)
+        for start in starts:
+            fresh = await self._run_from(task, found, start)
+            if fresh is not None:
+                return fresh
+        return await self._from_top(task, found.node.id)
+
+    async def _by_text(self, task: Task) -> Found:
+        snapshot, calls = await self._outlines.current(task.scope, task.page_id)
+        task.reader.calls += calls
+        matches = sections.named(
+            sections.headings(snapshot.tree),
+            task.position.heading_text or "",
+            task.position.heading_path,
+        )
+        if len(matches) != 1:
+            raise PlaceGone("heading_ambiguous" if matches else "heading_gone")
+        return _seen(snapshot.tree, matches[0].id)
+
+    async def _from_top(self, task: Task, heading_id: str) -> Found:
+        snapshot = await self._outlines.reread(
+            task.scope, task.page_id, task.reader, wanted=heading_id
+        )
+        return _seen(snapshot.tree, heading_id)
+
+    async def _run_from(self, task: Task, found: Found, start: str) -> Found | None:
+        """Read siblings from ``start`` to the section's end; None when that cannot be relied on.
+
+        Raises PlaceGone when ``start`` is the heading itself and no heading any more.
+        """
+        run: list[Node] = []
+        level = found.node.level
+        to_end = False
+        try:
+            async for part in task.reader.children(found.parent_id, start):
+                run.extend(to_node(block) for block in part.blocks)
+                if not run or run[0].id != start:
+                    return None  # the cursor was taken for another place
+                if start == found.node.id:
+                    level = run[0].level
+                to_end = not part.has_more
+                if not level or run[0].toggleable:
+                    break  # no heading, or its section is inside it: what follows is not asked for
+                if any(sections.ends_section(node, level) for node in run[1:]):
+                    break
+        except ReadFailed as error:
+            if error.reply.status not in (400, 404):
+                raise
+            return None
+        if start != found.node.id and sections.ends_section(run[0], level):
+            return None  # the old end was turned into a heading
+        await self._splice(task, found.parent_id, run, to_end=to_end)
+        if not level:
+            raise PlaceGone("heading_gone")
+        stop = next(
+            (i for i, node in enumerate(run) if i and sections.ends_section(node, level)), len(run)
+        )
+        heading = run[0] if start == found.node.id else found.node
+        return replace(found, node=heading, end=run[stop - 1].id)
+
+    async def _splice(
+        self, task: Task, parent_id: str, run: Sequence[Node], *, to_end: bool
+    ) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            snapshot = store.load(c, task.scope, task.page_id)
+            if snapshot is not None:
+                tree = snapshot.tree.spliced(parent_id, run, to_end=to_end)
+                store.save(c, task.scope, task.page_id, replace(snapshot, tree=tree))
+
+        await self._cache.write(work)
+
+
+def locate(tree: Tree, heading_id: str) -> Found | None:
+    """The heading in a tree, or None when it is not there or is no heading."""
+    at = tree.find(heading_id)
+    if at is None or not at[2].level:
+        return None
+    return Found(parent_id=at[0], position=at[1], node=at[2])
+
+
+def _seen(tree: Tree, heading_id: str) -> Found:
+    """The heading in a tree that was true just now. Raises PlaceGone."""
+    found = locate(tree, heading_id)
+    if found is None:
+        raise PlaceGone("heading_gone")
+    return replace(found, end=sections.section_end(tree, found.parent_id, found.position))

@@ -1,0 +1,90 @@
+"""Reading pages and children lists from Notion, every call counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from clipperd.clock import Clock
+from clipperd.errors import BrokerUnreachable, PageGone, PageTrashed, ReadFailed
+from clipperd.model import Scope
+from clipperd.transport import Notion, Reply
+
+PAGE_SIZE = "100"  # Notion's most (developers.notion.com/reference/intro#pagination)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One answer of a listing. ``read_at``: server time before which Notion did not read it."""
+
+    blocks: list[dict[str, Any]]
+    has_more: bool
+    read_at: float | None
+
+
+class Reader:
+    """Reads for one purpose; ``calls`` is what they have cost so far."""
+
+    def __init__(self, notion: Notion, clock: Clock, scope: Scope) -> None:
+        """Nothing was read yet."""
+        self._notion = notion
+        self._clock = clock
+        self._scope = scope
+        self.calls = 0
+
+    async def page(self, page_id: str) -> dict[str, Any]:
+        """The page's own object. Raises PageGone, PageTrashed, ReadFailed, BrokerUnreachable."""
+        reply = await self._get(f"pages/{page_id}")
+        if reply.status == 404:
+            raise PageGone("The page is gone or no longer shared with this connection.")
+        body = self._object(reply)
+        if body.get("in_trash") or body.get("archived"):
+            raise PageTrashed("The page is in Notion's trash.", hint="Restore it in Notion.")
+        return body
+
+    async def block(self, block_id: str) -> dict[str, Any] | None:
+        """A block, or None when it is gone or in the trash. Raises as page does."""
+        reply = await self._get(f"blocks/{block_id}")
+        if reply.status == 404:
+            return None
+        body = self._object(reply)
+        return None if body.get("in_trash") or body.get("archived") else body
+
+    async def children(self, parent_id: str, start: str | None = None) -> AsyncIterator[Part]:
+        """The children of a block or page in order, from ``start`` (a child's id) on if given.
+
+        A child's id is today's cursor form, though undocumented, so the caller checks that the
+        listing begins with it. Raises ReadFailed, BrokerUnreachable.
+        """
+        cursor = start
+        while True:
+            query = {"page_size": PAGE_SIZE}
+            if cursor is not None:
+                query["start_cursor"] = cursor
+            began = self._clock.boot()
+            reply = await self._get(f"blocks/{parent_id}/children", query)
+            body = self._object(reply)
+            blocks = [b for b in body.get("results") or [] if isinstance(b, dict) and "id" in b]
+            more = body.get("next_cursor") if body.get("has_more") else None
+            # Notion read somewhere between our asking and the answer's Date: take the earliest.
+            took = self._clock.boot() - began
+            read_at = None if reply.date is None else reply.date - took
+            yield Part(blocks, more is not None, read_at)
+            if more is None:
+                return
+            cursor = str(more)
+
+    async def _get(self, path: str, query: dict[str, str] | None = None) -> Reply:
+        try:
+            reply = await self._notion.send(self._scope, "GET", path, query=query)
+        except BrokerUnreachable as error:
+            self.calls += error.sent
+            raise
+        self.calls += 1
+        return reply
+
+    def _object(self, reply: Reply) -> dict[str, Any]:
+        if not reply.ok or not isinstance(reply.body, dict):
+            raise ReadFailed(reply, reads=self.calls)
+        return reply.body

@@ -1,0 +1,1 @@
+"""The page index: which pages there are, found without waiting for Notion."""

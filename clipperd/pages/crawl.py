@@ -1,0 +1,169 @@
+"""Reading the list of pages from Notion's search: recents, the rest behind, then what is new.
+
+Search is not exhaustive and lags (developers.notion.com/reference/search-optimizations-and-
+limitations), so what it leaves out is never taken for removed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from clipperd.clock import Clock, from_rfc3339
+from clipperd.db import Database
+from clipperd.errors import ReadFailed
+from clipperd.model import Scope
+from clipperd.pages import store
+from clipperd.pages.entries import Record, from_notion, schema_of
+from clipperd.pages.store import IndexRow
+from clipperd.transport import Notion, Reply
+
+Publish = Callable[[str, dict[str, Any]], None]
+
+RECENTS = 20  # enough for the first screen
+PAGE_SIZE = 100  # Notion's most per page (developers.notion.com/reference/intro#pagination)
+OVERLAP_S = 120.0  # times are rounded down to the minute, and search shows edits late
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one search call brought."""
+
+    records: list[Record] = field(default_factory=list)
+    schemas: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Crawl:
+    """Brings the stored index of a workspace up to date, one search call at a time."""
+
+    def __init__(
+        self,
+        cache: Database,
+        notion: Notion,
+        clock: Clock,
+        publish: Publish,
+        fill_pause_s: float,
+    ) -> None:
+        """``fill_pause_s`` is the rest between two calls of the background fill."""
+        self._cache = cache
+        self._notion = notion
+        self._clock = clock
+        self._publish = publish
+        self._fill_pause_s = fill_pause_s
+
+    async def refresh(self, scope: Scope) -> int:
+        """Fetch the recents the first time, later what is new; return the calls made.
+
+        Raises ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired.
+        """
+        row = await self._cache.read(lambda c: store.index_row(c, scope))
+        if row.phase == "never":
+            return await self._recents(scope)
+        return await self._catch_up(scope, row)
+
+    async def fill(self, scope: Scope) -> int:
+        """Fetch the rest from the stored cursor on, resting between calls; return the calls.
+
+        Raises as refresh does; what was fetched stays, and the next fill goes on from there.
+        """
+        calls = 0
+        row = await self._cache.read(lambda c: store.index_row(c, scope))
+        while row.phase in ("recents", "filling"):
+            if calls:
+                await self._clock.sleep(self._fill_pause_s)
+            calls += 1
+            reply = await self._search(scope, PAGE_SIZE, row.cursor)
+            if reply.status == 400 and row.cursor is not None:
+                row = await self._store(scope, Found(), {"phase": "filling", "cursor": None})
+                continue  # the cursor has expired: from the top again, what we have stays
+            found, cursor = _results(reply, calls)
+            phase = "complete" if cursor is None else "filling"
+            row = await self._store(scope, found, {"phase": phase, "cursor": cursor})
+        return calls
+
+    async def failed(self, scope: Scope, code: str) -> None:
+        """Remember why the index could not be read; its pages stay."""
+        await self._store(scope, Found(), {"error": code})
+
+    async def _recents(self, scope: Scope) -> int:
+        found, cursor = _results(await self._search(scope, RECENTS, None), 1)
+        phase = "complete" if cursor is None else "recents"
+        await self._store(scope, found, self._refreshed(found.records, None, phase, cursor))
+        return 1
+
+    async def _catch_up(self, scope: Scope, row: IndexRow) -> int:
+        """Newest first until the first page that is older than all we knew."""
+        ground = from_rfc3339(row.newest) - OVERLAP_S if row.newest else float("-inf")
+        newest: list[Record] = []
+        cursor: str | None = None
+        calls = 0
+        while True:
+            calls += 1
+            found, cursor = _results(await self._search(scope, PAGE_SIZE, cursor), calls)
+            newest = newest or found.records[:1]
+            known = any(from_rfc3339(r.last_edited_time) < ground for r in found.records)
+            if known or cursor is None:
+                break
+            await self._store(scope, found, {})
+            await self._clock.sleep(self._fill_pause_s)
+        whole = cursor is None  # this walk went from the newest to the very last
+        phase = "complete" if whole else row.phase
+        then = None if whole else row.cursor
+        await self._store(scope, found, self._refreshed(newest, row.newest, phase, then))
+        return calls
+
+    def _refreshed(
+        self, newest: list[Record], known: str | None, phase: str, cursor: str | None
+    ) -> dict[str, Any]:
+        stamps = [r.last_edited_time for r in newest[:1]] + ([known] if known else [])
+        return {
+            "phase": phase,
+            "cursor": cursor,
+            "newest": max(stamps, default=None),
+            "refreshed_at": self._clock.now(),
+        }
+
+    async def _search(self, scope: Scope, size: int, cursor: str | None) -> Reply:
+        body: dict[str, Any] = {
+            "sort": {"timestamp": "last_edited_time", "direction": "descending"},
+            "page_size": size,
+        }
+        if cursor is not None:
+            body["start_cursor"] = cursor
+        return await self._notion.send(scope, "POST", "search", body=msgspec.json.encode(body))
+
+    async def _store(self, scope: Scope, found: Found, progress: dict[str, Any]) -> IndexRow:
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> tuple[IndexRow, list[str], bool]:
+            changed = store.upsert(connection, scope, found.records, now)
+            for schema in found.schemas:
+                store.put_data_source(connection, scope, schema, now)
+            before = store.index_row(connection, scope)
+            after = replace(before, **{"error": None, **progress})
+            store.put_index_row(connection, scope, after)
+            return after, changed, (before.phase, before.error) != (after.phase, after.error)
+
+        row, changed, turned = await self._cache.write(work)
+        if changed or turned:
+            self._publish(
+                "pages", {"workspace_id": scope.workspace_id, "ids": changed, "removed": []}
+            )
+        return row
+
+
+def _results(reply: Reply, calls: int) -> tuple[Found, str | None]:
+    if not reply.ok or not isinstance(reply.body, dict):
+        raise ReadFailed(reply, reads=calls)
+    found = Found()
+    for thing in reply.body.get("results") or []:
+        if (record := from_notion(thing)) is not None:
+            found.records.append(record)
+        if (schema := schema_of(thing)) is not None:
+            found.schemas.append(schema)
+    cursor = reply.body.get("next_cursor") if reply.body.get("has_more") else None
+    return found, cursor if isinstance(cursor, str) else None

@@ -1,0 +1,162 @@
+"""A page as Notion describes it, as we store it, and as clients see it (pure)."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+Kind = Literal["page", "database", "data_source"]
+Access = Literal["ok", "trashed", "gone", "unknown"]
+Phase = Literal["never", "recents", "filling", "complete"]
+
+
+class Crumb(msgspec.Struct, frozen=True):
+    """One ancestor of a page."""
+
+    id: str
+    title: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One page, database or data source in a list. ``path`` runs from the outermost ancestor."""
+
+    id: str
+    title: str
+    url: str | None
+    icon: dict[str, Any] | None
+    parent: dict[str, Any] | None
+    path: tuple[Crumb, ...]
+    kind: Kind
+    last_edited_time: str
+    favorite: bool
+    in_trash: bool
+    workspace_id: str
+    score: float | UnsetType = UNSET
+    access: Access | UnsetType = UNSET
+
+
+class IndexStatus(msgspec.Struct, frozen=True):
+    """How much of the workspace the store knows; ``error`` keeps what is there."""
+
+    state: Literal["never", "recents", "filling", "complete", "error"]
+    complete: bool
+    count: int
+    refreshed_at: str | None
+    empty_reason: Literal["nothing_shared"] | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """One page of a list. ``remote`` says whether Notion's own search took part."""
+
+    items: list[Entry]
+    next_cursor: str | None
+    has_more: bool
+    index: IndexStatus
+    remote: Literal["merged", "unreachable"] | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the index keeps of a Notion object; ``properties`` and bodies are not among it."""
+
+    id: str
+    kind: Kind
+    title: str
+    url: str | None
+    icon: dict[str, Any] | None
+    parent: dict[str, Any] | None
+    parent_id: str | None
+    last_edited_time: str
+    in_trash: bool
+
+
+def from_notion(thing: Any) -> Record | None:
+    """Read a page, database or data source object; None for anything else or a partial one."""
+    if not isinstance(thing, dict) or not isinstance(thing.get("id"), str):
+        return None
+    kind: Kind
+    match thing.get("object"):
+        case "page":
+            kind, title = "page", _page_title(thing.get("properties"))
+        case "data_source":
+            kind, title = "data_source", plain_text(thing.get("title"))
+        case "database":
+            kind, title = "database", plain_text(thing.get("title"))
+        case _:
+            return None
+    stamp = thing.get("last_edited_time")
+    if not isinstance(stamp, str):
+        return None  # no read capability: Notion sends the id alone
+    parent = thing.get("parent") if isinstance(thing.get("parent"), dict) else None
+    icon = thing.get("icon") if isinstance(thing.get("icon"), dict) else None
+    url = thing.get("url") if isinstance(thing.get("url"), str) else None
+    above = thing.get("database_parent") if kind == "data_source" else None
+    return Record(
+        id=thing["id"],
+        kind=kind,
+        title=title,
+        url=url,
+        icon=icon,
+        parent=parent,
+        parent_id=_parent_id(above if isinstance(above, dict) else parent),
+        last_edited_time=stamp,
+        in_trash=bool(thing.get("in_trash") or thing.get("archived")),
+    )
+
+
+def schema_of(thing: Any) -> dict[str, Any] | None:
+    """What clients need of a data source: its properties and where it stands; else None."""
+    if not isinstance(thing, dict) or thing.get("object") != "data_source":
+        return None
+    if not isinstance(thing.get("id"), str) or not isinstance(thing.get("properties"), dict):
+        return None
+    kept = ("id", "url", "icon", "parent", "database_parent", "properties", "last_edited_time")
+    schema = {key: thing.get(key) for key in kept}
+    return {**schema, "title": plain_text(thing.get("title"))}
+
+
+def plain_text(runs: Any) -> str:
+    """The whole text of a rich text array: every run, whatever its formatting or kind."""
+    if not isinstance(runs, list):
+        return ""
+    parts = []
+    for run in runs:
+        if not isinstance(run, dict):
+            continue
+        text = run.get("plain_text")
+        if text is None and isinstance(run.get("text"), dict):
+            text = run["text"].get("content")
+        if text is None and isinstance(run.get("equation"), dict):
+            text = run["equation"].get("expression")
+        parts.append(text if isinstance(text, str) else "")
+    return "".join(parts)
+
+
+def fold(text: str) -> str:
+    """``text`` without case, diacritics and runs of white space: what is compared and indexed."""
+    bare = "".join(
+        c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)
+    )
+    return " ".join(unicodedata.normalize("NFKC", bare).split())
+
+
+def _page_title(properties: Any) -> str:
+    if isinstance(properties, dict):
+        for value in properties.values():
+            if isinstance(value, dict) and value.get("type", "title") == "title":
+                return plain_text(value.get("title"))
+    return ""
+
+
+def _parent_id(parent: dict[str, Any] | None) -> str | None:
+    if parent is None:
+        return None
+    for key in ("data_source_id", "page_id", "database_id", "block_id"):
+        if isinstance(parent.get(key), str):
+            return str(parent[key])
+    return None

@@ -1,0 +1,355 @@
+"""The page index as the rest of the daemon uses it: list, search, look, mark, keep up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from clipperd.clock import Clock, rfc3339
+from clipperd.db import Database
+from clipperd.errors import (
+    BrokerUnreachable,
+    ClipperdError,
+    CursorInvalid,
+    NotFound,
+    NotSignedIn,
+    ReadFailed,
+    ReauthRequired,
+)
+from clipperd.model import Scope
+from clipperd.pages import cursors, marks, search, store
+from clipperd.pages.crawl import Crawl, Publish
+from clipperd.pages.cursors import Mark
+from clipperd.pages.entries import Access, Entry, IndexStatus, Listing, from_notion, schema_of
+from clipperd.pages.flights import Flights, either
+from clipperd.transport import Notion, Reply
+
+View = Literal["recent", "used", "favorites", "all"]
+
+_OUTAGE = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
+_PATIENCE_S = (5.0, 30.0, 120.0)  # then only a poke (sign-in, back online) starts it again
+_ADOPTED = 20  # marked pages that search never showed, fetched one by one per round
+_REMOTE_SIZE = 20
+_REMOTE_MATCH = 0.3  # Notion found it, we do not see why: below every match of our own
+
+
+class Pages:
+    """Pages of every (user, workspace): cache.db for what Notion knows, outbox.db for marks."""
+
+    def __init__(
+        self,
+        cache: Database,
+        outbox: Database,
+        notion: Notion,
+        clock: Clock,
+        publish: Publish,
+        *,
+        fill_pause_s: float = 3.0,
+    ) -> None:
+        """``fill_pause_s``: 20 calls a minute at most, so that people's calls go first."""
+        self._cache = cache
+        self._outbox = outbox
+        self._notion = notion
+        self._clock = clock
+        self._publish = publish
+        self._crawl = Crawl(cache, notion, clock, publish, fill_pause_s)
+        self._flights: Flights[int] = Flights()
+        self._wakes: dict[Scope, asyncio.Event] = {}
+
+    async def list(
+        self, scope: Scope, view: View, kind: str = "", limit: int = 20, cursor: str | None = None
+    ) -> Listing:
+        """One page of a view, from the store alone. Raises CursorInvalid."""
+        after = None if cursor is None else cursors.decode(scope, view, kind, cursor)
+        if view in ("recent", "all"):
+            if after is not None and not isinstance(after.key, str):
+                raise CursorInvalid("That cursor belongs to another view.")
+            rows, favorites = await self._sorted(scope, view, kind, after, limit)
+        else:
+            rows, favorites = await self._marked(scope, view, kind, after, limit)
+        page = rows[:limit]
+
+        def render(c: sqlite3.Connection) -> Listing:
+            last = page[-1] if len(rows) > limit else None
+            return Listing(
+                items=[store.to_entry(c, scope, row, favorites) for _, row in page],
+                next_cursor=None
+                if last is None
+                else cursors.encode(scope, view, kind, Mark(last[0], last[1]["page_id"])),
+                has_more=last is not None,
+                index=store.index_status(c, scope),
+            )
+
+        return await self._cache.read(render)
+
+    async def search(
+        self, scope: Scope, text: str, kind: str = "", limit: int = 20, *, remote: bool = False
+    ) -> Listing:
+        """Best matches first, each with its ``score``; ``remote`` also asks Notion and merges."""
+        found: set[str] = set()
+        heard = True
+        if remote:
+            heard, found = await self._ask_notion(scope, text)
+        uses = await self._outbox.read(lambda c: marks.uses(c, scope))
+        favorites = await self._favorites(scope)
+        habits = search.Habits(favorites, {use.page_id: use for use in uses})
+        now = self._clock.now()
+
+        def work(c: sqlite3.Connection) -> Listing:
+            hits = {hit.page_id: hit for hit in search.find(c, scope, text)}
+            for page_id in found - hits.keys():
+                hits[page_id] = search.Hit(page_id, _REMOTE_MATCH)
+            rows = store.rows_of(c, scope, hits)
+            scored = [
+                (search.score(hits[page_id], row["last_edited_time"], habits, now), page_id)
+                for page_id, row in rows.items()
+                if row["access"] == "ok" and _is_kind(row, kind)
+            ]
+            scored.sort(key=lambda pair: (-pair[0], pair[1]))
+            items = [
+                replace(store.to_entry(c, scope, rows[page_id], favorites), score=value)
+                for value, page_id in scored[:limit]
+            ]
+            return Listing(items, None, len(scored) > limit, store.index_status(c, scope))
+
+        listing = await self._cache.read(work)
+        if remote:
+            return replace(listing, remote="merged" if heard else "unreachable")
+        return listing
+
+    async def get(
+        self, scope: Scope, page_id: str, freshness: Literal["cached", "verified"] = "cached"
+    ) -> Entry:
+        """One page; ``verified`` asks Notion (1 call) and adds ``access``.
+
+        Raises NotFound when nothing is known of it, and when Notion cannot be asked about a page
+        that is not stored: ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired.
+        """
+        favorites = await self._favorites(scope)
+        known = await self._cache.read(lambda c: store.entry(c, scope, page_id, favorites))
+        if freshness == "verified":
+            try:
+                access = await self._look(scope, page_id, known[0].kind if known else "page")
+            except _OUTAGE:
+                if known is None:
+                    raise
+                return replace(known[0], access="unknown")
+            known = await self._cache.read(lambda c: store.entry(c, scope, page_id, favorites))
+            if known is not None:
+                return replace(known[0], access=access)
+        if known is None:
+            raise NotFound(
+                "No page with that id is known here.",
+                hint="Share it with the connection in Notion, then refresh.",
+            )
+        return known[0]
+
+    async def data_source(self, scope: Scope, data_source_id: str) -> dict[str, Any]:
+        """The schema of a database from the store; fetched (1 call) when it is not there.
+
+        Raises NotFound, or as get does when Notion cannot be asked.
+        """
+        stored = await self._cache.read(lambda c: store.data_source(c, scope, data_source_id))
+        if stored is None:
+            await self._look(scope, data_source_id, "data_source")
+            stored = await self._cache.read(lambda c: store.data_source(c, scope, data_source_id))
+        if stored is None:
+            raise NotFound("No database with that id is shared with this connection.")
+        body, fetched_at = stored
+        return {
+            **body,
+            "workspace_id": scope.workspace_id,
+            "fetched_at": rfc3339(fetched_at),
+        }
+
+    async def set_favorite(self, scope: Scope, page_id: str, *, on: bool) -> Entry:
+        """Mark or unmark a page; durable when it returns. Raises NotFound."""
+        before = await self.get(scope, page_id)
+        now = self._clock.now()
+        await self._outbox.write(lambda c: marks.set_favorite(c, scope, page_id, now, on=on))
+        self._tell(scope, [page_id], [])
+        return replace(before, favorite=on)
+
+    async def used(self, scope: Scope, page_id: str) -> None:
+        """Count one delivered clip: it feeds the ``used`` view and the ranking."""
+        now = self._clock.now()
+        await self._outbox.write(lambda c: marks.record_use(c, scope, page_id, now))
+        self._tell(scope, [page_id], [])
+
+    async def title_of(self, scope: Scope, page_id: str) -> str | None:
+        """The stored title, or None when the page was never seen."""
+        return await self._cache.read(lambda c: store.title_of(c, scope, page_id))
+
+    async def index_status(self, scope: Scope) -> IndexStatus:
+        """How much of the workspace is known."""
+        return await self._cache.read(lambda c: store.index_status(c, scope))
+
+    async def refresh(self, scope: Scope) -> int:
+        """Fetch what is new and return the Notion calls it took; concurrent calls share one.
+
+        Raises ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired; the pages stay.
+        """
+        return await self._flights.join((scope, "refresh"), lambda: self._refresh(scope))
+
+    def poke(self, scope: Scope) -> None:
+        """Have ``run`` bring the index up to date now: signed in, back online, or asked for."""
+        self._wake(scope).set()
+
+    async def run(self, scope: Scope) -> None:
+        """Bring the index up to date, then wait for a poke; for ever. Never polls."""
+        while True:
+            self._wake(scope).clear()
+            await self._bring_up_to_date(scope)
+            await self._wake(scope).wait()
+
+    async def close(self) -> None:
+        """End what runs behind."""
+        await self._flights.close()
+
+    async def _bring_up_to_date(self, scope: Scope) -> None:
+        for patience_s in (*_PATIENCE_S, None):
+            try:
+                await self.refresh(scope)
+                await self._fill(scope)
+                await self._adopt(scope)
+                return
+            except _OUTAGE as error:
+                wait_s = error.retry_after or patience_s
+                if patience_s is None or wait_s is None or not _passes(error):
+                    return
+                await either(self._clock.sleep(wait_s), self._wake(scope).wait())
+                self._wake(scope).clear()
+
+    async def _refresh(self, scope: Scope) -> int:
+        try:
+            return await self._crawl.refresh(scope)
+        except _OUTAGE as error:
+            await self._crawl.failed(scope, _why(error))
+            raise
+
+    async def _fill(self, scope: Scope) -> None:
+        try:
+            await self._crawl.fill(scope)
+        except _OUTAGE as error:
+            await self._crawl.failed(scope, _why(error))
+            raise
+
+    async def _adopt(self, scope: Scope) -> None:
+        """Fetch marked pages that the store lacks: search is not exhaustive, caches get lost."""
+        uses = await self._outbox.read(lambda c: marks.uses(c, scope))
+        marked = [*await self._favorites(scope), *(use.page_id for use in uses[:_ADOPTED])]
+        known = await self._cache.read(lambda c: store.rows_of(c, scope, marked))
+        for page_id in [p for p in dict.fromkeys(marked) if p not in known][:_ADOPTED]:
+            await self._look(scope, page_id, "page")
+
+    async def _look(self, scope: Scope, page_id: str, kind: str) -> Access:
+        """Read one object from Notion into the store and say whether it can be reached."""
+        noun = {"page": "pages", "data_source": "data_sources", "database": "databases"}[kind]
+        reply = await self._notion.send(scope, "GET", f"{noun}/{page_id}")
+        now = self._clock.now()
+        if reply.status == 404:
+            if await self._cache.write(lambda c: store.mark_lost(c, scope, page_id, "gone", now)):
+                self._tell(scope, [], [page_id])
+            return "gone"
+        record = from_notion(reply.body) if reply.ok else None
+        if record is None:
+            raise ReadFailed(reply, reads=1)
+        schema = schema_of(reply.body)
+
+        def work(c: sqlite3.Connection) -> list[str]:
+            if schema is not None:
+                store.put_data_source(c, scope, schema, now)
+            return store.upsert(c, scope, [record], now, evidence=True)
+
+        changed = await self._cache.write(work)
+        if changed:
+            self._tell(scope, changed, changed if record.in_trash else [])
+        return "trashed" if record.in_trash else "ok"
+
+    async def _ask_notion(self, scope: Scope, text: str) -> tuple[bool, set[str]]:
+        body = msgspec.json.encode({"query": text, "page_size": _REMOTE_SIZE})
+        try:
+            reply: Reply = await self._notion.send(scope, "POST", "search", body=body)
+        except _OUTAGE:
+            return False, set()
+        if not reply.ok or not isinstance(reply.body, dict):
+            return False, set()
+        things = reply.body.get("results") or []
+        records = [r for thing in things if (r := from_notion(thing)) is not None]
+        now = self._clock.now()
+        await self._cache.write(lambda c: store.upsert(c, scope, records, now))
+        return True, {record.id for record in records}
+
+    async def _favorites(self, scope: Scope) -> frozenset[str]:
+        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
+        return frozenset(page_id for page_id, _ in pairs)
+
+    async def _sorted(
+        self, scope: Scope, view: View, kind: str, after: Mark | None, limit: int
+    ) -> tuple[_Rows, frozenset[str]]:
+        ordered = store.recent if view == "recent" else store.by_title
+        rows = await self._cache.read(lambda c: ordered(c, scope, kind, after, limit + 1))
+        return [(row["sort_key"], row) for row in rows], await self._favorites(scope)
+
+    async def _marked(
+        self, scope: Scope, view: View, kind: str, after: Mark | None, limit: int
+    ) -> tuple[_Rows, frozenset[str]]:
+        """The order of these views is in outbox.db, their pages in cache.db."""
+        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
+        favorites = frozenset(page_id for page_id, _ in pairs)
+        if view == "used":
+            uses = await self._outbox.read(lambda c: marks.uses(c, scope))
+            pairs = [(use.page_id, use.last_used_at) for use in uses]
+        if after is not None:
+            if isinstance(after.key, str):
+                raise CursorInvalid("That cursor belongs to another view.")
+            start = (after.key, after.page_id)
+            pairs = [(page_id, at) for page_id, at in pairs if (at, page_id) < start]
+        known = await self._cache.read(lambda c: store.rows_of(c, scope, _ids(pairs)))
+        rows: _Rows = [
+            (at, known[page_id])
+            for page_id, at in pairs
+            if page_id in known
+            and known[page_id]["access"] != "gone"
+            and _is_kind(known[page_id], kind)
+        ]
+        return rows[: limit + 1], favorites
+
+    def _wake(self, scope: Scope) -> asyncio.Event:
+        return self._wakes.setdefault(scope, asyncio.Event())
+
+    def _tell(self, scope: Scope, ids: Iterable[str], removed: Iterable[str]) -> None:
+        self._publish(
+            "pages",
+            {"workspace_id": scope.workspace_id, "ids": [*ids], "removed": [*removed]},
+        )
+
+
+_Rows = list[tuple[float | str, sqlite3.Row]]
+
+
+def _ids(pairs: Iterable[tuple[str, float]]) -> list[str]:
+    return [page_id for page_id, _ in pairs]
+
+
+def _is_kind(row: sqlite3.Row, kind: str) -> bool:
+    """Databases are shown as data sources by search since 2025-09-03, so both answer to it."""
+    return kind in ("", row["kind"]) or (kind == "database" and row["kind"] == "data_source")
+
+
+def _passes(error: ClipperdError) -> bool:
+    """True for an outage that ends by itself; a lost session does not."""
+    if isinstance(error, ReadFailed):
+        return bool(error.reply.status == 429 or error.reply.status >= 500)
+    return isinstance(error, BrokerUnreachable)
+
+
+def _why(error: ClipperdError) -> str:
+    if isinstance(error, ReadFailed):
+        return str(error.reply.broker_code or error.reply.code or f"http_{error.reply.status}")
+    return error.code

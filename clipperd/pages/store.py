@@ -1,0 +1,340 @@
+"""All SQL about the page index in cache.db. Every function runs inside a Database job."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from msgspec import UNSET
+
+from clipperd.clock import rfc3339
+from clipperd.model import Scope
+from clipperd.pages.cursors import Mark
+from clipperd.pages.entries import Crumb, Entry, IndexStatus, Kind, Phase, Record, fold
+
+_DEEPEST = 32  # ancestors followed; Notion nests without limit, people do not
+_LAG_S = 600.0  # search may still show a page this long after its removal was seen
+
+_COLUMNS = (
+    "seq, page_id, kind, title, url, icon, parent, parent_id, last_edited_time, access, checked_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """How far the crawl of one workspace has come; ``cursor`` is Notion's, ``newest`` a stamp."""
+
+    phase: Phase = "never"
+    cursor: str | None = None
+    newest: str | None = None
+    refreshed_at: float | None = None
+    error: str | None = None
+
+
+def upsert(
+    connection: sqlite3.Connection,
+    scope: Scope,
+    records: Iterable[Record],
+    now: float,
+    *,
+    evidence: bool = False,
+) -> list[str]:
+    """Store what was seen and return the ids that changed.
+
+    ``evidence`` True: read from the object itself, so it is believed. False: seen in search,
+    which lags, so an older state does not replace a newer one or revive a page just removed.
+    """
+    changed: list[str] = []
+    moved: list[str] = []
+    for record in records:
+        old = _row(connection, scope, record.id)
+        if old is not None and not evidence and _is_older(record, old, now):
+            continue
+        access = "trashed" if record.in_trash else "ok"
+        if old is not None and not _differs(record, old, access):
+            continue
+        changed.append(record.id)
+        if old is None or (old["title"], old["parent_id"]) != (record.title, record.parent_id):
+            moved.append(record.id)
+        _put(connection, scope, record, access, now)
+    _index_words(connection, scope, moved)
+    return changed
+
+
+def mark_lost(
+    connection: sqlite3.Connection,
+    scope: Scope,
+    page_id: str,
+    access: Literal["gone", "trashed"],
+    now: float,
+) -> bool:
+    """Remember that Notion answered 404 for the page, or showed it in the trash; True if news."""
+    done = connection.execute(
+        """UPDATE page SET access = :access, checked_at = :now
+            WHERE user_id = :user AND workspace_id = :workspace AND page_id = :page
+              AND access <> :access""",
+        _keys(scope, page=page_id, access=access, now=now),
+    )
+    return done.rowcount > 0
+
+
+def entry(
+    connection: sqlite3.Connection, scope: Scope, page_id: str, favorites: frozenset[str]
+) -> tuple[Entry, str] | None:
+    """Return one page and its access (ok, trashed, gone), or None when it was never seen."""
+    row = _row(connection, scope, page_id)
+    if row is None:
+        return None
+    return to_entry(connection, scope, row, favorites), str(row["access"])
+
+
+def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str | None:
+    """Return the stored title of a page, or None when it was never seen."""
+    row = _row(connection, scope, page_id)
+    return None if row is None else str(row["title"])
+
+
+def recent(
+    connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
+) -> list[sqlite3.Row]:
+    """Rows by last edit, newest first, after the mark."""
+    return connection.execute(
+        f"""SELECT {_COLUMNS}, last_edited_time AS sort_key FROM page
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok'
+              AND (:kind = '' OR kind = :kind OR (:kind = 'database' AND kind = 'data_source'))
+              AND (:key IS NULL OR (last_edited_time, page_id) < (:key, :page))
+            ORDER BY last_edited_time DESC, page_id DESC LIMIT :limit""",  # noqa: S608 (constants)
+        _list_keys(scope, kind, after, limit),
+    ).fetchall()
+
+
+def by_title(
+    connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
+) -> list[sqlite3.Row]:
+    """Rows by title, after the mark."""
+    return connection.execute(
+        f"""SELECT {_COLUMNS}, folded AS sort_key FROM page
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok'
+              AND (:kind = '' OR kind = :kind OR (:kind = 'database' AND kind = 'data_source'))
+              AND (:key IS NULL OR (folded, page_id) > (:key, :page))
+            ORDER BY folded, page_id LIMIT :limit""",  # noqa: S608 (constants)
+        _list_keys(scope, kind, after, limit),
+    ).fetchall()
+
+
+def rows_of(
+    connection: sqlite3.Connection, scope: Scope, page_ids: Iterable[str]
+) -> dict[str, sqlite3.Row]:
+    """Rows of the pages that are known, by id."""
+    found = {}
+    for page_id in page_ids:
+        row = _row(connection, scope, page_id)
+        if row is not None:
+            found[page_id] = row
+    return found
+
+
+def to_entry(
+    connection: sqlite3.Connection, scope: Scope, row: sqlite3.Row, favorites: frozenset[str]
+) -> Entry:
+    """Render a row for clients, with its path from the outermost known ancestor."""
+    return Entry(
+        id=row["page_id"],
+        title=row["title"],
+        url=row["url"],
+        icon=json.loads(row["icon"]) if row["icon"] else None,
+        parent=json.loads(row["parent"]) if row["parent"] else None,
+        path=path_of(connection, scope, row["parent_id"]),
+        kind=cast("Kind", row["kind"]),
+        last_edited_time=row["last_edited_time"],
+        favorite=row["page_id"] in favorites,
+        in_trash=row["access"] == "trashed",
+        workspace_id=scope.workspace_id,
+    )
+
+
+def path_of(
+    connection: sqlite3.Connection, scope: Scope, parent_id: str | None
+) -> tuple[Crumb, ...]:
+    """Follow parents upwards as far as they are known."""
+    path: list[Crumb] = []
+    seen: set[str] = set()
+    while parent_id is not None and parent_id not in seen and len(path) < _DEEPEST:
+        seen.add(parent_id)
+        row = _row(connection, scope, parent_id)
+        if row is None:
+            break
+        path.append(Crumb(id=parent_id, title=row["title"]))
+        parent_id = row["parent_id"]
+    return tuple(reversed(path))
+
+
+def index_row(connection: sqlite3.Connection, scope: Scope) -> IndexRow:
+    """Return how far the crawl has come."""
+    row = connection.execute(
+        """SELECT phase, cursor, newest, refreshed_at, error FROM page_index
+            WHERE user_id = :user AND workspace_id = :workspace""",
+        _keys(scope),
+    ).fetchone()
+    return IndexRow(**dict(row)) if row is not None else IndexRow()
+
+
+def put_index_row(connection: sqlite3.Connection, scope: Scope, row: IndexRow) -> None:
+    """Remember how far the crawl has come."""
+    connection.execute(
+        """INSERT INTO page_index
+            (user_id, workspace_id, phase, cursor, newest, refreshed_at, error)
+            VALUES (:user, :workspace, :phase, :cursor, :newest, :refreshed_at, :error)
+            ON CONFLICT (user_id, workspace_id) DO UPDATE SET phase = :phase, cursor = :cursor,
+                newest = :newest, refreshed_at = :refreshed_at, error = :error""",
+        _keys(
+            scope,
+            phase=row.phase,
+            cursor=row.cursor,
+            newest=row.newest,
+            refreshed_at=row.refreshed_at,
+            error=row.error,
+        ),
+    )
+
+
+def index_status(connection: sqlite3.Connection, scope: Scope) -> IndexStatus:
+    """Render the state of the index for clients."""
+    row = index_row(connection, scope)
+    count = connection.execute(
+        """SELECT count(*) FROM page
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok'""",
+        _keys(scope),
+    ).fetchone()[0]
+    nothing = row.phase == "complete" and count == 0 and not row.error
+    return IndexStatus(
+        state="error" if row.error else row.phase,
+        complete=row.phase == "complete",
+        count=count,
+        refreshed_at=None if row.refreshed_at is None else rfc3339(row.refreshed_at),
+        empty_reason="nothing_shared" if nothing else UNSET,
+        error=row.error or UNSET,
+    )
+
+
+def data_source(
+    connection: sqlite3.Connection, scope: Scope, data_source_id: str
+) -> tuple[dict[str, Any], float] | None:
+    """Return a stored schema and when it was fetched (epoch seconds)."""
+    row = connection.execute(
+        """SELECT body, fetched_at FROM data_source WHERE user_id = :user
+            AND workspace_id = :workspace AND data_source_id = :page""",
+        _keys(scope, page=data_source_id),
+    ).fetchone()
+    return None if row is None else (json.loads(row["body"]), row["fetched_at"])
+
+
+def put_data_source(
+    connection: sqlite3.Connection, scope: Scope, body: dict[str, Any], now: float
+) -> None:
+    """Store the schema of a database."""
+    connection.execute(
+        """INSERT INTO data_source (user_id, workspace_id, data_source_id, body, fetched_at)
+            VALUES (:user, :workspace, :page, :body, :now)
+            ON CONFLICT (user_id, workspace_id, data_source_id)
+            DO UPDATE SET body = :body, fetched_at = :now""",
+        _keys(scope, page=body["id"], body=json.dumps(body, ensure_ascii=False), now=now),
+    )
+
+
+def _keys(scope: Scope, **more: Any) -> dict[str, Any]:
+    return {"user": scope.user_id, "workspace": scope.workspace_id, **more}
+
+
+def _list_keys(scope: Scope, kind: str, after: Mark | None, limit: int) -> dict[str, Any]:
+    key, page = (after.key, after.page_id) if after else (None, None)
+    return _keys(scope, kind=kind, key=key, page=page, limit=limit)
+
+
+def _row(connection: sqlite3.Connection, scope: Scope, page_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        f"""SELECT {_COLUMNS} FROM page WHERE user_id = :user AND workspace_id = :workspace
+            AND page_id = :page""",  # noqa: S608 (constants)
+        _keys(scope, page=page_id),
+    ).fetchone()
+    return row
+
+
+def _is_older(record: Record, old: sqlite3.Row, now: float) -> bool:
+    if record.last_edited_time < old["last_edited_time"]:
+        return True
+    recently = now - old["checked_at"] < _LAG_S
+    same = record.last_edited_time == old["last_edited_time"]
+    return bool(old["access"] != "ok" and same and recently)
+
+
+def _differs(record: Record, old: sqlite3.Row, access: str) -> bool:
+    new = (record.kind, record.title, record.url, _json(record.icon), _json(record.parent))
+    was = (old["kind"], old["title"], old["url"], old["icon"], old["parent"])
+    rest = (record.parent_id, record.last_edited_time, access)
+    return new != was or rest != (old["parent_id"], old["last_edited_time"], old["access"])
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _put(
+    connection: sqlite3.Connection, scope: Scope, record: Record, access: str, now: float
+) -> None:
+    connection.execute(
+        """INSERT INTO page (user_id, workspace_id, page_id, kind, title, folded, url, icon,
+                parent, parent_id, last_edited_time, access, checked_at)
+            VALUES (:user, :workspace, :page, :kind, :title, :folded, :url, :icon,
+                :parent, :parent_id, :stamp, :access, :now)
+            ON CONFLICT (user_id, workspace_id, page_id) DO UPDATE SET kind = :kind,
+                title = :title, folded = :folded, url = :url, icon = :icon, parent = :parent,
+                parent_id = :parent_id, last_edited_time = :stamp, access = :access,
+                checked_at = :now""",
+        _keys(
+            scope,
+            page=record.id,
+            kind=record.kind,
+            title=record.title,
+            folded=fold(record.title),
+            url=record.url,
+            icon=_json(record.icon),
+            parent=_json(record.parent),
+            parent_id=record.parent_id,
+            stamp=record.last_edited_time,
+            access=access,
+            now=now,
+        ),
+    )
+
+
+def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str]) -> None:
+    """Index the words of pages whose title or parent changed, and of all below them (paths)."""
+    waiting, seen = list(moved), set(moved)
+    while waiting:
+        page_id = waiting.pop()
+        row = _row(connection, scope, page_id)
+        assert row is not None, "only stored pages are indexed"
+        title = fold(row["title"])
+        above = " ".join(c.title for c in path_of(connection, scope, row["parent_id"]))
+        connection.execute("DELETE FROM page_words WHERE rowid = ?", (row["seq"],))
+        connection.execute(
+            "INSERT INTO page_words (rowid, title, path) VALUES (?, ?, ?)",
+            (row["seq"], title, fold(above)),
+        )
+        connection.execute("DELETE FROM page_grams WHERE rowid = ?", (row["seq"],))
+        connection.execute(
+            "INSERT INTO page_grams (rowid, title) VALUES (?, ?)", (row["seq"], title)
+        )
+        below = connection.execute(
+            """SELECT page_id FROM page WHERE user_id = :user AND workspace_id = :workspace
+                AND parent_id = :page""",
+            _keys(scope, page=page_id),
+        )
+        for (child,) in below.fetchall():
+            if child not in seen:
+                seen.add(child)
+                waiting.append(child)
