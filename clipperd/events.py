@@ -1,0 +1,255 @@
+"""What has happened, for those who watch: a ring of recent events and streams that resume.
+
+Ids grow through the life of a process and from one process to the next: they start at the
+milliseconds since the epoch times 4096, so they stay below 2**53 (exact in JavaScript) until
+2039. A stream starts with a snapshot, or, resumed, with what it missed; when that is gone, or
+the reader was too slow, or the account changed, it gets a gap and a new snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipperd.clock import Clock
+
+TYPES = ("clip", "status", "session", "pages", "outline")
+"""Published types; ``snapshot`` and ``gap`` come from the stream itself."""
+
+COALESCED = ("pages", "outline")
+COALESCE_S = 0.25
+"""At most four of each coalesced type a second (contract of ``GET /v1/events``)."""
+
+KEPT = 1000
+"""Events a client may miss and still resume without a gap."""
+
+Snapshot = Callable[[], Awaitable[Any]]
+Account = Callable[[], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. ``id`` None (a gap) leaves the reader's place where it was.
+
+    ``user_id`` None concerns every account.
+    """
+
+    id: int | None
+    type: str
+    data: Any
+    user_id: str | None = None
+
+
+class Events:
+    """The hub. One event loop publishes and reads; close it before the loop ends."""
+
+    def __init__(self, clock: Clock, *, kept: int = KEPT, waiting: int = KEPT) -> None:
+        """``kept``: ring size. ``waiting``: events a slow reader may lag before its gap."""
+        self._clock = clock
+        self._ring: deque[Event] = deque()
+        self._kept = kept
+        self._waiting = waiting
+        self._last = self._floor = int(clock.now() * 1000) << 12
+        self._streams: set[Stream] = set()
+        self._pending: dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None]]] = {}
+        self._pacer: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def attached(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
+    def publish(self, type: str, data: Mapping[str, Any], user_id: str | None = None) -> None:  # noqa: A002 - the word of the interface
+        """Tell the readers; publish after the change is stored.
+
+        ``data`` of ``pages`` and ``outline`` is ``{"ids": [...], "removed": [...]}`` (either may
+        be absent, ``page_id`` counts as one id); calls within a quarter of a second are merged.
+        """
+        if type not in TYPES:
+            raise ValueError(f"no such event type: {type}")
+        if type not in COALESCED:
+            self._emit(type, dict(data), user_id)
+            return
+        self._merge(type, data, user_id)
+        if self._pacer is None:
+            self._flush()
+            if not self._closed:
+                self._pacer = asyncio.create_task(self._pace())
+
+    def stream(
+        self,
+        *,
+        snapshot: Snapshot,
+        account: Account,
+        types: frozenset[str] = frozenset(TYPES),
+        last_event_id: str | None = None,
+    ) -> Stream:
+        """Attach a reader; iterate it inside ``async with``.
+
+        ``account`` tells whose events may be shown; it is asked again at every ``session``
+        event. ``last_event_id`` is what the reader saw last, any text.
+        """
+        missed = self._since(last_event_id)
+        reader = Stream(self, snapshot, account, types, self._waiting, missed)
+        reader.gap_first = last_event_id is not None and missed is None
+        self._streams.add(reader)
+        if self._closed:
+            reader.close()
+        return reader
+
+    def detach(self, stream: Stream) -> None:
+        """Forget a stream; its own ``async with`` does this."""
+        self._streams.discard(stream)
+
+    def head(self) -> int:
+        """The id of the last event, or of the start."""
+        return self._last
+
+    async def close(self) -> None:
+        """End every stream and the pacing task."""
+        self._closed = True
+        for stream in tuple(self._streams):
+            stream.close()
+        if self._pacer is not None:
+            self._pacer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pacer
+            self._pacer = None
+
+    def _emit(self, type_: str, data: Any, user_id: str | None) -> None:
+        self._last += 1
+        event = Event(self._last, type_, data, user_id)
+        self._ring.append(event)
+        if len(self._ring) > self._kept:
+            self._floor = self._ring.popleft().id or self._floor
+        for stream in self._streams:
+            stream.offer(event)
+
+    def _merge(self, type_: str, data: Mapping[str, Any], user_id: str | None) -> None:
+        ids, removed = self._pending.setdefault((type_, user_id), ({}, {}))
+        named = [*data.get("ids", ()), *([data["page_id"]] if "page_id" in data else [])]
+        for id_ in named:
+            removed.pop(id_, None)
+            ids[id_] = None
+        for id_ in data.get("removed", ()):
+            ids.pop(id_, None)
+            removed[id_] = None
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        for (type_, user_id), (ids, removed) in pending.items():
+            self._emit(type_, {"ids": list(ids), "removed": list(removed)}, user_id)
+
+    async def _pace(self) -> None:
+        while True:
+            await self._clock.sleep(COALESCE_S)
+            if not self._pending:
+                break
+            self._flush()
+        self._pacer = None
+
+    def _since(self, last_event_id: str | None) -> list[Event] | None:
+        """What came after ``last_event_id``; None when that cannot be known or not be told."""
+        if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
+            return None
+        if len(last_event_id) > 19 or not self._floor <= int(last_event_id) <= self._last:
+            return None
+        seen = int(last_event_id)
+        missed = [event for event in self._ring if event.id is not None and event.id > seen]
+        if any(event.type == "session" for event in missed):
+            return None  # the account may be another one now: what the reader holds is void
+        return missed
+
+
+class Stream:
+    """One reader's view of the events: an async iterator of Event, or None for a heartbeat."""
+
+    def __init__(
+        self,
+        events: Events,
+        snapshot: Snapshot,
+        account: Account,
+        types: frozenset[str],
+        waiting: int,
+        missed: list[Event] | None,
+    ) -> None:
+        """Use :meth:`Events.stream`."""
+        self._events = events
+        self._snapshot = snapshot
+        self._account = account
+        self._types = types
+        self._limit = waiting + len(missed or ())
+        self._queue: deque[Event] = deque(missed or ())
+        self._fresh = missed is None  # a snapshot is due before anything else
+        self._wake = asyncio.Event()
+        self._beat = False
+        self._closed = False
+        self._user: str | None = None
+        self.gap_first = False
+
+    async def __aenter__(self) -> Stream:
+        """Nothing to open: it is attached from the start."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Detach."""
+        self.close()
+        self._events.detach(self)
+
+    def offer(self, event: Event) -> None:
+        """Queue an event; a reader too far behind loses the queue and gets a gap instead."""
+        if len(self._queue) >= self._limit:
+            self._queue.clear()
+            self._fresh = self.gap_first = True
+        else:
+            self._queue.append(event)
+        self._wake.set()
+
+    def beat(self) -> None:
+        """Let the reader yield one None."""
+        self._beat = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the iteration after the item under way."""
+        self._closed = True
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event | None]:
+        """Yield until closed."""
+        self._user = await self._account()
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._beat:
+                self._beat = False
+                yield None
+            while not self._closed and (self._fresh or self._queue):
+                if self._fresh:
+                    if self.gap_first:
+                        yield Event(None, "gap", {})
+                    yield await self._renew()
+                    continue
+                event = self._queue.popleft()
+                if event.type == "session" and await self._switched():
+                    self._fresh = self.gap_first = True
+                elif event.type in self._types and event.user_id in (None, self._user):
+                    yield event
+            if self._closed:
+                return
+
+    async def _renew(self) -> Event:
+        self._fresh = self.gap_first = False
+        self._queue.clear()
+        head = self._events.head()  # before the look: what happens during it is told again
+        return Event(head, "snapshot", await self._snapshot(), self._user)
+
+    async def _switched(self) -> bool:
+        before, self._user = self._user, await self._account()
+        return before != self._user

@@ -1,0 +1,129 @@
+"""The local API as one application: the table of routes behind the same door for all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+import clipperd
+from clipperd.clock import Clock
+from clipperd.web import (
+    clients,
+    events,
+    health,
+    hello,
+    notion,
+    openapi,
+    settings,
+    shutdown,
+    status,
+)
+from clipperd.web.access import ACCESS, Access
+from clipperd.web.guard import LoopbackSite, server_log
+from clipperd.web.middleware import (
+    CLOCK,
+    LIMITS,
+    NEW_ID,
+    ORDER,
+    TABLE,
+    Limits,
+    dress,
+)
+from clipperd.web.routes import Route
+
+SHELL_ROUTES: tuple[Route, ...] = tuple(
+    route
+    for module in (hello, status, health, events, clients, settings, shutdown, openapi, notion)
+    for route in module.ROUTES
+)
+"""The routes that belong to no noun of the queue, the pages or the session."""
+
+
+def create_app(
+    *,
+    routes: Sequence[Route],
+    access: Access,
+    clock: Clock,
+    new_id: Callable[[], str],
+    reasons: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+) -> web.Application:
+    """Put ``routes`` behind the door; does no I/O.
+
+    The caller sets the AppKeys that its routes read (each stands in its route's module).
+    ``new_id`` names requests; ``reasons`` goes into the OpenAPI document.
+    """
+    limits = limits or Limits()
+    app = web.Application(
+        middlewares=ORDER,
+        client_max_size=limits.body_bytes + 1,  # aiohttp refuses from this size on
+        handler_args={"access_log": None, "logger": server_log(), "keepalive_timeout": 75.0},
+    )
+    table = {
+        app.router.add_route(
+            route.method, route.path, route.handler, expect_handler=_on_expect
+        ): route
+        for route in routes
+    }
+    app[TABLE] = table
+    app[ACCESS] = access
+    app[CLOCK] = clock
+    app[NEW_ID] = new_id
+    app[LIMITS] = limits
+    app[status.ABOUT] = status.About.now(clipperd.__version__, access.instance_id, clock)
+    described = openapi.document(routes, version=clipperd.__version__, reasons=reasons or {})
+    app[openapi.DOCUMENT] = msgspec.json.encode(described)
+    app.on_response_prepare.append(dress)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+async def _on_expect(_request: web.Request) -> web.StreamResponse | None:
+    """Ask for no body before the token is checked; a client sends it after its own wait."""
+    return None
+
+
+async def _end_streams(app: web.Application) -> None:
+    if events.EVENTS in app:
+        await app[events.EVENTS].close()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the API answers."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: web.Application, *, port: int = 0, shutdown_timeout_s: float = 2.0
+) -> AsyncIterator[Listening]:
+    """Serve on 127.0.0.1 until the block ends. Raises OSError when ``port`` is taken.
+
+    At the end: no new connections, streams are closed, requests under way get
+    ``shutdown_timeout_s``.
+    """
+    limits = app[LIMITS]
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=shutdown_timeout_s)
+    await runner.setup()
+    try:
+        site = LoopbackSite(
+            runner,
+            port,
+            connections=limits.connections,
+            head_timeout_s=limits.header_timeout_s,
+        )
+        await site.start()
+        yield Listening(site.port)
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,100 @@
+"""``/v1/clients``: named tokens, shown once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+
+from clipperd.clients import Client
+from clipperd.clock import rfc3339
+from clipperd.errors import ClientNameTaken, NotFound, StorageFull
+from clipperd.web.access import ACCESS
+from clipperd.web.routes import Route, answer, read_body
+
+
+class NewClient(msgspec.Struct, forbid_unknown_fields=True):
+    """``admin`` holds the other scopes; ``clip`` does not hold ``read``."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern="\\S")]
+    scopes: Annotated[list[Literal["read", "clip", "admin"]], msgspec.Meta(min_length=1)]
+
+
+class ClientView(msgspec.Struct):
+    """A client as it is listed. Times are RFC 3339."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    last_used_at: str | None
+
+
+class ClientList(msgspec.Struct):
+    """Oldest first."""
+
+    clients: list[ClientView]
+
+
+class MadeClient(ClientView):
+    """The one answer that holds the token."""
+
+    token: str
+
+
+def _view(client: Client) -> ClientView:
+    return ClientView(
+        id=client.id,
+        name=client.name,
+        scopes=list(client.scopes),
+        created_at=rfc3339(client.created_at),
+        last_used_at=None if client.last_used_at is None else rfc3339(client.last_used_at),
+    )
+
+
+async def _list(request: web.Request) -> web.Response:
+    return answer(ClientList([_view(client) for client in request.app[ACCESS].clients.all()]))
+
+
+async def _create(request: web.Request) -> web.Response:
+    body = await read_body(request, NewClient)
+    client, token = await request.app[ACCESS].clients.create(body.name.strip(), body.scopes)
+    view = _view(client)
+    return answer(MadeClient(**msgspec.structs.asdict(view), token=token), 201)
+
+
+async def _revoke(request: web.Request) -> web.Response:
+    await request.app[ACCESS].clients.revoke(request.match_info["client_id"])
+    return web.Response(status=204)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/clients",
+        _list,
+        "admin",
+        "List the named local clients",
+        answers={200: ClientList},
+    ),
+    Route(
+        "POST",
+        "/v1/clients",
+        _create,
+        "admin",
+        "Make a named client; its token is shown only here",
+        body=NewClient,
+        answers={201: MadeClient},
+        errors=(ClientNameTaken, StorageFull),
+    ),
+    Route(
+        "DELETE",
+        "/v1/clients/{client_id}",
+        _revoke,
+        "admin",
+        "Revoke a client at once, its open streams included",
+        answers={204: None},
+        errors=(NotFound, StorageFull),
+    ),
+)

@@ -1,0 +1,122 @@
+"""``GET /v1/events``: the events as a server-sent stream.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import InvalidInput, TooManyStreams
+from clipperd.events import TYPES, Account, Event, Events, Snapshot, Stream
+from clipperd.web.access import ACCESS
+from clipperd.web.guard import Guard
+from clipperd.web.middleware import CLOCK, LIMITS, STREAM
+from clipperd.web.routes import CALLER, Route, read_query
+
+HEARTBEAT_S = 25.0
+"""A comment this often tells both ends that the other is there (contract)."""
+
+EVENTS: web.AppKey[Events] = web.AppKey("events")
+SNAPSHOT: web.AppKey[Snapshot] = web.AppKey("snapshot")
+"""What a stream starts with: a JSON object, the current account's state."""
+
+ACCOUNT: web.AppKey[Account] = web.AppKey("account")
+"""The current user's id; a stream shows only that account's events."""
+
+
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """``types``: comma-separated, of clip, status, session, pages, outline; empty means all."""
+
+    types: str = ""
+
+
+def frame(event: Event | None) -> bytes:
+    """Render one event as the stream's bytes; None is the heartbeat comment."""
+    if event is None:
+        return b": here\n\n"
+    head = "" if event.id is None else f"id: {event.id}\n"
+    # JSON in one line: msgspec escapes every control character inside strings
+    return f"{head}event: {event.type}\ndata: ".encode() + msgspec.json.encode(event.data) + b"\n\n"
+
+
+def _wanted(types: str) -> frozenset[str]:
+    wanted = frozenset(name for name in types.split(",") if name) or frozenset(TYPES)
+    if not wanted <= frozenset(TYPES):
+        raise InvalidInput(
+            "There is no event type of that name.",
+            hint=f"types: {', '.join(TYPES)}.",
+            errors=[{"pointer": "/types", "code": "invalid"}],
+        )
+    return wanted
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    wanted = _wanted(read_query(request, EventsQuery).types)
+    events, access = request.app[EVENTS], request.app[ACCESS]
+    if events.attached >= request.app[LIMITS].streams:
+        raise TooManyStreams("Close an event stream first.", retry_after=5)
+    stream = events.stream(
+        snapshot=request.app[SNAPSHOT],
+        account=request.app[ACCOUNT],
+        types=wanted,
+        last_event_id=request.headers.get("Last-Event-ID"),
+    )
+    async with stream:
+        with access.clients.until_revoked(request[CALLER].client_id, stream.close):
+            return await _serve(request, stream)
+
+
+async def _serve(request: web.Request, stream: Stream) -> web.StreamResponse:
+    """Write until the reader goes, is too slow to take anything, or the stream is closed."""
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+    )
+    guard = Guard.of(request.transport)
+    heart = asyncio.create_task(_beat(request, stream))
+    try:
+        if guard is not None:
+            guard.on_lost.add(stream.close)
+        await response.prepare(request)
+        request[STREAM] = response
+        await response.write(b"retry: 1000\n\n")
+        async for event in stream:
+            async with asyncio.timeout(request.app[LIMITS].write_timeout_s):
+                await response.write(frame(event))
+        await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionResetError:
+        pass  # the reader has gone, which is how most streams end
+    finally:
+        if guard is not None:
+            guard.on_lost.discard(stream.close)
+        heart.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await heart
+    return response
+
+
+async def _beat(request: web.Request, stream: Stream) -> None:
+    while True:
+        await request.app[CLOCK].sleep(HEARTBEAT_S)
+        stream.beat()
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/events",
+        _events,
+        "read",
+        "Server-sent events: a snapshot, then what changes; resume with Last-Event-ID",
+        query=EventsQuery,
+        answers={200: "text/event-stream"},
+        errors=(TooManyStreams,),
+    ),
+)

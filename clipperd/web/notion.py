@@ -1,0 +1,154 @@
+"""``/v1/notion/...``: Notion's API through the daemon's session, for SDKs and the app.
+
+Which calls exist is the broker's closed table to say; here only the shape of the path is
+checked. An official SDK appends ``/v1/`` to its base URL, so both forms are served. Reads need
+the scope read, writes admin: they go around the clip model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    InvalidInput,
+    NotSignedIn,
+    ReauthRequired,
+    WorkspaceMismatch,
+)
+from clipperd.model import Scope, notion_id
+from clipperd.transport import Reply
+from clipperd.web.problems import NOTION_PREFIX
+from clipperd.web.routes import Route, RouteScope
+
+_PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)
+
+
+class PassThrough(Protocol):
+    """Sends one call; a write takes its page's lane and updates or voids the caches."""
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+    ) -> Reply:
+        """``path`` is Notion's after ``/v1/``; ``body`` is checked JSON as received.
+
+        Raises BrokerUnreachable, NotSignedIn, ReauthRequired; any HTTP answer is a Reply.
+        """
+
+
+PASS_THROUGH: web.AppKey[PassThrough] = web.AppKey("pass_through")
+SCOPE_FOR: web.AppKey[Callable[[str | None], Awaitable[Scope]]] = web.AppKey("scope_for")
+"""The current account's scope in the named (None: current) workspace; may raise NotSignedIn,
+ReauthRequired, WorkspaceMismatch."""
+
+
+def path_of(raw: str) -> str:
+    """Take Notion's path from the undecoded request path. Raises InvalidInput.
+
+    Strict on the raw form: with percent signs or dots let through, a decoded ``../`` could name
+    another call than the one that was checked.
+    """
+    match = _PATH.fullmatch(raw.partition("?")[0].removeprefix(NOTION_PREFIX))
+    if match is None:
+        raise InvalidInput(
+            "That is not a path of Notion's API.",
+            hint="Letters, digits, - and _ in segments, for example pages/<id>.",
+        )
+    return match[1]
+
+
+async def _forward(request: web.Request) -> web.Response:
+    path = path_of(request.raw_path)
+    query = dict(request.query)
+    if len(query) != len(request.query):
+        raise InvalidInput("Each query parameter may stand once.")
+    body = await request.read() if request.method != "GET" else b""
+    if body:
+        _check_json(body)
+    scope = await request.app[SCOPE_FOR](_workspace(request))
+    reply = await request.app[PASS_THROUGH].send(scope, request.method, path, query, body or None)
+    return _render(reply)
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("The body is not valid JSON.") from error
+    if not isinstance(whole, dict):
+        raise InvalidInput("The body is not a JSON object.")
+
+
+def _workspace(request: web.Request) -> str | None:
+    given = request.headers.get("X-Workspace-Id")
+    if given is None:
+        return None
+    workspace_id = notion_id(given)
+    if workspace_id is None:
+        raise InvalidInput("X-Workspace-Id is not an id.")
+    return workspace_id
+
+
+def _render(reply: Reply) -> web.Response:
+    """Answer as Notion did; what was no JSON there becomes an error of the gateway here."""
+    headers: dict[str, str] = {}
+    if reply.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(reply.retry_after_s)))
+    if reply.broker_code is not None:
+        headers["X-Broker-Code"] = reply.broker_code
+    status, body = reply.status, reply.body
+    if body is None and status != 204:
+        status = status if status >= 400 else 502
+        body = {
+            "object": "error",
+            "status": status,
+            "code": "internal_server_error" if status < 503 else "service_unavailable",
+            "message": "The service gave no readable answer.",
+        }
+    return web.Response(
+        body=None if body is None else msgspec.json.encode(body),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+_QUERIES = ("search", "data_sources/{id}/query", "databases/{id}/query")
+"""Reads that Notion takes by POST."""
+
+
+def _routes() -> list[Route]:
+    routes = []
+    for prefix in ("/v1/notion/", "/v1/notion/v1/"):
+        routes += [_route("POST", prefix + path, "read", "A query of Notion") for path in _QUERIES]
+        routes.append(_route("GET", prefix + "{path:.+}", "read", "A read of Notion's API"))
+        for method in ("POST", "PATCH", "DELETE"):
+            summary = "A write of Notion's API; takes the page's lane"
+            routes.append(_route(method, prefix + "{path:.+}", "admin", summary))
+    return routes
+
+
+def _route(method: str, path: str, scope: RouteScope, summary: str) -> Route:
+    return Route(
+        method,
+        path,
+        _forward,
+        scope,
+        summary,
+        answers={200: dict[str, Any]},
+        errors=(InvalidInput, NotSignedIn, ReauthRequired, WorkspaceMismatch, BrokerUnreachable),
+    )
+
+
+ROUTES: tuple[Route, ...] = tuple(_routes())

@@ -1,0 +1,204 @@
+"""``GET /v1/openapi.json``: the API described from the table that enforces it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import (
+    ClipperdError,
+    HostRefused,
+    InvalidInput,
+    OriginRefused,
+    ScopeMissing,
+    StorageFull,
+    TokenInQuery,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from clipperd.web.problems import HTTP, MEDIA_TYPE, STATUS, Problem
+from clipperd.web.routes import Route
+
+DOCUMENT: web.AppKey[bytes] = web.AppKey("openapi")
+
+_REF = "#/components/schemas/{name}"
+_PARAMETER = re.compile(r"{(\w+)(?::[^{}]*)?}")
+_SCOPED = re.compile(r"/v1/(clips|pages|outlines|data_sources|notion|queue|blobs)\b")
+_EVERYWHERE = (HostRefused, OriginRefused)
+_GUARDED = (Unauthenticated, TooManyAttempts, TokenInQuery, ScopeMissing)
+
+
+def document(
+    routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
+) -> dict[str, Any]:
+    """Build the OpenAPI 3.1 document. ``reasons``: why a delivery stops, each with a sentence."""
+    shapes = {shape for route in routes for shape in _shapes(route)} | {Problem}
+    ordered = sorted(shapes, key=lambda shape: shape.__qualname__)
+    _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = _PARAMETER.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, path, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "clipperd",
+            "version": version,
+            "description": "The local API of clipperd, on 127.0.0.1 only. The address and the "
+            "owner's token stand in endpoint.json.",
+        },
+        "servers": [
+            {
+                "url": "http://127.0.0.1:{port}",
+                "variables": {"port": {"default": "0", "description": "port of endpoint.json"}},
+            }
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "x-scopes": {
+            "read": "everything that changes nothing",
+            "clip": "to clip and to steer one's clips; does not hold read",
+            "admin": "everything; endpoint.json's token has it",
+        },
+        "x-codes": _codes(),
+        "x-reasons": dict(sorted(reasons.items())),
+    }
+
+
+def _shapes(route: Route) -> Iterator[type[msgspec.Struct]]:
+    for shape in (route.body, *route.answers.values()):
+        if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+            yield shape
+
+
+def _schema(shape: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([shape], ref_template=_REF)
+    return schema
+
+
+def _operation(route: Route, path: str, components: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route.method, path),
+        "summary": route.summary,
+        "x-scope": route.scope,
+        "security": [] if route.scope == "public" else [{"bearer": [route.scope]}],
+        "responses": {str(status): _answer(shape) for status, shape in route.answers.items()},
+    }
+    parameters = [*_path_parameters(path), *_query_parameters(route, components)]
+    if _SCOPED.match(path):
+        parameters.append(_parameter("header", "X-Workspace-Id", {"type": "string"}, False))
+    if parameters:
+        operation["parameters"] = parameters
+    if route.raw_body:
+        operation["requestBody"] = {"content": {"application/octet-stream": {}}}
+    elif route.body is not None:
+        content = {"application/json": {"schema": _schema(route.body)}}
+        operation["requestBody"] = {"content": content}
+    for status, codes in _refusals(route).items():
+        operation["responses"][str(status)] = _refusal(codes)
+    return operation
+
+
+def _operation_id(method: str, path: str) -> str:
+    words = re.findall(r"\w+", path.removeprefix("/v1"))
+    return "_".join([method.lower(), *words])
+
+
+def _parameter(place: str, name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": schema}
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    names = _PARAMETER.findall(path)
+    return [_parameter("path", name, {"type": "string"}, True) for name in names]
+
+
+def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
+    """One parameter a field; schemas that a field refers to join the components."""
+    if route.query is None:
+        return []
+    _, found = msgspec.json.schema_components([route.query], ref_template=_REF)
+    shape = found.pop(route.query.__name__)
+    components.update(found)
+    required = shape.get("required", [])
+    return [
+        _parameter("query", name, schema, name in required)
+        for name, schema in shape["properties"].items()
+    ]
+
+
+def _answer(shape: Any) -> dict[str, Any]:
+    if shape is None:
+        return {"description": "Done"}
+    if isinstance(shape, str):  # a media type: not JSON
+        return {"description": "Done", "content": {shape: {"schema": {"type": "string"}}}}
+    return {"description": "Done", "content": {"application/json": {"schema": _schema(shape)}}}
+
+
+def _refusals(route: Route) -> dict[int, list[str]]:
+    """Status to codes: the route's own, and what the door refuses."""
+    errors: set[type[ClipperdError]] = {*route.errors, *_EVERYWHERE}
+    if route.scope != "public":
+        errors.update(_GUARDED)
+    by_status: dict[int, set[str]] = {500: {"internal"}}
+    if route.method != "GET":
+        errors.update((InvalidInput, StorageFull))
+        for status in (408, 413, 415):
+            by_status[status] = {HTTP[status][0]}
+    if route.query is not None:
+        errors.add(InvalidInput)
+    for error in errors:
+        by_status.setdefault(STATUS[error.kind], set()).add(error.code)
+    return {status: sorted(codes) for status, codes in sorted(by_status.items())}
+
+
+def _refusal(codes: list[str]) -> dict[str, Any]:
+    schema = {
+        "allOf": [
+            {"$ref": _REF.format(name="Problem")},
+            {"properties": {"code": {"enum": codes}}},
+        ]
+    }
+    return {"description": ", ".join(codes), "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def _codes() -> dict[str, dict[str, Any]]:
+    codes: dict[str, dict[str, Any]] = {
+        code: {"status": status, "title": title} for status, (code, title, _) in HTTP.items()
+    }
+    codes["internal"] = {"status": 500, "title": ClipperdError.title}
+    for error in every_error():
+        codes.setdefault(error.code, {"status": STATUS[error.kind], "title": error.title})
+    return dict(sorted(codes.items()))
+
+
+def every_error() -> Iterator[type[ClipperdError]]:
+    """Every class below ClipperdError that is loaded."""
+    waiting = list(ClipperdError.__subclasses__())
+    while waiting:
+        error = waiting.pop()
+        waiting.extend(error.__subclasses__())
+        yield error
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[DOCUMENT], content_type="application/json")
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/openapi.json",
+        _openapi,
+        "read",
+        "This description",
+        answers={200: dict[str, Any]},
+    ),
+)

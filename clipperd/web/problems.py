@@ -1,0 +1,171 @@
+"""Errors as answers: RFC 9457 bodies, one status for each kind, nothing of the inside.
+
+Below ``/v1/notion/`` the same body also speaks Notion's error language (``object``, ``message``
+and one of Notion's codes), so that an official SDK understands what the daemon itself refuses.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import BrokerUnreachable, ClipperdError, Kind
+
+MEDIA_TYPE = "application/problem+json"
+NOTION_PREFIX = "/v1/notion/"
+
+STATUS: Mapping[Kind, int] = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.MISSING: 404,
+    Kind.CONFLICT: 409,
+    Kind.GONE: 410,
+    Kind.PRECONDITION: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.UNSUPPORTED: 415,
+    Kind.TOO_MANY: 429,
+    Kind.UPSTREAM: 502,
+    Kind.UNAVAILABLE: 503,
+    Kind.STORAGE_FULL: 507,
+}
+
+HTTP: Mapping[int, tuple[str, str, str]] = {
+    400: ("bad_request", "That request is not valid", "The request could not be read."),
+    404: ("not_found", "Not found", "There is nothing at this path."),
+    405: ("method_not_allowed", "That method is not allowed here", "See the Allow header."),
+    408: ("request_timeout", "The body took too long", "Send the body without pauses."),
+    413: ("body_too_large", "The body is too large", "A body may have at most 10 MB."),
+    415: (
+        "unsupported_media_type",
+        "That kind of body is not accepted",
+        "Send Content-Type: application/json.",
+    ),
+    417: ("expectation_failed", "That Expect header is not understood", "Leave it out."),
+}
+"""Code, title and sentence of what aiohttp or the shell refuses by status alone."""
+
+_NOTION_CODES: Mapping[int, str] = {
+    400: "validation_error",
+    401: "unauthorized",
+    403: "restricted_resource",
+    404: "object_not_found",
+    405: "invalid_request_url",
+    409: "conflict_error",
+    429: "rate_limited",
+    500: "internal_server_error",
+    504: "gateway_timeout",
+}
+"""Notion's codes (https://developers.notion.com/reference/status-codes)."""
+
+_NOTION_UNAUTHORIZED = frozenset({"not_signed_in", "reauth_required"})
+
+
+class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The body of every error answer (RFC 9457); ``code`` is stable, the sentences are not."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    hint: str | None = None
+    retry_after: int | None = None
+    params: dict[str, Any] = {}
+    errors: list[dict[str, str]] = []
+
+
+class NotionProblem(Problem, omit_defaults=True, kw_only=True):
+    """A Problem in Notion's words, for the pass-through; the daemon's code stands inside."""
+
+    object: str
+    message: str
+    additional_data: dict[str, str]
+
+
+def from_error(error: ClipperdError, request_id: str) -> Problem:
+    """Render a deliberate error."""
+    wait = error.retry_after
+    return Problem(
+        type=f"urn:clipperd:problem:{error.code}",
+        title=error.title,
+        status=STATUS[error.kind],
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        hint=error.hint,
+        retry_after=None if wait is None else max(1, math.ceil(wait)),
+        params=error.params,
+        errors=error.errors,
+    )
+
+
+def from_status(status: int, request_id: str) -> Problem:
+    """Render what is refused by status alone; an unknown one becomes 500 ``internal``."""
+    code, title, detail = HTTP.get(
+        status, ("internal", "Something went wrong", "clipperd met an error of its own.")
+    )
+    return Problem(
+        type=f"urn:clipperd:problem:{code}",
+        title=title,
+        status=status if status in HTTP else 500,
+        detail=detail,
+        code=code,
+        request_id=request_id,
+        hint=None if status in HTTP else "The log tells more under this request_id.",
+    )
+
+
+def respond(problem: Problem, path: str, error: ClipperdError | None = None) -> web.Response:
+    """Make the answer; ``path`` decides whether it also speaks Notion's language."""
+    if path.startswith(NOTION_PREFIX):
+        problem = _in_notions_words(problem, error)
+    response = web.Response(
+        body=msgspec.json.encode(problem), status=problem.status, content_type=MEDIA_TYPE
+    )
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="clipperd"'
+    if problem.status in (408, 413):
+        response.force_close()  # the rest of that body is not wanted
+    return response
+
+
+def _in_notions_words(problem: Problem, error: ClipperdError | None) -> NotionProblem:
+    status = problem.status
+    if problem.code in _NOTION_UNAUTHORIZED:
+        status = 401
+    elif isinstance(error, BrokerUnreachable) and error.sent:
+        status = 504  # it may have been heard: for a write the outcome is unknown
+    default = "service_unavailable" if status > 500 else "validation_error"
+    return NotionProblem(
+        object="error",
+        message=problem.detail,
+        additional_data={"clipperd_code": problem.code},
+        type=problem.type,
+        title=problem.title,
+        status=status,
+        detail=problem.detail,
+        code=_NOTION_CODES.get(status, default),
+        request_id=problem.request_id,
+        hint=problem.hint,
+        retry_after=problem.retry_after,
+        params=problem.params,
+        errors=problem.errors,
+    )
+
+
+def trace(error: BaseException) -> str:
+    """Where an exception came from, without its message, which may hold what a user wrote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+    text = f"{type(error).__name__} at {' > '.join(places)}"
+    return f"{text} from {trace(error.__cause__)}" if error.__cause__ else text
