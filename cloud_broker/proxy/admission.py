@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from cloud_broker.clock import Clock
 from cloud_broker.limits.arithmetic import Bucket, Window
@@ -53,6 +54,14 @@ class Budgets:
         return Bucket(self.notion_rate * _RETRY_SHARE, _RETRY_BURST)
 
 
+class Charge(Enum):
+    """What a request to Notion counts for, besides the connection's bucket."""
+
+    USER = "user"  # the user's limits, in all and for the row
+    CONNECTION = "connection"  # nothing more: part of a request that was counted already
+    RETRY = "retry"  # the connection's allowance of resends
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """Whose request it is."""
@@ -83,13 +92,12 @@ class Admission:
         self._clock = clock
         self._budgets = budgets
 
-    async def enter(self, party: Party, route: Route, until: float, *, first: bool) -> Entered:
+    async def enter(self, party: Party, route: Route, until: float, charge: Charge) -> Entered:
         """Wait until the request may be sent, at most to ``until`` (steady clock) and MAX_WAIT_S.
 
-        ``first``: count it for the user; an attempt of the broker's own counts as a retry.
         Raises LimitReached or NotSent; nothing is spent then.
         """
-        asks = self._asks(party, route, first=first)
+        asks = self._asks(party, route, charge)
         gates = (_UPSTREAM, *_gates(party, route))
         now = self._clock.monotonic()
         until = min(until, now + MAX_WAIT_S)
@@ -134,10 +142,12 @@ class Admission:
         """The attempt ended without saying anything about Notion."""
         await self._limiter.released(entered.probes)
 
-    def _asks(self, party: Party, route: Route, *, first: bool) -> Sequence[Ask]:
+    def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[Ask]:
         budgets = self._budgets
         bucket = Ask("connection", f"v1:{{c:{party.connection_id}}}:bucket", budgets.bucket())
-        if not first:
+        if charge is Charge.CONNECTION:
+            return (bucket,)
+        if charge is Charge.RETRY:
             retries = Ask("retries", f"v1:{{c:{party.connection_id}}}:retry", budgets.retries())
             return (bucket, retries)
         user = f"v1:{{u:{party.user_id}}}"

@@ -27,14 +27,27 @@ class Answer:
     body: bytes
     headers: Mapping[str, str]
 
+    @classmethod
+    def of(cls, status: int, value: Any) -> Answer:
+        """Render ``value`` as JSON."""
+        return cls(status, encode(value), _base())
+
     def plus(self, headers: Mapping[str, str]) -> Answer:
         """Return the same answer with more headers."""
         return replace(self, headers={**self.headers, **headers})
 
 
-def from_notion(response: Response, *, status: int | None = None, body: Any = None) -> Answer:
+def from_notion(
+    response: Response,
+    *,
+    status: int | None = None,
+    body: Any = None,
+    retry_after: bool = True,
+) -> Answer:
     """Pass Notion's answer on; ``status`` and ``body`` (a value) replace its own."""
     headers = {name: response.headers[name] for name in _PASSED if name in response.headers}
+    if not retry_after:
+        headers.pop("Retry-After", None)
     return Answer(
         status or response.status,
         response.body if body is None else encode(body),

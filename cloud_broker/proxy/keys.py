@@ -1,0 +1,54 @@
+"""Idempotency keys: UUIDv7 (RFC 9562 section 5.7), whose first 48 bits are a time in ms. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from cloud_broker.proxy.refusals import InvalidRequest, KeyExpired
+
+RETENTION_MS = 24 * 3600 * 1000
+SKEW_MS = 10 * 60 * 1000  # how far a key's time may be ahead of ours
+
+_V7 = re.compile(
+    r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII
+)
+
+
+def parse_key(text: str, now_ms: int) -> str:
+    """Return the key in lower case. Raises InvalidRequest unless it is a UUIDv7 of our time."""
+    key = text.lower()
+    if not _V7.match(key):
+        raise InvalidRequest(
+            "Idempotency-Key should be a UUID of version 7.", broker_code="idempotency_key_invalid"
+        )
+    if created_ms(key) > now_ms + SKEW_MS:
+        raise InvalidRequest(
+            "Idempotency-Key was made in the future.", broker_code="idempotency_key_invalid"
+        )
+    return key
+
+
+def created_ms(key: str) -> int:
+    """Return when the key was made, milliseconds since the epoch."""
+    return int(key[:8] + key[9:13], 16)
+
+
+def refuse_expired(key: str, now_ms: int) -> None:
+    """Raise KeyExpired for a key that may have been executed and forgotten."""
+    if created_ms(key) + RETENTION_MS < now_ms:
+        raise KeyExpired
+
+
+def forget_at(key: str, now_ms: int) -> int:
+    """Return when its row may go: not before the key itself is refused as expired."""
+    return max(now_ms, created_ms(key)) + RETENTION_MS + SKEW_MS
+
+
+def fingerprint(method: str, path: str, query: str, body: bytes) -> str:
+    """Return what distinguishes one request from another under the same key."""
+    digest = hashlib.sha256()
+    for part in (method.encode(), path.encode(), query.encode(), body):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()

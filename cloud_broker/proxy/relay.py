@@ -1,0 +1,289 @@
+"""The proxy's use case: one checked call of one signed-in user, from here to Notion and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from cloud_broker.audit import Audit
+from cloud_broker.clock import Clock
+from cloud_broker.connections import OpenToken, Tokens
+from cloud_broker.metrics import Metrics
+from cloud_broker.proxy import versions
+from cloud_broker.proxy.admission import Charge, Party
+from cloud_broker.proxy.answers import Answer, from_notion, from_refusal, limit_headers, receipt
+from cloud_broker.proxy.attempts import Attempts, Job, facts_of
+from cloud_broker.proxy.bodies import encode
+from cloud_broker.proxy.keys import fingerprint, parse_key
+from cloud_broker.proxy.outcome import Outcome, Verdict
+from cloud_broker.proxy.refusals import (
+    InvalidRequest,
+    NotSent,
+    Refusal,
+    UpstreamGarbled,
+    UpstreamSilent,
+)
+from cloud_broker.proxy.routes import BY_NAME, Match, parse_uuid
+from cloud_broker.proxy.writes import Keyed, Replay, Writes
+from cloud_broker.sessions import Claims
+from cloud_broker.storage.database import to_ms
+from cloud_broker.storage.idempotency import KeyId
+from cloud_broker.transport import ConnectFailed
+
+_JSON = "application/json"
+_ERROR_CODES = {403: "restricted_resource", 404: "object_not_found", 429: "rate_limited"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call whose path, query, headers and body have passed the table.
+
+    ``body`` is in the upstream's version; ``stream`` goes through as it comes, with its
+    ``content_type``. ``version`` is the one the client wants to read.
+    """
+
+    match: Match
+    version: str
+    request_id: str
+    body: Mapping[str, Any] | None = None
+    stream: AsyncIterable[bytes] | None = None
+    content_type: str = _JSON
+    workspace: str | None = None
+    key: str | None = None
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What is learnt on the way, for the audit row."""
+
+    token: OpenToken | None = None
+    job: Job | None = None
+    outcome: Outcome | None = None
+    has_answered: bool = False
+    facts: dict[str, str | int | None] = field(default_factory=dict)
+
+
+class Relay:
+    """Relays calls to Notion."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Tokens,
+        attempts: Attempts,
+        writes: Writes,
+        audit: Audit,
+        metrics: Metrics,
+        clock: Clock,
+        answer_within_s: float,
+        pinned: str,
+    ) -> None:
+        """Answer within ``answer_within_s``; ``pinned`` is the version spoken upstream."""
+        self._tokens = tokens
+        self._attempts = attempts
+        self._writes = writes
+        self._audit = audit
+        self._metrics = metrics
+        self._clock = clock
+        self._answer_within_s = answer_within_s
+        self._pinned = pinned
+
+    async def answer(self, claims: Claims, call: Call) -> Answer:
+        """Return what the caller gets; refusals are answers. Raises BrokerError otherwise."""
+        begun = self._clock.monotonic()
+        trace = _Trace()
+        sign = "failed"
+        try:
+            answer = await self._relay(claims, call, begun + self._answer_within_s, trace)
+            sign = f"{answer.status // 100}xx"
+        except Refusal as refusal:
+            answer = from_refusal(refusal, call.request_id)
+            sign = refusal.sign
+        finally:
+            took = self._clock.monotonic() - begun
+            trace.has_answered = True
+            self._note("relayed", claims, call, trace, sign, took)
+        route = call.match.route.name
+        self._metrics.requests.add(route, sign)
+        self._metrics.latency.observe(took, route)
+        if sign == "write_outcome_unknown":
+            self._metrics.unknown.add(route)
+        if trace.job is not None and "RateLimit" not in answer.headers:
+            answer = answer.plus(limit_headers(trace.job.quotas))
+        return answer
+
+    async def _relay(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
+        if call.match.route.kind == "write":
+            return await self._write(claims, call, until, trace)
+        trace.token = await self._open(claims, call)
+        trace.job = job = self._job(claims, call, trace.token, until)
+        if call.match.route.name == "databases.query":
+            return await self._query_database(call, job, trace)
+        trace.outcome = await self._attempts.run(job)
+        return self._read_answer(call, trace.outcome)
+
+    async def _open(self, claims: Claims, call: Call) -> OpenToken:
+        purpose = f"proxy:{call.match.route.name}"
+        return await self._tokens.open(claims.user_id, call.workspace, purpose)
+
+    async def _write(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
+        keyed = self._keyed(claims, call, call.workspace)
+        if keyed is not None:  # before the token: a stored outcome needs none
+            replay = await self._writes.replay(keyed)
+            if replay is not None:
+                return self._replayed(call, replay)
+        trace.token = await self._open(claims, call)
+        if keyed is None:
+            keyed = self._keyed(claims, call, trace.token.workspace_id)
+            replay = await self._writes.replay(keyed) if keyed is not None else None
+            if replay is not None:
+                return self._replayed(call, replay)
+        trace.job = job = self._job(claims, call, trace.token, until)
+
+        def finished(outcome: Outcome | None) -> None:
+            trace.outcome = outcome
+            if trace.has_answered:  # the caller heard something else; the log has the end
+                verdict = outcome.verdict.value if outcome else "failed"
+                self._note("write_ended", claims, call, trace, verdict, None)
+
+        result = await self._writes.run(job, keyed, finished)
+        if isinstance(result, Replay):
+            return self._replayed(call, result)
+        trace.outcome = result
+        return self._write_answer(call, result)
+
+    def _job(self, claims: Claims, call: Call, token: OpenToken, until: float) -> Job:
+        children = (call.body or {}).get("children")
+        return Job(
+            route=call.match.route,
+            ids=call.match.ids,
+            query=call.match.query,
+            body=call.stream or (None if call.body is None else encode(call.body)),
+            content_type=call.content_type if call.stream or call.body is not None else None,
+            party=Party(claims.user_id, claims.tier, token.connection_id, token.workspace_id),
+            token=token,
+            until=until,
+            children=len(children) if isinstance(children, list) else 0,
+        )
+
+    def _keyed(self, claims: Claims, call: Call, workspace: str | None) -> Keyed | None:
+        """The key's identity, once the workspace is known. A streamed body cannot have one."""
+        if call.key is None or workspace is None or call.match.route.streams:
+            return None
+        key = parse_key(call.key, to_ms(self._clock.now()))
+        route = call.match.route
+        body = b"" if call.body is None else encode(call.body)
+        path, query = route.path(call.match.ids), urlencode(call.match.query)
+        print_ = fingerprint(route.method, path, query, body)
+        return Keyed(KeyId(claims.user_id, workspace, key), print_)
+
+    async def _query_database(self, call: Call, job: Job, trace: _Trace) -> Answer:
+        """Databases have no query of their own any more: ask their only data source."""
+        lookup = replace(BY_NAME["databases.get"], name=job.route.name, per_minute=30)
+        find = replace(job, route=lookup, query=(), body=None, content_type=None)
+        trace.outcome = found = await self._attempts.run(find)
+        job.quotas = find.quotas
+        if found.verdict is not Verdict.DONE:
+            return self._read_answer(call, found)
+        source = _only_source(found.value, call.match.ids[0])
+        query = replace(job, route=BY_NAME["data_sources.query"], ids=(source,), token=find.token)
+        query.charge = Charge.CONNECTION
+        trace.job, trace.outcome = query, await self._attempts.run(query)
+        query.quotas = find.quotas
+        return self._read_answer(call, trace.outcome)
+
+    def _read_answer(self, call: Call, outcome: Outcome) -> Answer:
+        if outcome.verdict is Verdict.GARBLED:
+            raise UpstreamGarbled
+        return self._passed_on(call, outcome)
+
+    def _write_answer(self, call: Call, outcome: Outcome) -> Answer:
+        if outcome.verdict is Verdict.DONE and outcome.receipt_only and outcome.response:
+            body = receipt(call.match.route, call.match.ids, outcome.created, call.body)
+            value = versions.to_client(body, call.version, self._pinned)
+            return from_notion(outcome.response, status=200, body=value, retry_after=False)
+        return self._passed_on(call, outcome)
+
+    def _passed_on(self, call: Call, outcome: Outcome) -> Answer:
+        response = outcome.response
+        if response is None:
+            if isinstance(outcome.result, ConnectFailed):
+                raise NotSent
+            raise UpstreamSilent
+        if outcome.value is None:
+            if response.status >= 500 and response.status != NotSent.status:
+                raise UpstreamGarbled
+            return from_notion(response, body=_shaped(response.status, call.request_id))
+        if call.version == self._pinned:
+            return from_notion(response)
+        value = versions.to_client(outcome.value, call.version, self._pinned)
+        return from_notion(response, body=value)
+
+    def _replayed(self, call: Call, replay: Replay) -> Answer:
+        self._metrics.replayed.add(call.match.route.name)
+        body = receipt(call.match.route, call.match.ids, replay.created, call.body)
+        value = versions.to_client(body, call.version, self._pinned)
+        return Answer.of(200, value).plus({"Idempotency-Replayed": "true"})
+
+    def _note(
+        self,
+        event: str,
+        claims: Claims,
+        call: Call,
+        trace: _Trace,
+        decision: str,
+        took_s: float | None,
+    ) -> None:
+        token, job = trace.token, trace.job
+        self._audit.record(
+            event,
+            claims.user_id,
+            facts={
+                "route": call.match.route.name,
+                "decision": decision,
+                "attempts": job.attempts if job else 0,
+                "latency_ms": None if took_s is None else round(took_s * 1000),
+                **facts_of(trace.outcome),
+            },
+            subject={
+                "session": claims.session_id,
+                "connection": token.connection_id if token else None,
+                "workspace": token.workspace_id if token else call.workspace,
+                "object": call.match.ids[0] if call.match.ids else None,
+                "key": call.key,
+                "request": call.request_id,
+            },
+        )
+
+
+def _only_source(database: Any, database_id: str) -> str:
+    sources = database.get("data_sources")
+    ids = [s.get("id") for s in sources if isinstance(s, dict)] if sources else []
+    good = [i for i in ids if isinstance(i, str) and parse_uuid(i)]
+    if len(good) == 1:
+        return good[0]
+    if not good:
+        raise InvalidRequest("The database has no data source that this connection can see.")
+    raise InvalidRequest(
+        "Databases with multiple data sources are not supported here: query one of them.",
+        broker_code="multiple_data_sources",
+        data={
+            "error_type": "multiple_data_sources_for_database",
+            "database_id": database_id,
+            "child_data_source_ids": good,
+        },
+    )
+
+
+def _shaped(status: int, request_id: str) -> dict[str, Any]:
+    """An error in Notion's form in place of one that was not JSON (a gateway's page)."""
+    fallback = "service_overload" if status == NotSent.status else "invalid_request"
+    return {
+        "object": "error",
+        "status": status,
+        "code": _ERROR_CODES.get(status, fallback),
+        "message": f"The request was refused on its way to Notion (status {status}).",
+        "request_id": request_id,
+    }
