@@ -9,6 +9,7 @@ from typing import Any
 
 from clipperd.content import chunks
 from clipperd.errors import IdempotencyConflict, PageRefTaken, PageRefUnknown
+from clipperd.model import Scope
 from clipperd.outbox.records import (
     Draft,
     LaneKey,
@@ -111,7 +112,7 @@ def _insert_delivery(
     delivery_id: str,
     now: float,
 ) -> LaneKey:
-    page_id, page_ref, lane = locate(connection, draft, target, delivery_id)
+    page_id, page_ref, lane = locate(connection, draft.scope, target, delivery_id)
     turn = next_turn(connection)
     if draft.not_before is not None and draft.not_before > now:
         turn += DEFERRED
@@ -137,26 +138,26 @@ def _insert_delivery(
 
 
 def locate(
-    connection: sqlite3.Connection, draft: Draft, target: Target, delivery_id: str
+    connection: sqlite3.Connection, scope: Scope, target: Target, delivery_id: str
 ) -> tuple[str | None, str | None, str]:
     """Say which page a target means and the lane its order is kept in."""
     if target.page_id is not None:
         return target.page_id, None, target.page_id
     if target.new_page is not None:
         ref = target.new_page.get("ref") or f"new-{delivery_id}"
-        if creator(connection, draft.scope.user_id, draft.scope.workspace_id, ref) is not None:
+        if creator(connection, scope, ref) is not None:
             raise PageRefTaken("Another new page goes by this ref.", params={"ref": ref})
         parent_ref = (target.new_page.get("parent") or {}).get("page_ref")
         if parent_ref is not None:
-            _must_exist(connection, draft, parent_ref)
+            _must_exist(connection, scope, parent_ref)
         return None, ref, f"ref:{ref}"
     ref = str(target.page_ref)
-    row = _must_exist(connection, draft, ref)
+    row = _must_exist(connection, scope, ref)
     return row["page_id"], ref, str(row["lane"])
 
 
-def _must_exist(connection: sqlite3.Connection, draft: Draft, ref: str) -> sqlite3.Row:
-    row = creator(connection, draft.scope.user_id, draft.scope.workspace_id, ref)
+def _must_exist(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.Row:
+    row = creator(connection, scope, ref)
     if row is None:
         raise PageRefUnknown(
             "No new page with this ref is queued or was created here.", params={"ref": ref}
@@ -164,15 +165,13 @@ def _must_exist(connection: sqlite3.Connection, draft: Draft, ref: str) -> sqlit
     return row
 
 
-def creator(
-    connection: sqlite3.Connection, user_id: str, workspace_id: str, ref: str
-) -> sqlite3.Row | None:
+def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.Row | None:
     """The delivery that creates (or created) the page called ``ref``, unless it was given up."""
     row: sqlite3.Row | None = connection.execute(
         "SELECT seq, page_id, lane, state FROM delivery WHERE user_id = ? AND workspace_id = ?"
         " AND page_ref = ? AND new_page IS NOT NULL AND state NOT IN ('canceled', 'failed')"
         " ORDER BY seq DESC LIMIT 1",
-        (user_id, workspace_id, ref),
+        (scope.user_id, scope.workspace_id, ref),
     ).fetchone()
     return row
 

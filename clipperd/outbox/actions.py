@@ -182,8 +182,9 @@ def edit(
             (accepted, plan_to_json(plan), clip),
         )
         connection.execute(
-            "UPDATE clip SET format = ?, title = ?, preview = ?, size_bytes = ?, demotable = ?,"
-            " first_level = ?, elements = ?, body_bytes = ?, chunks = ? WHERE seq = ?",
+            "UPDATE clip SET edition = edition + 1, format = ?, title = ?, preview = ?,"
+            " size_bytes = ?, demotable = ?, first_level = ?, elements = ?, body_bytes = ?,"
+            " chunks = ? WHERE seq = ?",
             (
                 prepared.format,
                 prepared.title,
@@ -339,7 +340,7 @@ def paused(connection: sqlite3.Connection) -> tuple[bool, float | None]:
     return (False, None) if row is None else (True, row["until"])
 
 
-def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> int:
+def retry_all(connection: sqlite3.Connection, user_id: str) -> int:
     """Make every retrying delivery due at once."""
     return connection.execute(
         "UPDATE delivery SET state = 'queued', due_at = NULL WHERE user_id = ?"

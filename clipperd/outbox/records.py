@@ -93,6 +93,7 @@ class Waiting:
     seq: int
     clip_seq: int
     clip_id: str
+    edition: int
     turn: int
     page_id: str | None
     page_ref: str | None
@@ -269,6 +270,7 @@ def waiting_from_row(row: sqlite3.Row) -> Waiting:
         seq=row["seq"],
         clip_seq=row["clip_seq"],
         clip_id=row["clip_id"],
+        edition=row["edition"],
         turn=row["turn"],
         page_id=row["page_id"],
         page_ref=row["page_ref"],

@@ -11,19 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clipperd.model import Place, Scope, State
-from clipperd.outbox.records import (
-    LaneKey,
-    Member,
-    Request,
-    Waiting,
-    request_from_row,
-    request_to_row,
-    waiting_from_row,
-)
-from clipperd.outbox.schema import DEFERRED
-
-_OPEN = "('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
+from clipperd.model import Place, State
+from clipperd.outbox.records import Member, Request, Waiting, request_to_row
 
 
 def recover(connection: sqlite3.Connection) -> int:
@@ -36,58 +25,14 @@ def recover(connection: sqlite3.Connection) -> int:
     ).rowcount
 
 
-def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
-    """Lanes of this account with something left to do, and the best priority waiting in each."""
-    rows = connection.execute(
-        "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"  # noqa: S608 - constants
-        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {_OPEN}"
-        " GROUP BY d.workspace_id, d.lane"
-        " UNION SELECT workspace_id, lane, 0 FROM delivery"
-        " WHERE user_id = :user AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'",
-        {"user": user_id, "deferred": DEFERRED},
-    )
-    return [((user_id, row["workspace_id"], row["lane"]), row["priority"]) for row in rows]
+class Changed(Exception):
+    """A member was canceled, edited or moved since the batch was chosen: choose again."""
 
 
-def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | None:
-    """The lane's unresolved request, if any; nothing else of the lane moves before it."""
-    row = connection.execute(
-        "SELECT * FROM request WHERE user_id = ? AND workspace_id = ? AND lane = ?", lane
-    ).fetchone()
-    return None if row is None else request_from_row(row)
-
-
-def waiting(connection: sqlite3.Connection, lane: LaneKey, limit: int = 120) -> list[Waiting]:
-    """The lane's open deliveries in order, parked ones included."""
-    rows = connection.execute(
-        "SELECT d.*, clip.id AS clip_id, clip.priority, clip.demotable, clip.first_level,"  # noqa: S608 - constants
-        " clip.elements, clip.body_bytes, clip.chunks"
-        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
-        f" AND d.state IN {_OPEN} ORDER BY d.turn LIMIT ?",
-        (*lane, DEFERRED, limit),
-    )
-    return [waiting_from_row(row) for row in rows]
-
-
-def plan_of(connection: sqlite3.Connection, clip_seq: int) -> bytes:
-    """The stored chunk plan of a clip."""
-    row = connection.execute("SELECT plan FROM content WHERE clip_seq = ?", (clip_seq,)).fetchone()
-    return bytes(row["plan"])
-
-
-def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
-    """'wait' or 'skip': whether clips behind one that needs attention go on."""
-    row = connection.execute(
-        "SELECT parked FROM lane_setting WHERE user_id = ? AND workspace_id = ? AND page_id = ?",
-        lane,
-    ).fetchone()
-    return "skip" if row is None else str(row["parked"])
-
-
-def begin(connection: sqlite3.Connection, request: Request, now: float) -> list[int]:
-    """Put the request on record before it is on the wire."""
+def begin(
+    connection: sqlite3.Connection, request: Request, group: Sequence[Waiting], now: float
+) -> list[int]:
+    """Put the request on record before it is on the wire. Raises Changed, and stores nothing."""
     connection.execute(
         "INSERT INTO request (key, user_id, workspace_id, lane, kind, path, body, parent_id,"
         " after_id, edge, level, members, expected, phase, maybe_sent, settle_s, sent_at) VALUES"
@@ -96,18 +41,17 @@ def begin(connection: sqlite3.Connection, request: Request, now: float) -> list[
         request_to_row(request),
     )
     shared = int(len(request.members) > 1)
-    for member in request.members:
-        connection.execute(
+    for item in group:
+        changed = connection.execute(
             "UPDATE delivery SET state = 'sending', reason = NULL, request_key = ?, due_at = NULL,"
-            " shared = max(shared, ?) WHERE seq = ? AND state IN ('queued', 'retrying')",
-            (request.key, shared, member.delivery),
+            " shared = max(shared, ?) WHERE seq = ? AND turn = ? AND lane = ?"
+            " AND state IN ('queued', 'retrying') AND EXISTS"
+            " (SELECT 1 FROM clip WHERE clip.seq = delivery.clip_seq AND clip.edition = ?)",
+            (request.key, shared, item.seq, item.turn, request.lane, item.edition),
         )
+        if changed.rowcount != 1:
+            raise Changed
     return touch(connection, request.members, now)
-
-
-def sent(connection: sqlite3.Connection, request: Request) -> None:
-    """The bytes may have left this machine."""
-    connection.execute("UPDATE request SET maybe_sent = 1 WHERE key = ?", (request.key,))
 
 
 def unconfirmed(
@@ -134,7 +78,6 @@ def applied(
     request: Request,
     ids: Sequence[str],
     *,
-    first_level: bool,
     calls: int,
     now: float,
     keep_content_s: float,
@@ -143,10 +86,11 @@ def applied(
     for member in request.members:
         own = list(ids[member.first : member.first + member.count])
         row = connection.execute(
-            "SELECT d.chunk_ids, d.block_ids, d.clip_seq, clip.chunks FROM delivery d"
+            "SELECT d.chunk_ids, d.block_ids, d.parent_id, d.clip_seq, clip.chunks FROM delivery d"
             " JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
             (member.delivery,),
         ).fetchone()
+        first_level = member.chunk == 0 or row["parent_id"] == request.parent_id
         blocks = json.loads(row["block_ids"]) + (own if first_level else [])
         done = member.chunk + 1
         delivered = done >= row["chunks"]
@@ -169,8 +113,12 @@ def applied(
             },
         )
         connection.executemany(
-            "INSERT OR IGNORE INTO receipt (block_id, delivery_seq, created_at) VALUES (?, ?, ?)",
-            [(block, member.delivery, now) for block in own],
+            "INSERT OR IGNORE INTO receipt (block_id, delivery_seq, print, created_at)"
+            " VALUES (?, ?, ?, ?)",
+            [
+                (block, member.delivery, request.expected[member.first + offset], now)
+                for offset, block in enumerate(own)
+            ],
         )
         if delivered:
             _note_overtaking(connection, member.delivery)
@@ -251,7 +199,6 @@ def page_created(
     request: Request,
     page_id: str,
     *,
-    complete: bool,
     calls: int,
     now: float,
     keep_content_s: float,
@@ -260,8 +207,11 @@ def page_created(
     member = request.members[0]
     scope = request.scope
     row = connection.execute(
-        "SELECT clip_seq FROM delivery WHERE seq = ?", (member.delivery,)
+        "SELECT d.clip_seq, clip.chunks FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        " WHERE d.seq = ?",
+        (member.delivery,),
     ).fetchone()
+    complete = member.count == row["chunks"]  # its whole content travelled with the page
     connection.execute(
         "UPDATE delivery SET page_id = ?, lane = ? WHERE user_id = ? AND workspace_id = ?"
         " AND lane = ?",
@@ -295,44 +245,6 @@ def placed_elsewhere(
         "UPDATE delivery SET position_changed = ? WHERE seq = ?",
         [(changed, m.delivery) for m in members],
     )
-
-
-def receipted(connection: sqlite3.Connection, block_ids: Sequence[str]) -> set[str]:
-    """Which of these blocks we already hold a receipt for."""
-    known: set[str] = set()
-    for start in range(0, len(block_ids), 500):
-        part = block_ids[start : start + 500]
-        marks = ", ".join("?" * len(part))
-        known.update(
-            row[0]
-            for row in connection.execute(
-                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})",  # noqa: S608 - marks
-                part,
-            )
-        )
-    return known
-
-
-def page_of_ref(connection: sqlite3.Connection, scope: Scope, ref: str) -> str | None:
-    """The page that was created under this ref, once it exists."""
-    row = connection.execute(
-        "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
-        " AND new_page IS NOT NULL AND page_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
-        (scope.user_id, scope.workspace_id, ref),
-    ).fetchone()
-    return None if row is None else str(row["page_id"])
-
-
-def known_pages(connection: sqlite3.Connection, scope: Scope) -> set[str]:
-    """Pages that clips of this workspace created and have receipts for."""
-    return {
-        row["page_id"]
-        for row in connection.execute(
-            "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ?"
-            " AND new_page IS NOT NULL AND page_id IS NOT NULL",
-            (scope.user_id, scope.workspace_id),
-        )
-    }
 
 
 def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:

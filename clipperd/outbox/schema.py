@@ -9,6 +9,7 @@ CREATE TABLE clip (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
   version INTEGER NOT NULL DEFAULT 1,
+  edition INTEGER NOT NULL DEFAULT 1,
   user_id TEXT NOT NULL,
   workspace_id TEXT NOT NULL,
   created_at REAL NOT NULL,
@@ -106,6 +107,7 @@ CREATE UNIQUE INDEX request_lane ON request (user_id, workspace_id, lane);
 CREATE TABLE receipt (
   block_id TEXT PRIMARY KEY,
   delivery_seq INTEGER NOT NULL,
+  print TEXT NOT NULL,
   created_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE lane_setting (

@@ -249,3 +249,21 @@ def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
         "by_workspace": by_workspace,
         "oldest_queued_at": moment(oldest["at"]),
     }
+
+
+def last_error(connection: sqlite3.Connection, user_id: str) -> dict[str, str] | None:
+    """The newest error among deliveries that are not through."""
+    row = connection.execute(
+        "SELECT d.error_code, d.error_message, clip.updated_at FROM delivery d"
+        " JOIN clip ON clip.seq = d.clip_seq WHERE d.user_id = ? AND d.error_code IS NOT NULL"
+        " AND d.state IN ('retrying', 'needs_attention', 'failed')"
+        " ORDER BY clip.updated_at DESC LIMIT 1",
+        (user_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return {
+        "code": row["error_code"],
+        "message": row["error_message"] or "",
+        "at": str(moment(row["updated_at"])),
+    }

@@ -1,0 +1,143 @@
+"""What clients do with clips once they are accepted, for the current account."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from clipperd.clock import Clock
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.errors import NotFound, NotSignedIn
+from clipperd.model import Scope
+from clipperd.outbox import actions, views
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import ClipView, LaneKey, moment
+from clipperd.session.accounts import Accounts
+
+Action = Callable[[sqlite3.Connection, Sequence[sqlite3.Row], float], None]
+
+
+class Clips:
+    """Reads and changes the outbox under the current account, and wakes the dispatcher."""
+
+    def __init__(
+        self, outbox: Outbox, accounts: Accounts, dispatcher: Dispatcher, clock: Clock
+    ) -> None:
+        """All parts are given."""
+        self._outbox = outbox
+        self._accounts = accounts
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    async def user(self) -> str:
+        """The current account (also the last one, signed out). Raises NotSignedIn."""
+        user = await self._accounts.current_user()
+        if user is None:
+            raise NotSignedIn("Nobody has signed in here yet.", hint="Run clipperd login.")
+        return user
+
+    async def page(
+        self, chosen: views.Filter, limit: int, cursor: str | None
+    ) -> tuple[list[ClipView], str | None]:
+        """Clips newest first, and the next cursor. Raises CursorInvalid."""
+        user = await self._accounts.current_user()
+        if user is None:
+            return [], None
+        return await self._outbox.read(
+            lambda c: views.page(c, user, chosen, limit=limit, cursor=cursor)
+        )
+
+    async def get(self, clip_id: str) -> ClipView:
+        """One clip. Raises NotFound."""
+        user = await self._known_user()
+        return await self._outbox.read(lambda c: views.get(c, user, clip_id))
+
+    async def content(self, clip_id: str) -> Any:
+        """The accepted content. Raises NotFound, ContentErased."""
+        user = await self._known_user()
+        return await self._outbox.read(lambda c: views.content(c, user, clip_id))
+
+    async def act(self, clip_id: str, delivery_id: str | None, action: Action) -> ClipView:
+        """Run an action on a clip's deliveries and wake their lanes."""
+        user = await self._known_user()
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> list[LaneKey]:
+            rows = actions.rows_of(connection, user, clip_id, delivery_id)
+            action(connection, rows, now)
+            return [actions.lane_of(row) for row in rows]
+
+        view, lanes = await self._outbox.act(user, clip_id, work)
+        self._dispatcher.free(*lanes)
+        return view
+
+    async def until(
+        self, clip_id: str, holds: Callable[[ClipView], bool], seconds: float
+    ) -> ClipView:
+        """The clip once ``holds`` is true of it, or as it is after ``seconds``."""
+        return await self._outbox.until(await self._known_user(), clip_id, holds, seconds)
+
+    async def delete(self, clip_id: str) -> None:
+        """Remove a finished clip. Raises NotFound, NotFinished."""
+        user = await self._known_user()
+        await self._outbox.write(lambda c: actions.delete(c, user, clip_id))
+
+    async def delete_many(self, states: Sequence[str], before: float | None) -> int:
+        """Remove finished clips; returns how many."""
+        user = await self.user()
+        return await self._outbox.write(lambda c: actions.delete_many(c, user, states, before))
+
+    async def set_parked(self, scope: Scope, page_id: str, parked: str) -> None:
+        """Whether a page's later clips wait for one that needs attention."""
+        lane = (scope.user_id, scope.workspace_id, page_id)
+        await self._outbox.write(lambda c: actions.set_parked(c, lane, parked))
+        self._dispatcher.poke(lane)
+
+    async def pause(self, seconds: float | None) -> None:
+        """Hold the whole queue."""
+        until = None if seconds is None else self._clock.now() + seconds
+        await self._outbox.write(lambda c: actions.pause(c, until))
+        self._dispatcher.poke()
+
+    async def resume(self) -> None:
+        """Let the queue go on."""
+        await self._outbox.write(actions.resume)
+        self._dispatcher.poke()
+
+    async def retry_all(self) -> int:
+        """Make everything that waits for its next attempt due now; returns how many."""
+        user = await self.user()
+        count = await self._outbox.write(lambda c: actions.retry_all(c, user))
+        self._dispatcher.hurry()
+        return count
+
+    async def unsent(self, workspace_id: str) -> int:
+        """How many deliveries have not reached this workspace."""
+        user = await self._accounts.current_user()
+        if user is None:
+            return 0
+        return await self._outbox.read(lambda c: actions.unsent(c, user, workspace_id))
+
+    async def status(self) -> dict[str, Any]:
+        """The ``queue`` part of the status document."""
+        user = await self._accounts.current_user()
+        paused, until = await self._outbox.read(actions.paused)
+        counts = await self._outbox.read(lambda c: views.counts(c, user or ""))
+        held = user is not None and self._dispatcher.active_user() != user
+        waiting = sum(int(counts[s]) for s in ("queued", "sending", "retrying", "unconfirmed"))
+        return {
+            **counts,
+            "paused": paused,
+            "paused_until": moment(until),
+            "held_for_reauth": waiting if held else 0,
+            "draining": self._dispatcher.draining,
+            "eta_s": None if not waiting else self._dispatcher.eta_s(waiting),
+            "last_error": await self._outbox.read(lambda c: views.last_error(c, user or "")),
+        }
+
+    async def _known_user(self) -> str:
+        user = await self._accounts.current_user()
+        if user is None:
+            raise NotFound("There is no such clip in this account.")
+        return user

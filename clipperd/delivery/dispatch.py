@@ -1,0 +1,225 @@
+"""Which lane moves when: a loop that sleeps until something can be done, and owns what it starts.
+
+No polling: it wakes for a new clip, a finished step, a deadline, or a change of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from clipperd.clock import Clock
+from clipperd.delivery.courier import Courier
+from clipperd.delivery.pace import Pace
+from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.outbox import actions, lanes, requests
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import LaneKey
+
+_log = logging.getLogger(__name__)
+
+_CRASH_WAIT = 30.0  # a lane whose step raised something unforeseen rests this long
+
+
+class Dispatcher:
+    """Runs lanes in parallel, each page one request at a time."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        outbox: Outbox,
+        clock: Clock,
+        pace: Pace,
+        timing: Timing,
+        around: Surroundings,
+    ) -> None:
+        """All parts are given; :meth:`run` does the work."""
+        self._courier = courier
+        self._outbox = outbox
+        self._clock = clock
+        self._pace = pace
+        self._timing = timing
+        self._around = around
+        self._lanes: dict[LaneKey, int] = {}
+        self._busy: dict[LaneKey, asyncio.Task[After]] = {}
+        self._locks: dict[LaneKey, int] = {}
+        self._fresh: set[LaneKey] = set()
+        self._wake = asyncio.Event()
+        self._reload = True
+        self._paused: tuple[bool, float | None] = (False, None)
+        self._stopping = False
+
+    def poke(self, *which: LaneKey, priority: int = 1) -> None:
+        """Something is due in these lanes, or, with none named, perhaps anywhere."""
+        for lane in which:
+            self._fresh.add(lane)
+            self._lanes[lane] = min(priority, self._lanes.get(lane, priority))
+        if not which:
+            self._reload = True
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Forget backoffs (a person asked, or the network came back) and look at every lane."""
+        self._pace.free_all()
+        self.poke()
+
+    def free(self, *which: LaneKey) -> None:
+        """A person acted on these lanes: they are due at once."""
+        for lane in which:
+            self._pace.free_lane(lane)
+        self.poke(*which, priority=0)
+
+    def active_user(self) -> str | None:
+        """The account whose clips may leave now."""
+        return self._around.active_user()
+
+    def eta_s(self, waiting: int) -> float:
+        """A rough guess of the seconds until ``waiting`` deliveries have left.
+
+        Counts one request each at the broker's default of 20 writes a minute; clips for one place
+        travel together, so it is mostly less.
+        """
+        return waiting * 60.0 / 20.0
+
+    @property
+    def draining(self) -> bool:
+        """True while anything is on its way."""
+        return bool(self._busy)
+
+    @property
+    def idle(self) -> bool:
+        """True when no lane has anything to do now or later by itself."""
+        return not self._busy and not self._lanes and not self._reload
+
+    async def run(self) -> None:
+        """Recover what a crash left, then serve until canceled; then stop within two seconds."""
+        await self._outbox.write(requests.recover)
+        try:
+            while True:
+                self._wake.clear()
+                wait = await self._round()
+                await self._sleep(wait)
+        finally:
+            self._stopping = True
+            await self._stop()
+
+    async def _round(self) -> float | None:
+        """Start what may start; return the seconds until the next deadline, None when none."""
+        now = self._clock.now()
+        due, coming = await self._outbox.write(lambda c: actions.release_due(c, now))
+        if due:
+            self.poke(*due)
+        self._paused = await self._outbox.read(actions.paused)
+        held, until = self._paused
+        if held and until is not None and until <= now:
+            await self._outbox.write(actions.resume)
+            held = False
+        await self._learn()
+        waits = [] if coming is None else [max(0.05, coming - now)]
+        if held:
+            waits += [] if until is None else [max(0.05, until - now)]
+            return min(waits, default=None)
+        boot = self._clock.boot()
+        for lane, priority in sorted(self._lanes.items(), key=lambda item: item[1]):
+            if lane in self._busy or lane in self._locks:
+                continue
+            at = self._pace.due(lane)
+            if at > boot:
+                waits.append(at - boot)
+            elif self._room(priority):
+                self._start(lane)
+        return min(waits, default=None)
+
+    def _room(self, priority: int) -> bool:
+        """One place is always kept for a person who waits (priority 0)."""
+        places = self._timing.parallel if priority == 0 else max(1, self._timing.parallel - 1)
+        return len(self._busy) < places
+
+    async def _learn(self) -> None:
+        """Bring the list of lanes up to date."""
+        user = self._around.active_user()
+        if user is None:
+            self._lanes.clear()
+            self._fresh.clear()
+            return
+        if self._reload:
+            self._reload = False
+            found = await self._outbox.read(lambda c: lanes.open_lanes(c, user))
+            self._lanes = {lane: p for lane, p in self._lanes.items() if lane in self._fresh}
+            self._lanes |= dict(found)
+        for lane in [lane for lane in self._lanes if lane[0] != user]:
+            del self._lanes[lane]
+
+    def _start(self, lane: LaneKey) -> None:
+        task = asyncio.get_running_loop().create_task(self._move(lane))
+        self._busy[lane] = task
+        task.add_done_callback(partial(self._ended, lane))
+
+    async def _move(self, lane: LaneKey) -> After:
+        """Step a lane as long as it can go on."""
+        while True:
+            self._fresh.discard(lane)
+            after = await self._courier.step(lane)
+            held = self._paused[0] or self._stopping or lane in self._locks
+            if after is not After.AGAIN or held:
+                return after
+            if self._pace.due(lane) > self._clock.boot():
+                return After.LATER
+            if self._around.active_user() != lane[0]:
+                return After.LATER
+
+    def _ended(self, lane: LaneKey, task: asyncio.Task[After]) -> None:
+        self._busy.pop(lane, None)
+        self._wake.set()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            _log.error("a lane's step failed", exc_info=error)
+            self._pace.hold_lane(lane, self._clock.boot() + _CRASH_WAIT)
+            return
+        after = task.result()
+        if after is After.MOVED:
+            self._reload = True
+        if after in (After.NOTHING, After.MOVED) and lane not in self._fresh:
+            self._lanes.pop(lane, None)
+
+    async def _sleep(self, wait: float | None) -> None:
+        if wait is None:
+            await self._wake.wait()
+            return
+        nap = asyncio.ensure_future(self._clock.sleep(wait))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (nap, woken):
+                task.cancel()
+            await asyncio.gather(nap, woken, return_exceptions=True)
+
+    async def _stop(self) -> None:
+        """Cancel what is on its way; its request rows are replayed after the next start."""
+        tasks = list(self._busy.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def exclusive(self, lane: LaneKey) -> AsyncIterator[None]:
+        """Hold a page's lane for a write that does not come from the queue."""
+        self._locks[lane] = self._locks.get(lane, 0) + 1
+        try:
+            running = self._busy.get(lane)
+            if running is not None:
+                with contextlib.suppress(Exception):
+                    await asyncio.shield(running)
+            yield
+        finally:
+            self._locks[lane] -= 1
+            if not self._locks[lane]:
+                del self._locks[lane]
+            self.poke(lane)

@@ -1,0 +1,76 @@
+"""The parent of a page that the queue is to create: which id, and what its title is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipperd.errors import ReadFailed
+from clipperd.model import Scope
+from clipperd.outbox import lanes
+from clipperd.outbox.outbox import Outbox
+from clipperd.transport import Notion
+
+
+class ParentGone(Exception):
+    """The place for the new page does not exist or is not shared; a person must choose another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Notion's parent object, the name of the title property there, the calls it took."""
+
+    body: Mapping[str, str]
+    title_property: str
+    reads: int
+
+
+class NewPages:
+    """Looks parents up; remembers each data source's title property for the life of the daemon."""
+
+    def __init__(self, outbox: Outbox, notion: Notion) -> None:
+        """``outbox`` knows the pages created under a ref; ``notion`` the schemas."""
+        self._outbox = outbox
+        self._notion = notion
+        self._titles: dict[str, str] = {}
+
+    async def parent(self, scope: Scope, new_page: Mapping[str, Any]) -> Parent | None:
+        """The parent, or None while it is itself still to be created.
+
+        Raises ParentGone, and ReadFailed when the schema cannot be read just now.
+        """
+        wanted = new_page["parent"]
+        if "page_ref" in wanted:
+            ref = str(wanted["page_ref"])
+            page = await self._outbox.read(lambda c: lanes.page_of_ref(c, scope, ref))
+            return None if page is None else Parent({"page_id": page}, "title", 0)
+        if "page_id" in wanted:
+            return Parent({"page_id": str(wanted["page_id"])}, "title", 0)
+        if "data_source_id" in wanted:
+            source, reads = str(wanted["data_source_id"]), 0
+        else:
+            source, reads = await self._only_source(scope, str(wanted["database_id"])), 1
+        body = {"data_source_id": source}
+        if source in self._titles:
+            return Parent(body, self._titles[source], reads)
+        schema = await self._read(scope, f"data_sources/{source}")
+        for name, value in (schema.get("properties") or {}).items():
+            if isinstance(value, dict) and value.get("type") == "title":
+                self._titles[source] = str(name)
+                return Parent(body, str(name), reads + 1)
+        raise ParentGone
+
+    async def _only_source(self, scope: Scope, database: str) -> str:
+        sources = (await self._read(scope, f"databases/{database}")).get("data_sources")
+        if not sources:
+            raise ParentGone
+        return str(sources[0]["id"])
+
+    async def _read(self, scope: Scope, path: str) -> Mapping[str, Any]:
+        reply = await self._notion.send(scope, "GET", path)
+        if reply.status in (400, 403, 404):
+            raise ParentGone
+        if not reply.ok or not isinstance(reply.body, dict):
+            raise ReadFailed(reply)
+        return reply.body

@@ -1,0 +1,186 @@
+"""What an answer to a write means. One table, no I/O; docs/state-machine.md shows it.
+
+The question is never "did it succeed" alone, but "can it have been applied". Only an answer that
+proves that nothing was applied frees the request; an unknown outcome is replayed under the same
+key (the broker remembers) or settled by reading the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from clipperd.transport import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Notion has it; ``ids`` are the created first-level blocks in request order, or the page."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplied:
+    """Nothing was applied: try again after ``wait_s`` (None: back off).
+
+    ``pause`` names what else waits: "route", "user", "connection", or None for this lane only.
+    ``burned`` says whether it counts as an attempt; ``proven`` that the page itself was read, so
+    that even an earlier send of the same request is ruled out.
+    """
+
+    wait_s: float | None
+    pause: str | None
+    burned: bool
+    code: str
+    message: str
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLost:
+    """Notion refused the place; nothing was applied. Look again where it is."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Notion refused the content; nothing was applied. Bisect, then give up on the poisoned."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Only a person can mend it (no access, page gone, workspace full)."""
+
+    reason: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The broker has or will have the outcome: send the same bytes under the same key again."""
+
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may have been applied, or may be applied later: read the page after ``settle_s``.
+
+    ``settle_s`` names the wait before absence proves anything: "answered" (Notion answered, so
+    nothing is under way), "silent" (it may still be working) or "over".
+    """
+
+    settle: str
+    code: str
+
+
+Verdict: TypeAlias = Applied | NotApplied | AnchorLost | Refused | Attention | Replay | Unknown
+
+_ANCHOR_SIGNS = ("not parented by", "to append children after")
+_TRASH_SIGNS = ("archived", "in trash", "unarchive")
+
+
+def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
+    """Judge the answer to an append of ``expected`` first-level blocks.
+
+    ``anchored`` says that the request named a sibling or a parent other than the page, so that a
+    refusal may be about the place and not the content.
+    """
+    if reply.ok:
+        ids = _created(reply, expected)
+        return Applied(ids) if ids is not None else Replay(None)
+    common = _common(reply)
+    if common is not None:
+        return common
+    message = reply.message
+    low = message.lower()
+    if reply.status == 404:
+        if anchored:
+            return AnchorLost(message)
+        return Attention("page_gone", reply.code or "object_not_found", message)
+    if reply.status == 400 and any(sign in low for sign in _ANCHOR_SIGNS):
+        return AnchorLost(message)
+    if reply.status == 400 and any(sign in low for sign in _TRASH_SIGNS):
+        if anchored:
+            return AnchorLost(message)
+        return Attention("page_trashed", reply.code or "validation_error", message)
+    if reply.status == 400 and anchored and not low.startswith("body failed validation"):
+        return AnchorLost(message)
+    return Refused(reply.code or f"http_{reply.status}", message)
+
+
+def of_create(reply: Reply) -> Verdict:
+    """Judge the answer to the creation of a page."""
+    if reply.ok:
+        page = reply.body.get("id") if isinstance(reply.body, dict) else None
+        return Applied((str(page),)) if page else Replay(None)
+    common = _common(reply)
+    if common is not None:
+        return common
+    if reply.status == 404:
+        return Attention("parent_gone", reply.code or "object_not_found", reply.message)
+    return Refused(reply.code or f"http_{reply.status}", reply.message)
+
+
+def _common(reply: Reply) -> Verdict | None:
+    """The answers that mean the same for every write; None when the status needs more thought."""
+    code = reply.code or f"http_{reply.status}"
+    broker = reply.broker_code
+    if broker == "write_outcome_unknown":
+        return Unknown("answered" if _answered(reply) else "silent", code)
+    if broker == "in_progress":
+        return Replay(reply.retry_after_s)
+    if broker == "idempotency_key_expired":
+        return Unknown("over", broker)
+    if broker == "idempotency_key_reused":
+        return Unknown("silent", broker)
+    if reply.status in (429, 529):
+        pause = {"limit_route": "route", "limit_user": "user"}.get(broker or "", "connection")
+        return NotApplied(reply.retry_after_s, pause, False, broker or code, reply.message)
+    if reply.status == 401:
+        return NotApplied(None, "user", False, broker or code, reply.message)
+    if reply.status == 403:
+        blocked = _additional(reply).get("block_limit")
+        reason = "workspace_full" if blocked else "no_access"
+        return Attention(reason, code, reply.message)
+    if reply.status >= 500 or reply.status == 409:
+        if broker is not None:  # the broker speaks, and it says "unknown" where it is unknown
+            return NotApplied(reply.retry_after_s, None, True, broker, reply.message)
+        return Replay(reply.retry_after_s)  # a gateway before the broker: the key tells
+    if reply.status == 408 or reply.status < 400:
+        return Replay(reply.retry_after_s)
+    return None
+
+
+def _created(reply: Reply, expected: int) -> tuple[str, ...] | None:
+    """The ids of the blocks just created: the first ``expected`` results.
+
+    With an anchor Notion may list the later siblings too, so the rest is not ours.
+    """
+    if not isinstance(reply.body, dict):
+        return None
+    results = reply.body.get("results")
+    if not isinstance(results, list) or len(results) < expected:
+        return None
+    ids = [item.get("id") for item in results[:expected] if isinstance(item, dict)]
+    if len(ids) != expected or not all(isinstance(item, str) for item in ids):
+        return None
+    return tuple(str(item) for item in ids)
+
+
+def _additional(reply: Reply) -> dict[str, object]:
+    if isinstance(reply.body, dict):
+        extra = reply.body.get("additional_data")
+        if isinstance(extra, dict):
+            return extra
+    return {}
+
+
+def _answered(reply: Reply) -> bool:
+    return str(_additional(reply).get("answered", "")).lower() == "true"

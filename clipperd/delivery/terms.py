@@ -1,0 +1,73 @@
+"""What the delivery engine is given: numbers from the settings, and what it asks of other parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from clipperd.model import Block, Place, Position, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waits and bounds, in seconds; every one is a setting.
+
+    ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
+    request is 60 s (https://developers.notion.com/reference/request-limits), plus a margin.
+    ``settle_answered``: Notion answered with an error, so nothing is under way any more.
+    """
+
+    settle_silent: float = 65.0
+    settle_answered: float = 10.0
+    retry_base: float = 1.0
+    retry_cap: float = 300.0
+    link_cap: float = 30.0
+    keep_content: float = 7 * 86400.0
+    parallel: int = 6
+
+
+class After(Enum):
+    """What a lane's step leaves behind."""
+
+    AGAIN = "again"
+    LATER = "later"
+    NOTHING = "nothing"
+    MOVED = "moved"  # the lane goes on under another key: look at all lanes again
+
+
+class Places(Protocol):
+    """Turns a position into a place and learns from every write (``outline/places.py``)."""
+
+    async def resolve(self, scope: Scope, page_id: str, position: Position) -> Place:
+        """Find the place. Raises PlaceGone, ReadFailed, BrokerUnreachable and session errors."""
+
+    async def wrote(
+        self,
+        scope: Scope,
+        page_id: str,
+        place: Place,
+        created_ids: Sequence[str],
+        last_first_level_id: str,
+        blocks: Sequence[Block] = (),
+    ) -> None:
+        """Our append after ``place`` was applied."""
+
+    async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
+        """Notion says that this place is gone."""
+
+    async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
+        """We removed these blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else the engine needs to know, each a plain callable."""
+
+    active_user: Callable[[], str | None]
+    bot_id: Callable[[Scope], Awaitable[str | None]]
+    server_now: Callable[[], float]
+    delivered: Callable[[Scope, str], Awaitable[None]]
+    entropy: Callable[[int], bytes]
+    rng: Callable[[], float]

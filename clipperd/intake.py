@@ -1,0 +1,344 @@
+"""From what a client posted to a checked, converted draft in the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from clipperd.clock import Clock, from_rfc3339
+from clipperd.content import chunks, convert
+from clipperd.content.chunks import Chunk
+from clipperd.content.convert import Prepared
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.errors import InvalidInput, NotFound
+from clipperd.model import Position, PositionType, Scope, notion_id
+from clipperd.outbox import accept as accepting
+from clipperd.outbox import actions
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Target
+from clipperd.session.accounts import Accounts
+
+MAX_TARGETS = 100
+_INLINE_BYTES = 32_000  # larger content is converted off the event loop
+_MAX_KEY = 255
+
+
+class HeadingName(msgspec.Struct, forbid_unknown_fields=True):
+    """A heading named by its text, and by the headings above it where that is not enough."""
+
+    text: str
+    path: list[str] = []
+
+
+class PositionBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Where in the page (contract section 4)."""
+
+    type: PositionType = "end"
+    heading_id: str | None = None
+    heading: HeadingName | None = None
+    block_id: str | None = None
+    if_gone: Literal["ask", "end_of_page"] = "ask"
+    headings: Literal["demote", "keep"] | None = None
+
+
+class NewPageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A page that the queue creates."""
+
+    parent: dict[str, str]
+    title: str
+    ref: str | None = None
+    properties: dict[str, Any] | None = None
+    icon: dict[str, Any] | None = None
+
+
+class TargetBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One destination: a page, a page announced under a ref, or a new page."""
+
+    page_id: str | None = None
+    page_ref: str | None = None
+    new_page: NewPageBody | None = None
+    position: PositionBody | None = None
+    headings: Literal["demote", "keep"] | None = None
+
+
+class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /v1/clips``; ``content`` is one object or an ordered array of them."""
+
+    targets: list[TargetBody]
+    content: dict[str, Any] | list[dict[str, Any]] | None = None
+    workspace_id: str | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    not_before: str | None = None
+    source: dict[str, Any] | None = None
+    headings: Literal["demote", "keep"] | None = None
+
+
+class Intake:
+    """Accepts clips, and replaces the content or the target of those not yet sent."""
+
+    def __init__(
+        self, outbox: Outbox, accounts: Accounts, dispatcher: Dispatcher, clock: Clock
+    ) -> None:
+        """All parts are given."""
+        self._outbox = outbox
+        self._accounts = accounts
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    async def accept(
+        self,
+        body: ClipBody,
+        *,
+        header_workspace: str | None,
+        client_id: str,
+        key: str | None,
+    ) -> tuple[ClipView, bool]:
+        """Check, convert and store. Returns the clip and whether it is a replay.
+
+        Raises InvalidInput and its kin, NotSignedIn, WorkspaceMismatch, IdempotencyConflict,
+        StorageFull; nothing is stored then.
+        """
+        if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
+            raise InvalidInput("An Idempotency-Key has 1 to 255 printable characters.")
+        scope = await self._accounts.scope(body.workspace_id or header_workspace)
+        targets = read_targets(body)
+        not_before = _time(body.not_before, "/not_before")
+        prepared, plan = await prepared_content(body.content, targets)
+        accepted = chunks.encode(body.content)
+        draft = Draft(
+            scope=scope,
+            client_id=client_id,
+            targets=targets,
+            accepted=accepted,
+            prepared=prepared,
+            plan=plan,
+            priority=PRIORITIES.index(body.priority),
+            not_before=not_before,
+            source=body.source or {},
+            idempotency_key=key,
+            fingerprint=_fingerprint(body, scope),
+        )
+        view, replayed, lanes = await self._outbox.accept(draft)
+        if lanes and (not_before is None or not_before <= self._clock.now()):
+            self._dispatcher.poke(*lanes, priority=draft.priority)
+        elif lanes:
+            self._dispatcher.poke()
+        return view, replayed
+
+    async def edit(
+        self,
+        clip_id: str,
+        *,
+        version: int,
+        content: Any,
+        priority: int | None,
+        not_before: float | None,
+    ) -> ClipView:
+        """Change an unsent clip. Raises NotFound, NotAllowedNow, VersionMismatch, InvalidInput."""
+        user = await self._user()
+        fresh: tuple[bytes, Prepared, Sequence[Chunk]] | None = None
+        if content is not None:
+            prepared, plan = await _convert(content)
+            fresh = (chunks.encode(content), prepared, plan)
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> list[LaneKey]:
+            rows = actions.rows_of(connection, user, clip_id, None)
+            actions.edit(
+                connection,
+                rows,
+                version=version,
+                now=now,
+                content=fresh,
+                priority=priority,
+                not_before=not_before,
+            )
+            return [actions.lane_of(row) for row in rows]
+
+        view, lanes = await self._outbox.act(user, clip_id, work)
+        self._dispatcher.free(*lanes)
+        return view
+
+    async def retarget(self, clip_id: str, delivery_id: str, target: TargetBody) -> ClipView:
+        """Move an unsent delivery. Raises NotFound, NotAllowedNow, InvalidInput."""
+        user = await self._user()
+        if target.new_page is not None:
+            raise InvalidInput("A delivery moves to a page or a page_ref, not to a new page.")
+        wanted = read_target(target, "/target", None)
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> list[LaneKey]:
+            row = actions.rows_of(connection, user, clip_id, delivery_id)[0]
+            scope = Scope(user, row["workspace_id"])
+            place = accepting.locate(connection, scope, wanted, delivery_id)
+            actions.retarget(connection, row, wanted, place, now)
+            return [actions.lane_of(row), (user, row["workspace_id"], place[2])]
+
+        view, lanes = await self._outbox.act(user, clip_id, work)
+        self._dispatcher.free(*lanes)
+        return view
+
+    async def _user(self) -> str:
+        user = await self._accounts.current_user()
+        if user is None:
+            raise NotFound("There is no such clip in this account.")
+        return user
+
+
+async def prepared_content(content: Any, targets: Sequence[Target]) -> tuple[Prepared, list[Chunk]]:
+    """Convert and plan. Content may be absent only where every target is a new page."""
+    if content is None:
+        if all(target.new_page is not None for target in targets):
+            return Prepared(
+                format="blocks", title="", preview="", blocks=[], demotable=False, losses=[]
+            ), []
+        raise InvalidInput(
+            "The clip has no content.", errors=[{"pointer": "/content", "code": "required"}]
+        )
+    return await _convert(content)
+
+
+async def _convert(content: Any) -> tuple[Prepared, list[Chunk]]:
+    if len(chunks.encode(content)) <= _INLINE_BYTES:
+        return _prepare(content)
+    return await asyncio.to_thread(_prepare, content)
+
+
+def _prepare(content: Any) -> tuple[Prepared, list[Chunk]]:
+    prepared = convert.prepare(content)
+    if not prepared.blocks:
+        raise InvalidInput(
+            "There is nothing to clip in this content.",
+            errors=[{"pointer": "/content", "code": "empty"}],
+        )
+    return prepared, chunks.plan(prepared.blocks)
+
+
+def read_targets(body: ClipBody) -> list[Target]:
+    """Check the targets. Raises InvalidInput naming the place."""
+    if not 1 <= len(body.targets) <= MAX_TARGETS:
+        raise InvalidInput(
+            f"A clip has 1 to {MAX_TARGETS} targets.",
+            errors=[{"pointer": "/targets", "code": "invalid"}],
+        )
+    return [
+        read_target(target, f"/targets/{index}", body.headings)
+        for index, target in enumerate(body.targets)
+    ]
+
+
+def read_target(target: TargetBody, pointer: str, headings: Any) -> Target:
+    """Check one target; exactly one of page_id, page_ref and new_page names it."""
+    named = [x for x in (target.page_id, target.page_ref, target.new_page) if x is not None]
+    if len(named) != 1:
+        raise InvalidInput(
+            "A target names exactly one of page_id, page_ref and new_page.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        )
+    position = _position(target.position, pointer + "/position", target.headings or headings)
+    if target.new_page is not None:
+        return Target(position, new_page=_new_page(target.new_page, pointer + "/new_page"))
+    if target.page_ref is not None:
+        return Target(position, page_ref=_ref(target.page_ref, pointer + "/page_ref"))
+    return Target(position, page_id=_id(str(target.page_id), pointer + "/page_id"))
+
+
+def _position(body: PositionBody | None, pointer: str, headings: Any) -> Position:
+    if body is None:
+        return Position(headings=headings)
+    by_heading = body.type in ("after_heading", "end_of_section")
+    by_block = body.type in ("after_block", "inside")
+    if by_heading != ((body.heading_id is None) != (body.heading is None)):
+        raise InvalidInput(
+            "after_heading and end_of_section name one heading: heading_id, or heading by text.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        )
+    if by_block != (body.block_id is not None):
+        raise InvalidInput(
+            "after_block and inside need a block_id; the other positions take none.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        )
+    return Position(
+        type=body.type,
+        heading_id=_id(body.heading_id, pointer + "/heading_id") if body.heading_id else None,
+        heading_text=body.heading.text if body.heading else None,
+        heading_path=tuple(body.heading.path) if body.heading else (),
+        block_id=_id(body.block_id, pointer + "/block_id") if body.block_id else None,
+        if_gone=body.if_gone,
+        headings=body.headings or headings,
+    )
+
+
+def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
+    if len(body.parent) != 1:
+        raise InvalidInput(
+            "A new page has one parent: page_id, data_source_id, database_id or page_ref.",
+            errors=[{"pointer": pointer + "/parent", "code": "invalid"}],
+        )
+    kind, value = next(iter(body.parent.items()))
+    where = f"{pointer}/parent/{kind}"
+    if kind == "page_ref":
+        value = _ref(value, where)
+    elif kind in ("page_id", "data_source_id", "database_id"):
+        value = _id(value, where)
+    else:
+        raise InvalidInput(
+            "A new page's parent is a page_id, data_source_id, database_id or page_ref.",
+            errors=[{"pointer": pointer + "/parent", "code": "invalid"}],
+        )
+    if len(body.title.encode("utf-16-le")) // 2 > 2000:  # one rich text holds 2,000 units
+        raise InvalidInput(
+            "A title has at most 2,000 characters.",
+            errors=[{"pointer": pointer + "/title", "code": "too_long"}],
+        )
+    page: dict[str, Any] = {"parent": {kind: value}, "title": body.title}
+    if body.ref is not None:
+        page["ref"] = _ref(body.ref, pointer + "/ref")
+    if body.properties:
+        page["properties"] = body.properties
+    if body.icon:
+        page["icon"] = body.icon
+    return page
+
+
+def _id(text: str, pointer: str) -> str:
+    found = notion_id(text)
+    if found is None:
+        raise InvalidInput(
+            "That is not a Notion id.", errors=[{"pointer": pointer, "code": "invalid_id"}]
+        )
+    return found
+
+
+def _ref(text: str, pointer: str) -> str:
+    if not (1 <= len(text) <= 200 and text.isprintable()):
+        raise InvalidInput(
+            "A ref has 1 to 200 printable characters.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        )
+    return text
+
+
+def _time(text: str | None, pointer: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise InvalidInput(
+            "A time looks like 2026-11-22T10:00:00Z.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        ) from error
+
+
+def _fingerprint(body: ClipBody, scope: Scope) -> bytes:
+    """What must be equal for two posts under one key to be the same clip."""
+    wanted = msgspec.to_builtins(body)
+    wanted["workspace_id"] = scope.workspace_id
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).digest()

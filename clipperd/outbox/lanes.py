@@ -1,0 +1,125 @@
+"""Reading the lanes: what waits in which order, what is under way, what is receipted."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from clipperd.model import Scope
+from clipperd.outbox.records import (
+    LaneKey,
+    Request,
+    Waiting,
+    request_from_row,
+    waiting_from_row,
+)
+from clipperd.outbox.schema import DEFERRED
+
+_OPEN = "('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
+
+
+def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
+    """Lanes of this account with something left to do, and the best priority waiting in each."""
+    rows = connection.execute(
+        "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"  # noqa: S608 - constants
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {_OPEN}"
+        " GROUP BY d.workspace_id, d.lane"
+        " UNION SELECT workspace_id, lane, 0 FROM delivery"
+        " WHERE user_id = :user AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'",
+        {"user": user_id, "deferred": DEFERRED},
+    )
+    return [((user_id, row["workspace_id"], row["lane"]), row["priority"]) for row in rows]
+
+
+def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | None:
+    """The lane's unresolved request, if any; nothing else of the lane moves before it."""
+    row = connection.execute(
+        "SELECT * FROM request WHERE user_id = ? AND workspace_id = ? AND lane = ?", lane
+    ).fetchone()
+    return None if row is None else request_from_row(row)
+
+
+def waiting(connection: sqlite3.Connection, lane: LaneKey, limit: int = 120) -> list[Waiting]:
+    """The lane's open deliveries in order, parked ones included."""
+    rows = connection.execute(
+        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"  # noqa: S608 - constants
+        " clip.first_level, clip.elements, clip.body_bytes, clip.chunks"
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
+        f" AND d.state IN {_OPEN} ORDER BY d.turn LIMIT ?",
+        (*lane, DEFERRED, limit),
+    )
+    return [waiting_from_row(row) for row in rows]
+
+
+def plan_of(connection: sqlite3.Connection, clip_seq: int) -> bytes:
+    """The stored chunk plan of a clip."""
+    row = connection.execute("SELECT plan FROM content WHERE clip_seq = ?", (clip_seq,)).fetchone()
+    return bytes(row["plan"])
+
+
+def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
+    """'wait' or 'skip': whether clips behind one that needs attention go on."""
+    row = connection.execute(
+        "SELECT parked FROM lane_setting WHERE user_id = ? AND workspace_id = ? AND page_id = ?",
+        lane,
+    ).fetchone()
+    return "skip" if row is None else str(row["parked"])
+
+
+def receipted(connection: sqlite3.Connection, block_ids: Sequence[str]) -> set[str]:
+    """Which of these blocks we already hold a receipt for."""
+    known: set[str] = set()
+    for start in range(0, len(block_ids), 500):
+        part = block_ids[start : start + 500]
+        marks = ", ".join("?" * len(part))
+        known.update(
+            row[0]
+            for row in connection.execute(
+                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})",  # noqa: S608 - marks
+                part,
+            )
+        )
+    return known
+
+
+def prints_of(connection: sqlite3.Connection, delivery: int) -> dict[str, str]:
+    """The blocks that a delivery created, each with the fingerprint of what was sent."""
+    rows = connection.execute(
+        "SELECT block_id, print FROM receipt WHERE delivery_seq = ?", (delivery,)
+    )
+    return {row["block_id"]: row["print"] for row in rows}
+
+
+def page_of_ref(connection: sqlite3.Connection, scope: Scope, ref: str) -> str | None:
+    """The page that was created under this ref, once it exists."""
+    row = connection.execute(
+        "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
+        " AND new_page IS NOT NULL AND page_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        (scope.user_id, scope.workspace_id, ref),
+    ).fetchone()
+    return None if row is None else str(row["page_id"])
+
+
+def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:
+    """The last block we are known to have put on this page, where a look may begin."""
+    row = connection.execute(
+        "SELECT block_ids FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_id = ?"
+        " AND state = 'delivered' AND block_ids != '[]' ORDER BY delivered_at DESC LIMIT 1",
+        lane,
+    ).fetchone()
+    return None if row is None else str(json.loads(row["block_ids"])[-1])
+
+
+def known_pages(connection: sqlite3.Connection, scope: Scope) -> set[str]:
+    """Pages that clips of this workspace created and have receipts for."""
+    return {
+        row["page_id"]
+        for row in connection.execute(
+            "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ?"
+            " AND new_page IS NOT NULL AND page_id IS NOT NULL",
+            (scope.user_id, scope.workspace_id),
+        )
+    }

@@ -1,0 +1,105 @@
+"""The outbox as the rest of the daemon uses it: each change durable first, then told."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from clipperd.clock import Clock
+from clipperd.db import Database
+from clipperd.outbox import accept as accepting
+from clipperd.outbox import views
+from clipperd.outbox.records import ClipView, Draft, LaneKey
+
+T = TypeVar("T")
+Publish = Callable[[str, dict[str, Any]], None]
+
+
+class Outbox:
+    """Runs work on outbox.db and publishes the clips that it changed."""
+
+    def __init__(
+        self, db: Database, clock: Clock, *, new_id: Callable[[], str], publish: Publish
+    ) -> None:
+        """``new_id`` gives a fresh id; ``publish(type, data)`` tells clients after a commit."""
+        self.db = db
+        self._clock = clock
+        self._new_id = new_id
+        self._publish = publish
+        self._told = asyncio.Event()
+
+    async def accept(self, draft: Draft) -> tuple[ClipView, bool, list[LaneKey]]:
+        """Store a clip durably. Returns its view, whether it is a replay, and its lanes.
+
+        Raises IdempotencyConflict, PageRefUnknown, PageRefTaken, StorageFull.
+        """
+        clip_id = self._new_id()
+        ids = [self._new_id() for _ in draft.targets]
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> tuple[ClipView, bool, list[LaneKey]]:
+            stored, replayed, lanes = accepting.accept(
+                connection, draft, clip_id=clip_id, ids=ids, now=now
+            )
+            return views.get(connection, draft.scope.user_id, stored), replayed, lanes
+
+        view, replayed, lanes = await self.db.write(work)
+        if not replayed:
+            self._tell([view])
+        return view, replayed, lanes
+
+    async def change(self, work: Callable[[sqlite3.Connection], Sequence[int]]) -> None:
+        """Run a transition that returns the ``clip.seq`` numbers it changed; tell clients."""
+
+        def run(connection: sqlite3.Connection) -> list[ClipView]:
+            return views.by_seq(connection, work(connection))
+
+        self._tell(await self.db.write(run))
+
+    async def act(
+        self, user_id: str, clip_id: str, work: Callable[[sqlite3.Connection], T]
+    ) -> tuple[ClipView, T]:
+        """Run a person's action on one clip; return the clip as it is now and the result."""
+
+        def run(connection: sqlite3.Connection) -> tuple[ClipView, T]:
+            result = work(connection)
+            return views.get(connection, user_id, clip_id), result
+
+        view, result = await self.db.write(run)
+        self._tell([view])
+        return view, result
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read without waiting for writers."""
+        return await self.db.read(work)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Write something that changes no clip that clients see."""
+        return await self.db.write(work)
+
+    async def until(
+        self, user_id: str, clip_id: str, holds: Callable[[ClipView], bool], seconds: float
+    ) -> ClipView:
+        """The clip once ``holds`` is true of it, or as it is after ``seconds``."""
+        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            while True:
+                told = self._told
+                view = await self.db.read(lambda c: views.get(c, user_id, clip_id))
+                if holds(view) or nap.done():
+                    return view
+                waiting = asyncio.ensure_future(told.wait())
+                await asyncio.wait({nap, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+        finally:
+            nap.cancel()
+
+    def _tell(self, changed: Sequence[ClipView]) -> None:
+        for view in changed:
+            self._publish("clip", msgspec.to_builtins(view))
+        self._told.set()
+        self._told = asyncio.Event()

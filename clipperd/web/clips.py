@@ -1,0 +1,386 @@
+"""Clips: accept, list, read, and what a person can do to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from clipperd.clips import Clips
+from clipperd.clock import from_rfc3339
+from clipperd.errors import (
+    ContentErased,
+    CursorInvalid,
+    IdempotencyConflict,
+    InvalidInput,
+    NotAllowedNow,
+    NotFinished,
+    NotFound,
+    NotSignedIn,
+    PageRefTaken,
+    PageRefUnknown,
+    StorageFull,
+    VersionMismatch,
+    WorkspaceMismatch,
+)
+from clipperd.intake import ClipBody, Intake, TargetBody
+from clipperd.model import FINISHED, State
+from clipperd.outbox import actions, views
+from clipperd.outbox.records import PRIORITIES, ClipView
+from clipperd.web.routes import CALLER, Route, answer, read_body, read_query
+
+INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
+CLIPS: web.AppKey[Clips] = web.AppKey("clips", Clips)
+
+_UNDO_WAIT = 10.0  # an undo that is done by then is told at once, else with 202
+
+
+class ClipList(msgspec.Struct):
+    """A page of clips, newest first."""
+
+    items: list[ClipView]
+    next_cursor: str | None
+    has_more: bool
+
+
+class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """How to narrow the list; ``state`` takes several, separated by commas."""
+
+    state: str = ""
+    page_id: str | None = None
+    q: str | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: int = 20
+    cursor: str | None = None
+
+
+class DeliveryChoice(msgspec.Struct, forbid_unknown_fields=True):
+    """Which delivery of the clip; all of them when absent."""
+
+    delivery_id: str | None = None
+
+
+class ResolveBody(DeliveryChoice, forbid_unknown_fields=True, kw_only=True):
+    """What a person saw on the page."""
+
+    as_: str = msgspec.field(name="as")
+
+
+class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Where an unsent delivery goes instead."""
+
+    delivery_id: str
+    target: TargetBody
+
+
+class EditBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to change in an unsent clip."""
+
+    content: Any = None
+    priority: str | None = None
+    not_before: str | None = None
+
+
+class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which finished clips to remove."""
+
+    state: str = ""
+    before: str | None = None
+
+
+class Removed(msgspec.Struct):
+    """How many clips were removed."""
+
+    removed: int
+
+
+async def create_clip(request: web.Request) -> web.Response:
+    """Accept a clip; 202 once it is durable."""
+    body = await read_body(request, ClipBody)
+    key = request.headers.get("Idempotency-Key")
+    caller = request[CALLER]
+    view, replayed = await request.app[INTAKE].accept(
+        body,
+        header_workspace=request.headers.get("X-Workspace-Id"),
+        client_id=caller.client_id,
+        key=key,
+    )
+    return answer(view, 202, {"Idempotency-Replayed": "true"} if replayed else None)
+
+
+async def list_clips(request: web.Request) -> web.Response:
+    """Queue and history in one, newest first, of the current account."""
+    query = read_query(request, ListQuery)
+    if not 1 <= query.limit <= 100:
+        raise InvalidInput(
+            "limit is a number from 1 to 100.", errors=[{"pointer": "/limit", "code": "invalid"}]
+        )
+    chosen = views.Filter(
+        states=parse_states(query.state),
+        page_id=query.page_id,
+        text=query.q,
+        since=parse_time(query.since, "/since"),
+        until=parse_time(query.until, "/until"),
+    )
+    items, cursor = await request.app[CLIPS].page(chosen, query.limit, query.cursor)
+    return answer(ClipList(items, cursor, cursor is not None))
+
+
+async def get_clip(request: web.Request) -> web.Response:
+    """One clip."""
+    return answer(await request.app[CLIPS].get(request.match_info["clip_id"]))
+
+
+async def get_content(request: web.Request) -> web.Response:
+    """The content as it was accepted."""
+    content = await request.app[CLIPS].content(request.match_info["clip_id"])
+    return answer({"content": content})
+
+
+async def cancel_clip(request: web.Request) -> web.Response:
+    """Withdraw what has not been sent."""
+    body = await read_body(request, DeliveryChoice)
+    view = await request.app[CLIPS].act(
+        request.match_info["clip_id"], body.delivery_id, actions.cancel
+    )
+    return answer(view)
+
+
+async def retry_clip(request: web.Request) -> web.Response:
+    """Try again at once."""
+    body = await read_body(request, DeliveryChoice)
+    view = await request.app[CLIPS].act(
+        request.match_info["clip_id"], body.delivery_id, actions.retry
+    )
+    return answer(view)
+
+
+async def resolve_clip(request: web.Request) -> web.Response:
+    """Decide an unknown outcome."""
+    body = await read_body(request, ResolveBody)
+    if body.as_ not in ("delivered", "resend"):
+        raise InvalidInput(
+            '"as" is "delivered" or "resend".', errors=[{"pointer": "/as", "code": "invalid"}]
+        )
+    view = await request.app[CLIPS].act(
+        request.match_info["clip_id"],
+        body.delivery_id,
+        lambda c, rows, now: actions.resolve(c, rows, body.as_, now),
+    )
+    return answer(view)
+
+
+async def undo_clip(request: web.Request) -> web.Response:
+    """Take back what a clip created; 200 when done, 202 when it waits its turn."""
+    body = await read_body(request, DeliveryChoice)
+    clip_id = request.match_info["clip_id"]
+    clips = request.app[CLIPS]
+    await clips.act(clip_id, body.delivery_id, actions.request_undo)
+    view = await clips.until(clip_id, _undone, _UNDO_WAIT)
+    return answer(view, 200 if _undone(view) else 202)
+
+
+def _undone(view: ClipView) -> bool:
+    return not any(d.undo and d.undo.get("state") == "queued" for d in view.deliveries)
+
+
+async def retarget_clip(request: web.Request) -> web.Response:
+    """Send an unsent delivery somewhere else."""
+    body = await read_body(request, RetargetBody)
+    view = await request.app[INTAKE].retarget(
+        request.match_info["clip_id"], body.delivery_id, body.target
+    )
+    return answer(view)
+
+
+async def edit_clip(request: web.Request) -> web.Response:
+    """Change an unsent clip; ``If-Match`` names the version that was read."""
+    body = await read_body(request, EditBody)
+    version = (request.headers.get("If-Match") or "").strip().removeprefix("W/").strip('"')
+    if not version.isascii() or not version.isdigit() or len(version) > 15:
+        raise InvalidInput(
+            "If-Match must carry the version of the clip that you read.",
+            hint="Send the clip's version field in the If-Match header.",
+        )
+    priority = None
+    if body.priority is not None:
+        if body.priority not in PRIORITIES:
+            raise InvalidInput(
+                "priority is high, normal or low.",
+                errors=[{"pointer": "/priority", "code": "invalid"}],
+            )
+        priority = PRIORITIES.index(body.priority)
+    view = await request.app[INTAKE].edit(
+        request.match_info["clip_id"],
+        version=int(version),
+        content=body.content,
+        priority=priority,
+        not_before=parse_time(body.not_before, "/not_before"),
+    )
+    return answer(view)
+
+
+async def delete_clip(request: web.Request) -> web.Response:
+    """Remove a finished clip from the history."""
+    await request.app[CLIPS].delete(request.match_info["clip_id"])
+    return web.Response(status=204)
+
+
+async def delete_clips(request: web.Request) -> web.Response:
+    """Remove finished clips."""
+    query = read_query(request, DeleteQuery)
+    states = parse_states(query.state) or sorted(FINISHED)
+    if not set(states) <= FINISHED:
+        raise NotFinished("Only delivered, failed or canceled clips can be deleted.")
+    before = parse_time(query.before, "/before")
+    return answer(Removed(await request.app[CLIPS].delete_many(states, before)))
+
+
+def parse_states(text: str) -> list[str]:
+    """Split ``a,b`` into states. Raises InvalidInput for an unknown one."""
+    states = [item for item in text.split(",") if item]
+    for item in states:
+        if item not in set(State):
+            raise InvalidInput(
+                f"state is one of {', '.join(State)}.",
+                errors=[{"pointer": "/state", "code": "invalid"}],
+            )
+    return states
+
+
+def parse_time(text: str | None, pointer: str) -> float | None:
+    """Read an RFC 3339 time. Raises InvalidInput."""
+    if text is None:
+        return None
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise InvalidInput(
+            "A time looks like 2026-11-22T10:00:00Z.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        ) from error
+
+
+_ACT = (NotFound, NotAllowedNow, StorageFull, NotSignedIn)
+_ONE = "/v1/clips/{clip_id}"
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/clips",
+        create_clip,
+        "clip",
+        "Accept a clip into the durable queue",
+        body=ClipBody,
+        answers={202: ClipView},
+        errors=(
+            InvalidInput,
+            NotSignedIn,
+            WorkspaceMismatch,
+            IdempotencyConflict,
+            PageRefUnknown,
+            PageRefTaken,
+            StorageFull,
+        ),
+    ),
+    Route(
+        "GET",
+        "/v1/clips",
+        list_clips,
+        "read",
+        "Queue and history, newest first",
+        query=ListQuery,
+        answers={200: ClipList},
+        errors=(CursorInvalid, InvalidInput, NotSignedIn),
+    ),
+    Route(
+        "DELETE",
+        "/v1/clips",
+        delete_clips,
+        "clip",
+        "Remove finished clips from the history",
+        query=DeleteQuery,
+        answers={200: Removed},
+        errors=(NotFinished, InvalidInput, NotSignedIn),
+    ),
+    Route("GET", _ONE, get_clip, "read", "One clip", answers={200: ClipView}, errors=(NotFound,)),
+    Route(
+        "GET",
+        _ONE + "/content",
+        get_content,
+        "read",
+        "A clip's content as accepted",
+        errors=(NotFound, ContentErased),
+    ),
+    Route(
+        "POST",
+        _ONE + "/cancel",
+        cancel_clip,
+        "clip",
+        "Withdraw what has not been sent",
+        body=DeliveryChoice,
+        answers={200: ClipView},
+        errors=_ACT,
+    ),
+    Route(
+        "POST",
+        _ONE + "/retry",
+        retry_clip,
+        "clip",
+        "Try again now",
+        body=DeliveryChoice,
+        answers={200: ClipView},
+        errors=_ACT,
+    ),
+    Route(
+        "POST",
+        _ONE + "/resolve",
+        resolve_clip,
+        "clip",
+        "Decide an unknown outcome",
+        body=ResolveBody,
+        answers={200: ClipView},
+        errors=(*_ACT, InvalidInput),
+    ),
+    Route(
+        "POST",
+        _ONE + "/undo",
+        undo_clip,
+        "clip",
+        "Take a delivered clip back",
+        body=DeliveryChoice,
+        answers={200: ClipView, 202: ClipView},
+        errors=_ACT,
+    ),
+    Route(
+        "POST",
+        _ONE + "/retarget",
+        retarget_clip,
+        "clip",
+        "Send an unsent delivery elsewhere",
+        body=RetargetBody,
+        answers={200: ClipView},
+        errors=(*_ACT, InvalidInput, PageRefUnknown, WorkspaceMismatch),
+    ),
+    Route(
+        "PATCH",
+        _ONE,
+        edit_clip,
+        "clip",
+        "Change an unsent clip",
+        body=EditBody,
+        answers={200: ClipView},
+        errors=(*_ACT, InvalidInput, VersionMismatch),
+    ),
+    Route(
+        "DELETE",
+        _ONE,
+        delete_clip,
+        "clip",
+        "Remove a finished clip from the history",
+        answers={204: None},
+        errors=(NotFound, NotFinished),
+    ),
+)

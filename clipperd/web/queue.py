@@ -1,0 +1,98 @@
+"""The queue as a whole: pause, resume, retry; and how a page treats a parked clip."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import InvalidInput, NotSignedIn, StorageFull, WorkspaceMismatch
+from clipperd.model import notion_id
+from clipperd.web.clips import CLIPS
+from clipperd.web.outlines import ACCOUNTS
+from clipperd.web.routes import Route, answer, read_body
+
+
+class PauseBody(msgspec.Struct, forbid_unknown_fields=True):
+    """For how many seconds; until resumed when absent."""
+
+    for_s: float | None = None
+
+
+class LaneBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether later clips wait for one that needs attention."""
+
+    parked: Literal["wait", "skip"]
+
+
+class Empty(msgspec.Struct, forbid_unknown_fields=True):
+    """No fields."""
+
+
+async def pause(request: web.Request) -> web.Response:
+    """Hold the whole queue."""
+    body = await read_body(request, PauseBody)
+    if body.for_s is not None and not 0 < body.for_s <= 31_536_000:
+        raise InvalidInput(
+            "for_s is a number of seconds, at most a year.",
+            errors=[{"pointer": "/for_s", "code": "invalid"}],
+        )
+    await request.app[CLIPS].pause(body.for_s)
+    return answer({"queue": await request.app[CLIPS].status()})
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let the queue go on."""
+    await read_body(request, Empty)
+    await request.app[CLIPS].resume()
+    return answer({"queue": await request.app[CLIPS].status()})
+
+
+async def retry(request: web.Request) -> web.Response:
+    """Try everything that waits for its next attempt now."""
+    await read_body(request, Empty)
+    return answer({"retried": await request.app[CLIPS].retry_all()})
+
+
+async def set_lane(request: web.Request) -> web.Response:
+    """Choose what a page's later clips do behind one that needs attention."""
+    body = await read_body(request, LaneBody)
+    page_id = notion_id(request.match_info["page_id"])
+    if page_id is None:
+        raise InvalidInput("That is not a Notion id.")
+    scope = await request.app[ACCOUNTS].scope(request.headers.get("X-Workspace-Id"))
+    await request.app[CLIPS].set_parked(scope, page_id, body.parked)
+    return answer({"page_id": page_id, "parked": body.parked})
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/queue/pause",
+        pause,
+        "clip",
+        "Hold the whole queue",
+        body=PauseBody,
+        errors=(InvalidInput, StorageFull),
+    ),
+    Route("POST", "/v1/queue/resume", resume, "clip", "Let the queue go on", body=Empty),
+    Route(
+        "POST",
+        "/v1/queue/retry",
+        retry,
+        "clip",
+        "Retry everything now",
+        body=Empty,
+        errors=(NotSignedIn,),
+    ),
+    Route(
+        "PUT",
+        "/v1/pages/{page_id}/lane",
+        set_lane,
+        "clip",
+        "Wait for or skip a clip that needs attention",
+        body=LaneBody,
+        errors=(InvalidInput, NotSignedIn, WorkspaceMismatch),
+    ),
+)
