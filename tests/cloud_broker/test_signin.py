@@ -1,0 +1,298 @@
+"""Signing in through the browser: states, cookies, return addresses, hand-offs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.cloud_broker.stage import (
+    HTML,
+    LOOPBACK,
+    OTHER_WORKSPACE,
+    VERIFIER,
+    WORKSPACE,
+    Person,
+    Stage,
+    a_broker,
+    link_in,
+    parameters,
+    state_of,
+)
+
+
+async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(stage: Stage) -> None:
+    departed = await stage.depart()
+    query = parameters(departed.headers["Location"])
+    assert departed.status == 302
+    assert departed.headers["Location"].startswith(
+        stage.settings.notion_api_url + "/v1/oauth/authorize?"
+    )
+    assert query["state"] != "daemon-state-1"
+    assert len(query["state"]) == 43
+    assert query["redirect_uri"] == "http://127.0.0.1:8787/api/auth/notion/callback"
+    assert (query["client_id"], query["response_type"], query["owner"]) == (
+        "client",
+        "code",
+        "user",
+    )
+
+
+async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(stage: Stage) -> None:
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    assert arrived.status == 302
+    assert arrived.headers["Location"].startswith(LOOPBACK + "?token=")
+    assert parameters(arrived.headers["Location"])["state"] == "daemon-state-1"
+    assert arrived.headers["Cache-Control"] == "no-store"
+    assert arrived.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: Stage) -> None:
+    departed = await stage.depart()
+    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    page = await arrived.text()
+    assert arrived.status == 200
+    assert link_in(page).startswith("notion-clipper://auth?token=")
+    policy = arrived.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+async def test_return_to_chooses_among_the_allowed_links(stage: Stage) -> None:
+    departed = await stage.depart(return_to="notion-clipper://auth/callback")
+    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    assert link_in(await arrived.text()).startswith("notion-clipper://auth/callback?token=")
+
+
+async def test_a_denial_comes_back_as_access_denied(stage: Stage) -> None:
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    arrived = await stage.arrive(state=state_of(departed), error="access_denied")
+    assert parameters(arrived.headers["Location"]) == {
+        "error": "access_denied",
+        "state": "daemon-state-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [("used-code", 200, "server_error"), ("good-code", 500, "temporarily_unavailable")],
+)
+async def test_a_failed_exchange_tells_the_daemon(
+    stage: Stage, code: str, status: int, error: str
+) -> None:
+    stage.notion.token_status = status
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    arrived = await stage.arrive(state=state_of(departed), code=code)
+    assert parameters(arrived.headers["Location"])["error"] == error
+
+
+async def test_a_state_works_once_even_when_two_callbacks_race(stage: Stage) -> None:
+    state = state_of(await stage.depart(redirect_uri=LOOPBACK))
+    both = await asyncio.gather(
+        stage.arrive(state=state, code="good-code"), stage.arrive(state=state, code="good-code")
+    )
+    assert sorted(answer.status for answer in both) == [302, 400]
+    assert len(stage.notion.calls) == 1
+
+
+async def test_a_state_dies_after_ten_minutes(stage: Stage) -> None:
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    stage.clock.advance(601)
+    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    assert arrived.status == 400
+    assert "login_expired" in await arrived.text()
+
+
+async def test_another_browser_cannot_finish_the_sign_in(stage: Stage) -> None:
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    stage.browser.session.cookie_jar.clear()
+    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    assert arrived.status == 403
+    assert stage.notion.calls == []
+
+
+async def test_two_sign_ins_in_one_browser_do_not_disturb_each_other(stage: Stage) -> None:
+    first, second = await stage.depart(redirect_uri=LOOPBACK), await stage.depart()
+    assert (await stage.arrive(state=state_of(second), code="good-code")).status == 200
+    assert (await stage.arrive(state=state_of(first), code="good-code")).status == 302
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts(stage: Stage) -> None:
+    cookie = (await stage.depart()).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Secure" not in cookie
+
+
+async def test_over_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
+    async with a_broker(tmp_path, BROKER_PUBLIC_URL="https://broker.example") as stage:
+        cookie = (await stage.depart()).headers["Set-Cookie"]
+    assert cookie.startswith("__Host-")
+    assert "Secure" in cookie
+    assert "Domain" not in cookie
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1/v1/session/callback",
+        "http://127.0.0.1:0/v1/session/callback",
+        "http://127.0.0.1:65536/v1/session/callback",
+        "http://127.0.0.1:080/v1/session/callback",
+        "https://127.0.0.1:5000/v1/session/callback",
+        "http://localhost:5000/v1/session/callback",
+        "http://127.0.0.1:5000/v1/session/callback/",
+        "http://127.0.0.1:5000/v1/session/callback?next=http://evil.example",
+        "http://127.0.0.1:5000/v1/session/callback#x",
+        "http://127.0.0.1:5000@evil.example/v1/session/callback",
+        "http://user@127.0.0.1:5000/v1/session/callback",
+        "http://127.0.0.1.evil.example:5000/v1/session/callback",
+        "http://127.1:5000/v1/session/callback",
+        "http://0.0.0.0:5000/v1/session/callback",
+        "http://127.0.0.1:5000/v1/../session/callback",
+        "http://127.0.0.1:5000\\@evil.example/v1/session/callback",
+        "http://127.0.0.1:5000/v1/session/callback\n",
+        "//127.0.0.1:5000/v1/session/callback",
+        "http://127.0.0.1:٥٠٠٠/v1/session/callback",
+        "javascript:alert(1)//127.0.0.1:5000/v1/session/callback",
+        "http://[::1]:5000/cb",
+        "",
+    ],
+)
+async def test_only_the_daemons_own_loopback_address_is_returned_to(stage: Stage, uri: str) -> None:
+    refused = await stage.depart(redirect_uri=uri)
+    assert refused.status == 400
+    assert {"pointer": "/redirect_uri", "code": "invalid"} in (await refused.json())["errors"]
+
+
+async def test_loopback_over_ipv6_is_fine(stage: Stage) -> None:
+    departed = await stage.depart(redirect_uri="http://[::1]:5000/v1/session/callback")
+    assert departed.status == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("return_to", "evil://auth"),
+        ("return_to", "notion-clipper://auth.evil"),
+        ("return_to", "notion-clipper://auth/callback/"),
+        ("code_challenge", "too-short"),
+        ("code_challenge", None),
+        ("code_challenge_method", "plain"),
+        ("code_challenge_method", None),
+        ("state", None),
+        ("state", "a b c d e f"),
+        ("device", None),
+        ("device", "x" * 101),
+        ("device", "line\nbreak"),
+        ("source", "web"),
+        ("purpose", "other"),
+    ],
+)
+async def test_each_parameter_is_checked_and_named(
+    stage: Stage, name: str, value: str | None
+) -> None:
+    refused = await stage.depart(**{name: value})
+    body = await refused.json()
+    assert refused.status == 400
+    assert body["code"] == "invalid_input"
+    assert [fault["pointer"] for fault in body["errors"]] == [f"/{name}"]
+
+
+async def test_the_command_line_needs_a_loopback_address(stage: Stage) -> None:
+    assert (await stage.depart(source="cli")).status == 400
+    assert (await stage.depart(source="cli", redirect_uri=LOOPBACK)).status == 302
+
+
+async def test_a_repeated_parameter_is_refused(stage: Stage) -> None:
+    departed = await stage.browser.get(
+        "/api/auth/notion?source=app&source=cli", allow_redirects=False
+    )
+    assert departed.status == 400
+
+
+async def test_the_same_person_connects_a_second_workspace(stage: Stage) -> None:
+    first = await stage.sign_in()
+    stage.notion.workspace_id = OTHER_WORKSPACE
+    second = await stage.sign_in()
+    assert second["user"]["id"] == first["user"]["id"]
+    assert [w["id"] for w in second["workspaces"]] == [WORKSPACE, OTHER_WORKSPACE]
+
+
+async def test_the_same_person_may_sign_in_again(stage: Stage) -> None:
+    first, second = await stage.sign_in(), await stage.sign_in()
+    assert first["user"] == second["user"]
+    assert len(second["workspaces"]) == 1
+
+
+async def test_a_second_account_on_a_workspace_reads_why_not(stage: Stage) -> None:
+    await stage.sign_in()
+    stage.notion.person = Person(id="another-person", name="Eve", email="eve@example.org")
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    refused = await stage.arrive(state=state_of(departed), code="good-code")
+    page = await refused.text()
+    assert refused.status == 409
+    assert "one account" in page
+    assert "ada@example.org" not in page
+
+
+async def test_the_tokens_of_a_refused_account_are_given_back(stage: Stage) -> None:
+    await stage.sign_in()
+    stage.notion.person = Person(id="another-person")
+    departed = await stage.depart(redirect_uri=LOOPBACK)
+    await stage.arrive(state=state_of(departed), code="good-code")
+    await stage.until(lambda: len(stage.notion.revoked) == 2)
+    assert stage.notion.revoked == ["ntn_canary_access_2", "nrt_canary_refresh_2"]
+
+
+async def test_a_problem_is_json_for_a_program_and_a_page_for_a_person(stage: Stage) -> None:
+    path = "/api/auth/notion/callback?state=unknown"
+    program = await stage.browser.get(path)
+    person = await stage.browser.get(path, headers=HTML)
+    assert program.content_type == "application/problem+json"
+    assert (await program.json())["code"] == "login_expired"
+    assert person.content_type == "text/html"
+
+
+async def test_a_hand_off_opens_a_session_once(stage: Stage) -> None:
+    handoff = await stage.hand_off()
+    first = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
+    access = (await first.json())["access_token"]
+    second = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
+    assert (first.status, second.status) == (200, 400)
+    assert (await second.json())["code"] == "invalid_grant"
+    assert (await stage.get("/api/user/me", access)).status == 401  # the session it made is over
+
+
+async def test_a_hand_off_is_worth_nothing_without_the_verifier(stage: Stage) -> None:
+    handoff = await stage.hand_off()
+    wrong = await stage.token(grant_type="handoff", token=handoff, code_verifier="w" * 43)
+    right = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
+    assert (wrong.status, right.status) == (400, 400)
+
+
+async def test_a_hand_off_lives_for_a_minute(stage: Stage) -> None:
+    handoff = await stage.hand_off()
+    stage.clock.advance(61)
+    late = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
+    assert late.status == 400
+
+
+async def test_the_answer_names_account_workspaces_and_subscription(stage: Stage) -> None:
+    answer = await stage.sign_in()
+    assert answer["token_type"] == "Bearer"
+    assert answer["expires_in"] == 600
+    assert answer["user"]["email"] == "ada@example.org"
+    assert answer["workspaces"] == [
+        {
+            "id": stage.notion.workspace_id,
+            "name": "Lovelace",
+            "icon": None,
+            "bot_id": f"bot-of-{stage.notion.workspace_id}",
+            "reauth_required": False,
+        }
+    ]
+    assert answer["subscription"] == {"tier": "FREE", "status": "active"}
