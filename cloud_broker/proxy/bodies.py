@@ -43,10 +43,10 @@ def decode(raw: bytes) -> Any:
     """Decode JSON of at most MAX_DEPTH levels. Raises InvalidJson or InvalidRequest."""
     try:
         value = msgspec.json.decode(raw)
-    except RecursionError as error:
-        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidJson from error
+    except RecursionError:
+        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):  # not chained: a cause may quote the body
+        raise InvalidJson from None
     if _deeper_than(value, MAX_DEPTH):
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
     return value

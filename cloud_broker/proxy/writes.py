@@ -153,6 +153,14 @@ class Writes:
                 log.warning("old outcomes were not deleted", exc_info=error)
             await self._clock.sleep(PURGE_EVERY_S)
 
+    async def _wait(self, task: asyncio.Task[Outcome], until: float) -> None:
+        timer = asyncio.ensure_future(self._clock.sleep(until - self._clock.monotonic()))
+        try:
+            await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
+
     def _end(self, task: asyncio.Task[Outcome], finished: Callable[[Outcome | None], None]) -> None:
         self._under_way.discard(task)
         error = None if task.cancelled() else task.exception()

@@ -1,0 +1,19 @@
+"""``GET /metrics``: Prometheus' text form."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from cloud_broker.metrics import CONTENT_TYPE, Metrics
+
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/metrics")
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """Render what was measured; no label holds an id."""
+    text = request.app[METRICS].render()
+    return web.Response(
+        body=text.encode(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+    )

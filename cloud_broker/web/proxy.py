@@ -1,0 +1,194 @@
+"""``/api/notion/proxy/…``: reads the caller's request, and answers in Notion's shape always."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from cloud_broker.errors import (
+    BrokerError,
+    NoConnection,
+    ReauthRequired,
+    SessionExpired,
+    WorkspaceRequired,
+)
+from cloud_broker.proxy import bodies, versions
+from cloud_broker.proxy.answers import Answer, from_refusal
+from cloud_broker.proxy.refusals import (
+    InvalidRequest,
+    NoSuchRoute,
+    NotConnected,
+    NotionTokenInvalid,
+    NotSent,
+    Refusal,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+)
+from cloud_broker.proxy.relay import Call, Relay
+from cloud_broker.proxy.routes import Match, match, parse_uuid
+from cloud_broker.randomness import Randomness
+from cloud_broker.sessions import Claims, Sessions
+from cloud_broker.web.keys import REQUEST_ID
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/notion/proxy/"
+SEND_MAX_BYTES = 20 * 1024 * 1024 + 64 * 1024  # a 20 MB part and its form's framing
+_BEARER = "bearer "
+_MULTIPART = re.compile(
+    r"\Amultipart/form-data;\s*boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?\Z", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What limits a request from outside, and what it is checked with."""
+
+    sessions: Sessions
+    randomness: Randomness
+    pinned: str
+    max_bytes: int = 500 * 1024
+    body_within_s: float = 30.0
+
+
+RELAY: web.AppKey[Relay] = web.AppKey("relay")
+INTAKE: web.AppKey[Intake] = web.AppKey("intake")
+
+
+async def relay(request: web.Request) -> web.StreamResponse:
+    """Relay one call; every refusal takes Notion's shape."""
+    intake = request.app[INTAKE]
+    request_id = request.get(REQUEST_ID) or intake.randomness.new_id()
+    try:
+        claims = await _claims(request, intake.sessions)
+        call = await _call(request, intake, request_id)
+        answer = await request.app[RELAY].answer(claims, call)
+    except Refusal as refusal:
+        answer = from_refusal(refusal, request_id)
+    except BrokerError as error:
+        answer = from_refusal(_refusal_of(error), request_id)
+    return _response(answer)
+
+
+async def _claims(request: web.Request, sessions: Sessions) -> Claims:
+    header = request.headers.get("Authorization", "")
+    if header[: len(_BEARER)].lower() != _BEARER:
+        raise Unauthorized
+    return await sessions.verify(header[len(_BEARER) :].strip())
+
+
+async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
+    found = match(request.method, _path(request), list(request.rel_url.query.items()))
+    version = versions.spoken(request.headers.get("Notion-Version"), intake.pinned)
+    workspace = _workspace(request)
+    key = request.headers.get("Idempotency-Key") if found.route.kind == "write" else None
+    if found.route.streams:
+        return Call(
+            found,
+            version,
+            request_id,
+            stream=_Upload(request, intake.body_within_s),
+            content_type=_multipart(request),
+            workspace=workspace,
+        )
+    raw = await _read(request, intake)
+    return Call(
+        found,
+        version,
+        request_id,
+        body=_body(found, raw),
+        workspace=workspace,
+        key=key,
+    )
+
+
+def _path(request: web.Request) -> str:
+    """The path as it stands on the request line. Encoded or doubled, it is in no row."""
+    path = request.rel_url.raw_path
+    if not path.startswith(PREFIX):
+        raise NoSuchRoute
+    return path[len(PREFIX) :]
+
+
+def _body(found: Match, raw: bytes) -> dict[str, object] | None:
+    body = bodies.parse(found.route, raw)
+    return None if body is None else versions.to_upstream(found.route, body)
+
+
+def _workspace(request: web.Request) -> str | None:
+    given = request.headers.get("X-Workspace-Id")
+    if given is None:
+        return None
+    found = parse_uuid(given)
+    if found is None:
+        raise InvalidRequest("X-Workspace-Id should be a valid uuid.")
+    return found
+
+
+def _multipart(request: web.Request) -> str:
+    given = request.headers.get("Content-Type", "")
+    if not _MULTIPART.match(given):
+        raise InvalidRequest("Content-Type should be multipart/form-data with a boundary.")
+    if (request.content_length or 0) > SEND_MAX_BYTES:
+        raise TooLarge("A file part may have 20 MB.")
+    return given
+
+
+async def _read(request: web.Request, intake: Intake) -> bytes:
+    """Read the body, at most the cap, in time. Raises TooLarge or TooSlow."""
+    cap = TooLarge(f"The request body may have {intake.max_bytes} bytes.")
+    if (request.content_length or 0) > intake.max_bytes:
+        raise cap
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(intake.body_within_s):
+            async for chunk in request.content.iter_any():
+                raw += chunk
+                if len(raw) > intake.max_bytes:
+                    raise cap
+    except TimeoutError:
+        raise TooSlow from None
+    return bytes(raw)
+
+
+class _Upload:
+    """A body that goes through as it comes, counted and in time; can be read once."""
+
+    def __init__(self, request: web.Request, within_s: float) -> None:
+        self._request = request
+        self._within_s = within_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async with asyncio.timeout(self._within_s):
+            async for chunk in self._request.content.iter_any():
+                size += len(chunk)
+                if size > SEND_MAX_BYTES:
+                    raise TooLarge("A file part may have 20 MB.")
+                yield chunk
+
+
+def _refusal_of(error: BrokerError) -> Refusal:
+    """Say in Notion's terms why nothing was sent."""
+    match error:
+        case SessionExpired():
+            return Unauthorized()
+        case WorkspaceRequired():
+            return InvalidRequest(error.detail, broker_code=error.code)
+        case NoConnection():
+            return NotConnected()
+        case ReauthRequired():
+            return NotionTokenInvalid()
+        case _:
+            log.error("a call was not relayed: %s", error.code, exc_info=error)
+            return NotSent("The broker cannot work now. Nothing was sent.", retry_after_s=5)
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
