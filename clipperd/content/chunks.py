@@ -1,0 +1,184 @@
+"""From trees of blocks to the fewest legal append requests.
+
+An append answers with the ids of its first-level blocks only, so children that do not travel
+with their parent can follow only when that parent was a first-level block: trees are cut
+directly below the first level.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES, REQUIRED_CHILDREN
+from clipperd.content.trees import Node, encode, measured, walk, with_children
+from clipperd.model import Block
+
+__all__ = ["Chunk", "elements", "encode", "fits", "plan", "size"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The children of one legal append request.
+
+    ``parent`` None: first level of the content, to follow the last first-level block of the chunk
+    with parent None before it. ``parent`` (chunk, offset): to be appended at the end of the block
+    that the earlier ``chunk`` created at ``offset`` of its own first level.
+    """
+
+    blocks: list[Block]
+    parent: tuple[int, int] | None
+
+
+def elements(blocks: Sequence[Block]) -> int:
+    """Count blocks, nested ones included."""
+    return sum(1 for _ in walk(blocks))
+
+
+def size(blocks: Sequence[Block]) -> int:
+    """Bytes of ``blocks`` as sent: compact JSON, UTF-8."""
+    return len(encode(blocks))
+
+
+def fits(lists: Sequence[Sequence[Block]]) -> bool:
+    """Say whether these lists of blocks, each legal alone, may travel as one request."""
+    return (
+        sum(len(blocks) for blocks in lists) <= CHILDREN
+        and sum(elements(blocks) for blocks in lists) <= ELEMENTS
+        and sum(size(blocks) for blocks in lists) <= REQUEST_BYTES
+    )
+
+
+def plan(blocks: Sequence[Block]) -> list[Chunk]:
+    """Cut ``blocks`` into requests: first level first and in order, then what was cut off.
+
+    Every array holds at most 100 blocks, nesting at most 2 levels below the first, a request at
+    most 1000 blocks and 450 KB. Raises ValueError for a block that no request can create; what
+    ``convert.prepare`` returns never holds one.
+    """
+    chunks: list[Chunk] = []
+    waiting: deque[tuple[list[Node], tuple[int, int] | None]] = deque([(measured(blocks), None)])
+    while waiting:
+        nodes, parent = waiting.popleft()
+        packer = _Packer(chunks, parent)
+        for node in nodes:
+            rest = packer.add(node)
+            if rest:
+                waiting.append((rest, packer.place))
+        packer.flush()
+    return chunks
+
+
+class _Packer:
+    """Fills chunk after chunk with siblings, left to right."""
+
+    def __init__(self, chunks: list[Chunk], parent: tuple[int, int] | None) -> None:
+        self._chunks = chunks
+        self._parent = parent
+        self._blocks: list[Block] = []
+        self._elements = 0
+        self._bytes = 2  # the brackets of the array
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the block added last stands."""
+        return len(self._chunks), len(self._blocks) - 1
+
+    def flush(self) -> None:
+        """Close the open chunk, if it holds anything."""
+        if self._blocks:
+            self._chunks.append(Chunk(self._blocks, self._parent))
+        self._blocks, self._elements, self._bytes = [], 0, 2
+
+    def add(self, node: Node) -> list[Node]:
+        """Place ``node``, whole where one request can hold it; return children left to send."""
+        if node.fits_at(0) and node.bytes + 2 <= REQUEST_BYTES:
+            if not self._room(node.elements, node.bytes):
+                self.flush()
+            self._put(node.block, node.elements, node.bytes)
+            return []
+        count = self._carried(node)
+        carried = node.children[:count]
+        weight = _weight(node, carried)
+        if not self._room(*weight):
+            self.flush()
+        self._put(with_children(node.block, [c.block for c in carried]), *weight)
+        return node.children[count:]
+
+    def _carried(self, node: Node) -> int:
+        """How many children to send along: what Notion demands, or what saves a request."""
+        least = REQUIRED_CHILDREN.get(node.block["type"], 0)
+        if not _carries(node, node.children[:least]):
+            raise ValueError("a block cannot be created together with the children it needs")
+        if node.block["type"] == "table":
+            return _rows(node)
+        groups = _groups(node.children)
+        if len(groups) < 2 or groups[0] <= least:
+            return least
+        head = node.children[: groups[0]]
+        if not _carries(node, head):
+            return least
+        return groups[0] if self._room(*_weight(node, head)) or not self._blocks else least
+
+    def _room(self, count: int, size_bytes: int) -> bool:
+        return (
+            len(self._blocks) < CHILDREN
+            and self._elements + count <= ELEMENTS
+            and self._bytes + size_bytes + 1 <= REQUEST_BYTES
+        )
+
+    def _put(self, block: Block, count: int, size_bytes: int) -> None:
+        self._blocks.append(block)
+        self._elements += count
+        self._bytes += size_bytes + 1
+
+
+def _weight(node: Node, carried: Sequence[Node]) -> tuple[int, int]:
+    count = 1 + sum(c.elements for c in carried)
+    return count, node.bare_bytes + 16 + sum(c.bytes + 1 for c in carried)
+
+
+def _carries(node: Node, carried: Sequence[Node]) -> bool:
+    """Say whether ``node`` and these children are legal as one block of a fresh request."""
+    count, size_bytes = _weight(node, carried)
+    return (
+        len(carried) <= CHILDREN
+        and all(c.fits_at(1) for c in carried)
+        and count <= ELEMENTS
+        and size_bytes + 2 <= REQUEST_BYTES
+    )
+
+
+def _rows(table: Node) -> int:
+    """As many rows as a request holds; they are leaves, so the rest follows in full requests."""
+    count, size_bytes = 0, table.bare_bytes + 18
+    for row in table.children[:CHILDREN]:
+        size_bytes += row.bytes + 1
+        if size_bytes > REQUEST_BYTES:
+            break
+        count += 1
+    return count
+
+
+def _groups(nodes: Sequence[Node]) -> list[int]:
+    """Sizes of the requests that would carry ``nodes``, packed from the right: the first group is
+    the smallest that, sent along with the parent, saves a request.
+    """
+    sizes: list[int] = []
+    count = elements_ = size_bytes = 0
+    for node in reversed(nodes):
+        whole = node.fits_at(0)
+        weight = node.elements if whole else 1
+        length = (node.bytes if whole else node.bare_bytes) + 1
+        if count and (
+            count == CHILDREN
+            or elements_ + weight > ELEMENTS
+            or size_bytes + length > REQUEST_BYTES
+        ):
+            sizes.append(count)
+            count = elements_ = size_bytes = 0
+        count, elements_, size_bytes = count + 1, elements_ + weight, size_bytes + length
+    if count:
+        sizes.append(count)
+    return sizes[::-1]

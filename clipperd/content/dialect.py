@@ -1,0 +1,103 @@
+"""The Markdown that clipperd reads: CommonMark with GFM tables, strikethrough, tasks, footnotes,
+dollar math and front matter. The one file that sets up markdown-it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block.table import escapedSplit
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
+from mdit_py_plugins.tasklists import tasklists_plugin
+
+_NESTING = 300  # markdown-it drops what is deeper; from 500 on it would exceed Python's stack
+_READABLE = 200  # from here on the rest of a nested block is taken as literal text instead
+_QUOTES = re.compile(r"[\s>]*")
+_YAML = re.compile(r"(?:[\w.-]+[ \t]*:.*|[ \t]+.*|[ \t]*-.*|#.*|[\]}].*|[ \t]*)")
+
+
+class _Parser(MarkdownIt):
+    """Keeps links of every scheme: which of them Notion takes is decided (and told) later."""
+
+    def validateLink(self, url: str) -> bool:  # noqa: N802, ARG002 - the name is markdown-it's
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Block tokens, markdown-it's environment, and the source lines that token maps count."""
+
+    tokens: list[Token]
+    env: dict[str, Any]
+    lines: list[str]
+
+
+def parse(source: str) -> Parsed:
+    """Parse Markdown; ``env`` holds the footnotes, and ``too_deep`` where text was taken literally.
+
+    Raises RecursionError on absurdly nested images.
+    """
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    if source.startswith("---") and not _has_front_matter(source):
+        source = "\n" + source  # a rule and a heading, not metadata
+    env: dict[str, Any] = {}
+    return Parsed(_parser().parse(source, env), env, source.split("\n"))
+
+
+def cells_beyond(line: str, width: int) -> list[list[Token]]:
+    """The cells of a table's source line behind the first ``width``, as inline tokens."""
+    if line.count("|") < width:
+        return []
+    cells = escapedSplit(_QUOTES.sub("", line, count=1).strip())
+    if cells and not cells[0]:
+        cells = cells[1:]
+    if cells and not cells[-1]:
+        cells = cells[:-1]
+    parsed = (_parser().parseInline(cell.strip()) for cell in cells[width:])
+    return [list(tokens[0].children or ()) if tokens else [] for tokens in parsed]
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = _Parser("commonmark", {"maxNesting": _NESTING, "html": True, "linkify": False})
+    parser.enable(["table", "strikethrough"])
+    parser.use(front_matter_plugin)
+    parser.use(footnote_plugin, move_to_end=False)
+    parser.use(dollarmath_plugin, allow_labels=False, allow_digits=False, allow_space=False)
+    parser.use(tasklists_plugin)
+    parser.block.ruler.before("front_matter", "literal_tail", _literal_tail)
+    return parser
+
+
+def _literal_tail(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """Where nesting gets too deep to follow, keep the text as one paragraph."""
+    if state.level < _READABLE or silent:
+        return False
+    line = start_line
+    while line < end_line and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent):
+        line += 1
+    state.env["too_deep"] = True
+    state.push("paragraph_open", "p", 1)
+    text = state.push("literal", "", 0)
+    text.content = state.getLines(start_line, line, state.blkIndent, False).strip()
+    state.push("paragraph_close", "p", -1)
+    state.line = line
+    return True
+
+
+def _has_front_matter(source: str) -> bool:
+    lines = source.split("\n", 400)
+    for line in lines[1:]:
+        if line.rstrip() in ("---", "..."):
+            return True
+        if not _YAML.fullmatch(line.rstrip("\r")):
+            return False
+    return False
