@@ -303,9 +303,11 @@ def _write_workspaces(
 def _choose_current(connection: sqlite3.Connection, user_id: str) -> None:
     """Keep the chosen workspace while it is connected, else take the first that is."""
     connection.execute(
-        "UPDATE account SET current_workspace_id = ("
-        "  SELECT workspace_id FROM workspace WHERE user_id = :user AND connected = 1"
-        "  ORDER BY workspace_id = account.current_workspace_id DESC, place, workspace_id LIMIT 1"
-        ") WHERE user_id = :user",
-        {"user": user_id},
+        "UPDATE account SET current_workspace_id = coalesce("
+        "  (SELECT w.workspace_id FROM workspace AS w WHERE w.user_id = account.user_id"
+        "   AND w.connected = 1 AND w.workspace_id = account.current_workspace_id),"
+        "  (SELECT w.workspace_id FROM workspace AS w WHERE w.user_id = account.user_id"
+        "   AND w.connected = 1 ORDER BY w.place, w.workspace_id LIMIT 1))"
+        " WHERE user_id = ?",
+        (user_id,),
     )

@@ -48,7 +48,6 @@ class Tokens(msgspec.Struct, frozen=True):
     user: User
     workspaces: tuple[GrantedWorkspace, ...] | None = None
     subscription: Subscription | None = None
-    limits: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Name the user, never a token."""
@@ -82,21 +81,33 @@ class BrokerAuth:
         """Turn a refresh token into the next pair of tokens."""
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
-    async def logout(self, refresh_token: str, access_token: str | None) -> None:
-        """End the session at the broker. A session that is over already is as good."""
-        headers = {"Authorization": f"Bearer {access_token}"} if access_token else {}
-        body = msgspec.json.encode({"refresh_token": refresh_token})
+    async def logout(self, access_token: str) -> bool:
+        """End the session of ``access_token``; False when that token is not good any more."""
         answer = await self._wire.call(
-            "POST", "api/auth/logout", headers=headers, body=body, total_s=_AUTH_S
+            "POST", "api/auth/logout", headers=_bearer(access_token), total_s=_AUTH_S
         )
-        if answer.status not in (400, 401):
-            self._settled(answer)
+        if answer.status == 401:
+            return False
+        self._settled(answer)
+        return True
+
+    async def limits(self, access_token: str) -> dict[str, Any] | None:
+        """What the account may do, as the broker words it; None when it does not say."""
+        answer = await self._wire.call(
+            "GET", "api/user/me", headers=_bearer(access_token), total_s=_AUTH_S
+        )
+        self._settled(answer)
+        body = decoded(answer)
+        found = body.get("limits") if isinstance(body, dict) else None
+        return found if isinstance(found, dict) else None
 
     async def disconnect(self, access_token: str, workspace_id: str) -> None:
         """Disconnect a workspace; one that is gone already is as good."""
-        headers = {"Authorization": f"Bearer {access_token}"}
         answer = await self._wire.call(
-            "DELETE", f"api/workspaces/{workspace_id}", headers=headers, total_s=_AUTH_S
+            "DELETE",
+            f"api/workspaces/{workspace_id}",
+            headers=_bearer(access_token),
+            total_s=_AUTH_S,
         )
         if answer.status != 404:
             self._settled(answer)
@@ -132,3 +143,7 @@ class BrokerAuth:
         )
         error.retry_after = self._wire.retry_after(answer)
         raise error
+
+
+def _bearer(access_token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {access_token}"}

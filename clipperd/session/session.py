@@ -280,8 +280,8 @@ class Session:
         await self._replace(before, tokens, pending)
 
     async def _replace(self, before: Grant | None, tokens: Tokens, pending: Pending) -> None:
-        former = (None, None) if before is None else await before.take()
         self._grant = None  # from here on nothing leaves as the account before
+        former = (None, None) if before is None else await before.take()
         grant = self._new_grant(tokens.user.id)
         try:
             await grant.adopt(tokens)
@@ -289,7 +289,7 @@ class Session:
                 tokens.user,
                 tokens.workspaces or (),
                 tokens.subscription,
-                tokens.limits,
+                await self._limits(tokens),
                 login_id=pending.login_id,
             )
         except BaseException:
@@ -313,17 +313,26 @@ class Session:
         return Grant(user_id, self._auth, self.secrets, self._clock, self._refreshed)
 
     async def _refreshed(self, tokens: Tokens) -> None:
-        if await self.accounts.refresh(
-            tokens.user, tokens.workspaces, tokens.subscription, tokens.limits
-        ):
+        if await self.accounts.refresh(tokens.user, tokens.workspaces, tokens.subscription):
+            limits = await self._limits(tokens)  # they depend on what is paid for
+            await self.accounts.refresh(tokens.user, None, limits=limits)
             await self._tell()
+
+    async def _limits(self, tokens: Tokens) -> dict[str, Any] | None:
+        """Ask for the account's limits. They are shown only, so an outage does not matter."""
+        try:
+            return await self._auth.limits(tokens.access_token)
+        except (BrokerUnreachable, Refused):
+            return None
 
     async def _revoke(self, refresh_token: str | None, access_token: str | None) -> None:
         """End a session at the broker. Best effort: it ends by itself there when unused."""
         if refresh_token is None:
             return
         try:
-            await self._auth.logout(refresh_token, access_token)
+            if access_token is None or not await self._auth.logout(access_token):
+                renewed = await self._auth.refresh(refresh_token)
+                await self._auth.logout(renewed.access_token)
         except (BrokerUnreachable, Refused):
             return
 

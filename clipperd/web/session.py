@@ -94,7 +94,11 @@ async def finish_login(request: web.Request) -> web.StreamResponse:
 async def loopback_callback(request: web.Request) -> web.StreamResponse:
     """Receive the browser after a sign-in; whatever happens, a person reads the answer."""
     try:
-        view = await request.app[SESSION].finish_login(read_answer(str(request.url)))
+        view = await request.app[SESSION].finish_login(
+            read_answer(f"http://127.0.0.1{request.path_qs}")
+        )
+    except BrokerUnreachable as error:
+        return session_page(error.title, error.detail, "Reload this page to try again.", status=503)
     except ClipperdError as error:
         return session_page(error.title, error.detail, error.hint, status=400)
     name = view.user.name or view.user.email if view.user is not None else ""

@@ -1,0 +1,25 @@
+"""A broker and a session that talk to each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.clipperd.fake_broker import FakeBroker, running_broker
+from tests.clipperd.session.world import World, running_world
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[FakeBroker]:
+    """A running fake broker."""
+    async with running_broker() as started:
+        yield started
+
+
+@pytest.fixture
+async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[World]:
+    """A session on an empty store."""
+    async with running_world(tmp_path, broker.url) as started:
+        yield started

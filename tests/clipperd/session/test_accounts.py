@@ -1,0 +1,93 @@
+"""Whose data a request means."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipperd.errors import NotSignedIn, WorkspaceMismatch
+from clipperd.model import Scope
+from clipperd.session.auth import GrantedWorkspace, User
+from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B
+from tests.clipperd.session.world import World
+
+ADA = User("user-ada", "ada@example.org", "Ada")
+BOB = User("user-bob", "bob@example.org", "Bob")
+HOME = GrantedWorkspace(WORKSPACE_A, "Home", None, "bot-a")
+WORK = GrantedWorkspace(WORKSPACE_B, "Work", None, "bot-b")
+
+
+async def test_without_any_account_there_is_no_scope(world: World) -> None:
+    with pytest.raises(NotSignedIn):
+        await world.accounts.scope()
+    assert await world.accounts.current_user() is None
+
+
+async def test_the_first_workspace_is_current_until_another_is_chosen(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME, WORK])
+    assert await world.accounts.scope() == Scope("user-ada", WORKSPACE_A)
+    await world.accounts.set_current(WORKSPACE_B)
+    assert await world.accounts.scope() == Scope("user-ada", WORKSPACE_B)
+
+
+async def test_a_choice_survives_signing_in_again(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME, WORK])
+    await world.accounts.set_current(WORKSPACE_B)
+    await world.accounts.remember(ADA, [HOME, WORK])
+    assert (await world.accounts.scope()).workspace_id == WORKSPACE_B
+
+
+async def test_a_workspace_is_found_by_its_id_with_or_without_dashes(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME, WORK])
+    found = await world.accounts.scope(WORKSPACE_B.replace("-", "").upper())
+    assert found == Scope("user-ada", WORKSPACE_B)
+
+
+async def test_the_workspace_of_another_account_is_a_mismatch(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME])
+    await world.accounts.remember(BOB, [WORK])
+    with pytest.raises(WorkspaceMismatch):
+        await world.accounts.scope(WORKSPACE_A)
+    with pytest.raises(WorkspaceMismatch):
+        await world.accounts.set_current(WORKSPACE_A)
+
+
+async def test_an_account_without_workspaces_has_no_scope(world: World) -> None:
+    await world.accounts.remember(ADA, [])
+    with pytest.raises(WorkspaceMismatch):
+        await world.accounts.scope()
+
+
+async def test_the_bot_is_known_per_account_and_workspace(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME])
+    assert await world.accounts.bot_id(Scope("user-ada", WORKSPACE_A)) == "bot-a"
+    assert await world.accounts.bot_id(Scope("user-bob", WORKSPACE_A)) is None
+
+
+async def test_a_disconnected_current_workspace_gives_way_to_another(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME, WORK])
+    await world.accounts.disconnect(Scope("user-ada", WORKSPACE_A))
+    assert [(w.id, w.current) for w in await world.accounts.workspaces()] == [(WORKSPACE_B, True)]
+
+
+async def test_there_is_one_current_account(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME])
+    await world.accounts.remember(BOB, [WORK])
+    account = await world.accounts.current()
+    assert account is not None
+    assert (account.user_id, account.state) == ("user-bob", "signed_in")
+    await world.accounts.remember(ADA, [HOME])
+    assert await world.accounts.current_user() == "user-ada"
+
+
+async def test_a_refresh_of_an_unknown_account_is_no_news(world: World) -> None:
+    assert await world.accounts.refresh(ADA, [HOME]) is False
+    assert await world.accounts.current() is None
+
+
+async def test_what_a_refresh_does_not_tell_stays(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME], limits={"clips": 100})
+    assert await world.accounts.refresh(ADA, None) is False
+    account = await world.accounts.current()
+    assert account is not None
+    assert account.limits == {"clips": 100}
+    assert [w.name for w in account.workspaces] == ["Home"]

@@ -1,0 +1,366 @@
+"""Signing in and out, refreshing, and keeping accounts apart."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    LoginDenied,
+    LoginExpired,
+    LoginOtherAccount,
+    LoginStateUnknown,
+    NotFound,
+    NotSignedIn,
+    ReauthRequired,
+)
+from clipperd.keychain import MemorySecrets
+from clipperd.session.grant import secret_name
+from clipperd.session.login import Answered, read_answer
+from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
+from tests.clipperd.session.world import World, running_world
+
+
+async def test_nobody_is_signed_in_at_first(world: World) -> None:
+    assert (await world.session.view()).state == "signed_out"
+    assert world.connectivity.link.state == "signed_out"
+    with pytest.raises(NotSignedIn):
+        await world.session.token_for("user-ada")
+
+
+async def test_a_sign_in_gives_user_workspaces_and_subscription(
+    world: World, broker: FakeBroker
+) -> None:
+    view = await world.sign_in(broker, ada())
+    assert view.state == "signed_in"
+    assert view.user is not None
+    assert view.user.email == "ada@example.org"
+    assert [(w.id, w.current) for w in view.workspaces] == [
+        (WORKSPACE_A, True),
+        (WORKSPACE_B, False),
+    ]
+    assert view.subscription is not None
+    assert view.subscription.tier == "FREE"
+    assert view.limits == {"all": 120}
+    assert world.connectivity.link.state == "online"
+    assert world.last_published()["state"] == "signed_in"
+
+
+async def test_the_verifier_travels_only_in_the_exchange(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    verifier = broker.calls_to("token")[0].body["code_verifier"]
+    started = await world.session.start_login("app")
+    assert verifier not in started.login_url
+    assert len(verifier) == 43
+
+
+async def test_a_pending_sign_in_survives_a_restart(tmp_path: Path, broker: FakeBroker) -> None:
+    async with running_world(tmp_path, broker.url) as world:
+        started = await world.session.start_login("app")
+    async with running_world(tmp_path, broker.url) as world:
+        assert await world.session.state() == "signing_in"
+        answered = read_answer(broker.answer_login(started.login_url, ada()))
+        assert (await world.session.finish_login(answered)).state == "signed_in"
+
+
+async def test_an_answer_nobody_waits_for_is_refused(world: World, broker: FakeBroker) -> None:
+    with pytest.raises(LoginStateUnknown):
+        await world.session.finish_login(Answered("made-up", token="attacker"))
+    assert broker.calls == []
+
+
+async def test_an_error_nobody_waits_for_cancels_nothing(world: World, broker: FakeBroker) -> None:
+    await world.session.start_login("app")
+    with pytest.raises(LoginStateUnknown):
+        await world.session.finish_login(Answered("made-up", error="access_denied"))
+    assert await world.session.state() == "signing_in"
+
+
+async def test_a_declined_sign_in_is_over(world: World, broker: FakeBroker) -> None:
+    started = await world.session.start_login("app")
+    with pytest.raises(LoginDenied) as denied:
+        await world.session.finish_login(read_answer(broker.refuse_login(started.login_url)))
+    assert denied.value.params == {"error": "access_denied"}
+    assert await world.session.state() == "signed_out"
+
+
+async def test_a_sign_in_expires_after_ten_minutes_and_says_so(
+    world: World, broker: FakeBroker
+) -> None:
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    assert (await world.published.get())["state"] == "signing_in"
+    await asyncio.sleep(0)
+    world.clock.advance(600)
+    assert (await world.published.get())["state"] == "signed_out"
+    with pytest.raises(LoginExpired):
+        await world.session.finish_login(answered)
+
+
+async def test_a_stale_hand_off_counts_as_expired(world: World, broker: FakeBroker) -> None:
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    with pytest.raises(LoginExpired):
+        await world.session.finish_login(Answered(answered.state, token="used-elsewhere"))
+
+
+async def test_the_same_deep_link_twice_is_one_sign_in(world: World, broker: FakeBroker) -> None:
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    first, second = await asyncio.gather(
+        world.session.finish_login(answered), world.session.finish_login(answered)
+    )
+    assert first == second
+    assert len(broker.calls_to("token")) == 1
+
+
+async def test_a_canceled_sign_in_is_not_waited_for(world: World, broker: FakeBroker) -> None:
+    started = await world.session.start_login("app")
+    await world.session.cancel_login(started.login_id)
+    with pytest.raises(LoginStateUnknown):
+        await world.session.finish_login(read_answer(broker.answer_login(started.login_url, ada())))
+    with pytest.raises(NotFound):
+        await world.session.cancel_login(started.login_id)
+
+
+async def test_a_hand_off_can_be_tried_again_after_an_outage(
+    world: World, broker: FakeBroker
+) -> None:
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    broker.faults.append(Fault("status", "token", 503, body={"code": "database_unavailable"}))
+    with pytest.raises(BrokerUnreachable):
+        await world.session.finish_login(answered)
+    assert (await world.session.finish_login(answered)).state == "signed_in"
+
+
+async def test_adding_a_workspace_does_not_change_accounts(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    with pytest.raises(LoginOtherAccount):
+        await world.sign_in(broker, bob(), purpose="add_workspace")
+    view = await world.session.view()
+    assert view.user is not None
+    assert view.user.id == "user-ada"
+    assert [p.id for p in broker.sessions.values()] == ["user-ada"]
+
+
+async def test_adding_needs_somebody_to_add_to(world: World) -> None:
+    with pytest.raises(NotSignedIn):
+        await world.session.start_login("app", "add_workspace")
+
+
+async def test_an_access_token_is_used_until_it_nears_its_end(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    first = await world.session.token_for("user-ada")
+    world.clock.advance(500)
+    assert await world.session.token_for("user-ada") == first
+    world.clock.advance(80)
+    assert await world.session.token_for("user-ada") != first
+
+
+async def test_many_callers_cause_one_refresh(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    tokens = await asyncio.gather(*(world.session.token_for("user-ada") for _ in range(20)))
+    assert len(set(tokens)) == 1
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_a_caller_that_goes_away_does_not_stop_the_refresh(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.hold = asyncio.Event()
+    leaving = asyncio.create_task(world.session.token_for("user-ada"))
+    staying = asyncio.create_task(world.session.token_for("user-ada"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    broker.hold.set()
+    assert (await staying).startswith("access-")
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_a_lost_refresh_answer_signs_nobody_out(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    for _ in range(3):
+        world.clock.advance(3600)
+        broker.faults.append(Fault("drop_after", "token"))
+        await world.session.token_for("user-ada")
+    assert await world.session.state() == "signed_in"
+
+
+async def test_the_new_refresh_token_is_stored_before_anything_uses_it(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        world.clock.advance(3600)
+        await world.session.token_for("user-ada")
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+        assert await world.session.state() == "signed_in"
+
+
+async def test_a_refused_refresh_asks_for_a_new_sign_in(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.revoke(ada())
+    world.clock.advance(3600)
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    view = await world.session.view()
+    assert (view.state, view.why) == ("reauth_required", "invalid_grant")
+    assert world.connectivity.link.state == "reauth_required"
+    assert world.last_published()["state"] == "reauth_required"
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_signing_in_again_mends_it(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.revoke(ada())
+    world.clock.advance(3600)
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    await world.sign_in(broker, ada())
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+    assert world.connectivity.link.state == "online"
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "garbage", "status", "redirect"])
+async def test_an_outage_while_refreshing_ends_no_session(
+    world: World, broker: FakeBroker, kind: str
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.faults += [Fault(kind, "token"), Fault(kind, "token")]  # type: ignore[arg-type]
+    with pytest.raises(BrokerUnreachable) as failure:
+        await world.session.token_for("user-ada")
+    assert failure.value.sent is False
+    broker.faults.clear()
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_session_kept_in_memory_ends_with_the_process_and_says_so(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    async with running_world(tmp_path, broker.url) as world:
+        await world.sign_in(broker, ada())
+    async with running_world(tmp_path, broker.url) as world:
+        await world.session.check()
+        view = await world.session.view()
+        assert (view.state, view.why) == ("reauth_required", "no_secret")
+
+
+async def test_signing_out_forgets_the_secret_and_tells_the_broker(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    await world.session.sign_out()
+    assert await world.secrets.get(secret_name("user-ada")) is None
+    assert broker.sessions == {}
+    view = await world.session.view()
+    assert (view.state, view.user, view.workspaces) == ("signed_out", None, [])
+    with pytest.raises(NotSignedIn):
+        await world.session.token_for("user-ada")
+
+
+async def test_signing_out_needs_no_network(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.faults.append(Fault("drop_before", "logout"))
+    await world.session.sign_out()
+    assert await world.session.state() == "signed_out"
+
+
+@pytest.mark.parametrize("spoil", ["expired", "lost at restart"])
+async def test_signing_out_revokes_the_session_with_a_stale_access_token(
+    tmp_path: Path, broker: FakeBroker, spoil: str
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        if spoil == "expired":
+            broker.expire_access()
+            await world.session.sign_out()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.sign_out()
+    assert broker.sessions == {}
+
+
+async def test_signing_in_again_ends_the_session_before(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.sign_in(broker, ada())
+    assert len(broker.sessions) == 1
+    world.clock.advance(3600)
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_clips_find_their_owner_after_signing_out(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.session.sign_out()
+    scope = await world.accounts.scope()
+    assert (scope.user_id, scope.workspace_id) == ("user-ada", WORKSPACE_A)
+
+
+async def test_no_token_is_given_for_another_account(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.sign_in(broker, bob())
+    assert (await world.session.token_for("user-bob")).startswith("access-")
+    with pytest.raises(NotSignedIn):
+        await world.session.token_for("user-ada")
+    assert await world.secrets.get(secret_name("user-ada")) is None
+    assert [p.id for p in broker.sessions.values()] == ["user-bob"]
+
+
+async def test_signing_out_during_a_refresh_gives_no_token(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.hold = asyncio.Event()
+    broker.asked.clear()
+    refreshing = asyncio.create_task(world.session.token_for("user-ada"))
+    await broker.asked.wait()
+    await world.session.sign_out()
+    with pytest.raises(NotSignedIn):
+        await refreshing
+
+
+async def test_signing_in_again_ends_a_refresh_of_the_old_session(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    broker.hold = asyncio.Event()
+    broker.asked.clear()
+    refreshing = asyncio.create_task(world.session.token_for("user-ada"))
+    await broker.asked.wait()
+    broker.hold = None
+    await world.session.finish_login(answered)
+    with pytest.raises(NotSignedIn):
+        await refreshing
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_profile_that_changed_is_told_after_a_refresh(
+    world: World, broker: FakeBroker
+) -> None:
+    person = ada()
+    await world.sign_in(broker, person)
+    person.workspaces.pop(0)
+    world.last_published()
+    world.clock.advance(3600)
+    await world.session.token_for("user-ada")
+    assert [w["id"] for w in world.last_published()["workspaces"]] == [WORKSPACE_B]
+    assert (await world.accounts.scope()).workspace_id == WORKSPACE_B

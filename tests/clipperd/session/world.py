@@ -1,0 +1,132 @@
+"""A daemon's session side, wired as the composition root wires it, against a fake broker."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yarl import URL
+
+from clipperd.db import Database
+from clipperd.keychain import MemorySecrets, Secrets
+from clipperd.model import Scope
+from clipperd.session.accounts import Accounts
+from clipperd.session.auth import BrokerAuth
+from clipperd.session.broker import BrokerNotion
+from clipperd.session.connectivity import Connectivity
+from clipperd.session.login import Logins, Purpose, Return, read_answer
+from clipperd.session.schema import SESSION_STEPS
+from clipperd.session.session import Session, SessionView
+from clipperd.session.wire import Wire
+from clipperd.transport import AiohttpHttp
+from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Person
+
+ADA = Scope("user-ada", WORKSPACE_A)
+
+
+class FakeClock:
+    """Both clocks stand still until :meth:`advance`; sleepers wake in passing."""
+
+    def __init__(self) -> None:
+        self.wall = 1_790_000_000.0
+        self.booted = 1_000.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def now(self) -> float:
+        return self.wall
+
+    def boot(self) -> float:
+        return self.booted
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        self._sleepers.append((self.booted + seconds, woken))
+        await woken.wait()
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.booted += seconds
+        for due, woken in self._sleepers:
+            if due <= self.booted:
+                woken.set()
+
+
+@dataclass
+class World:
+    """Everything a test looks at."""
+
+    session: Session
+    notion: BrokerNotion
+    wire: Wire
+    accounts: Accounts
+    logins: Logins
+    connectivity: Connectivity
+    clock: FakeClock
+    secrets: Secrets
+    published: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+
+    async def sign_in(
+        self,
+        broker: FakeBroker,
+        person: Person,
+        *,
+        return_to: Return = "app",
+        purpose: Purpose = "sign_in",
+    ) -> SessionView:
+        """The whole sign-in, the person agreeing at once."""
+        started = await self.session.start_login(return_to, purpose)
+        back = broker.answer_login(started.login_url, person)
+        return await self.session.finish_login(read_answer(back))
+
+    def last_published(self) -> dict[str, Any]:
+        """The newest session event; the older ones are dropped."""
+        event = self.published.get_nowait()
+        while not self.published.empty():
+            event = self.published.get_nowait()
+        return event
+
+
+@asynccontextmanager
+async def running_world(
+    folder: Path,
+    broker: URL,
+    *,
+    kept: Secrets | None = None,
+    clock: FakeClock | None = None,
+) -> AsyncIterator[World]:
+    """Open a session on ``folder``/outbox.db; leave it as a daemon that ends would."""
+    db = Database.open(
+        folder / "outbox.db", name="outbox", steps=SESSION_STEPS, synchronous="NORMAL"
+    )
+    clock = clock or FakeClock()
+    kept = kept or MemorySecrets()
+    http = AiohttpHttp()
+    connectivity = Connectivity(clock)
+    wire = Wire(broker, http, connectivity, clock)
+    accounts = Accounts(db, clock)
+    logins = Logins(
+        db, clock, broker=broker, port=lambda: 4711, device="here", random=secrets.token_bytes
+    )
+    published: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    session = Session(
+        accounts=accounts,
+        logins=logins,
+        auth=BrokerAuth(wire),
+        secrets=kept,
+        connectivity=connectivity,
+        clock=clock,
+        publish=lambda kind, data: published.put_nowait({"type": kind, **data}),
+    )
+    await session.open()
+    try:
+        notion = BrokerNotion(wire, session)
+        yield World(session, notion, wire, accounts, logins, connectivity, clock, kept, published)
+    finally:
+        await session.close()
+        await http.close()
+        db.close()
