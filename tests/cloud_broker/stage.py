@@ -208,7 +208,11 @@ class Stage:
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Let background work go on until ``is_so``; the test's own timeout is the bound."""
         while not is_so():
-            await self.browser.get("/healthz")
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Let everything else go on for one request."""
+        await self.browser.get("/healthz")
 
     async def get(self, path: str, access_token: str) -> ClientResponse:
         return await self.browser.get(path, headers=bearer(access_token))

@@ -1,0 +1,204 @@
+"""Notion's tokens: opened for one request, refreshed once however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cloud_broker.connections import LogWitness, OpenToken, Tokens
+from cloud_broker.errors import (
+    NoConnection,
+    NotionUnavailable,
+    ReauthRequired,
+    SealBroken,
+    WorkspaceRequired,
+)
+from cloud_broker.oauth import NotionOAuth
+from cloud_broker.randomness import SystemRandomness
+from cloud_broker.sealing import KeyRing
+from cloud_broker.secret import Secret
+from cloud_broker.settings import key_bytes
+from cloud_broker.transport import AiohttpTransport
+from cloud_broker.web.keys import TOKENS
+from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Stage
+
+
+async def opened(stage: Stage) -> OpenToken:
+    user_id = (await stage.sign_in())["user"]["id"]
+    return await stage.app[TOKENS].open(user_id, None, "test")
+
+
+def another_instance(stage: Stage, transport: AiohttpTransport) -> Tokens:
+    ring = KeyRing([(kid, key_bytes(key)) for kid, key in stage.settings.encryption_keys])
+    oauth = NotionOAuth(
+        transport,
+        api_url=stage.settings.notion_api_url,
+        version="2026-03-11",
+        client_id="client",
+        client_secret=Secret("s"),
+        callback_url="http://127.0.0.1/cb",
+    )
+    return Tokens(
+        stage.database,
+        ring,
+        oauth,
+        clock=stage.clock,
+        randomness=SystemRandomness(),
+        witness=LogWitness(),
+    )
+
+
+async def test_the_only_workspace_needs_no_name(stage: Stage) -> None:
+    token = await opened(stage)
+    assert token.access_token.reveal() == "ntn_canary_access_1"
+    assert token.workspace_id == WORKSPACE
+    assert "canary" not in repr(token)
+
+
+async def test_among_several_workspaces_one_must_be_named(stage: Stage) -> None:
+    token = await opened(stage)
+    stage.notion.workspace_id = OTHER_WORKSPACE
+    await stage.sign_in()
+    named = await stage.app[TOKENS].open(token.user_id, OTHER_WORKSPACE.replace("-", ""), "test")
+    assert named.workspace_id == OTHER_WORKSPACE
+    with pytest.raises(WorkspaceRequired):
+        await stage.app[TOKENS].open(token.user_id, None, "test")
+
+
+async def test_a_workspace_of_another_account_does_not_exist(stage: Stage) -> None:
+    token = await opened(stage)
+    with pytest.raises(NoConnection):
+        await stage.app[TOKENS].open("somebody-else", token.workspace_id, "test")
+
+
+async def test_a_refresh_stores_the_new_pair(stage: Stage) -> None:
+    first = await opened(stage)
+    second = await stage.app[TOKENS].refresh(first)
+    third = await stage.app[TOKENS].refresh(second)
+    assert [t.access_token.reveal()[-1] for t in (first, second, third)] == ["1", "2", "3"]
+    assert third.version == first.version + 2
+    again = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert again.access_token == third.access_token
+
+
+async def test_someone_who_is_late_gets_what_is_there_already(stage: Stage) -> None:
+    first = await opened(stage)
+    second = await stage.app[TOKENS].refresh(first)
+    late = await stage.app[TOKENS].refresh(first)
+    assert late.access_token == second.access_token
+    assert stage.notion.refreshes() == 1
+
+
+async def test_fifty_callers_on_three_instances_make_one_refresh(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.hold = asyncio.Event()
+    async with AiohttpTransport() as transport:
+        instances = [another_instance(stage, transport) for _ in range(3)]
+        callers = [
+            asyncio.ensure_future(instances[number % 3].refresh(first)) for number in range(50)
+        ]
+        await stage.until(lambda: stage.notion.refreshes() == 1)
+        stage.clock.advance(15)  # a stall at Notion, longer than many a lock lives
+        await stage.turn()
+        stage.notion.hold.set()
+        while not all(caller.done() for caller in callers):
+            stage.clock.advance(0.1)
+            await stage.turn()
+    tokens = {caller.result().access_token.reveal() for caller in callers}
+    assert tokens == {"ntn_canary_access_2"}
+    assert stage.notion.refreshes() == 1
+
+
+async def test_a_refresh_is_finished_though_its_caller_has_gone(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.hold = asyncio.Event()
+    caller = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
+    await stage.until(lambda: stage.notion.refreshes() == 1)
+    caller.cancel()
+    stage.notion.hold.set()
+    await stage.app[TOKENS].close()
+    now = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert now.access_token.reveal() == "ntn_canary_access_2"
+
+
+async def test_without_a_new_refresh_token_the_old_one_is_kept(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.gives_refresh_token = False
+    second = await stage.app[TOKENS].refresh(first)
+    third = await stage.app[TOKENS].refresh(second)
+    assert third.access_token.reveal() == "ntn_canary_access_3"
+
+
+async def test_an_ended_grant_asks_for_the_person_and_is_not_tried_again(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.live_refresh.clear()
+    for _ in range(2):
+        with pytest.raises(ReauthRequired):
+            await stage.app[TOKENS].refresh(first)
+    with pytest.raises(ReauthRequired):
+        await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert stage.notion.refreshes() == 1
+
+
+async def test_connecting_again_mends_an_ended_grant(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.live_refresh.clear()
+    with pytest.raises(ReauthRequired):
+        await stage.app[TOKENS].refresh(first)
+    answer = await stage.sign_in()
+    assert answer["workspaces"][0]["reauth_required"] is False
+    mended = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert mended.access_token.reveal() == "ntn_canary_access_2"
+
+
+async def test_a_grant_without_refresh_token_ends_at_the_first_refusal(stage: Stage) -> None:
+    stage.notion.gives_refresh_token = False
+    first = await opened(stage)
+    with pytest.raises(ReauthRequired):
+        await stage.app[TOKENS].refresh(first)
+    assert stage.notion.refreshes() == 0
+
+
+async def test_an_outage_at_notion_ends_no_grant(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.token_status = 503
+    with pytest.raises(NotionUnavailable):
+        await stage.app[TOKENS].refresh(first)
+    stage.notion.token_status = 200
+    second = await stage.app[TOKENS].refresh(first)
+    assert second.access_token.reveal() == "ntn_canary_access_2"
+
+
+async def test_a_lease_left_by_a_dead_instance_ends(stage: Stage) -> None:
+    first = await opened(stage)
+    async with stage.database.transaction() as tx:
+        until = int((stage.clock.now() + 30) * 1000)
+        await tx.execute(
+            "UPDATE notion_connections SET lease_owner = 'dead', lease_until = :until", until=until
+        )
+    waiting = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
+    while not waiting.done():
+        stage.clock.advance(1)
+        await stage.turn()
+    assert waiting.result().access_token.reveal() == "ntn_canary_access_2"
+
+
+async def test_a_row_that_was_given_to_another_account_does_not_open(stage: Stage) -> None:
+    first = await opened(stage)
+    async with stage.database.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO user_profiles (id, notion_user_id, created_at, updated_at)"
+            " VALUES ('thief', 'thief', 0, 0)"
+        )
+        await tx.execute("UPDATE notion_connections SET user_id = 'thief'")
+    with pytest.raises(SealBroken):
+        await stage.app[TOKENS].open("thief", first.workspace_id, "test")
+
+
+async def test_swapped_columns_do_not_open(stage: Stage) -> None:
+    first = await opened(stage)
+    async with stage.database.transaction() as tx:
+        await tx.execute("UPDATE notion_connections SET access_token_sealed = refresh_token_sealed")
+    with pytest.raises(SealBroken):
+        await stage.app[TOKENS].open(first.user_id, None, "test")
