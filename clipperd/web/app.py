@@ -61,7 +61,12 @@ def create_app(
     app = web.Application(
         middlewares=ORDER,
         client_max_size=limits.body_bytes + 1,  # aiohttp refuses from this size on
-        handler_args={"access_log": None, "logger": server_log(), "keepalive_timeout": 75.0},
+        handler_args={
+            "access_log": None,
+            "logger": server_log(),
+            "keepalive_timeout": 75.0,
+            "auto_decompress": False,  # a compressed body is refused, not unpacked
+        },
     )
     table = {
         app.router.add_route(
@@ -83,7 +88,7 @@ def create_app(
 
 
 async def _on_expect(_request: web.Request) -> web.StreamResponse | None:
-    """Ask for no body before the token is checked; a client sends it after its own wait."""
+    """Ask for no body yet: that is for after the token (``middleware.whole_body``)."""
     return None
 
 

@@ -177,7 +177,7 @@ async def known_caller(request: web.Request, handler: Handler) -> web.StreamResp
 async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """JSON only (unless the route takes bytes), in time, not too long; read before the handler."""
     route = route_of(request)
-    if route is None or not request.can_read_body or route.method == hdrs.METH_GET:
+    if route is None or not request.body_exists or route.method == hdrs.METH_GET:
         return await handler(request)
     limits = request.app[LIMITS]
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
@@ -188,6 +188,9 @@ async def whole_body(request: web.Request, handler: Handler) -> web.StreamRespon
         raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length)
     try:
         async with asyncio.timeout(limits.body_timeout_s):
+            if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # so that aiohttp sees an answer not begun
             await request.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error

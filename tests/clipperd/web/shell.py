@@ -1,0 +1,241 @@
+"""A daemon's door on a real socket, with sample routes behind it and fakes at the seams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from clipperd.clients import CLIENT_STEPS, Clients
+from clipperd.clock import Clock
+from clipperd.db import Database
+from clipperd.errors import InvalidInput
+from clipperd.events import Events
+from clipperd.model import Scope
+from clipperd.transport import Reply
+from clipperd.web import events, health, notion, settings, shutdown, status
+from clipperd.web.access import Access
+from clipperd.web.app import SHELL_ROUTES, create_app, listening
+from clipperd.web.middleware import Limits
+from clipperd.web.routes import Route, answer, read_body
+
+TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
+INSTANCE = "instance-1"
+WORKSPACE = "11111111-1111-4111-8111-111111111111"
+
+
+class HandClock:
+    """A clock that a test moves; sleepers wake when it passes their time."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.wall = now
+        self.passed = 0.0
+        self.slept: list[float] = []
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self.auto = True  # sleeps of a second and less return at once
+
+    def now(self) -> float:
+        return self.wall + self.passed
+
+    def boot(self) -> float:
+        return self.passed
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.auto and seconds <= 0.1:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.passed + seconds, future))
+        await future
+
+    @property
+    def sleepers(self) -> int:
+        return sum(not future.done() for _, future in self._sleepers)
+
+    async def advance(self, seconds: float) -> None:
+        self.passed += seconds
+        for due, future in self._sleepers:
+            if due <= self.passed and not future.done():
+                future.set_result(None)
+        await asyncio.sleep(0)
+
+
+_: Clock = HandClock()
+
+
+class SampleBody(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+async def _echo(request: web.Request) -> web.Response:
+    return answer(await read_body(request, SampleBody))
+
+
+async def _size(request: web.Request) -> web.Response:
+    return answer({"bytes": len(await request.read())})
+
+
+async def _broken(request: web.Request) -> web.Response:
+    raise RuntimeError((await request.text()) + request.headers["Authorization"])
+
+
+SAMPLES = (
+    Route("POST", "/v1/sample", _echo, "clip", "Echo", body=SampleBody, answers={200: SampleBody}),
+    Route("GET", "/v1/sample/{name}", _size, "read", "Nothing"),
+    Route("POST", "/v1/raw", _size, "clip", "Count bytes", raw_body=True),
+    Route("POST", "/v1/broken", _broken, "clip", "Fails"),
+)
+
+
+class FakeNotion:
+    """Answers the pass-through with what the test put there, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | Exception = Reply(200, {"object": "page"})
+        self.asked: list[tuple[Scope, str, str, dict[str, str], bytes | None]] = []
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+    ) -> Reply:
+        self.asked.append((scope, method, path, dict(query), body))
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+class FakeSettings:
+    """Two settings, one of them secret by name."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {"history_days": 30, "broker_url": "https://secret.example"}
+
+    async def view(self) -> Mapping[str, Any]:
+        return self.values
+
+    async def change(self, patch: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in patch:
+            if name not in self.values:
+                raise InvalidInput(
+                    "There is no such setting.",
+                    errors=[{"pointer": f"/{name}", "code": "unknown"}],
+                )
+        self.values.update(patch)
+        return self.values
+
+
+@dataclass
+class Door:
+    """What a test needs of a running API."""
+
+    port: int
+    clock: HandClock
+    clients: Clients
+    events: Events
+    notion: FakeNotion
+    session: aiohttp.ClientSession
+    stops: list[str]
+    state: dict[str, Any]
+    user: list[str | None] = field(default_factory=lambda: ["user-1"])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def call(
+        self, method: str, path: str, *, token: str | None = TOKEN, **given: Any
+    ) -> tuple[int, Any, aiohttp.ClientResponse]:
+        headers = dict(given.pop("headers", {}))
+        if token is not None:
+            headers.setdefault("Authorization", f"Bearer {token}")
+        async with self.session.request(
+            method, self.url + path, headers=headers, **given
+        ) as response:
+            raw = await response.read()
+        is_json = "json" in response.headers.get("Content-Type", "")
+        return response.status, msgspec.json.decode(raw) if is_json else raw, response
+
+    async def client(self, *scopes: str) -> str:
+        _, token = await self.clients.create(f"client {len(self.clients.all())}", scopes)
+        return token
+
+
+@contextlib.asynccontextmanager
+async def door(
+    folder: Path,
+    *,
+    extra: Sequence[Route] = SAMPLES,
+    limits: Limits | None = None,
+    origins: Sequence[str] = (),
+    checks: Mapping[str, health.Check] | None = None,
+) -> AsyncIterator[Door]:
+    clock, numbers = HandClock(), itertools.count(1)
+    db = Database.open(folder / "outbox.db", name="outbox", steps=CLIENT_STEPS, synchronous="FULL")
+    clients = await Clients.open(
+        db,
+        clock,
+        new_id=lambda: f"id{next(numbers)}",
+        new_token=lambda: f"clp_{next(numbers):064d}",
+    )
+    access = Access(
+        TOKEN, instance_id=INSTANCE, clients=clients, clock=clock, allowed_origins=origins
+    )
+    app = create_app(
+        routes=[*SHELL_ROUTES, *extra],
+        access=access,
+        clock=clock,
+        new_id=lambda: f"req{next(numbers)}",
+        reasons={"heading_gone": "The heading is no longer there."},
+        limits=limits,
+    )
+    hub, fake, stops, state = Events(clock), FakeNotion(), list[str](), dict[str, Any](n=0)
+    user: list[str | None] = ["user-1"]
+
+    async def account() -> str | None:
+        return user[0]
+
+    async def snapshot() -> dict[str, Any]:
+        return dict(state)
+
+    async def scope_for(workspace_id: str | None) -> Scope:
+        return Scope("user-1", workspace_id or WORKSPACE)
+
+    async def queue() -> dict[str, Any]:
+        return {"queued": 2}
+
+    app[events.EVENTS], app[events.SNAPSHOT], app[events.ACCOUNT] = hub, snapshot, account
+    app[status.STATUS_PARTS] = {"queue": queue}
+    app[health.HEALTH] = health.Health(checks or {})
+    app[settings.SETTINGS] = FakeSettings()
+    app[shutdown.SHUTDOWN] = stops.append
+    app[notion.PASS_THROUGH], app[notion.SCOPE_FOR] = fake, scope_for
+    try:
+        async with listening(app) as at, aiohttp.ClientSession() as session:
+            yield Door(at.port, clock, clients, hub, fake, session, stops, state, user)
+    finally:
+        db.close()
+
+
+async def raw_request(port: int, data: bytes) -> tuple[int, bytes]:
+    """Send bytes as they are; the answer's status and whole text (0 for none)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        await writer.drain()
+        text = await asyncio.wait_for(reader.read(65536), 5)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return (int(text.split()[1]) if text else 0), text

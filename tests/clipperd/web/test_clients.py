@@ -1,0 +1,112 @@
+"""Named tokens: shown once, kept as hashes, gone at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from clipperd.clients import CLIENT_STEPS, Clients
+from clipperd.db import Database
+from tests.clipperd.web.shell import Door, HandClock, door
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Door]:
+    async with door(tmp_path) as opened:
+        yield opened
+
+
+async def make(api: Door, name: str = "App", *scopes: str) -> dict[str, str]:
+    body = {"name": name, "scopes": list(scopes or ("read",))}
+    status, made, _ = await api.call("POST", "/v1/clients", json=body)
+    assert status == 201
+    answer: dict[str, str] = made
+    return answer
+
+
+async def test_a_token_is_shown_once_and_works(api: Door) -> None:
+    made = await make(api)
+    assert (await api.call("GET", "/v1/status", token=made["token"]))[0] == 200
+    _, listed, _ = await api.call("GET", "/v1/clients")
+    assert [client["name"] for client in listed["clients"]] == ["App"]
+    assert made["token"] not in str(listed)
+
+
+async def test_no_file_holds_a_token(api: Door, tmp_path: Path) -> None:
+    made = await make(api)
+    written = await asyncio.to_thread(lambda: [f.read_bytes() for f in tmp_path.iterdir()])
+    assert written
+    assert not [data for data in written if made["token"].encode() in data]
+
+
+async def test_a_revoked_token_is_worth_nothing_at_once(api: Door) -> None:
+    made = await make(api)
+    assert (await api.call("DELETE", f"/v1/clients/{made['id']}"))[0] == 204
+    assert (await api.call("GET", "/v1/status", token=made["token"]))[0] == 401
+    assert (await api.call("DELETE", f"/v1/clients/{made['id']}"))[0] == 404
+
+
+async def test_only_admin_sees_and_makes_clients(api: Door) -> None:
+    token = await api.client("read", "clip")
+    for method in ("GET", "POST"):
+        assert (await api.call(method, "/v1/clients", token=token))[0] == 403
+
+
+async def test_a_name_is_taken_once(api: Door) -> None:
+    await make(api)
+    body = {"name": " App ", "scopes": ["clip"]}
+    status, problem, _ = await api.call("POST", "/v1/clients", json=body)
+    assert (status, problem["code"]) == (409, "client_name_taken")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "", "scopes": ["read"]},
+        {"name": "  ", "scopes": ["read"]},
+        {"name": "a", "scopes": []},
+        {"name": "a", "scopes": ["root"]},
+        {"name": "a"},
+        {"name": "a" * 81, "scopes": ["read"]},
+    ],
+)
+async def test_bad_clients_are_refused_and_not_stored(api: Door, body: object) -> None:
+    assert (await api.call("POST", "/v1/clients", json=body))[0] == 400
+    assert api.clients.all() == []
+
+
+async def test_last_used_is_kept_to_the_minute(api: Door) -> None:
+    made = await make(api)
+    assert made["last_used_at"] is None
+    await api.call("GET", "/v1/status", token=made["token"])
+    first = api.clients.all()[0].last_used_at
+    await api.clock.advance(30)
+    await api.call("GET", "/v1/status", token=made["token"])
+    assert api.clients.all()[0].last_used_at == first
+    await api.clock.advance(31)
+    await api.call("GET", "/v1/status", token=made["token"])
+    assert api.clients.all()[0].last_used_at == api.clock.now()
+
+
+async def test_clients_outlive_the_process(tmp_path: Path) -> None:
+    numbers, tokens = itertools.count(), []
+    for _ in range(2):
+        db = Database.open(tmp_path / "o.db", name="o", steps=CLIENT_STEPS, synchronous="FULL")
+        clients = await Clients.open(
+            db,
+            HandClock(),
+            new_id=lambda: f"id{next(numbers)}",
+            new_token=lambda: f"token{next(numbers)}",
+        )
+        if not tokens:
+            tokens.append((await clients.create("App", ["clip", "read"]))[1])
+            await clients.used("id1")
+        else:
+            (client,) = clients.all()
+            assert (client.name, client.scopes) == ("App", ("read", "clip"))
+            assert client.last_used_at == HandClock().now()
+        db.close()

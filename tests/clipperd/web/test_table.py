@@ -1,0 +1,114 @@
+"""Every route there is: described as it is enforced, closed to whoever may not."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import clipperd.web
+from clipperd.web.app import SHELL_ROUTES
+from clipperd.web.openapi import document
+from clipperd.web.routes import Route
+from tests.clipperd.web.shell import Door, door
+
+
+def _every_route() -> tuple[Route, ...]:
+    """All routes of all modules beside the door's own; a new module cannot be missed."""
+    names = [module.name for module in pkgutil.iter_modules(clipperd.web.__path__)]
+    modules = [importlib.import_module(f"clipperd.web.{name}") for name in names]
+    found = {id(route): route for m in modules for route in getattr(m, "ROUTES", ())}
+    return tuple(found.values())
+
+
+ALL = _every_route()
+OTHERS = tuple(route for route in ALL if route not in SHELL_ROUTES)
+CLOSED = [route for route in ALL if route.scope != "public"]
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Door]:
+    async with door(tmp_path, extra=OTHERS) as opened:
+        yield opened
+
+
+def path_to(route: Route) -> str:
+    return re.sub(r"{[^{}]*}", "22222222-2222-4222-8222-222222222222", route.path)
+
+
+async def call(api: Door, route: Route, **given: Any) -> tuple[int, Any]:
+    status, body, response = await api.call(route.method, path_to(route), **given)
+    assert response.headers["Content-Type"].startswith("application/problem+json"), route
+    assert {"code", "title", "detail", "request_id", "status", "type"} <= set(body)
+    return status, body
+
+
+def test_a_route_stands_once_in_the_table() -> None:
+    keys = [(route.method, route.path) for route in ALL]
+    assert len(keys) == len(set(keys))
+
+
+async def test_without_a_token_every_closed_route_is_401(api: Door) -> None:
+    for route in CLOSED:
+        assert (await call(api, route, token=None))[0] == 401, route
+
+
+async def test_with_too_small_a_scope_every_closed_route_is_403(api: Door) -> None:
+    lacking = {
+        "read": await api.client("clip"),
+        "clip": await api.client("read"),
+        "admin": await api.client("read", "clip"),
+    }
+    for route in CLOSED:
+        assert (await call(api, route, token=lacking[route.scope]))[0] == 403, route
+
+
+async def test_with_a_foreign_host_or_any_origin_every_route_is_403(api: Door) -> None:
+    for route in ALL:
+        for headers in (
+            {"Host": "evil.example"},
+            {"Host": f"localhost.evil.example:{api.port}"},
+            {"Origin": "null"},
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            assert (await call(api, route, headers=headers))[0] == 403, (route, headers)
+
+
+async def test_garbage_bodies_are_a_4xx_problem_on_every_write(api: Door) -> None:
+    json = {"Content-Type": "application/json"}
+    for route in ALL:
+        if route.method == "GET" or route.raw_body or route.body is None:
+            continue
+        for data in (b"{", b"\xff", b"[1]", b"[" * 50_000, b'{"\\ud800": 1}', b'{"nobody": 1}'):
+            status, _ = await call(api, route, data=data, headers=json)
+            assert 400 <= status < 500, (route, data)
+        status, _ = await call(api, route, data=b"{}", headers={"Content-Type": "text/plain"})
+        assert status == 415, route
+
+
+async def test_the_description_is_valid_and_whole(api: Door) -> None:
+    status, body, _ = await api.call("GET", "/v1/openapi.json")
+    assert status == 200
+    OpenAPIV31SpecValidator(body).validate()
+    described = {(method.upper(), path) for path, item in body["paths"].items() for method in item}
+    assert described == {(route.method, re.sub(r":[^{}]*}", "}", route.path)) for route in ALL}
+
+
+def test_the_description_holds_every_scope_code_and_reason() -> None:
+    reasons = {"heading_gone": "The heading is no longer there."}
+    described = document(ALL, version="1", reasons=reasons)
+    assert described["x-reasons"] == reasons
+    assert {"read", "clip", "admin"} == set(described["x-scopes"])
+    assert {"internal", "host_refused", "body_too_large"} <= set(described["x-codes"])
+    for route in ALL:
+        item = described["paths"][re.sub(r":[^{}]*}", "}", route.path)][route.method.lower()]
+        assert item["x-scope"] == route.scope
+        assert bool(item["security"]) == (route.scope != "public")
+        assert {error.code for error in route.errors} <= set(described["x-codes"])
