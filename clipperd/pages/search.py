@@ -78,7 +78,7 @@ def distance(a: str, b: str, most: int) -> int:
             row.append(cost)
         if min(row) > most:
             return most + 1
-    return row[-1]
+    return min(row[-1], most + 1)
 
 
 def _keep(best: dict[str, float], page_id: str, match: float) -> None:

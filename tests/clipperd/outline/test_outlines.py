@@ -1,0 +1,235 @@
+"""An outline costs no call more than honesty asks for, and says when it was last known true."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    OutlineNotCached,
+    PageGone,
+    PageTrashed,
+    ReadFailed,
+)
+from clipperd.transport import Reply
+from tests.clipperd.fake_notion import OTHER, SCOPE
+from tests.clipperd.outline.world import World
+
+GET = "GET pages/ID"
+LIST = "GET blocks/ID/children"
+
+
+async def headings(world: World, freshness: str = "auto") -> list[str]:
+    outline = await world.outlines.get(SCOPE, world.page, freshness)  # type: ignore[arg-type]
+    return [h.text for h in outline.headings]
+
+
+async def test_a_new_outline_is_read_and_says_so(world: World) -> None:
+    ids = world.build("# Inbox", "milk", "eggs", "## Later")
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert world.notion.take_calls() == [GET, LIST]
+    assert (outline.source, outline.stale, outline.notion_calls) == ("fetched", False, 2)
+    assert (outline.title, outline.total_blocks) == ("Journal", 4)
+    first, second = outline.headings
+    assert (first.id, first.level, first.index, first.position) == (ids["Inbox"], 1, 0, 0)
+    assert (second.index, second.position, second.path) == (1, 3, ("Inbox",))
+    assert first.section_end_id == ids["Later"]
+
+
+async def test_a_settled_outline_is_verified_by_one_call(world: World) -> None:
+    world.build("# Inbox", "milk")
+    world.clock.advance(130)
+    await world.outlines.get(SCOPE, world.page)
+    await world.restart()
+    world.notion.take_calls()
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert world.notion.take_calls() == [GET]
+    assert (outline.source, outline.stale, outline.notion_calls) == ("verified", False, 1)
+
+
+async def test_an_edit_in_the_minute_of_the_snapshot_is_not_missed(world: World) -> None:
+    world.build("# Inbox")
+    assert await headings(world) == ["Inbox"]
+    world.clock.advance(5)
+    world.write("# Second")  # the same minute, so the same stamp
+    world.clock.advance(3600)
+    assert await headings(world) == ["Inbox", "Second"]
+
+
+async def test_an_unsettled_outline_is_verified_by_listing_alone(world: World) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.take_calls()
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert (world.notion.take_calls(), outline.notion_calls) == ([LIST], 1)
+    world.clock.advance(130)
+    await world.outlines.get(SCOPE, world.page)
+    await world.outlines.get(SCOPE, world.page)
+    assert world.notion.take_calls() == [LIST, GET]
+
+
+async def test_without_the_servers_time_nothing_is_vouched_for(world: World) -> None:
+    world.build("# Inbox")
+    world.clock.advance(600)
+    listing = {"results": [], "has_more": False}
+    page = world.notion.pages[world.page]
+    world.notion.fail_next = [Reply(200, page), Reply(200, listing)]
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.take_calls()
+    assert await headings(world) == ["Inbox"]
+    assert LIST in world.notion.take_calls()
+
+
+async def test_a_local_clock_that_is_wrong_changes_nothing(world: World) -> None:
+    world.notion.server_ahead_s = -7200.0  # ours is two hours fast
+    world.build("# Inbox")
+    await headings(world)
+    world.write("# Second")
+    world.clock.advance(600)
+    assert await headings(world) == ["Inbox", "Second"]
+
+
+async def test_cached_never_asks_and_reads_behind(world: World) -> None:
+    world.build("# Inbox")
+    with pytest.raises(OutlineNotCached):
+        await world.outlines.get(SCOPE, world.page, "cached")
+    for _ in range(30):
+        await asyncio.sleep(0)
+        await world.cache.read(lambda c: None)
+    assert world.heard.events[-1] == (
+        "outline",
+        {"workspace_id": SCOPE.workspace_id, "ids": [world.page], "removed": []},
+    )
+    outline = await world.outlines.get(SCOPE, world.page, "cached")
+    assert (outline.source, outline.notion_calls) == ("cache", 0)
+
+
+async def test_cached_again_soon_asks_nothing_behind(world: World) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.take_calls()
+    await world.outlines.get(SCOPE, world.page, "cached")
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert world.notion.take_calls() == []
+
+
+async def test_offline_auto_gives_what_is_stored_and_calls_it_stale(world: World) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.offline = True
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert (outline.source, outline.stale, outline.notion_calls) == ("cache", True, 0)
+    with pytest.raises(BrokerUnreachable):
+        await world.outlines.get(SCOPE, world.page, "verified")
+
+
+async def test_offline_without_a_stored_outline_is_an_error(world: World) -> None:
+    world.notion.offline = True
+    with pytest.raises(BrokerUnreachable):
+        await world.outlines.get(SCOPE, world.page)
+
+
+async def test_a_refusal_that_is_no_outage_is_heard(world: World) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.fail_next = [Reply(403, code="restricted_resource")]
+    with pytest.raises(ReadFailed):
+        await world.outlines.get(SCOPE, world.page)
+
+
+@pytest.mark.parametrize(("what", "error"), [("trash", PageTrashed), ("unshare", PageGone)])
+@pytest.mark.parametrize("later_s", [0, 600])
+async def test_a_lost_page_is_told_apart(
+    world: World, what: str, error: type[Exception], later_s: float
+) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.clock.advance(later_s)
+    getattr(world.notion, what)(world.page)
+    with pytest.raises(error):
+        await world.outlines.get(SCOPE, world.page)
+    assert world.heard.events[-1][1]["removed"] == [world.page]
+    with pytest.raises(OutlineNotCached):
+        await world.outlines.get(SCOPE, world.page, "cached")
+
+
+async def test_many_who_ask_at_once_cost_one_look(world: World) -> None:
+    world.build("# Inbox")
+    outlines = await asyncio.gather(*(world.outlines.get(SCOPE, world.page) for _ in range(5)))
+    assert world.notion.take_calls() == [GET, LIST]
+    assert sum(outline.notion_calls for outline in outlines) == 2
+
+
+async def test_a_long_page_is_read_to_its_end(world: World) -> None:
+    world.build("# First", *(f"p{i}" for i in range(240)), "# Last")
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert world.notion.take_calls() == [GET, LIST, LIST, LIST]
+    assert [h.position for h in outline.headings] == [0, 241]
+
+
+async def test_headings_in_containers_are_found(world: World) -> None:
+    toggle = world.build(">## Done")["Done"]
+    world.write("### Inside", parent=toggle)
+    columns = world.notion.add(world.page, "column_list")
+    column = world.notion.add(columns, "column")
+    world.write("# In a column", parent=column)
+    quote = world.notion.add(world.page, "quote", "not looked into")
+    world.write("# Hidden", parent=quote)
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert [(h.text, h.parent_id, h.path) for h in outline.headings] == [
+        ("Done", world.page, ()),
+        ("Inside", toggle, ("Done",)),
+        ("In a column", column, ()),
+    ]
+    assert world.notion.take_calls() == [GET, LIST, LIST, LIST, LIST]
+
+
+async def test_looking_into_containers_has_a_limit_and_says_what_it_left(world: World) -> None:
+    for number in range(14):
+        world.write("### Inside", parent=world.build(f">## T{number}")[f"T{number}"])
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert (outline.notion_calls, outline.unlisted) == (12, 4)
+
+
+async def test_the_snapshot_holds_no_text_of_paragraphs(world: World) -> None:
+    world.build("# Inbox", "very private words")
+    await world.outlines.get(SCOPE, world.page)
+    world.cache.close()
+    raw = (world.folder / "cache.db").read_bytes()
+    world.start()
+    assert b"Inbox" in raw
+    assert b"private" not in raw
+
+
+async def test_outlines_of_other_accounts_are_apart(world: World) -> None:
+    world.build("# Inbox")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.offline = True
+    with pytest.raises(BrokerUnreachable):
+        await world.outlines.get(OTHER, world.page)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.tuples(st.floats(0, 100), st.booleans()), min_size=1, max_size=12))
+async def test_no_edit_is_ever_taken_for_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[float, bool]]
+) -> None:
+    folder: Path = tmp_path_factory.mktemp("world")
+    world = World(folder)
+    written = []
+    for number, (wait_s, edits) in enumerate(steps):
+        world.clock.advance(wait_s)
+        if edits:
+            world.write(f"# H{number}")
+            written.append(f"H{number}")
+        else:
+            assert await headings(world) == written
+    world.clock.advance(1)
+    assert await headings(world) == written
+    await world.close()

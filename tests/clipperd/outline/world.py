@@ -1,0 +1,84 @@
+"""Outlines and places on a real file beside a small Notion, with a writer as delivery is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipperd.cache_schema import open_cache
+from clipperd.model import Place, Position
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.places import Places
+from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
+
+
+class World:
+    """Everything a test of outlines and places touches."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = FakeClock()
+        self.notion = FakeNotion(self.clock)
+        self.heard = Heard()
+        self.page = self.notion.add_page("Journal")
+        self.start()
+
+    def start(self) -> None:
+        self.cache = open_cache(self.folder / "cache.db")
+        self.outlines = Outlines(self.cache, self.notion, self.clock, self.heard)
+        self.places = Places(self.outlines, self.notion, self.cache, self.clock)
+
+    async def close(self) -> None:
+        await self.outlines.close()
+        self.cache.close()
+
+    async def restart(self) -> None:
+        await self.close()
+        self.start()
+
+    def build(self, *lines: str) -> dict[str, str]:
+        """Put blocks on the page: ``## text`` is a heading, ``>## text`` a toggle heading."""
+        ids = {}
+        for line in lines:
+            ids[line.lstrip("#> ")] = self.write(line)
+        return ids
+
+    def write(self, line: str, after: str | None = None, parent: str | None = None) -> str:
+        text = line.lstrip("#> ")
+        level = line.split(" ")[0].count("#")
+        kind = f"heading_{level}" if level else "paragraph"
+        toggle = line.startswith(">")
+        parent = parent or self.page
+        return self.notion.add(parent, kind, text, after=after, toggleable=toggle)
+
+    def texts(self, parent: str | None = None) -> list[str]:
+        """The texts of a parent's children as they stand at Notion."""
+        found = []
+        for block_id in self.notion.children[parent or self.page]:
+            block = self.notion.blocks[block_id]
+            runs = block[block["type"]]["rich_text"]
+            found.append("".join(run["plain_text"] for run in runs))
+        return found
+
+    async def resolve(self, position: Position) -> Place:
+        return await self.places.resolve(SCOPE, self.page, position)
+
+    async def clip(self, position: Position, *lines: str) -> Place:
+        """Resolve, write and confirm one clip of several blocks, as delivery does."""
+        place = await self.resolve(position)
+        await self.append(place, *lines)
+        return place
+
+    async def append(self, place: Place, *lines: str) -> list[str]:
+        siblings = self.notion.children[place.parent_id]
+        after = place.after
+        if after is None and place.edge == "start":
+            first = self.write(lines[0], parent=place.parent_id)
+            siblings.insert(0, siblings.pop())
+            created = [first]
+        else:
+            created = [self.write(lines[0], after=after, parent=place.parent_id)]
+        for line in lines[1:]:
+            created.append(self.write(line, after=created[-1], parent=place.parent_id))
+        blocks = [self.notion.blocks[i] for i in created]
+        await self.places.wrote(SCOPE, self.page, place, created, created[-1], blocks)
+        return created

@@ -1,0 +1,257 @@
+"""The page index is filled in few calls, survives restarts, and never forgets without evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from clipperd.errors import BrokerUnreachable, NotFound, ReadFailed
+from clipperd.transport import Reply
+from tests.clipperd.fake_notion import OTHER, SCOPE
+from tests.clipperd.pages.world import World
+
+SEARCH = "POST search"
+
+
+async def test_the_first_start_lists_recents_after_one_call(world: World) -> None:
+    ids = world.some_pages(50)
+    await world.pages.refresh(SCOPE)
+    assert world.notion.take_calls() == [SEARCH]
+    listing = await world.pages.list(SCOPE, "recent", limit=20)
+    assert [e.id for e in listing.items] == ids[::-1][:20]
+    assert (listing.index.state, listing.index.count) == ("recents", 20)
+
+
+async def test_the_rest_comes_behind_with_rests_between_the_calls(world: World) -> None:
+    world.some_pages(250)
+    await world.settle()
+    status = await world.pages.index_status(SCOPE)
+    assert (status.state, status.complete, status.count) == ("complete", True, 250)
+    assert world.clock.slept == [3.0, 3.0]
+
+
+async def test_after_a_restart_the_list_is_there_without_a_call(world: World) -> None:
+    ids = world.some_pages(30)
+    await world.settle()
+    world.notion.take_calls()
+    await world.restart()
+    listing = await world.pages.list(SCOPE, "recent", limit=100)
+    assert [e.id for e in listing.items] == ids[::-1]
+    assert world.notion.take_calls() == []
+
+
+async def test_a_refresh_when_nothing_changed_is_one_call(world: World) -> None:
+    world.some_pages(250)
+    await world.settle()
+    world.notion.take_calls()
+    await world.restart()
+    assert await world.pages.refresh(SCOPE) == 1
+    assert world.notion.take_calls() == [SEARCH]
+
+
+async def test_a_refresh_goes_on_until_known_ground(world: World) -> None:
+    world.some_pages(10)
+    await world.settle()
+    new = world.some_pages(150)
+    assert await world.pages.refresh(SCOPE) == 2
+    listing = await world.pages.list(SCOPE, "recent", limit=1)
+    assert listing.items[0].id == new[-1]
+    assert (await world.pages.index_status(SCOPE)).count == 160
+
+
+async def test_a_refresh_that_broke_off_is_done_again_from_the_newest(world: World) -> None:
+    world.some_pages(10)
+    await world.settle()
+    world.some_pages(250)
+    send = world.notion.send
+
+    async def second_call_fails(*args: object, **kwargs: object) -> Reply:
+        if len(world.notion.calls) == 1:
+            world.notion.offline = True
+        return await send(*args, **kwargs)  # type: ignore[arg-type]
+
+    world.notion.take_calls()
+    world.notion.send = second_call_fails  # type: ignore[method-assign]
+    with pytest.raises(BrokerUnreachable):
+        await world.pages.refresh(SCOPE)
+    world.notion.offline, world.notion.send = False, send  # type: ignore[method-assign]
+    await world.pages.refresh(SCOPE)
+    assert (await world.pages.index_status(SCOPE)).count == 260
+
+
+async def test_concurrent_refreshes_share_one_call(world: World) -> None:
+    world.some_pages(3)
+    await asyncio.gather(*(world.pages.refresh(SCOPE) for _ in range(5)))
+    assert world.notion.take_calls() == [SEARCH]
+
+
+async def test_a_fill_goes_on_from_its_cursor_after_a_restart(world: World) -> None:
+    world.some_pages(320)
+    await world.pages.refresh(SCOPE)
+    await world.restart()
+    world.notion.take_calls()
+    await world.settle()
+    assert world.notion.take_calls() == [SEARCH] * 4  # what is new, then 300 more from there
+    assert (await world.pages.index_status(SCOPE)).count == 320
+
+
+async def test_a_fill_whose_cursor_expired_starts_from_the_top(world: World) -> None:
+    ids = world.some_pages(60)
+    await world.pages.refresh(SCOPE)
+    world.notion.unshare(ids[39])  # the page that Notion's cursor pointed at
+    await world.settle()
+    assert (await world.pages.index_status(SCOPE)).count == 59
+
+
+async def test_an_outage_keeps_the_pages_and_says_error(world: World) -> None:
+    world.some_pages(5)
+    await world.settle()
+    world.notion.offline = True
+    with pytest.raises(BrokerUnreachable):
+        await world.pages.refresh(SCOPE)
+    listing = await world.pages.list(SCOPE, "recent")
+    assert len(listing.items) == 5
+    assert (listing.index.state, listing.index.error) == ("error", "broker_unreachable")
+
+
+async def test_an_outage_on_the_first_start_is_not_an_empty_workspace(world: World) -> None:
+    world.notion.fail_next = [Reply(503, code="service_unavailable")]
+    with pytest.raises(ReadFailed):
+        await world.pages.refresh(SCOPE)
+    status = await world.pages.index_status(SCOPE)
+    assert (status.state, status.complete) == ("error", False)
+    assert status.empty_reason != "nothing_shared"
+
+
+async def test_an_empty_workspace_says_that_nothing_is_shared(world: World) -> None:
+    await world.settle()
+    status = await world.pages.index_status(SCOPE)
+    assert (status.state, status.empty_reason) == ("complete", "nothing_shared")
+
+
+async def test_a_rate_limit_is_waited_out_and_the_fill_goes_on(world: World) -> None:
+    world.some_pages(50)
+    await world.pages.refresh(SCOPE)
+    world.notion.fail_next = [Reply(429, retry_after_s=17.0)]
+    await world.settle()
+    assert 17.0 in world.clock.slept
+    assert (await world.pages.index_status(SCOPE)).count == 50
+
+
+async def test_a_page_that_search_no_longer_shows_stays(world: World) -> None:
+    ids = world.some_pages(3)
+    await world.settle()
+    world.notion.trash(ids[1])
+    await world.pages.refresh(SCOPE)
+    assert len((await world.pages.list(SCOPE, "recent")).items) == 3
+
+
+@pytest.mark.parametrize(("what", "access"), [("trash", "trashed"), ("unshare", "gone")])
+async def test_a_page_is_removed_on_evidence(world: World, what: str, access: str) -> None:
+    ids = world.some_pages(3)
+    await world.settle()
+    getattr(world.notion, what)(ids[1])
+    world.notion.take_calls()
+    entry = await world.pages.get(SCOPE, ids[1], "verified")
+    assert (entry.access, world.notion.take_calls()) == (access, ["GET pages/ID"])
+    assert [e.id for e in (await world.pages.list(SCOPE, "recent")).items] == [ids[2], ids[0]]
+    assert world.heard.events[-1][1]["removed"] == [ids[1]]
+
+
+async def test_lagging_search_does_not_revive_a_page_just_removed(world: World) -> None:
+    ids = world.some_pages(3)
+    await world.settle()
+    world.notion.trash(ids[2])
+    await world.pages.get(SCOPE, ids[2], "verified")
+    world.notion.pages[ids[2]]["in_trash"] = False  # as the search index still has it
+    await world.pages.refresh(SCOPE)
+    assert ids[2] not in [e.id for e in (await world.pages.list(SCOPE, "recent")).items]
+
+
+async def test_a_restored_page_is_back_after_its_next_edit(world: World) -> None:
+    ids = world.some_pages(3)
+    await world.settle()
+    world.notion.trash(ids[2])
+    await world.pages.get(SCOPE, ids[2], "verified")
+    world.notion.pages[ids[2]]["in_trash"] = False
+    world.notion.edit(ids[2])
+    await world.pages.refresh(SCOPE)
+    assert ids[2] in [e.id for e in (await world.pages.list(SCOPE, "recent")).items]
+
+
+async def test_verified_offline_answers_from_the_store_with_access_unknown(world: World) -> None:
+    ids = world.some_pages(1)
+    await world.settle()
+    world.notion.offline = True
+    assert (await world.pages.get(SCOPE, ids[0], "verified")).access == "unknown"
+
+
+async def test_a_page_never_seen_is_fetched_when_asked_for(world: World) -> None:
+    page = world.notion.add_page("Hidden from search")
+    with pytest.raises(NotFound):
+        await world.pages.get(SCOPE, page)
+    assert (await world.pages.get(SCOPE, page, "verified")).title == "Hidden from search"
+    assert await world.pages.title_of(SCOPE, page) == "Hidden from search"
+
+
+async def test_accounts_do_not_see_each_other(world: World) -> None:
+    ids = world.some_pages(2)
+    await world.settle()
+    await world.pages.set_favorite(SCOPE, ids[0], on=True)
+    await world.pages.used(SCOPE, ids[0])
+    for view in ("recent", "all", "used", "favorites"):
+        assert (await world.pages.list(OTHER, view)).items == []  # type: ignore[arg-type]
+    assert (await world.pages.search(OTHER, "Page")).items == []
+    with pytest.raises(NotFound):
+        await world.pages.get(OTHER, ids[0])
+
+
+async def test_a_poke_refreshes_and_nothing_happens_without_one(world: World) -> None:
+    world.some_pages(2)
+    task = asyncio.create_task(world.pages.run(SCOPE))
+    await world.breathe()
+    assert world.notion.take_calls() == [SEARCH]
+    world.clock.advance(86400)
+    await world.breathe()
+    assert world.notion.take_calls() == []
+    world.pages.poke(SCOPE)
+    await world.breathe()
+    assert world.notion.take_calls() == [SEARCH]
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: World) -> None:
+    ids = world.some_pages(3)
+    await world.settle()
+    await world.pages.set_favorite(SCOPE, ids[0], on=True)
+    await world.pages.used(SCOPE, ids[1])
+    await world.close()
+    (world.folder / "cache.db").write_bytes(b"not a database" * 1000)
+    (world.folder / "cache.db-wal").unlink(missing_ok=True)
+    world.start()
+    assert (await world.pages.list(SCOPE, "recent")).items == []
+    await world.settle()
+    assert [e.id for e in (await world.pages.list(SCOPE, "favorites")).items] == [ids[0]]
+    assert [e.id for e in (await world.pages.list(SCOPE, "used")).items] == [ids[1]]
+
+
+async def test_the_schema_of_a_database_is_there_offline(world: World) -> None:
+    source = world.notion.add_page("Tasks", kind="data_source")
+    await world.settle()
+    world.notion.offline = True
+    schema = await world.pages.data_source(SCOPE, source)
+    assert schema["title"] == "Tasks"
+    assert "Name" in schema["properties"]
+
+
+async def test_a_missing_schema_is_fetched_once(world: World) -> None:
+    source = world.notion.add_page("Tasks", kind="data_source")
+    await world.pages.data_source(SCOPE, source)
+    await world.pages.data_source(SCOPE, source)
+    assert world.notion.take_calls() == ["GET data_sources/ID"]
+    with pytest.raises(NotFound):
+        await world.pages.data_source(SCOPE, world.notion.new_id())
