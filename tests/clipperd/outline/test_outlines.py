@@ -98,9 +98,7 @@ async def test_cached_never_asks_and_reads_behind(world: World) -> None:
     world.build("# Inbox")
     with pytest.raises(OutlineNotCached):
         await world.outlines.get(SCOPE, world.page, "cached")
-    for _ in range(30):
-        await asyncio.sleep(0)
-        await world.cache.read(lambda c: None)
+    await world.breathe()
     assert world.heard.events[-1] == (
         "outline",
         {"workspace_id": SCOPE.workspace_id, "ids": [world.page], "removed": []},
@@ -114,8 +112,7 @@ async def test_cached_again_soon_asks_nothing_behind(world: World) -> None:
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
     await world.outlines.get(SCOPE, world.page, "cached")
-    for _ in range(30):
-        await asyncio.sleep(0)
+    await world.breathe()
     assert world.notion.take_calls() == []
 
 

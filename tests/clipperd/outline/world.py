@@ -59,6 +59,12 @@ class World:
             found.append("".join(run["plain_text"] for run in runs))
         return found
 
+    async def breathe(self) -> None:
+        """Let background work go on for many turns of the loop and of the file."""
+        for _ in range(30):
+            await self.cache.read(lambda c: None)
+            await self.cache.write(lambda c: None)
+
     async def resolve(self, position: Position) -> Place:
         return await self.places.resolve(SCOPE, self.page, position)
 

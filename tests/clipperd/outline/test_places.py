@@ -1,0 +1,407 @@
+"""Where a clip goes, and how few reads finding that takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipperd.errors import BrokerUnreachable, PlaceGone, ReadFailed
+from clipperd.model import Place, Position
+from clipperd.transport import Reply
+from tests.clipperd.fake_notion import SCOPE
+from tests.clipperd.outline.world import World
+
+LIST = "GET blocks/ID/children"
+
+
+def end_of(heading_id: str) -> Position:
+    return Position("end_of_section", heading_id=heading_id)
+
+
+def after(heading_id: str) -> Position:
+    return Position("after_heading", heading_id=heading_id)
+
+
+async def known(world: World, *lines: str) -> dict[str, str]:
+    """A page whose outline is stored and long settled."""
+    ids = world.build(*lines)
+    world.clock.advance(600)
+    await world.outlines.get(SCOPE, world.page)
+    world.clock.advance(600)
+    world.notion.take_calls()
+    return ids
+
+
+async def refuse(world: World, position: Position) -> Place:
+    """Resolve, hear from Notion that the place is not there, resolve again."""
+    await world.places.refused(SCOPE, world.page, await world.resolve(position))
+    world.notion.take_calls()
+    return await world.resolve(position)
+
+
+async def gone(world: World, position: Position) -> str:
+    with pytest.raises(PlaceGone) as caught:
+        await refuse(world, position)
+    return caught.value.reason
+
+
+# --- without a read
+
+
+async def test_end_and_start_of_a_page_need_no_read(world: World) -> None:
+    assert await world.resolve(Position("end")) == Place(world.page)
+    assert await world.resolve(Position("start")) == Place(world.page, edge="start")
+    assert world.notion.take_calls() == []
+
+
+async def test_inside_a_block_and_after_a_block_need_no_read(world: World) -> None:
+    ids = await known(world, "# A", "a1")
+    inside = await world.resolve(Position("inside", block_id=ids["a1"]))
+    behind = await world.resolve(Position("after_block", block_id=ids["a1"]))
+    assert (inside, behind) == (Place(ids["a1"]), Place(world.page, after=ids["a1"]))
+    assert world.notion.take_calls() == []
+
+
+async def test_after_a_nested_block_means_its_own_parent(world: World) -> None:
+    toggle = world.build(">## Done")["Done"]
+    nested = world.write("### Inside", parent=toggle)
+    await world.outlines.get(SCOPE, world.page)
+    place = await world.resolve(Position("after_block", block_id=nested))
+    assert (place.parent_id, place.after) == (toggle, nested)
+
+
+async def test_after_a_known_heading_needs_no_read_even_unsettled(world: World) -> None:
+    ids = world.build("## A", "a1")
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.take_calls()
+    place = await world.resolve(after(ids["A"]))
+    assert place == Place(world.page, after=ids["A"], level=2)
+    assert world.notion.take_calls() == []
+
+
+async def test_the_section_of_a_toggle_heading_is_inside_it(world: World) -> None:
+    ids = await known(world, ">## A", "a1")
+    assert await world.resolve(end_of(ids["A"])) == Place(ids["A"], level=2)
+    assert await world.resolve(after(ids["A"])) == Place(ids["A"], edge="start", level=2)
+    assert world.notion.take_calls() == []
+
+
+# --- end of section
+
+
+async def test_the_end_of_a_section_takes_one_read_and_the_next_clip_none(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    first = await world.clip(end_of(ids["A"]), "one", "two")
+    assert (first.after, first.level, first.reads) == (ids["a1"], 2, 1)
+    assert world.notion.take_calls() == [LIST]
+    world.clock.advance(4)
+    second = await world.clip(end_of(ids["A"]), "three")
+    assert (second.reads, world.notion.take_calls()) == (0, [])
+    assert world.texts() == ["A", "a1", "one", "two", "three", "B"]
+
+
+async def test_later_one_read_is_enough_again(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    for number in range(3):
+        place = await world.clip(end_of(ids["A"]), f"c{number}")
+        assert place.reads == 1
+        world.clock.advance(60)
+    assert world.texts() == ["A", "a1", "c0", "c1", "c2", "B"]
+
+
+async def test_trust_is_not_kept_over_a_restart(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.clip(end_of(ids["A"]), "one")
+    await world.restart()
+    assert (await world.resolve(end_of(ids["A"]))).reads == 1
+
+
+async def test_what_a_person_added_since_is_seen(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    typed = world.write("typed", after=ids["a1"])
+    assert (await world.resolve(end_of(ids["A"]))).after == typed
+
+
+async def test_a_heading_set_into_the_section_ends_it_there(world: World) -> None:
+    ids = await known(world, "## A", "a1", "a2", "## B")
+    world.write("## New", after=ids["a1"])
+    assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
+
+
+async def test_a_moved_end_is_not_written_after(world: World) -> None:
+    ids = await known(world, "## A", "a1", "a2", "## B", "b1")
+    siblings = world.notion.children[world.page]
+    siblings.remove(ids["a2"])
+    siblings.append(ids["a2"])  # dragged to the end of B
+    assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
+
+
+async def test_a_heading_whose_level_changed_has_its_new_section(world: World) -> None:
+    ids = await known(world, "## A", "a1", "### C", "c1")
+    world.notion.change(ids["A"], "heading_3", "A")
+    place = await world.resolve(end_of(ids["A"]))
+    assert (place.after, place.level, place.reads) == (ids["a1"], 3, 1)
+
+
+async def test_a_heading_that_became_toggleable_is_written_into(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    world.notion.change(ids["A"], "heading_2", "A", toggleable=True)
+    assert (await world.resolve(end_of(ids["A"]))).parent_id == ids["A"]
+
+
+async def test_a_long_section_is_read_from_its_old_end_on(world: World) -> None:
+    ids = await known(world, "## A", *(f"p{i}" for i in range(300)), "## B", "b1")
+    place = await world.resolve(end_of(ids["A"]))
+    assert (place.after, place.reads) == (ids["p299"], 1)
+
+
+async def test_a_long_section_whose_old_end_is_gone_is_read_from_the_heading(world: World) -> None:
+    ids = await known(world, "## A", *(f"p{i}" for i in range(150)), "## B")
+    world.notion.remove(ids["p149"])
+    place = await world.resolve(end_of(ids["A"]))
+    assert (place.after, place.reads) == (ids["p148"], 3)  # refused, then two answers of 100
+
+
+async def test_nested_sections_advance_together(world: World) -> None:
+    ids = await known(world, "# A", "## B", "b1", "# C")
+    await world.resolve(end_of(ids["A"]))
+    await world.clip(end_of(ids["B"]), "one")
+    world.notion.take_calls()
+    place = await world.clip(end_of(ids["A"]), "two")
+    assert place.reads == 0
+    assert world.texts() == ["A", "B", "b1", "one", "two", "C"]
+
+
+async def test_a_clip_at_the_end_of_the_page_moves_the_last_section(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.clip(end_of(ids["A"]), "one")
+    await world.clip(Position("end"), "two")
+    place = await world.clip(end_of(ids["A"]), "three")
+    assert (place.reads, world.texts()) == (0, ["A", "a1", "one", "two", "three"])
+
+
+async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    world.write("## Theirs")  # a person's, which our outline does not have
+    await world.clip(Position("end"), "one")
+    await world.clip(end_of(ids["A"]), "two")
+    assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
+
+
+async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: World) -> None:
+    ids = await known(world, "## A", "## B")
+    world.write("typed", after=ids["A"])
+    await world.clip(after(ids["A"]), "one")
+    await world.clip(end_of(ids["A"]), "two")
+    assert world.texts() == ["A", "one", "typed", "two", "B"]
+
+
+async def test_a_heading_of_ours_that_ends_the_section_ends_it(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.clip(end_of(ids["A"]), "one", "## Ours", "two")
+    place = await world.clip(end_of(ids["A"]), "three")
+    assert place.reads == 0
+    assert world.texts() == ["A", "a1", "one", "three", "Ours", "two"]
+
+
+async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.clip(end_of(ids["A"]), "### Ours", "two")
+    world.notion.take_calls()
+    outline = await world.outlines.get(SCOPE, world.page, "cached")
+    assert [h.text for h in outline.headings] == ["A", "Ours"]
+    assert outline.stale
+
+
+async def test_our_own_write_does_not_vouch_for_others_in_its_minute(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.clip(end_of(ids["A"]), "one")
+    world.write("## Theirs", after=ids["a1"])
+    world.clock.advance(600)
+    outline = await world.outlines.get(SCOPE, world.page)
+    assert [h.text for h in outline.headings] == ["A", "Theirs"]
+
+
+async def test_an_unknown_page_is_listed_once(world: World) -> None:
+    ids = world.build("## A", "a1", "## B")
+    place = await world.resolve(end_of(ids["A"]))
+    assert (place.after, world.notion.take_calls()) == (ids["a1"], [LIST])
+
+
+async def test_a_section_in_a_column_is_read_there(world: World) -> None:
+    columns = world.notion.add(world.page, "column_list")
+    column = world.notion.add(columns, "column")
+    heading = world.write("## A", parent=column)
+    last = world.write("a1", parent=column)
+    await world.outlines.get(SCOPE, world.page)
+    world.notion.take_calls()
+    place = await world.resolve(end_of(heading))
+    assert (place.parent_id, place.after, place.reads) == (column, last, 1)
+
+
+# --- what is gone
+
+
+async def test_a_heading_that_is_gone_is_asked_about(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    world.notion.remove(ids["A"])
+    with pytest.raises(PlaceGone) as caught:
+        await world.resolve(end_of(ids["A"]))
+    assert (caught.value.reason, caught.value.reads) == ("heading_gone", 2)
+
+
+async def test_a_heading_turned_into_text_is_gone(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    world.notion.change(ids["A"], "paragraph", "A")
+    with pytest.raises(PlaceGone, match="heading"):
+        await world.resolve(end_of(ids["A"]))
+
+
+async def test_if_gone_the_end_of_the_page_may_do(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    world.notion.remove(ids["A"])
+    place = await world.resolve(
+        Position("end_of_section", heading_id=ids["A"], if_gone="end_of_page")
+    )
+    assert (place.parent_id, place.after, place.fell_back) == (world.page, None, "heading_gone")
+    assert (place.edge, place.level) == ("end", 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"), [("trash", "page_trashed"), ("unshare", "page_gone")]
+)
+async def test_a_lost_page_is_never_replaced(world: World, what: str, reason: str) -> None:
+    ids = await known(world, "## A", "a1")
+    getattr(world.notion, what)(world.page)
+    position = Position("end_of_section", heading_id=ids["A"], if_gone="end_of_page")
+    with pytest.raises(PlaceGone) as caught:
+        await world.resolve(position)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("kind", ["end", "start", "inside", "after_block", "after_heading"])
+async def test_a_refused_place_on_a_lost_page_says_so(world: World, kind: str) -> None:
+    ids = await known(world, "## A", "a1")
+    world.notion.trash(world.page)
+    block = ids["a1"] if kind in ("inside", "after_block") else None
+    heading = ids["A"] if kind == "after_heading" else None
+    world.notion.blocks[ids["a1"]]["in_trash"] = True
+    position = Position(kind, heading_id=heading, block_id=block)  # type: ignore[arg-type]
+    assert await gone(world, position) == "page_trashed"
+
+
+async def test_a_refused_heading_is_read_once_more(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    place = await refuse(world, after(ids["A"]))
+    assert (place.after, place.reads) == (ids["A"], 1)
+    assert (await world.resolve(after(ids["A"]))).reads == 0
+    world.notion.remove(ids["A"])
+    assert await gone(world, after(ids["A"])) == "heading_gone"
+
+
+async def test_a_refused_toggle_heading_that_is_one_no_more(world: World) -> None:
+    ids = await known(world, ">## A", "a1")
+    world.notion.change(ids["A"], "heading_2", "A")
+    place = await refuse(world, end_of(ids["A"]))
+    assert (place.parent_id, place.after, place.reads) == (world.page, ids["a1"], 1)
+
+
+async def test_a_refused_end_of_section_is_read_again(world: World) -> None:
+    ids = await known(world, "## A", "a1", "a2")
+    await world.resolve(end_of(ids["A"]))
+    world.notion.remove(ids["a2"])
+    place = await refuse(world, end_of(ids["A"]))
+    assert (place.after, place.reads) == (ids["a1"], 1)
+
+
+async def test_a_refused_block_is_asked_for_its_parent(world: World) -> None:
+    ids = await known(world, "a1")
+    nested = world.write("deep", parent=ids["a1"])
+    position = Position("after_block", block_id=nested)
+    assert (await world.resolve(position)).parent_id == world.page  # the best guess, for nothing
+    place = await refuse(world, position)
+    assert (place.parent_id, place.after, place.reads) == (ids["a1"], nested, 1)
+
+
+@pytest.mark.parametrize("kind", ["after_block", "inside"])
+async def test_a_block_that_is_gone_is_asked_about(world: World, kind: str) -> None:
+    ids = await known(world, "a1")
+    world.notion.remove(ids["a1"])
+    position = Position(kind, block_id=ids["a1"])  # type: ignore[arg-type]
+    assert await gone(world, position) == "block_gone"
+
+
+async def test_an_outage_is_no_verdict(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    world.notion.offline = True
+    with pytest.raises(BrokerUnreachable):
+        await world.resolve(end_of(ids["A"]))
+    world.notion.offline = False
+    world.notion.fail_next = [Reply(503, code="service_unavailable")]
+    with pytest.raises(ReadFailed) as caught:
+        await world.resolve(end_of(ids["A"]))
+    assert (caught.value.reply.status, caught.value.reads) == (503, 1)
+
+
+# --- headings by text
+
+
+async def test_a_heading_by_text_is_looked_for_on_a_verified_outline(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    world.notion.change(ids["B"], "heading_2", "Groceries")
+    place = await world.resolve(Position("end_of_section", heading_text="groceries"))
+    assert (place.after, place.level) == (ids["B"], 2)
+
+
+async def test_an_ambiguous_text_needs_a_path(world: World) -> None:
+    await known(world, "# Monday", "## Notes", "m", "# Tuesday", "## Notes ", "t")
+    with pytest.raises(PlaceGone) as caught:
+        await world.resolve(
+            Position("end_of_section", heading_text="Notes", if_gone="end_of_page")
+        )
+    assert caught.value.reason == "heading_ambiguous"
+    position = Position("end_of_section", heading_text="Notes", heading_path=("Tuesday",))
+    await world.clip(position, "clip")
+    assert world.texts()[-2:] == ["t", "clip"]
+
+
+async def test_a_text_that_nothing_has_is_a_heading_gone(world: World) -> None:
+    await known(world, "## A")
+    with pytest.raises(PlaceGone) as caught:
+        await world.resolve(Position("after_heading", heading_text="Z"))
+    assert caught.value.reason == "heading_gone"
+
+
+# --- undo and other changes of ours
+
+
+async def test_undo_rewinds_the_end_of_the_section(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    place = await world.resolve(end_of(ids["A"]))
+    created = await world.append(place, "one", "two")
+    for block_id in created:
+        world.notion.remove(block_id)
+    await world.places.undone(SCOPE, world.page, created)
+    assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
+
+
+async def test_something_else_of_ours_ends_all_trust(world: World) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.resolve(end_of(ids["A"]))
+    await world.places.touched(SCOPE, world.page)
+    assert (await world.resolve(end_of(ids["A"]))).reads == 1
+
+
+async def test_ids_alone_are_enough_to_go_on(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    place = await world.resolve(end_of(ids["A"]))
+    new = world.write("one", after=place.after)
+    await world.places.wrote(SCOPE, world.page, place, [new], new)
+    follow = await world.resolve(end_of(ids["A"]))
+    assert (follow.after, follow.reads) == (new, 0)
+
+
+async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(world: World) -> None:
+    new = world.write("one")
+    await world.places.wrote(SCOPE, world.page, Place(world.page), [new], new)
+    await world.places.undone(SCOPE, world.page, [new])
+    assert world.notion.take_calls() == []
