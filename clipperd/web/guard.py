@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from aiohttp import http_exceptions, web
 
+from clipperd.web.problems import trace
+
 _REFUSAL = (
     b'{"type":"urn:clipperd:problem:too_many_connections","title":"Too many connections",'
     b'"status":503,"detail":"Close some connections first.","code":"too_many_connections",'
@@ -143,14 +145,15 @@ class LoopbackSite(web.BaseSite):
 
 
 class _NoQuotes(logging.Filter):
-    """aiohttp logs malformed requests with the parser's message, which quotes their headers."""
+    """aiohttp logs exceptions with their messages; a parser's message quotes the headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if isinstance(error, http_exceptions.HttpProcessingError):
+        if error is not None:
+            if isinstance(error, http_exceptions.HttpProcessingError):
+                record.levelno, record.levelname = logging.INFO, "INFO"
             record.exc_info = None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-            record.msg, record.args = "malformed request: %s", (type(error).__name__,)
+            record.msg, record.args = "a request failed: %s", (trace(error),)
         return True
 
 

@@ -107,9 +107,9 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
             raise
         problem = problems.from_status(error.status, id_)
         allow = error.headers.get(hdrs.ALLOW, "")
-    except ConnectionResetError:
-        raise  # the client has gone; aiohttp closes the connection
     except Exception as error:
+        if request.transport is None or request.transport.is_closing():
+            return web.Response(status=400)  # the client has gone: nobody reads this
         log.error("%s unexpected: %s", id_, problems.trace(error))
         problem = problems.from_status(500, id_)
     if STREAM in request:

@@ -303,3 +303,20 @@ async def test_one_connection_too_many_is_told_so_and_room_comes_back(tmp_path: 
 async def test_it_listens_on_127_0_0_1_and_nowhere_else(api: Door) -> None:
     with pytest.raises(OSError, match="Connect call failed"):
         await asyncio.open_connection("127.0.0.2", api.port)
+
+
+async def test_a_client_that_goes_in_the_middle_is_no_error(
+    api: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = (
+        f"POST /v1/sample HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\nAuthorization: Bearer {TOKEN}"
+        "\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(head.encode())
+    await writer.drain()
+    assert (await api.call("GET", "/healthz"))[0] == 200  # by now the head has been read
+    writer.close()
+    await writer.wait_closed()
+    assert (await api.call("GET", "/healthz"))[0] == 200
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
