@@ -27,15 +27,13 @@ _RETRY_BURST = 10
 class Budgets:
     """The numbers: the seed's 120 a minute and user (section 3.2), Notion's per connection.
 
-    ``scale`` multiplies every limit per user and endpoint; so does the tier's factor. The paid
-    tiers' 1.5 makes 180 a minute, what Notion itself grants a connection on most plans
-    (https://developers.notion.com/reference/request-limits).
+    ``scale`` multiplies every limit per user and endpoint; so does the tier's factor.
     """
 
     per_minute: int = 120
     scale: float = 1.0
     tiers: Mapping[str, float] = field(
-        default_factory=lambda: {"FREE": 1.0, "PRO": 1.5, "TEAM": 1.5}
+        default_factory=lambda: {"FREE": 1.0, "PRO": 1.0, "TEAM": 1.0}
     )
     notion_rate: float = 2.5
     notion_burst: int = 6

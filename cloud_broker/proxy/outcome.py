@@ -123,7 +123,7 @@ def judge(result: Response | TransportError, route: Route, *, children: int, now
     if route.kind == "write":
         return _judge_write_error(result, value, route, children)
     verdict = Verdict.AGAIN if status in _AGAIN_READ else Verdict.REFUSED
-    if verdict is Verdict.REFUSED and value is None:
+    if status < 400 or (verdict is Verdict.REFUSED and value is None):
         verdict = Verdict.GARBLED
     return Outcome(verdict, result, value, retry_after_s=after)
 

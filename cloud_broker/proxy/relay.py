@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
-from cloud_broker.connections import OpenToken, Tokens
+from cloud_broker.connections import OpenToken
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy import versions
 from cloud_broker.proxy.admission import Charge, Party
@@ -18,6 +18,7 @@ from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.keys import fingerprint, parse_key
 from cloud_broker.proxy.outcome import Outcome, Verdict
+from cloud_broker.proxy.ports import Tokens
 from cloud_broker.proxy.refusals import (
     InvalidRequest,
     NotSent,

@@ -19,6 +19,7 @@ from cloud_broker.errors import (
 )
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.answers import Answer, from_refusal
+from cloud_broker.proxy.ports import Sessions
 from cloud_broker.proxy.refusals import (
     InvalidRequest,
     NoSuchRoute,
@@ -33,7 +34,7 @@ from cloud_broker.proxy.refusals import (
 from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
-from cloud_broker.sessions import Claims, Sessions
+from cloud_broker.sessions import Claims
 from cloud_broker.web.keys import REQUEST_ID
 
 log = logging.getLogger(__name__)

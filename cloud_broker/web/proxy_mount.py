@@ -12,16 +12,15 @@ from yarl import URL
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
-from cloud_broker.connections import Tokens
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy.admission import Admission, Budgets
 from cloud_broker.proxy.attempts import Attempts, Upstream
+from cloud_broker.proxy.ports import Sessions, Tokens
 from cloud_broker.proxy.relay import Relay
 from cloud_broker.proxy.writes import Spans, Writes
 from cloud_broker.randomness import Randomness
-from cloud_broker.sessions import Sessions
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency
 from cloud_broker.transport import Transport

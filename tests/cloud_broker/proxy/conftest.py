@@ -1,0 +1,16 @@
+"""A proxy with generous limits towards Notion and the seed's towards the user."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud_broker.proxy.stage import Stage, a_proxy
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with a_proxy(tmp_path) as running:
+        yield running

@@ -1,0 +1,280 @@
+"""A proxy on loopback before a scripted Notion, with a clock that runs faster than ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
+
+from cloud_broker.audit import Audit
+from cloud_broker.connections import OpenToken
+from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
+from cloud_broker.metrics import Metrics
+from cloud_broker.randomness import SystemRandomness
+from cloud_broker.secret import Secret
+from cloud_broker.sessions import Claims
+from cloud_broker.storage import audit as audit_rows
+from cloud_broker.storage import idempotency
+from cloud_broker.storage.migrations import migrate, steps
+from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
+from cloud_broker.transport import AiohttpTransport, Body, Response
+from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
+
+PAGE = "11111111-1111-4111-8111-111111111111"
+BLOCK = "22222222-2222-4222-8222-222222222222"
+WORKSPACE = "33333333-3333-4333-8333-333333333333"
+CANARY = "ntn_canary_token_that_must_not_leak"
+PROXY = "/api/notion/proxy/v1/"
+OURS = [("idempotency", idempotency.STEPS), ("audit", audit_rows.STEPS)]
+
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class QuickClock:
+    """A clock that runs ``speed`` times as fast as the machine's, shifted by ``shift``."""
+
+    def __init__(self, speed: float = 50.0) -> None:
+        self.speed = speed
+        self.shift = 0.0
+        self._epoch = time.time()
+        self._begun = time.monotonic()
+
+    def now(self) -> float:
+        return self._epoch + self.monotonic()
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._begun) * self.speed + self.shift
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds) / self.speed)
+
+
+class FakeSessions:
+    """Every token is its user's name, but ``expired``."""
+
+    async def verify(self, token: str) -> Claims:
+        if token == "expired":
+            raise SessionExpired("The session has expired.")
+        return Claims(token, f"session-of-{token}", f"{token}@example.org", "FREE", 0.0)
+
+
+@dataclass
+class FakeTokens:
+    """One connection per user; ``version`` moves with each refresh."""
+
+    version: int = 1
+    grant_ended: bool = False
+    opened: int = 0
+    refreshed: int = 0
+
+    async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
+        assert purpose.startswith("proxy:")
+        self.opened += 1
+        if workspace_id not in (None, WORKSPACE):
+            raise NoConnection("not yours")
+        secret = Secret(f"{CANARY}_{self.version}")
+        return OpenToken(f"conn-{user_id}", user_id, WORKSPACE, "bot", secret, self.version)
+
+    async def refresh(self, opened: OpenToken) -> OpenToken:
+        self.refreshed += 1
+        if self.grant_ended:
+            raise ReauthRequired("ended")
+        self.version = opened.version + 1
+        return replace(
+            opened, version=self.version, access_token=Secret(f"{CANARY}_{self.version}")
+        )
+
+
+@dataclass
+class Upstream:
+    """A Notion that answers by script, then sensibly; it applies appends and counts them."""
+
+    script: list[Reply] = field(default_factory=list)
+    always: Reply | None = None
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    applied: list[bytes] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append((request.method, request.raw_path))
+        self.requests.append({"headers": dict(request.headers), "body": await request.read()})
+        if self.script:
+            return await self.script.pop(0)(request)
+        if self.always is not None:
+            return await self.always(request)
+        return await self.apply(request)
+
+    async def apply(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if request.method == "PATCH" and request.path.endswith("/children"):
+            self.applied.append(body)
+            count = len(msgspec.json.decode(body)["children"])
+            results = [{"object": "block", "id": an_id(i)} for i in range(count)]
+            return web.json_response({"object": "list", "results": results, "has_more": False})
+        return web.json_response({"object": "page", "id": PAGE, "in_trash": False})
+
+
+def an_id(number: int) -> str:
+    return str(uuid.UUID(int=number + 1))
+
+
+def says(status: int, body: Any = None, **headers: str) -> Reply:
+    async def reply(_: web.Request) -> web.StreamResponse:
+        value = body if body is not None else an_error(status)
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return web.json_response(value, status=status, headers=named)
+
+    return reply
+
+
+def an_error(status: int, **data: Any) -> dict[str, Any]:
+    codes = {429: "rate_limited", 529: "service_overload", 503: "service_unavailable"}
+    return {
+        "object": "error",
+        "status": status,
+        "code": codes.get(status, "validation_error"),
+        "message": "no",
+        **({"additional_data": data} if data else {}),
+    }
+
+
+def drops() -> Reply:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    return reply
+
+
+def a_key(at_ms: int) -> str:
+    tail = uuid.uuid4().hex
+    head = f"{at_ms:012x}"
+    return f"{head[:8]}-{head[8:]}-7{tail[:3]}-8{tail[3:6]}-{tail[6:18]}"
+
+
+@dataclass
+class Stage:
+    """A running proxy."""
+
+    upstream: Upstream
+    tokens: FakeTokens
+    database: SqliteDatabase
+    clock: QuickClock
+    audit: Audit
+    metrics: Metrics
+    client: TestClient[web.Request, web.Application]
+
+    def key(self, age_s: float = 0) -> str:
+        return a_key(int((self.clock.now() - age_s) * 1000))
+
+    async def call(
+        self, method: str, path: str, *, user: str = "ada", **more: Any
+    ) -> ClientResponse:
+        headers = {"Authorization": f"Bearer {user}", **more.pop("headers", {})}
+        return await self.client.request(method, PROXY + path, headers=headers, **more)
+
+    async def append(
+        self, key: str | None = None, *, count: int = 1, user: str = "ada", text: str = "x"
+    ) -> ClientResponse:
+        headers = {"X-Workspace-Id": WORKSPACE}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        body = {"children": [{"paragraph": {"text": text}}] * count}
+        path = f"blocks/{PAGE}/children"
+        return await self.call("PATCH", path, user=user, headers=headers, json=body)
+
+
+@dataclass
+class SleepyTransport:
+    """A machine that sleeps ``asleep_s`` when the connection stands, before the first byte."""
+
+    inner: AiohttpTransport
+    clock: QuickClock
+    asleep_s: float
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: Body = None,
+        deadline: float = 30.0,
+        max_bytes: int = 5 * 1024 * 1024,
+        before_send: Callable[[], None] | None = None,
+    ) -> Response:
+        def wake() -> None:
+            self.clock.shift += self.asleep_s
+            if before_send is not None:
+                before_send()
+
+        return await self.inner.send(method, url, headers, body, deadline, max_bytes, wake)
+
+
+@asynccontextmanager
+async def a_database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = await open_sqlite(tmp_path / "broker.db")
+    try:
+        await migrate(database, now=0, wanted=steps(OURS))
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def a_proxy(
+    tmp_path: Path,
+    *,
+    speed: float = 50.0,
+    upstream: Upstream | None = None,
+    base_url: str | None = None,
+    seed: int = 1,
+    asleep_s: float = 0.0,
+    **settings: Any,
+) -> AsyncIterator[Stage]:
+    notion = upstream or Upstream()
+    clock, tokens, metrics = QuickClock(speed), FakeTokens(), Metrics()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(a_database(tmp_path))
+        server = TestServer(notion.app())
+        await server.start_server()
+        stack.push_async_callback(server.close)
+        transport = await stack.enter_async_context(AiohttpTransport())
+        app = web.Application()
+        audit = Audit(database, clock, SystemRandomness())
+        setup_proxy(
+            app,
+            settings=ProxySettings(
+                notion_api_url=base_url or str(server.make_url("")),
+                **{"drain_s": 5.0, "notion_rate": 1000.0, "notion_burst": 100} | settings,
+            ),
+            database=database,
+            tokens=tokens,
+            sessions=FakeSessions(),
+            transport=SleepyTransport(transport, clock, asleep_s),
+            clock=clock,
+            rng=Random(seed),
+            randomness=SystemRandomness(),
+            audit=audit,
+            metrics=metrics,
+        )
+        client = TestClient(TestServer(app))
+        await client.start_server()
+        stack.push_async_callback(client.close)
+        yield Stage(notion, tokens, database, clock, audit, metrics, client)

@@ -1,0 +1,226 @@
+"""Reads: what is passed on, what is asked again, and what the caller hears."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.cloud_broker.proxy.stage import (
+    BLOCK,
+    CANARY,
+    PAGE,
+    PROXY,
+    WORKSPACE,
+    Stage,
+    a_proxy,
+    an_error,
+    drops,
+    says,
+)
+
+
+async def test_a_page_is_read_with_headers_built_from_nothing(proxy: Stage) -> None:
+    answer = await proxy.call(
+        "GET", f"pages/{PAGE}", headers={"X-Evil": "1", "Cookie": "a=b", "User-Agent": "me"}
+    )
+    assert answer.status == 200
+    assert proxy.upstream.seen == [("GET", f"/v1/pages/{PAGE}")]
+    sent = proxy.upstream.requests[0]["headers"]
+    assert set(sent) == {
+        "Host",
+        "Authorization",
+        "Notion-Version",
+        "User-Agent",
+        "Accept",
+        "Accept-Encoding",
+    }
+    assert sent["Authorization"] == f"Bearer {CANARY}_1"
+    assert sent["Notion-Version"] == "2026-03-11"
+
+
+async def test_response_headers_are_allow_listed(proxy: Stage) -> None:
+    proxy.upstream.script = [
+        says(200, {"object": "page"}, Set_Cookie="a=b", x_notion_request_id="r-1", X_Other="1")
+    ]
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.headers["x-notion-request-id"] == "r-1"
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert not {"Set-Cookie", "X-Other"} & set(answer.headers)
+
+
+async def test_both_prefixes_lead_to_the_same_place(proxy: Stage) -> None:
+    plain = PROXY.removesuffix("v1/")
+    answer = await proxy.client.get(
+        f"{plain}blocks/{PAGE.replace('-', '')}/children?page_size=500",
+        headers={"Authorization": "Bearer ada"},
+    )
+    assert answer.status == 200
+    assert proxy.upstream.seen == [("GET", f"/v1/blocks/{PAGE}/children?page_size=100")]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
+async def test_a_read_is_asked_again_after_a_passing_failure(proxy: Stage, status: int) -> None:
+    proxy.upstream.script = [says(status), drops()]
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.status == 200
+    assert len(proxy.upstream.seen) == 3
+
+
+async def test_after_three_retries_notions_own_answer_is_passed_on(proxy: Stage) -> None:
+    proxy.upstream.always = says(503)
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, (await answer.json())["code"]) == (503, "service_unavailable")
+    assert len(proxy.upstream.seen) == 4
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+async def test_a_refusal_of_notion_is_passed_on_once(proxy: Stage, status: int) -> None:
+    proxy.upstream.always = says(status)
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, await answer.json()) == (status, an_error(status))
+    assert "X-Broker-Code" not in answer.headers
+    assert len(proxy.upstream.seen) == 1
+
+
+async def test_notions_429_is_waited_for_when_short(proxy: Stage) -> None:
+    proxy.upstream.script = [says(429, Retry_After="2")]
+    begun = proxy.clock.monotonic()
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.status == 200
+    assert proxy.clock.monotonic() - begun >= 2
+
+
+async def test_notions_long_429_is_passed_on_and_pauses_the_connection(proxy: Stage) -> None:
+    proxy.upstream.script = [says(429, Retry_After="45")]
+    first = await proxy.call("GET", f"pages/{PAGE}")
+    assert (first.status, first.headers["Retry-After"]) == (429, "45")
+    assert "X-Broker-Code" not in first.headers
+    second = await proxy.call("GET", f"blocks/{BLOCK}")
+    assert second.status == 429
+    assert second.headers["X-Broker-Code"] == "limit_connection"
+    assert 1 <= int(second.headers["Retry-After"]) <= 45
+    other = await proxy.call("GET", f"blocks/{BLOCK}", user="bob")
+    assert other.status == 200
+    assert len(proxy.upstream.seen) == 2
+
+
+async def test_a_workspaces_429_pauses_every_connection_to_it(proxy: Stage) -> None:
+    body = an_error(429, rate_limit_reason="public_api_space_request_rate_limit")
+    proxy.upstream.script = [says(429, body, Retry_After="300")]
+    await proxy.call("GET", f"pages/{PAGE}")
+    other = await proxy.call("GET", f"pages/{PAGE}", user="bob")
+    assert (other.status, other.headers["X-Broker-Code"]) == (429, "limit_connection")
+
+
+async def test_an_endpoints_429_pauses_that_endpoint_only(proxy: Stage) -> None:
+    body = an_error(429, rate_limit_reason="public_api_endpoint_rate_limit")
+    proxy.upstream.script = [says(429, body, Retry_After="300")]
+    await proxy.call("POST", "search", json={})
+    assert (await proxy.call("POST", "search", json={})).status == 429
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
+
+
+async def test_a_blocked_connection_is_not_asked_again(proxy: Stage) -> None:
+    body = an_error(429, rate_limit_reason="public_api_request_blocked")
+    proxy.upstream.script = [says(429, body, Retry_After="1")]
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 429
+    assert len(proxy.upstream.seen) == 1
+
+
+async def test_a_401_is_refreshed_once_and_sent_again(proxy: Stage) -> None:
+    proxy.upstream.script = [says(401)]
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
+    assert proxy.upstream.requests[1]["headers"]["Authorization"].endswith("_2")
+
+
+async def test_a_second_401_says_that_the_grant_is_gone(proxy: Stage) -> None:
+    proxy.upstream.always = says(401)
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.status == 401
+    assert answer.headers["X-Broker-Code"] == "NOTION_TOKEN_INVALID"
+    assert len(proxy.upstream.seen) == 2
+
+
+async def test_an_ended_grant_is_said_so(proxy: Stage) -> None:
+    proxy.tokens.grant_ended = True
+    proxy.upstream.always = says(401)
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.headers["X-Broker-Code"] == "NOTION_TOKEN_INVALID"
+    assert (await answer.json())["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("token", ["", "Basic x", "Bearer expired"])
+async def test_without_a_live_session_nothing_is_sent(proxy: Stage, token: str) -> None:
+    answer = await proxy.client.get(f"{PROXY}pages/{PAGE}", headers={"Authorization": token})
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (401, "session_expired")
+    body = await answer.json()
+    assert (body["object"], body["code"]) == ("error", "unauthorized")
+    assert body["additional_data"] == {"broker_code": "session_expired"}
+    assert proxy.upstream.seen == []
+
+
+async def test_another_accounts_workspace_looks_like_none(proxy: Stage) -> None:
+    answer = await proxy.call("GET", f"pages/{PAGE}", headers={"X-Workspace-Id": PAGE})
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (404, "no_connection")
+    assert proxy.upstream.seen == []
+
+
+async def test_a_garbled_answer_is_a_bad_gateway(proxy: Stage) -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>gateway</html>", content_type="text/html")
+
+    proxy.upstream.always = page
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (502, "bad_gateway")
+
+
+async def test_an_unreachable_notion_is_an_overload_of_which_nothing_was_sent(
+    tmp_path: Path,
+) -> None:
+    async with a_proxy(tmp_path, base_url="http://127.0.0.1:1") as proxy:
+        answer = await proxy.call("GET", f"pages/{PAGE}")
+        assert (answer.status, answer.headers["X-Broker-Code"]) == (529, "upstream_unavailable")
+
+
+async def test_a_redirect_is_not_followed(proxy: Stage) -> None:
+    proxy.upstream.always = says(302, {"object": "page"}, Location="/v1/users")
+    answer = await proxy.call("GET", f"pages/{PAGE}", allow_redirects=False)
+    assert answer.status == 502
+    assert len(proxy.upstream.seen) == 1
+    assert "Location" not in answer.headers
+
+
+async def test_an_old_database_query_goes_to_the_only_data_source(proxy: Stage) -> None:
+    proxy.upstream.script = [
+        says(200, {"object": "database", "data_sources": [{"id": BLOCK, "name": "n"}]}),
+        says(200, {"object": "list", "results": []}),
+    ]
+    answer = await proxy.call("POST", f"databases/{PAGE}/query", json={"page_size": 7})
+    assert answer.status == 200
+    assert proxy.upstream.seen == [
+        ("GET", f"/v1/databases/{PAGE}"),
+        ("POST", f"/v1/data_sources/{BLOCK}/query"),
+    ]
+    assert proxy.upstream.requests[1]["body"] == b'{"page_size":7}'
+
+
+async def test_a_database_with_two_sources_names_them(proxy: Stage) -> None:
+    sources = [{"id": BLOCK}, {"id": WORKSPACE}]
+    proxy.upstream.script = [says(200, {"object": "database", "data_sources": sources})]
+    answer = await proxy.call("POST", f"databases/{PAGE}/query", json={})
+    assert answer.status == 400
+    data = (await answer.json())["additional_data"]
+    assert data["child_data_source_ids"] == [BLOCK, WORKSPACE]
+
+
+async def test_an_older_client_reads_archived(proxy: Stage) -> None:
+    answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": "2025-09-03"})
+    assert (await answer.json())["archived"] is False
+    assert proxy.upstream.requests[0]["headers"]["Notion-Version"] == "2026-03-11"
+
+
+async def test_a_version_that_cannot_be_translated_is_refused(proxy: Stage) -> None:
+    answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": "2022-06-28"})
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "version_not_supported")
