@@ -11,7 +11,6 @@ import hmac
 import http.client
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -140,10 +139,10 @@ class Client:
         """GET /v1/session."""
         return self.ask("GET", "/v1/session")
 
-    def login(self, purpose: str, device: str | None) -> Json:
+    def login(self, purpose: str) -> Json:
         """POST /v1/session/login with the loopback return: login_id, login_url, expires_in."""
         body = {"return": "loopback", "purpose": purpose}
-        return self.ask("POST", "/v1/session/login", body=body | _given(device=device))
+        return self.ask("POST", "/v1/session/login", body=body)
 
     def cancel_login(self, login_id: str) -> None:
         """DELETE /v1/session/login/{login_id}."""
@@ -296,11 +295,6 @@ def until(patience_s: float | None) -> Iterator[float]:
         yield gone
         if patience_s is not None and gone >= patience_s:
             return
-
-
-def host_name() -> str:
-    """This machine's name, as a login shows it in the list of sessions."""
-    return socket.gethostname()
 
 
 def _query(values: Mapping[str, Any] | None) -> str:

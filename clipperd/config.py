@@ -166,6 +166,10 @@ class Settings:
         default=(),
         metadata=_rule(_origins, "Browser origins that may call the API, beside the dashboard's."),
     )
+    device: str | None = field(
+        default=None,
+        metadata=_rule(_text, "This machine's name in the list of sessions; default: host name."),
+    )
     settle_unknown_s: float = field(
         default=65.0,
         metadata=_rule(_number(0, 3600), "Wait after a write with no answer, before a resend."),

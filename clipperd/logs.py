@@ -28,7 +28,7 @@ MASK = "[redacted]"
 _MANY = 1000  # registered values kept: access tokens rotate for as long as the daemon runs
 _SHORTEST = 6  # masking shorter values would eat ordinary words
 _SHAPES = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"
     r"|\b(?:ntn|secret)_[A-Za-z0-9]{16,}"
     r"|(?<=Bearer )[\w.~+/=-]{8,}"
 )
@@ -116,12 +116,17 @@ class Logs:
 
 
 def start(
-    level: str, file: Path, redactor: Redactor | None = None, *, screen: TextIO | None = None
+    level: str,
+    file: Path,
+    redactor: Redactor | None = None,
+    *,
+    screen: TextIO | None = None,
+    file_bytes: int = FILE_BYTES,
 ) -> Logs:
     """Send the root logger to ``file`` and, when given, to ``screen`` (the same JSON lines)."""
     redactor = redactor or Redactor()
     handlers: list[logging.Handler] = [
-        _PrivateFile(file, maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8")
+        _PrivateFile(file, maxBytes=file_bytes, backupCount=FILES - 1, encoding="utf-8")
     ]
     if screen is not None:
         handlers.append(logging.StreamHandler(screen))

@@ -1,4 +1,7 @@
-"""What the outbox holds, read from its file while no daemon runs. Never writes, never waits."""
+"""What the outbox holds, read from its file while no daemon runs. Never writes, never waits.
+
+Like every list, it shows the current account's clips only.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from urllib.parse import quote
 from clipperd.clock import rfc3339
 from clipperd.model import FINISHED, PRECEDENCE, State
 
+_MINE = "WHERE user_id = (SELECT user_id FROM account WHERE is_current = 1)"
+
 
 def waiting(file: Path) -> int | None:
     """Count the clips that are not finished; None when the file cannot be read."""
     with _opened(file) as connection:
         if connection is None:
             return None
-        rows = connection.execute("SELECT DISTINCT clip_seq, state FROM delivery").fetchall()
+        rows = connection.execute(f"SELECT clip_seq, state FROM delivery {_MINE}").fetchall()  # noqa: S608  # a constant
         return len({row["clip_seq"] for row in rows if row["state"] not in FINISHED})
 
 
@@ -28,7 +33,7 @@ def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str
         if connection is None:
             return []
         found = []
-        for row in connection.execute("SELECT * FROM clip ORDER BY seq DESC"):
+        for row in connection.execute(f"SELECT * FROM clip {_MINE} ORDER BY seq DESC"):  # noqa: S608
             clip = _clip(connection, row)
             if states is None or clip["state"] in states:
                 found.append(clip)
@@ -47,7 +52,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
     with closing(connection):
         connection.row_factory = sqlite3.Row
         try:
-            connection.execute("SELECT clip_seq, state FROM delivery LIMIT 1")
+            connection.execute("SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1")
         except sqlite3.Error:
             yield None
             return

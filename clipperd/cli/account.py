@@ -11,7 +11,9 @@ from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from clipperd.client import Client
+    from collections.abc import Iterator
+
+    from clipperd.client import Client, Event
 
 _LOOK_S = 0.3
 
@@ -58,21 +60,26 @@ def login(args: Namespace, console: Console) -> int:
     purpose = _purpose(args)
     if purpose == "sign_in" and before.get("state") == "signed_in":
         return _already(args, console, before)
-    from clipperd.client import host_name
-
-    begun = client.login(purpose, host_name())
-    console.warn("Sign in to Notion in your browser:")
+    stream = client.events(["session"])
+    if purpose != "sign_in":
+        next(stream)  # the snapshot: from here on nothing is missed
+    begun = client.login(purpose)
+    console.warn("Sign in to Notion in your browser (Ctrl-C gives up):")
     console.warn(f"  {begun['login_url']}")
     if not args.no_browser and not console.browse(begun["login_url"]):
         console.warn("The browser could not be opened; open the address yourself.")
+    after: dict[str, Any] | None
     try:
-        after = _wait(client, before, purpose, float(begun["expires_in"]))
+        if purpose == "sign_in":
+            after = _wait_signed_in(client, float(begun["expires_in"]))
+        else:
+            after = _wait_extended(client, stream)
     except KeyboardInterrupt:
         client.cancel_login(begun["login_id"])
         console.warn("Sign-in canceled.")
         return exits.INTERRUPTED
-    if after is None:
-        console.warn("clipperd: You were not signed in: the sign-in was refused or ran out.")
+    if after is None or (purpose == "add_workspace" and _ids(after) == _ids(before)):
+        console.warn("clipperd: The sign-in was refused or ran out; nothing has changed.")
         console.warn("  Try again with: clipperd login")
         return exits.FAILED
     if args.json:
@@ -109,7 +116,7 @@ def whoami(args: Namespace, console: Console) -> int:
         console.say(
             layout.facts(
                 [("name", user.get("name")), ("email", user.get("email")), ("plan", tier)]
-                + [("workspace", _workspace(w)) for w in session.get("workspaces", [])]
+                + [("workspace", _workspace(w)) for w in session.get("workspaces") or []]
             )
         )
         if session.get("state") == "reauth_required":
@@ -148,20 +155,26 @@ def _already(args: Namespace, console: Console, session: dict[str, Any]) -> int:
     return exits.OK
 
 
-def _wait(
-    client: Client, before: dict[str, Any], purpose: str, expires_in: float
-) -> dict[str, Any] | None:
+def _wait_signed_in(client: Client, expires_in: float) -> dict[str, Any] | None:
     """Poll until the sign-in has ended; return the new session, or None when it failed."""
     from clipperd.client import pause, until
 
     for _ in until(expires_in):
         now = client.session()
-        if now.get("state") == "signed_in" and (purpose == "sign_in" or now != before):
+        if now.get("state") == "signed_in":
             return now
-        if now.get("state") not in ("signing_in", "signed_in", "reauth_required"):
+        if now.get("state") != "signing_in":
             return None
         pause(_LOOK_S)
     return None
+
+
+def _wait_extended(client: Client, stream: Iterator[Event]) -> dict[str, Any]:
+    """Follow the session events: the first tells the beginning, the second the end."""
+    told = (event for event in stream if event.type == "session")
+    for _ in zip(range(2), told, strict=False):
+        pass
+    return client.session()
 
 
 def _named(found: list[dict[str, Any]], wanted: str) -> str:
@@ -170,6 +183,10 @@ def _named(found: list[dict[str, Any]], wanted: str) -> str:
         return str(matches[0]["id"])
     many = "Several workspaces have" if matches else "No connected workspace has"
     raise UsageError(f"{many} that name.", "See them with: clipperd workspaces")
+
+
+def _ids(session: dict[str, Any]) -> set[str]:
+    return {w["id"] for w in session.get("workspaces") or []}
 
 
 def _fold(text: str | None) -> str:

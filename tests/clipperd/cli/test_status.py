@@ -1,0 +1,119 @@
+"""status, events, version, help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipperd import __version__, endpoint, lock
+from clipperd.cli.main import parser
+from tests.clipperd.cli.commands import clipperd, run
+from tests.clipperd.fake_daemon import FakeDaemon, running
+
+
+async def test_status_tells_connection_queue_and_pages(tmp_path: Path) -> None:
+    async with running(tmp_path):
+        result = await clipperd(tmp_path, "status")
+    assert result.code == 0
+    for part in ("process 4242", "offline; clips are kept", "2 queued, 1 needs attention", "1500"):
+        assert part in result.out
+
+
+async def test_status_as_json_never_holds_the_token(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        result = await clipperd(tmp_path, "status", "--json")
+    assert json.loads(result.out)["endpoint"]["pid"] == 4242
+    assert fake.token not in result.out
+
+
+def test_status_without_a_daemon_says_how_to_start_it(tmp_path: Path) -> None:
+    result = run(tmp_path, "status")
+    assert (result.code, result.out) == (
+        1,
+        "clipperd is not running.\n  Start it with: clipperd start\n",
+    )
+
+
+async def test_status_tells_that_it_was_killed(tmp_path: Path) -> None:
+    async with running(tmp_path):
+        pass
+    result = await clipperd(tmp_path, "status")
+    assert "did not end cleanly" in result.out
+
+
+async def test_status_names_a_stranger_on_the_port(tmp_path: Path) -> None:
+    fake = FakeDaemon()
+    fake.proves = False
+    async with running(tmp_path, fake):
+        result = await clipperd(tmp_path, "status", "--json")
+    assert json.loads(result.out)["code"] == "daemon_untrusted"
+
+
+def test_status_names_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
+    held = lock.acquire(tmp_path / "clipperd.lock")
+    result = run(tmp_path, "status")
+    held.release()
+    assert "its API does not answer" in result.out
+
+
+async def test_events_are_printed_as_they_come(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        fake.events = [("clip", {"id": "c", "state": "delivered", "title": "T"})]
+        result = await clipperd(tmp_path, "events", "--types", "clip")
+        as_json = await clipperd(tmp_path, "events", "--json")
+    assert result.out.split() == ["clip", "delivered", "T", "c"]
+    assert json.loads(as_json.out)["type"] == "clip"
+    assert result.code == 1
+
+
+def test_version_is_printed_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--version").code == 0
+    assert capsys.readouterr().out == f"clipperd {__version__}\n"
+    assert json.loads(run(tmp_path, "version", "--json").out)["clipperd"] == __version__
+
+
+def test_every_verb_has_help_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parser().format_help().count("clipperd") > 5
+    for verb in _verbs(parser().format_help()):
+        with pytest.raises(SystemExit):
+            parser().parse_args([verb, "--help"])
+        assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [(), ("nope",), ("clip",), ("queue", "resolve", "x")])
+def test_a_wrong_command_line_exits_2(
+    tmp_path: Path, argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, *argv).code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_errors_are_json_for_programs(tmp_path: Path) -> None:
+    result = run(tmp_path, "pages", "--json")
+    assert json.loads(result.err)["error"]["code"] == "daemon_down"
+
+
+def test_help_loads_nothing_slow() -> None:
+    code = "import sys, clipperd.cli.main as m; m.parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"aiohttp", "sqlite3", "ssl", "http.client", "asyncio", "msgspec", "tomllib", "keyring"}
+    assert not slow & set(done.stdout.split())
+
+
+def test_an_unreadable_endpoint_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "endpoint.json").write_text("{")
+    assert endpoint.read(tmp_path / "endpoint.json") is None
+    assert run(tmp_path, "status").code == 1
+
+
+def _verbs(text: str) -> list[str]:
+    listed = text.split("VERB\n", 1)[1].split("examples:", maxsplit=1)[0]
+    return [
+        line.split()[0]
+        for line in listed.splitlines()
+        if line.startswith("    ") and line[4:5] != " "
+    ]
