@@ -1,0 +1,154 @@
+"""The delivery engine on real databases and a model world, moved step by step."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+from clipperd.cache_schema import CACHE_STEPS
+from clipperd.content import chunks, convert
+from clipperd.db import Database
+from clipperd.delivery.courier import Courier
+from clipperd.delivery.pace import Pace
+from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.model import Position, Scope
+from clipperd.outbox import actions, lanes, requests, views
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import ClipView, Draft, Target
+from clipperd.outbox.schema import OUTBOX_STEPS
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.places import Places
+from tests.clipperd.delivery.world import BOT, World
+from tests.clipperd.fake_notion import SCOPE, FakeClock, Heard
+
+USER = SCOPE.user_id
+
+
+def paragraph(text: str) -> dict[str, Any]:
+    """A paragraph as a client would send it."""
+    return {
+        "object": "block",
+        "type": "paragraph",
+        "paragraph": {"rich_text": [{"type": "text", "text": {"content": text}}]},
+    }
+
+
+class Rig:
+    """Everything between the local API and the broker. ``crash`` forgets all but the files."""
+
+    def __init__(self, folder: Path, world: World, clock: FakeClock, seed: int = 1) -> None:
+        self.folder, self.world, self.clock = folder, world, clock
+        self.rng = random.Random(seed)
+        self.ids = itertools.count(1)
+        self.heard = Heard()
+        self.user: str | None = USER
+        self.open()
+
+    def open(self) -> None:
+        """Start the engine on what the files hold."""
+        self.db = Database.open(
+            self.folder / "outbox.db", name="outbox", steps=OUTBOX_STEPS, synchronous="FULL"
+        )
+        self.cache = Database.open(
+            self.folder / "cache.db", name="cache", steps=CACHE_STEPS, synchronous="NORMAL"
+        )
+        outlines = Outlines(self.cache, self.world, self.clock, self.heard)
+        self.outlines = outlines
+        self.places = Places(outlines, self.world, self.cache, self.clock)
+        self.outbox = Outbox(self.db, self.clock, new_id=self.new_id, publish=self.heard)
+        self.pace = Pace()
+        around = Surroundings(
+            active_user=lambda: self.user,
+            bot_id=self._bot,
+            server_now=self.clock.now,
+            delivered=self._delivered,
+            entropy=self.rng.randbytes,
+            rng=self.rng.random,
+        )
+        self.courier = Courier(
+            self.outbox, self.world, self.places, self.clock, self.pace, Timing(), around
+        )
+
+    async def crash(self) -> None:
+        """kill -9 and start again: memory is gone, the files stay."""
+        self.db.close()
+        self.cache.close()
+        self.open()
+        await self.outbox.write(requests.recover)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.db.close()
+        self.cache.close()
+
+    def new_id(self) -> str:
+        return f"id-{next(self.ids)}"
+
+    async def _bot(self, scope: Scope) -> str | None:
+        return BOT
+
+    async def _delivered(self, scope: Scope, page_id: str) -> None:
+        return None
+
+    async def clip(
+        self,
+        page: str | None = None,
+        content: Any = "hello",
+        *,
+        targets: list[Target] | None = None,
+        position: Position | None = None,
+        **more: Any,
+    ) -> ClipView:
+        """Accept a clip: text, or content in the API's form."""
+        if isinstance(content, str):
+            content = {"format": "text", "text": content}
+        prepared = convert.prepare(content)
+        aims = targets or [Target(position or Position(), page_id=page)]
+        view, _, _ = await self.outbox.accept(
+            Draft(
+                scope=SCOPE,
+                client_id="owner",
+                targets=aims,
+                accepted=chunks.encode(content),
+                prepared=prepared,
+                plan=chunks.plan(prepared.blocks),
+                **more,
+            )
+        )
+        return view
+
+    async def step(self, page: str) -> After:
+        """One step of a page's lane."""
+        return await self.courier.step((USER, SCOPE.workspace_id, page))
+
+    async def drain(self, rounds: int = 5000) -> None:
+        """Step every lane that is due, moving time on when all wait, until nothing is left."""
+        for _ in range(rounds):
+            found = await self.outbox.read(lambda c: lanes.open_lanes(c, USER))
+            boot = self.clock.boot()
+            moved = False
+            for lane, _priority in found:
+                if self.pace.due(lane) <= boot:
+                    moved |= await self.courier.step(lane) is not After.NOTHING
+            coming = [self.pace.due(lane) for lane, _ in found if self.pace.due(lane) > boot]
+            if not moved and not coming:
+                return
+            if not moved:
+                self.clock.advance(min(coming) - boot + 0.001)
+        raise AssertionError("the queue does not come to rest")
+
+    async def view(self, clip: ClipView) -> ClipView:
+        """The clip as clients see it now."""
+        return await self.outbox.read(lambda c: views.get(c, USER, clip.id))
+
+    async def act(self, clip: ClipView, action: Any, *args: Any) -> ClipView:
+        """Do what a person's click does."""
+
+        def work(connection: Any) -> None:
+            rows = actions.rows_of(connection, USER, clip.id, None)
+            action(connection, rows, *args, self.clock.now())
+
+        view, _ = await self.outbox.act(USER, clip.id, work)
+        return view
