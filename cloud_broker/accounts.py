@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.connections import (
     canonical_id,
@@ -14,12 +15,12 @@ from cloud_broker.connections import (
     place_of,
     seal_pair,
 )
+from cloud_broker.crypto.pepper import Pepper
+from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import NotFound, SealBroken, SessionExpired, WorkspaceTaken
 from cloud_broker.oauth import Grant, NotionUser
-from cloud_broker.pepper import Pepper
 from cloud_broker.randomness import Randomness
 from cloud_broker.revocations import Revocations
-from cloud_broker.sealing import KeyRing
 from cloud_broker.secret import Secret
 from cloud_broker.sessions import Sessions
 from cloud_broker.storage import accounts as rows
@@ -29,7 +30,7 @@ from cloud_broker.storage.database import Database, Row, Tx, to_ms
 log = logging.getLogger(__name__)
 
 Part = Callable[[Tx, str], Awaitable[Sequence[Mapping[str, Any]]]]
-Eraser = Callable[[Tx, str], Awaitable[None]]
+Eraser = Callable[[Tx, str], Awaitable[int]]
 
 
 class Accounts:
@@ -45,6 +46,7 @@ class Accounts:
         pepper: Pepper,
         clock: Clock,
         randomness: Randomness,
+        audit: Audit,
         exports: Mapping[str, Part],
         erasers: Sequence[Eraser],
     ) -> None:
@@ -56,6 +58,7 @@ class Accounts:
         self._pepper = pepper
         self._clock = clock
         self._random = randomness
+        self._audit = audit
         self._exports = dict(exports)
         self._erasers = tuple(erasers)
 
@@ -101,6 +104,12 @@ class Accounts:
             refresh=sealed.columns.get("refresh_token_sealed"),
             now=now,
         )
+        self._audit.record(
+            "workspace_connected",
+            user_id,
+            facts={},
+            subject={"connection": connection_id, "workspace": grant.workspace_id},
+        )
         return user_id
 
     async def _claim(
@@ -133,6 +142,7 @@ class Accounts:
             found = await connection_rows.connections_of(tx, user_id)
             match = next((r for r in found if canonical_id(r["workspace_id"]) == wanted), None)
             if match is not None:
+                await self._audit.opened(connection=match, purpose="revoke")
                 await self._drop(tx, match)
         if match is None:
             raise NotFound("This workspace is not connected to your account.")
@@ -184,6 +194,7 @@ class Accounts:
         now = self._clock.now()
         summary = await self.summary(user_id)
         sessions = await self._sessions.sessions_of(user_id)
+        await self._audit.flush()
         async with self._database.reading() as tx:
             profile = await rows.profile(tx, user_id)
             workspaces = await connection_rows.workspaces_of(tx, user_id)
@@ -200,8 +211,11 @@ class Accounts:
     async def erase(self, user_id: str) -> None:
         """Delete the account and all its rows; its tokens are revoked at Notion.
 
-        What remains of it are keyed hashes in ``workspace_history``.
+        What remains of it are keyed hashes in ``workspace_history`` and audit rows that no
+        longer say whom they concerned.
         """
+        self._audit.record("account_erased", user_id, facts={}, subject={})
+        await self._audit.flush()  # what waits in memory must be there to be erased
         async with self._database.transaction() as tx:
             for connection in await connection_rows.connections_of(tx, user_id):
                 await self._drop(tx, connection)
@@ -213,8 +227,10 @@ class Accounts:
 
 
 def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render the moments of a row (``…_at`` in ms) as RFC 3339."""
+    """Render the moments of a row (``at`` and ``…_at``, in ms) as RFC 3339."""
     return {
-        name: rfc3339(value / 1000) if name.endswith("_at") and value is not None else value
+        name: rfc3339(value / 1000)
+        if (name == "at" or name.endswith("_at")) and value is not None
+        else value
         for name, value in row.items()
     }

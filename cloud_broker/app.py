@@ -6,24 +6,30 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from random import SystemRandom
 from typing import Any
 
 from aiohttp import web
 
 from cloud_broker.accounts import Accounts
+from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
-from cloud_broker.connections import LogWitness, Tokens
+from cloud_broker.connections import Tokens
+from cloud_broker.crypto.pepper import Pepper
+from cloud_broker.crypto.sealing import KeyRing
+from cloud_broker.crypto.signing import Signer
 from cloud_broker.errors import BrokerError
 from cloud_broker.oauth import NotionOAuth
-from cloud_broker.pepper import Pepper
+from cloud_broker.proxy.admission import Budgets
+from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.randomness import Randomness, SystemRandomness
 from cloud_broker.revocations import Revocations
-from cloud_broker.sealing import KeyRing
 from cloud_broker.sessions import Sessions
 from cloud_broker.settings import Keys, Settings, key_bytes
 from cloud_broker.signin import SignIn
-from cloud_broker.signing import Signer
+from cloud_broker.storage import audit as audit_rows
+from cloud_broker.storage import idempotency
 from cloud_broker.storage.database import Database, to_ms
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import Transport
@@ -31,6 +37,7 @@ from cloud_broker.web import auth, health, keys, user
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.problems import problems, request_ids
+from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,7 @@ INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
 class Parts:
     """What the broker consists of, built and wired but not started."""
 
+    audit: Audit
     signer: Signer
     pepper: Pepper
     sessions: Sessions
@@ -82,7 +90,7 @@ def create_app(
     app[keys.TOKENS] = parts.tokens
     app[keys.ACCOUNTS] = parts.accounts
     app[keys.SIGN_IN] = parts.sign_in
-    app[keys.LIMITS] = _limits(settings)
+    app[keys.LIMITS] = _limits(_proxy_settings(settings).budgets)
     app[keys.DRAIN] = Drain()
     for module in (auth, user, health):
         app.router.add_routes(module.ROUTES)
@@ -99,6 +107,18 @@ def create_app(
         return SWEEP_S
 
     app.cleanup_ctx.append(prepare)
+    setup_proxy(
+        app,
+        settings=_proxy_settings(settings),
+        database=database,
+        tokens=parts.tokens,
+        sessions=parts.sessions,
+        transport=transport,
+        clock=clock,
+        rng=SystemRandom(),
+        randomness=random,
+        audit=parts.audit,
+    )
     app.cleanup_ctx.append(_running(_repeating(parts.revocations.turn, clock)))
     app.cleanup_ctx.append(_running(_repeating(sweep, clock)))
     return app
@@ -122,15 +142,17 @@ def _assemble(
         callback_url=settings.public_url + auth.CALLBACK_PATH,
     )
     pepper = Pepper(ring)
+    audit = Audit(database, clock, random)
     sessions = Sessions(
         database,
         signer,
         clock=clock,
         randomness=random,
         access_token_s=settings.access_token_s,
+        audit=audit,
     )
     revocations = Revocations(database, ring, oauth, clock=clock, randomness=random)
-    tokens = Tokens(database, ring, oauth, clock=clock, randomness=random, witness=LogWitness())
+    tokens = Tokens(database, ring, oauth, clock=clock, randomness=random, witness=audit)
     accounts = Accounts(
         database,
         ring,
@@ -139,8 +161,9 @@ def _assemble(
         pepper=pepper,
         clock=clock,
         randomness=random,
-        exports={},
-        erasers=(),
+        audit=audit,
+        exports={"audit": audit_rows.of_user},
+        erasers=(idempotency.erase, audit_rows.erase),
     )
     sign_in = SignIn(
         database,
@@ -148,30 +171,37 @@ def _assemble(
         accounts,
         sessions,
         revocations,
+        audit=audit,
         clock=clock,
         randomness=random,
         cookie_prefix="__Host-" if settings.is_https else "",
     )
-    return Parts(signer, pepper, sessions, revocations, tokens, accounts, sign_in)
+    return Parts(audit, signer, pepper, sessions, revocations, tokens, accounts, sign_in)
 
 
 def _raw(keyring: Keys) -> list[tuple[str, bytes]]:
     return [(kid, key_bytes(key)) for kid, key in keyring]
 
 
-def _limits(settings: Settings) -> Callable[[str], dict[str, Any]]:
-    """What ``GET /api/user/me`` says about limits; every tier has the seed's (section 3.2)."""
+def _proxy_settings(settings: Settings) -> ProxySettings:
+    names = [field.name for field in fields(ProxySettings) if hasattr(settings, field.name)]
+    return ProxySettings(**{name: getattr(settings, name) for name in names})
+
+
+def _limits(budgets: Budgets) -> Callable[[str], dict[str, Any]]:
+    """What ``GET /api/user/me`` says about limits: those that the proxy enforces."""
 
     def limits(tier: str) -> dict[str, Any]:
-        scale = settings.limit_scale
         return {
-            "tier": tier,
             "window_s": 60,
-            "all": int(120 * scale),
-            "read": int(30 * scale),
-            "write": int(20 * scale),
-            "identity": int(10 * scale),
-            "notion": {"rate_per_s": settings.notion_rate, "burst": settings.notion_burst},
+            "all": budgets.window(budgets.per_minute, tier).limit,
+            "routes": {
+                f"{route.method} /{'/'.join(route.words)}": budgets.window(
+                    route.per_minute, tier
+                ).limit
+                for route in PROXY_ROUTES
+            },
+            "notion": {"rate_per_s": budgets.notion_rate, "burst": budgets.notion_burst},
         }
 
     return limits

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cloud_broker.clock import Clock
+from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import NoConnection, NotionUnavailable, ReauthRequired, WorkspaceRequired
 from cloud_broker.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
 from cloud_broker.randomness import Randomness
-from cloud_broker.sealing import KeyRing, Place, Sealed
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
@@ -43,14 +43,6 @@ class Witness(Protocol):
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
         """Note that the connection's token is opened for ``purpose``. May raise to forbid it."""
-
-
-class LogWitness:
-    """A witness that writes ids and purpose to the log."""
-
-    async def opened(self, *, connection: Row, purpose: str) -> None:
-        """Write one line."""
-        log.debug("opened connection %s for %s", connection["id"], purpose)
 
 
 class Tokens:

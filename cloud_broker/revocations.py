@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 from cloud_broker.clock import Clock
+from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import BrokerError
 from cloud_broker.oauth import DEADLINE_S, NotionOAuth
 from cloud_broker.randomness import Randomness
-from cloud_broker.sealing import KeyRing, Place, Sealed
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms

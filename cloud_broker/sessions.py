@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
 
+from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
+from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
 from cloud_broker.errors import InvalidGrant, NotFound, SessionExpired
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
-from cloud_broker.signing import ACCESS, HANDOFF, Signer, TokenRejected
 from cloud_broker.storage import sessions as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
+
+log = logging.getLogger(__name__)
 
 HANDOFF_S = 60
 IDLE_S = 60 * 86_400  # a session that nobody uses for sixty days ends
@@ -65,6 +69,7 @@ class Sessions:
         clock: Clock,
         randomness: Randomness,
         access_token_s: int,
+        audit: Audit,
     ) -> None:
         """``access_token_s`` is the life of an access token in seconds."""
         self._database = database
@@ -72,6 +77,7 @@ class Sessions:
         self._clock = clock
         self._random = randomness
         self._access_token_s = access_token_s
+        self._audit = audit
         self._seen: OrderedDict[bytes, tuple[Claims, float]] = OrderedDict()
 
     # --- signing in ------------------------------------------------------------------------
@@ -128,6 +134,7 @@ class Sessions:
             return None
         session_id = str(row["session_id"])
         if row["retired_at"] is not None:
+            log.warning("a retired refresh token was used; session %s ends", session_id)
             await self._revoke(tx, session_id, why="refresh_token_reused")
             return None
         session = await rows.live_session(tx, session_id, now=now)
@@ -158,6 +165,7 @@ class Sessions:
         )
         session = await rows.live_session(tx, session_id, now=now)
         assert session is not None
+        self._audit.record("session_opened", user_id, facts={}, subject={"session": session_id})
         return await self._issue(tx, session, predecessor_hash=None)
 
     async def _issue(self, tx: Tx, session: Row, *, predecessor_hash: str | None) -> IssuedTokens:
@@ -253,7 +261,12 @@ class Sessions:
         self, tx: Tx, session_id: str, *, why: str, user_id: str | None = None
     ) -> bool:
         self._drop(lambda claims: claims.session_id == session_id)
-        return await rows.revoke_session(tx, session_id, now=self._now(), why=why, user_id=user_id)
+        owner = await rows.revoke_session(tx, session_id, now=self._now(), why=why, user_id=user_id)
+        if owner is not None:
+            self._audit.record(
+                "session_ended", owner, facts={"why": why}, subject={"session": session_id}
+            )
+        return owner is not None
 
     def _drop(self, matches: Callable[[Claims], bool]) -> None:
         for key in [key for key, (claims, _) in self._seen.items() if matches(claims)]:

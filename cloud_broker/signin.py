@@ -17,6 +17,7 @@ from typing import NoReturn
 from urllib.parse import urlencode
 
 from cloud_broker.accounts import Accounts
+from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.errors import (
     InvalidInput,
@@ -98,6 +99,7 @@ class SignIn:
         sessions: Sessions,
         revocations: Revocations,
         *,
+        audit: Audit,
         clock: Clock,
         randomness: Randomness,
         cookie_prefix: str,
@@ -108,6 +110,7 @@ class SignIn:
         self._accounts = accounts
         self._sessions = sessions
         self._revocations = revocations
+        self._audit = audit
         self._clock = clock
         self._random = randomness
         self._cookie_prefix = cookie_prefix
@@ -195,6 +198,7 @@ class SignIn:
             tokens = grant.tokens
             await self._revocations.add(tx, tokens.access_token, tokens.refresh_token)
         self._revocations.wake()
+        self._audit.record("sign_in_refused", "", facts={"why": why.code}, subject={})
         raise why
 
 

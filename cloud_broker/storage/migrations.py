@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud_broker.errors import SchemaChanged, SchemaOutdated, SchemaTooNew
-from cloud_broker.storage import accounts, connections, keycheck, sessions, signins
+from cloud_broker.storage import (
+    accounts,
+    audit,
+    connections,
+    idempotency,
+    keycheck,
+    sessions,
+    signins,
+)
 from cloud_broker.storage.database import Database, Tx
 
 AREAS: tuple[tuple[str, Sequence[str]], ...] = (
@@ -20,6 +28,8 @@ AREAS: tuple[tuple[str, Sequence[str]], ...] = (
     ("connections", connections.STEPS),
     ("sessions", sessions.STEPS),
     ("signins", signins.STEPS),
+    ("idempotency", idempotency.STEPS),
+    ("audit", audit.STEPS),
 )
 
 _LEDGER = """

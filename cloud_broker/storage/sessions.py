@@ -147,27 +147,24 @@ async def sessions_of(tx: Tx, user_id: str, *, now: int) -> list[Row]:
 
 async def revoke_session(
     tx: Tx, session_id: str, *, now: int, why: str, user_id: str | None = None
-) -> bool:
-    """End a live session (of ``user_id`` when given); say whether there was one."""
-    ended = await tx.execute(
+) -> str | None:
+    """End a live session (of ``user_id`` when given); return whose it was, None if none."""
+    ended = await tx.one(
         """
         UPDATE sessions SET revoked_at = :now, revoked_why = :why
         WHERE id = :id AND revoked_at IS NULL
           AND (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
+        RETURNING user_id
         """,
         id=session_id,
         now=now,
         why=why,
         user_id=user_id,
     )
-    await tx.execute(
-        """
-        DELETE FROM refresh_tokens WHERE session_id IN
-          (SELECT id FROM sessions WHERE id = :id AND revoked_at IS NOT NULL)
-        """,
-        id=session_id,
-    )
-    return bool(ended)
+    if ended is None:
+        return None
+    await tx.execute("DELETE FROM refresh_tokens WHERE session_id = :id", id=session_id)
+    return str(ended["user_id"])
 
 
 async def add_refresh_token(

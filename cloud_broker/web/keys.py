@@ -10,11 +10,11 @@ from aiohttp import web
 from cloud_broker.accounts import Accounts
 from cloud_broker.clock import Clock
 from cloud_broker.connections import Tokens
+from cloud_broker.crypto.signing import Signer
 from cloud_broker.randomness import Randomness
 from cloud_broker.sessions import Sessions
 from cloud_broker.settings import Settings
 from cloud_broker.signin import SignIn
-from cloud_broker.signing import Signer
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
 

@@ -21,6 +21,7 @@ async def test_me_shows_profile_workspaces_subscription_and_limits(stage: Stage)
     assert me["workspaces"][0]["name"] == "Lovelace"
     assert me["subscription"] == {"tier": "FREE", "status": "active"}
     assert me["limits"]["all"] == 120
+    assert me["limits"]["routes"]["POST /search"] == 30
 
 
 async def test_no_notion_token_is_in_any_answer_or_in_clear_in_the_database(stage: Stage) -> None:

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from cloud_broker.connections import LogWitness, OpenToken, Tokens
+from cloud_broker.audit import Audit
+from cloud_broker.connections import OpenToken, Tokens
+from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import (
     NoConnection,
     NotionUnavailable,
@@ -16,7 +18,6 @@ from cloud_broker.errors import (
 )
 from cloud_broker.oauth import NotionOAuth
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.sealing import KeyRing
 from cloud_broker.secret import Secret
 from cloud_broker.settings import key_bytes
 from cloud_broker.transport import AiohttpTransport
@@ -45,7 +46,7 @@ def another_instance(stage: Stage, transport: AiohttpTransport) -> Tokens:
         oauth,
         clock=stage.clock,
         randomness=SystemRandomness(),
-        witness=LogWitness(),
+        witness=Audit(stage.database, stage.clock, SystemRandomness()),
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
+from cloud_broker.crypto.signing import ACCESS, HANDOFF
 from cloud_broker.errors import SessionExpired
-from cloud_broker.signing import ACCESS, HANDOFF
 from cloud_broker.web.keys import SESSIONS, SIGNER
 from tests.cloud_broker.stage import Stage
 

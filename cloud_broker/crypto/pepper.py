@@ -7,9 +7,9 @@ key stops the broker before it can write a row that nobody could read.
 from __future__ import annotations
 
 from cloud_broker.clock import Clock
+from cloud_broker.crypto.sealing import KeyRing, Place, Sealed, keyed_hash
 from cloud_broker.errors import KeysRefused, SealBroken
 from cloud_broker.randomness import Randomness
-from cloud_broker.sealing import KeyRing, Place, Sealed, keyed_hash
 from cloud_broker.secret import Secret
 from cloud_broker.storage import keycheck
 from cloud_broker.storage.database import Database, to_ms
