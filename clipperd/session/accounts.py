@@ -44,6 +44,7 @@ class Account:
     limits: dict[str, Any] | None
     state: AccountState
     why: str | None
+    signed_in_at: float
     workspaces: tuple[Workspace, ...]
 
     @property
@@ -220,7 +221,7 @@ def _current(connection: sqlite3.Connection) -> Account | None:
 def _account(connection: sqlite3.Connection, user_id: str) -> Account | None:
     row = connection.execute(
         "SELECT user_id, email, name, avatar_url, tier, subscription_status, limits, state, why,"
-        " current_workspace_id FROM account WHERE user_id = ?",
+        " current_workspace_id, signed_in_at FROM account WHERE user_id = ?",
         (user_id,),
     ).fetchone()
     if row is None:
@@ -240,6 +241,7 @@ def _account(connection: sqlite3.Connection, user_id: str) -> Account | None:
         limits=None if row["limits"] is None else json.loads(row["limits"]),
         state=row["state"],
         why=row["why"],
+        signed_in_at=row["signed_in_at"],
         workspaces=tuple(
             Workspace(
                 id=w["workspace_id"],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from clipperd.clock import Clock
+from clipperd.clock import Clock, rfc3339
 
 Reach = Literal["online", "offline", "degraded", "reauth_required", "signed_out"]
 Listener = Callable[["Link"], None]
@@ -22,6 +22,10 @@ class Link:
     state: Reach
     since: float
     why: str | None
+
+    def view(self) -> dict[str, str | None]:
+        """The link as clients see it."""
+        return {"state": self.state, "since": rfc3339(self.since), "why": self.why}
 
 
 class Connectivity:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from clipperd.clock import Clock
+from clipperd.clock import Clock, rfc3339
 from clipperd.errors import (
     BrokerUnreachable,
     KeychainLocked,
@@ -72,6 +72,7 @@ class SessionView(msgspec.Struct):
     subscription: SessionSubscription | None = None
     limits: dict[str, Any] | None = None
     why: str | None = None
+    signed_in_at: str | None = None  # moves with every completed sign-in, whatever its purpose
 
 
 class Session:
@@ -151,6 +152,7 @@ class Session:
             subscription=SessionSubscription(account.tier, account.subscription_status),
             limits=account.limits,
             why=account.why,
+            signed_in_at=rfc3339(account.signed_in_at),
         )
 
     async def start_login(

@@ -149,6 +149,14 @@ async def test_adding_a_workspace_does_not_change_accounts(
     assert [p.id for p in broker.sessions.values()] == ["user-ada"]
 
 
+async def test_a_sign_in_that_changes_no_workspace_can_still_be_noticed(
+    world: World, broker: FakeBroker
+) -> None:
+    before = await world.sign_in(broker, ada())
+    world.clock.advance(5)
+    assert await world.sign_in(broker, ada(), purpose="change_access") != before
+
+
 async def test_adding_needs_somebody_to_add_to(world: World) -> None:
     with pytest.raises(NotSignedIn):
         await world.session.start_login("app", "add_workspace")
