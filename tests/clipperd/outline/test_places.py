@@ -266,9 +266,7 @@ async def test_if_gone_the_end_of_the_page_may_do(world: World) -> None:
     assert (place.edge, place.level) == ("end", 0)
 
 
-@pytest.mark.parametrize(
-    ("what", "reason"), [("trash", "page_trashed"), ("unshare", "page_gone")]
-)
+@pytest.mark.parametrize(("what", "reason"), [("trash", "page_trashed"), ("unshare", "page_gone")])
 async def test_a_lost_page_is_never_replaced(world: World, what: str, reason: str) -> None:
     ids = await known(world, "## A", "a1")
     getattr(world.notion, what)(world.page)
@@ -355,9 +353,7 @@ async def test_a_heading_by_text_is_looked_for_on_a_verified_outline(world: Worl
 async def test_an_ambiguous_text_needs_a_path(world: World) -> None:
     await known(world, "# Monday", "## Notes", "m", "# Tuesday", "## Notes ", "t")
     with pytest.raises(PlaceGone) as caught:
-        await world.resolve(
-            Position("end_of_section", heading_text="Notes", if_gone="end_of_page")
-        )
+        await world.resolve(Position("end_of_section", heading_text="Notes", if_gone="end_of_page"))
     assert caught.value.reason == "heading_ambiguous"
     position = Position("end_of_section", heading_text="Notes", heading_path=("Tuesday",))
     await world.clip(position, "clip")

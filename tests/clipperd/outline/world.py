@@ -44,7 +44,7 @@ class World:
 
     def write(self, line: str, after: str | None = None, parent: str | None = None) -> str:
         text = line.lstrip("#> ")
-        level = line.split(" ")[0].count("#")
+        level = line.split(" ", maxsplit=1)[0].count("#")
         kind = f"heading_{level}" if level else "paragraph"
         toggle = line.startswith(">")
         parent = parent or self.page

@@ -202,7 +202,7 @@ async def test_accounts_do_not_see_each_other(world: World) -> None:
     await world.pages.set_favorite(SCOPE, ids[0], on=True)
     await world.pages.used(SCOPE, ids[0])
     for view in ("recent", "all", "used", "favorites"):
-        assert (await world.pages.list(OTHER, view)).items == []  # type: ignore[arg-type]
+        assert (await world.pages.list(OTHER, view)).items == []
     assert (await world.pages.search(OTHER, "Page")).items == []
     with pytest.raises(NotFound):
         await world.pages.get(OTHER, ids[0])

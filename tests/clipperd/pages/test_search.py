@@ -40,7 +40,9 @@ async def library(world: World, *titles: str) -> dict[str, str]:
     ],
 )
 async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
-    await library(world, "Résumé", "Meeting notes", "Recipes", "週次議事録", "C++ tricks", "100% plan")
+    await library(
+        world, "Résumé", "Meeting notes", "Recipes", "週次議事録", "C++ tricks", "100% plan"
+    )
     assert (await found(world, query))[:1] == [title]
     assert world.notion.take_calls() == []
 

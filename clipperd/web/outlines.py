@@ -1,0 +1,169 @@
+"""Routes of outlines: one page's, or several at once with one result or error for each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    ClipperdError,
+    InvalidInput,
+    NotSignedIn,
+    OutlineNotCached,
+    PageGone,
+    PageTrashed,
+    ReadFailed,
+    ReauthRequired,
+    WorkspaceMismatch,
+)
+from clipperd.model import Scope, notion_id
+from clipperd.outline.outlines import Freshness, Outline, Outlines
+from clipperd.web.routes import Route, answer, read_body, read_query
+
+
+class Scopes(Protocol):
+    """Whose data a request means."""
+
+    async def scope(self, workspace_id: str | None) -> Scope:
+        """The current account's scope. Raises NotSignedIn, WorkspaceMismatch."""
+
+
+ACCOUNTS: web.AppKey[Scopes] = web.AppKey("accounts")
+OUTLINES: web.AppKey[Outlines] = web.AppKey("outlines")
+
+_AT_ONCE = 4  # calls to Notion side by side; more would only wait at the broker
+
+
+NOTION = (BrokerUnreachable, ReadFailed, ReauthRequired)
+"""What every route that asks Notion may answer."""
+
+
+class OutlineQuery(msgspec.Struct):
+    """How far the answer must be believed."""
+
+    freshness: Literal["cached", "auto", "verified"] = "auto"
+
+
+class OutlinesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The pages whose outlines are wanted."""
+
+    page_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=100)]
+    freshness: Literal["cached", "auto", "verified"] = "auto"
+
+
+class OutlineError(msgspec.Struct):
+    """Why one outline is missing."""
+
+    code: str
+    title: str
+    detail: str
+
+
+class OutlineResult(msgspec.Struct):
+    """One page's outline, or why there is none."""
+
+    page_id: str
+    outline: Outline | UnsetType = UNSET
+    error: OutlineError | UnsetType = UNSET
+
+
+class OutlineResults(msgspec.Struct):
+    """One result for each page asked for, in that order."""
+
+    results: list[OutlineResult]
+
+
+async def scope_of(request: web.Request) -> Scope:
+    """The scope of ``X-Workspace-Id``, or of the current workspace without it."""
+    given = request.headers.get("X-Workspace-Id")
+    if given is None:
+        return await request.app[ACCOUNTS].scope(None)
+    workspace_id = notion_id(given)
+    if workspace_id is None:
+        raise InvalidInput("X-Workspace-Id is not an id.")
+    return await request.app[ACCOUNTS].scope(workspace_id)
+
+
+def id_of(request: web.Request) -> str:
+    """The id in the path, dashed. Raises InvalidInput."""
+    page_id = notion_id(request.match_info["id"])
+    if page_id is None:
+        raise InvalidInput(
+            "The id in the address is not a Notion id.",
+            errors=[{"pointer": "/id", "code": "invalid"}],
+        )
+    return page_id
+
+
+async def show_outline(request: web.Request) -> web.StreamResponse:
+    """Show a page's outline."""
+    query = read_query(request, OutlineQuery)
+    page_id, scope = id_of(request), await scope_of(request)
+    return answer(await request.app[OUTLINES].get(scope, page_id, query.freshness))
+
+
+async def show_outlines(request: web.Request) -> web.StreamResponse:
+    """Show several outlines."""
+    body = await read_body(request, OutlinesBody)
+    page_ids = [_page_id(text, index) for index, text in enumerate(body.page_ids)]
+    scope, outlines = await scope_of(request), request.app[OUTLINES]
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(page_id: str) -> OutlineResult:
+        async with turn:
+            return await _result(outlines, scope, page_id, body.freshness)
+
+    once = list(dict.fromkeys(page_ids))
+    results = dict(zip(once, await asyncio.gather(*map(one, once)), strict=True))
+    return answer(OutlineResults([results[page_id] for page_id in page_ids]))
+
+
+async def _result(
+    outlines: Outlines, scope: Scope, page_id: str, freshness: Freshness
+) -> OutlineResult:
+    try:
+        return OutlineResult(page_id, outline=await outlines.get(scope, page_id, freshness))
+    except ClipperdError as error:  # one page's trouble is not the others'
+        return OutlineResult(page_id, error=OutlineError(error.code, error.title, error.detail))
+
+
+def _page_id(text: str, index: int) -> str:
+    page_id = notion_id(text)
+    if page_id is None:
+        raise InvalidInput(
+            "One of the page ids is not a Notion id.",
+            errors=[{"pointer": f"/page_ids/{index}", "code": "invalid"}],
+        )
+    return page_id
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/pages/{id}/outline",
+        show_outline,
+        "read",
+        "The headings of a page",
+        query=OutlineQuery,
+        answers={200: Outline},
+        errors=(
+            *(OutlineNotCached, PageGone, PageTrashed, NotSignedIn, WorkspaceMismatch),
+            *NOTION,
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/outlines",
+        show_outlines,
+        "read",
+        "The headings of several pages",
+        body=OutlinesBody,
+        answers={200: OutlineResults},
+        errors=(NotSignedIn, WorkspaceMismatch),
+    ),
+)

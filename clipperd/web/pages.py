@@ -1,0 +1,142 @@
+"""Routes of the page index and of database schemas: from the store, never waiting for Notion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from clipperd.errors import (
+    CursorInvalid,
+    NotFound,
+    NotSignedIn,
+    WorkspaceMismatch,
+)
+from clipperd.pages.entries import Entry, IndexStatus, Listing
+from clipperd.pages.pages import Pages
+from clipperd.web.outlines import NOTION, id_of, scope_of
+from clipperd.web.routes import Route, answer, read_query
+
+PAGES: web.AppKey[Pages] = web.AppKey("pages")
+
+
+class ListQuery(msgspec.Struct):
+    """Which pages: a view with its cursor, or ``q`` to search; ``remote`` also asks Notion."""
+
+    view: Literal["recent", "used", "favorites", "all"] = "recent"
+    kind: Literal["", "page", "database", "data_source"] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    q: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+    remote: bool = False
+
+
+class PageQuery(msgspec.Struct):
+    """``verified`` asks Notion about the page (1 call) and adds ``access``."""
+
+    freshness: Literal["cached", "verified"] = "cached"
+
+
+class Refreshed(msgspec.Struct):
+    """The index after a refresh, and the Notion calls it took."""
+
+    index: IndexStatus
+    notion_calls: int
+
+
+async def list_pages(request: web.Request) -> web.StreamResponse:
+    """List a view, or search."""
+    query = read_query(request, ListQuery)
+    scope, pages = await scope_of(request), request.app[PAGES]
+    if query.q is None:
+        return answer(await pages.list(scope, query.view, query.kind, query.limit, query.cursor))
+    if query.cursor is not None:
+        raise CursorInvalid("A search has no cursor: it gives the best matches at once.")
+    return answer(await pages.search(scope, query.q, query.kind, query.limit, remote=query.remote))
+
+
+async def show_page(request: web.Request) -> web.StreamResponse:
+    """Show one page."""
+    query = read_query(request, PageQuery)
+    page_id, scope = id_of(request), await scope_of(request)
+    return answer(await request.app[PAGES].get(scope, page_id, query.freshness))
+
+
+async def mark_favorite(request: web.Request) -> web.StreamResponse:
+    """Make the page a favourite (PUT) or not (DELETE)."""
+    page_id, scope = id_of(request), await scope_of(request)
+    on = request.method == "PUT"
+    return answer(await request.app[PAGES].set_favorite(scope, page_id, on=on))
+
+
+async def refresh_pages(request: web.Request) -> web.StreamResponse:
+    """Fetch what is new now."""
+    scope, pages = await scope_of(request), request.app[PAGES]
+    calls = await pages.refresh(scope)
+    index = await pages.index_status(scope)
+    if not index.complete:
+        pages.poke(scope)  # the rest goes on behind
+    return answer(Refreshed(index, calls))
+
+
+async def show_data_source(request: web.Request) -> web.StreamResponse:
+    """Show the schema of a database."""
+    source_id, scope = id_of(request), await scope_of(request)
+    return answer(await request.app[PAGES].data_source(scope, source_id))
+
+
+_ACCOUNT = (NotSignedIn, WorkspaceMismatch)
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/pages",
+        list_pages,
+        "read",
+        "Pages from the local store: a view, or a search with q",
+        query=ListQuery,
+        answers={200: Listing},
+        errors=(CursorInvalid, *_ACCOUNT),
+    ),
+    Route(
+        "GET",
+        "/v1/pages/{id}",
+        show_page,
+        "read",
+        "One page",
+        query=PageQuery,
+        answers={200: Entry},
+        errors=(NotFound, *_ACCOUNT, *NOTION),
+    ),
+    *(
+        Route(
+            method,
+            "/v1/pages/{id}/favorite",
+            mark_favorite,
+            "clip",
+            summary,
+            answers={200: Entry},
+            errors=(NotFound, *_ACCOUNT),
+        )
+        for method, summary in (("PUT", "Make a favourite"), ("DELETE", "No favourite any more"))
+    ),
+    Route(
+        "POST",
+        "/v1/pages/refresh",
+        refresh_pages,
+        "read",
+        "Fetch what is new",
+        answers={200: Refreshed},
+        errors=(*_ACCOUNT, *NOTION),
+    ),
+    Route(
+        "GET",
+        "/v1/data_sources/{id}",
+        show_data_source,
+        "read",
+        "The schema of a database, offline too once it was seen",
+        answers={200: dict[str, Any]},
+        errors=(NotFound, *_ACCOUNT, *NOTION),
+    ),
+)
