@@ -143,19 +143,22 @@ class Accounts:
         subscription: Subscription | None = None,
         limits: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Bring a known account up to date without changing its state; say whether it changed."""
-        now = self._clock.now()
+        """Bring a known account up to date without changing its state; say whether it changed.
 
-        def work(connection: sqlite3.Connection) -> bool:
-            before = _account(connection, user.id)
-            if before is None:
-                return False
+        Writes only when it did: an access token is renewed every few minutes.
+        """
+        now = self._clock.now()
+        known = await self._db.read(lambda connection: _account(connection, user.id))
+        if known is None or _is_known(known, user, workspaces, subscription, limits):
+            return False
+
+        def work(connection: sqlite3.Connection) -> None:
             _write_profile(connection, user, subscription, limits, now)
             if workspaces is not None:
                 _write_workspaces(connection, user.id, workspaces)
-            return _account(connection, user.id) != before
 
-        return await self._db.write(work)
+        await self._db.write(work)
+        return True
 
     async def set_state(self, user_id: str, state: AccountState, why: str | None = None) -> bool:
         """Record how the account's session stands; say whether that is news."""
@@ -252,6 +255,33 @@ def _account(connection: sqlite3.Connection, user_id: str) -> Account | None:
             )
             for w in workspaces
         ),
+    )
+
+
+def _is_known(
+    account: Account,
+    user: User,
+    workspaces: Sequence[GrantedWorkspace] | None,
+    subscription: Subscription | None,
+    limits: Mapping[str, Any] | None,
+) -> bool:
+    """Whether the broker tells nothing new about the account. What it leaves out is not new."""
+    paid = (account.tier, account.subscription_status)
+    connected = [(w.id, w.name, w.icon, w.bot_id) for w in account.workspaces]
+    bots = {w.id: w.bot_id for w in account.workspaces}
+    told_paid, told_connected = paid, connected
+    if subscription is not None:
+        told_paid = (subscription.tier or paid[0], subscription.status or paid[1])
+    if workspaces is not None:
+        told_connected = [
+            (w.id, w.name or "", w.icon, w.bot_id or bots.get(w.id)) for w in workspaces
+        ]
+    return (
+        (account.email, account.name, account.avatar_url)
+        == (user.email, user.name or "", user.avatar_url)
+        and paid == told_paid
+        and connected == told_connected
+        and (limits is None or account.limits == dict(limits))
     )
 
 

@@ -59,6 +59,11 @@ class Connectivity:
         self._network = ("degraded", "no_answer") if sent else ("offline", "cannot_connect")
         self._settle()
 
+    def locked(self) -> None:
+        """Take into account that the keychain does not open: no request can even begin."""
+        self._network = ("degraded", "keychain_locked")
+        self._settle()
+
     def account(self, state: Literal["signed_in", "signed_out", "reauth_required"]) -> None:
         """Take the account's state into account."""
         self._account = None if state == "signed_in" else (state, None)

@@ -7,6 +7,7 @@ account can never leave under this one's name; it waits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,12 +16,14 @@ import msgspec
 from clipperd.clock import Clock, rfc3339
 from clipperd.errors import (
     BrokerUnreachable,
+    ClipperdError,
     KeychainLocked,
     LoginDenied,
     LoginExpired,
     LoginOtherAccount,
     NotSignedIn,
     ReauthRequired,
+    StorageFull,
     WorkspaceMismatch,
 )
 from clipperd.keychain import Secrets
@@ -205,8 +208,10 @@ class Session:
             except Lapsed as lapsed:
                 if self._grant is grant:
                     await self._lapse(user_id, lapsed.why)
-            except BrokerUnreachable:
+            except BrokerUnreachable as error:
                 if self._grant is grant:
+                    if isinstance(error, KeychainLocked):
+                        self._connectivity.locked()
                     raise
             else:
                 if self._grant is grant:
@@ -279,24 +284,29 @@ class Session:
                 "Somebody else signed in than the account to be extended.",
                 hint="Sign out first to change accounts.",
             )
-        await self._replace(before, tokens, pending)
+        limits = await self._limits(tokens)
+        await self._replace(before, tokens, limits, pending.login_id)
 
-    async def _replace(self, before: Grant | None, tokens: Tokens, pending: Pending) -> None:
+    async def _replace(
+        self, before: Grant | None, tokens: Tokens, limits: dict[str, Any] | None, login_id: str
+    ) -> None:
         self._grant = None  # from here on nothing leaves as the account before
         former = (None, None) if before is None else await before.take()
-        grant = self._new_grant(tokens.user.id)
         try:
-            await grant.adopt(tokens)
             await self.accounts.remember(
                 tokens.user,
                 tokens.workspaces or (),
                 tokens.subscription,
-                await self._limits(tokens),
-                login_id=pending.login_id,
+                limits,
+                login_id=login_id,
             )
-        except BaseException:
+        except ClipperdError:
             self._grant = before  # the disk is full: who was signed in still is
+            await self._revoke(tokens.refresh_token, tokens.access_token)
             raise
+        # A crash here leaves an account without its secret, which asks for one more sign-in.
+        grant = self._new_grant(tokens.user.id)
+        await grant.adopt(tokens)
         self._grant, self._lapsed = grant, False
         if before is not None and before.user_id != grant.user_id:
             await self.secrets.delete(secret_name(before.user_id))
@@ -315,10 +325,12 @@ class Session:
         return Grant(user_id, self._auth, self.secrets, self._clock, self._refreshed)
 
     async def _refreshed(self, tokens: Tokens) -> None:
-        if await self.accounts.refresh(tokens.user, tokens.workspaces, tokens.subscription):
-            limits = await self._limits(tokens)  # they depend on what is paid for
-            await self.accounts.refresh(tokens.user, None, limits=limits)
-            await self._tell()
+        """Keep up with the profile. A full disk does not stop a refresh: the next one tells it."""
+        with contextlib.suppress(StorageFull):
+            if await self.accounts.refresh(tokens.user, tokens.workspaces, tokens.subscription):
+                limits = await self._limits(tokens)  # they depend on what is paid for
+                await self.accounts.refresh(tokens.user, None, limits=limits)
+                await self._tell()
 
     async def _limits(self, tokens: Tokens) -> dict[str, Any] | None:
         """Ask for the account's limits. They are shown only, so an outage does not matter."""

@@ -9,6 +9,7 @@ import pytest
 
 from clipperd.errors import (
     BrokerUnreachable,
+    KeychainLocked,
     LoginDenied,
     LoginExpired,
     LoginOtherAccount,
@@ -16,6 +17,7 @@ from clipperd.errors import (
     NotFound,
     NotSignedIn,
     ReauthRequired,
+    StorageFull,
 )
 from clipperd.keychain import MemorySecrets
 from clipperd.session.grant import secret_name
@@ -267,6 +269,49 @@ async def test_a_session_kept_in_memory_ends_with_the_process_and_says_so(
         await world.session.check()
         view = await world.session.view()
         assert (view.state, view.why) == ("reauth_required", "no_secret")
+
+
+class LockableSecrets(MemorySecrets):
+    """A keyring that a person can lock."""
+
+    locked = False
+
+    async def get(self, name: str) -> str | None:
+        if self.locked:
+            raise KeychainLocked("The keyring refuses to answer.")
+        return await super().get(name)
+
+
+async def test_a_locked_keychain_waits_and_ends_no_session(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = LockableSecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+    kept.locked = True
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.check()
+        with pytest.raises(KeychainLocked) as locked:
+            await world.session.token_for("user-ada")
+        assert locked.value.sent is False
+        assert await world.session.state() == "signed_in"
+        assert world.connectivity.link.why == "keychain_locked"
+        kept.locked = False
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+        assert world.connectivity.link.why is None
+
+
+async def test_a_full_disk_leaves_signed_in_who_was(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, bob()))
+    await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
+    with pytest.raises(StorageFull):
+        await world.session.finish_login(answered)
+    world.clock.advance(3600)
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+    assert await world.secrets.get(secret_name("user-bob")) is None
+    assert [p.id for p in broker.sessions.values()] == ["user-ada"]
 
 
 async def test_signing_out_forgets_the_secret_and_tells_the_broker(

@@ -68,6 +68,7 @@ class World:
     connectivity: Connectivity
     clock: FakeClock
     secrets: Secrets
+    db: Database
     published: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
 
     async def sign_in(
@@ -125,7 +126,9 @@ async def running_world(
     await session.open()
     try:
         notion = BrokerNotion(wire, session)
-        yield World(session, notion, wire, accounts, logins, connectivity, clock, kept, published)
+        yield World(
+            session, notion, wire, accounts, logins, connectivity, clock, kept, db, published
+        )
     finally:
         await session.close()
         await http.close()
