@@ -44,6 +44,15 @@ class Event:
     user_id: str | None = None
 
 
+@dataclass(slots=True)
+class _Merged:
+    """Events of one kind and place that will go out as one; the dicts are ordered sets."""
+
+    rest: dict[str, Any]
+    ids: dict[str, None]
+    removed: dict[str, None]
+
+
 class Events:
     """The hub. One event loop publishes and reads; close it before the loop ends."""
 
@@ -55,7 +64,7 @@ class Events:
         self._waiting = waiting
         self._last = self._floor = int(clock.now() * 1000) << 12
         self._streams: set[Stream] = set()
-        self._pending: dict[tuple[str, str | None], tuple[dict[str, None], dict[str, None]]] = {}
+        self._pending: dict[tuple[str, str | None, str | None], _Merged] = {}
         self._pacer: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -67,8 +76,8 @@ class Events:
     def publish(self, type: str, data: Mapping[str, Any], user_id: str | None = None) -> None:  # noqa: A002 - the word of the interface
         """Tell the readers; publish after the change is stored.
 
-        ``data`` of ``pages`` and ``outline`` is ``{"ids": [...], "removed": [...]}`` (either may
-        be absent, ``page_id`` counts as one id); calls within a quarter of a second are merged.
+        ``data`` of ``pages`` and ``outline`` is ``{"workspace_id", "ids": [...], "removed":
+        [...]}``, each of which may be absent; calls within a quarter of a second are merged.
         """
         if type not in TYPES:
             raise ValueError(f"no such event type: {type}")
@@ -131,19 +140,21 @@ class Events:
             stream.offer(event)
 
     def _merge(self, type_: str, data: Mapping[str, Any], user_id: str | None) -> None:
-        ids, removed = self._pending.setdefault((type_, user_id), ({}, {}))
-        named = [*data.get("ids", ()), *([data["page_id"]] if "page_id" in data else [])]
-        for id_ in named:
-            removed.pop(id_, None)
-            ids[id_] = None
+        key = (type_, user_id, data.get("workspace_id"))
+        merged = self._pending.setdefault(key, _Merged({}, {}, {}))
+        merged.rest.update({k: v for k, v in data.items() if k not in ("ids", "removed")})
+        for id_ in data.get("ids", ()):
+            merged.removed.pop(id_, None)
+            merged.ids[id_] = None
         for id_ in data.get("removed", ()):
-            ids.pop(id_, None)
-            removed[id_] = None
+            merged.ids.pop(id_, None)
+            merged.removed[id_] = None
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, {}
-        for (type_, user_id), (ids, removed) in pending.items():
-            self._emit(type_, {"ids": list(ids), "removed": list(removed)}, user_id)
+        for (type_, user_id, _), merged in pending.items():
+            lists = {"ids": list(merged.ids), "removed": list(merged.removed)}
+            self._emit(type_, merged.rest | lists, user_id)
 
     async def _pace(self) -> None:
         while True:

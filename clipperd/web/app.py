@@ -13,11 +13,17 @@ import clipperd
 from clipperd.clock import Clock
 from clipperd.web import (
     clients,
+    clips,
+    convert,
     events,
     health,
     hello,
     notion,
     openapi,
+    outlines,
+    pages,
+    queue,
+    session,
     settings,
     shutdown,
     status,
@@ -40,7 +46,12 @@ SHELL_ROUTES: tuple[Route, ...] = tuple(
     for module in (hello, status, health, events, clients, settings, shutdown, openapi, notion)
     for route in module.ROUTES
 )
-"""The routes that belong to no noun of the queue, the pages or the session."""
+"""The routes that belong to no noun of the session, the pages or the queue."""
+
+ROUTES: tuple[Route, ...] = SHELL_ROUTES + tuple(
+    route for module in (session, pages, outlines, clips, queue, convert) for route in module.ROUTES
+)
+"""The whole API."""
 
 
 def create_app(

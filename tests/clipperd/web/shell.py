@@ -14,12 +14,13 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from clipperd import config
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.clock import Clock
 from clipperd.db import Database
-from clipperd.errors import InvalidInput
 from clipperd.events import Events
 from clipperd.model import Scope
+from clipperd.stored_settings import StoredSettings
 from clipperd.transport import Reply
 from clipperd.web import events, health, notion, settings, shutdown, status
 from clipperd.web.access import Access
@@ -116,26 +117,6 @@ class FakeNotion:
         return self.reply
 
 
-class FakeSettings:
-    """Two settings, one of them secret by name."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {"history_days": 30, "broker_url": "https://secret.example"}
-
-    async def view(self) -> Mapping[str, Any]:
-        return self.values
-
-    async def change(self, patch: Mapping[str, Any]) -> Mapping[str, Any]:
-        for name in patch:
-            if name not in self.values:
-                raise InvalidInput(
-                    "There is no such setting.",
-                    errors=[{"pointer": f"/{name}", "code": "unknown"}],
-                )
-        self.values.update(patch)
-        return self.values
-
-
 @dataclass
 class Door:
     """What a test needs of a running API."""
@@ -218,7 +199,9 @@ async def door(
     app[events.EVENTS], app[events.SNAPSHOT], app[events.ACCOUNT] = hub, snapshot, account
     app[status.STATUS_PARTS] = {"queue": queue}
     app[health.HEALTH] = health.Health(checks or {})
-    app[settings.SETTINGS] = FakeSettings()
+    app[settings.SETTINGS] = StoredSettings(
+        config.load({"CLIPPERD_PORT": "5"}, {}, ""), {"CLIPPERD_PORT": "5"}, {}, folder / "c.toml"
+    )
     app[shutdown.SHUTDOWN] = stops.append
     app[notion.PASS_THROUGH], app[notion.SCOPE_FOR] = fake, scope_for
     try:

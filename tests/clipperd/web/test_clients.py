@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +21,11 @@ async def api(tmp_path: Path) -> AsyncIterator[Door]:
         yield opened
 
 
-async def make(api: Door, name: str = "App", *scopes: str) -> dict[str, str]:
+async def make(api: Door, name: str = "App", *scopes: str) -> dict[str, Any]:
     body = {"name": name, "scopes": list(scopes or ("read",))}
     status, made, _ = await api.call("POST", "/v1/clients", json=body)
     assert status == 201
-    answer: dict[str, str] = made
+    answer: dict[str, Any] = made
     return answer
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clipperd.endpoint import proof as expected_by_clients
 from clipperd.web.access import Access
 from clipperd.web.middleware import Limits
 from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request
@@ -46,6 +47,7 @@ async def test_hello_proves_knowledge_of_the_owners_token(api: Door) -> None:
         "proof": hmac.new(key, message, "sha256").hexdigest(),
         "instance_id": INSTANCE,
     }
+    assert body["proof"] == expected_by_clients(TOKEN, "n0nce", api.port, INSTANCE)
 
 
 async def test_hello_proves_knowledge_of_a_clients_token(api: Door) -> None:

@@ -187,7 +187,7 @@ async def test_page_events_of_a_moment_become_one() -> None:
         for page in ("b", "c", "b"):
             events.publish("pages", {"ids": [page]})
         events.publish("pages", {"removed": ["c"]})
-        events.publish("outline", {"page_id": "x"})
+        events.publish("outline", {"workspace_id": "w", "ids": ["x"]})
         (first,) = await _take(reader, 1)
         assert first is not None
         assert first.data == {"ids": ["a"], "removed": []}
@@ -196,7 +196,7 @@ async def test_page_events_of_a_moment_become_one() -> None:
         both = await _take(reader, 2)
         assert [event.data for event in both if event] == [
             {"ids": ["b"], "removed": ["c"]},
-            {"ids": ["x"], "removed": []},
+            {"workspace_id": "w", "ids": ["x"], "removed": []},
         ]
         await clock.advance(0.25)
     assert clock.sleepers == 0
