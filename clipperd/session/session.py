@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from clipperd.clock import Clock, rfc3339
+from clipperd.clock import Clock
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
@@ -33,49 +33,12 @@ from clipperd.session.auth import BrokerAuth, Refused, Tokens
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.grant import Grant, Lapsed, secret_name
 from clipperd.session.login import Answered, Logins, Pending, Purpose, Return, Started
+from clipperd.session.view import SessionState, SessionView, view_of
 
-SessionState = Literal["signed_out", "signing_in", "signed_in", "reauth_required"]
 Publish = Callable[[str, dict[str, Any]], None]
 
 # What the broker calls a hand-off that came too late or twice.
 _LATE = frozenset({"invalid_grant", "handoff_expired", "handoff_used", "login_expired"})
-
-
-class SessionUser(msgspec.Struct):
-    """The person, for clients."""
-
-    id: str
-    email: str
-    name: str
-    avatar_url: str | None
-
-
-class SessionWorkspace(msgspec.Struct):
-    """A connected workspace, for clients."""
-
-    id: str
-    name: str
-    icon: str | None
-    current: bool
-
-
-class SessionSubscription(msgspec.Struct):
-    """What the account pays for, for clients."""
-
-    tier: str | None
-    status: str | None
-
-
-class SessionView(msgspec.Struct):
-    """The answer of ``GET /v1/session`` and the data of a ``session`` event."""
-
-    state: SessionState
-    user: SessionUser | None = None
-    workspaces: list[SessionWorkspace] = []
-    subscription: SessionSubscription | None = None
-    limits: dict[str, Any] | None = None
-    why: str | None = None
-    signed_in_at: str | None = None  # moves with every completed sign-in, whatever its purpose
 
 
 class Session:
@@ -143,20 +106,7 @@ class Session:
     async def view(self) -> SessionView:
         """The whole session as clients see it."""
         account = await self.accounts.current()
-        state = await self._state(account)
-        if account is None or account.state == "signed_out":
-            return SessionView(state)
-        return SessionView(
-            state=state,
-            user=SessionUser(account.user_id, account.email, account.name, account.avatar_url),
-            workspaces=[
-                SessionWorkspace(w.id, w.name, w.icon, w.current) for w in account.workspaces
-            ],
-            subscription=SessionSubscription(account.tier, account.subscription_status),
-            limits=account.limits,
-            why=account.why,
-            signed_in_at=rfc3339(account.signed_in_at),
-        )
+        return view_of(await self._state(account), account)
 
     async def start_login(
         self, return_to: Return, purpose: Purpose = "sign_in", device: str | None = None

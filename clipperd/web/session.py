@@ -23,7 +23,8 @@ from clipperd.errors import (
     WorkspaceMismatch,
 )
 from clipperd.session.login import Purpose, read_answer
-from clipperd.session.session import Session, SessionView, SessionWorkspace
+from clipperd.session.session import Session
+from clipperd.session.view import SessionView, SessionWorkspace
 from clipperd.web.routes import Route, answer, read_body, read_query
 from clipperd.web.session_page import session_page
 

@@ -12,7 +12,7 @@ from clipperd.errors import LoginDenied, LoginExpired, ReauthRequired
 from clipperd.keychain import MemorySecrets
 from clipperd.session.grant import secret_name
 from clipperd.session.login import Purpose, Return, read_answer
-from clipperd.session.session import SessionView
+from clipperd.session.view import SessionView
 from tests.clipperd.session.world import World, running_world
 from tests.cloud_broker.stage import HTML, WORKSPACE, Stage, a_broker, link_in, state_of
 

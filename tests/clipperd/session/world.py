@@ -21,7 +21,8 @@ from clipperd.session.broker import BrokerNotion
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.login import Logins, Purpose, Return, read_answer
 from clipperd.session.schema import SESSION_STEPS
-from clipperd.session.session import Session, SessionView
+from clipperd.session.session import Session
+from clipperd.session.view import SessionView
 from clipperd.session.wire import Wire
 from clipperd.transport import AiohttpHttp
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Person
