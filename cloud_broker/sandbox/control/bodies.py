@@ -1,0 +1,130 @@
+"""What the ``/_sandbox`` routes accept, and how they read and answer."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from cloud_broker.sandbox.errors import ControlError
+from cloud_broker.sandbox.faults import RuleBody
+from cloud_broker.sandbox.model import ALL_CAPABILITIES
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class RulesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Several rules at once; ``seed`` restarts the random numbers, ``replace`` drops old rules."""
+
+    rules: list[RuleBody] = []
+    seed: int | None = None
+    replace: bool = False
+
+
+class ClockBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One or more of: run ahead, continue from a moment, step forward, stand still."""
+
+    offset_s: float | None = None
+    now: str | float | None = None
+    advance_s: float | None = None
+    stopped: bool | None = None
+
+
+class PageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A page made by a person: its outline as lines (see ``outline.py``)."""
+
+    title: str = "Untitled"
+    outline: str | list[str] = ""
+    parent_id: str | None = None
+    data_source_id: str | None = None
+    workspace_id: str | None = None
+    user_id: str | None = None
+    icon: str | None = None
+    id: str | None = None
+
+
+class EditBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A person's edit: insert, delete, restore, update, move a block; rename or trash a page."""
+
+    op: str
+    page_id: str | None = None
+    block_id: str | None = None
+    parent_id: str | None = None
+    after: str | None = None
+    position: str = "end"
+    text: str | None = None
+    user_id: str | None = None
+
+
+class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A token without the dance."""
+
+    workspace_id: str | None = None
+    user_id: str | None = None
+    capabilities: tuple[str, ...] = tuple(sorted(ALL_CAPABILITIES))
+
+
+class ShareBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Share a page or database (and what is below) with the connection, or stop sharing."""
+
+    page_id: str
+    shared: bool = True
+    bot_id: str | None = None
+
+
+class RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """End all of a connection's tokens, as a person does who removes it in the app."""
+
+    bot_id: str
+
+
+class ConfigBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The knobs to turn; what is absent stays. null lifts a limit."""
+
+    rate_per_token: int | msgspec.UnsetType | None = msgspec.UNSET
+    rate_per_integration: int | msgspec.UnsetType | None = msgspec.UNSET
+    rate_per_workspace: int | msgspec.UnsetType | None = msgspec.UNSET
+    window_s: float | msgspec.UnsetType = msgspec.UNSET
+    refresh_tokens: bool | msgspec.UnsetType = msgspec.UNSET
+    refresh_rotation: bool | msgspec.UnsetType = msgspec.UNSET
+    old_pair_grace_s: float | msgspec.UnsetType = msgspec.UNSET
+    token_ttl_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    search_lag_s: float | msgspec.UnsetType = msgspec.UNSET
+    oauth_error_shape: str | msgspec.UnsetType = msgspec.UNSET
+    normalize_text: bool | msgspec.UnsetType = msgspec.UNSET
+    block_limit: int | msgspec.UnsetType | None = msgspec.UNSET
+    webhook_attempts: int | msgspec.UnsetType = msgspec.UNSET
+    webhook_backoff_s: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A webhook subscription, as a person makes one in Notion's portal."""
+
+    url: str
+    events: tuple[str, ...] = ("*",)
+    aggregation_ms: int = 1000
+    api_version: str = "2026-03-11"
+    verify: bool = False
+
+
+class VerifyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The token that a person copied from the handshake."""
+
+    verification_token: str
+
+
+async def read(request: web.Request, shape: type[S]) -> S:
+    """Parse the JSON body. Raises ControlError saying what is wrong where."""
+    raw = await request.read() or b"{}"
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ControlError(str(error)) from error
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    """Render JSON."""
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )

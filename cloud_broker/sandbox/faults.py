@@ -1,0 +1,193 @@
+"""Rules by which the sandbox misbehaves: which call, how often, in which way.
+
+Decisions come from one seeded generator, one draw per matching probabilistic rule and call, so
+that the same calls in the same order meet the same faults. ``misbehave.py`` carries them out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from cloud_broker.sandbox.errors import ControlError
+from cloud_broker.sandbox.model import Json
+
+# kind -> its parameters with their defaults.
+PARAMS: dict[str, dict[str, Any]] = {
+    "latency": {"ms": 200, "jitter_ms": 0},
+    "search_lag": {"ms": 30_000},
+    "429": {"retry_after": 1, "reason": "public_api_request_rate_limit"},
+    "5xx_before": {"status": 500},
+    "5xx_after": {"status": 500},
+    "committed_503": {"elapsed_ms": 55_012},
+    "uncommitted_503": {},
+    "drop_before": {},
+    "drop_after": {},
+    "late": {"ms": 1000, "answer": "drop"},
+    "409": {"applied": False},
+    "529": {"retry_after": 1},
+    "garbage": {},
+    "truncated": {},
+    "html_502": {"applied": False},
+    "huge": {"mb": 6},
+    "error": {"status": 400, "code": "", "message": "", "applied": False},
+}
+MODIFIERS = frozenset({"latency", "search_lag"})
+# These let the write happen and spoil only the answer.
+APPLYING = frozenset({"5xx_after", "committed_503", "drop_after", "garbage", "truncated", "huge"})
+SERVER_ERRORS = (500, 502, 503, 504)
+LATE_ANSWERS = ("drop", "504")
+
+
+class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A rule as posted: always, by ``probability``, or ``on`` exact calls counted from now."""
+
+    kind: str
+    route: str = "*"
+    path: str = "*"
+    probability: float | None = None
+    on: list[int] | None = None
+    times: int | None = None
+    params: dict[str, Any] = {}
+    id: str | None = None
+
+
+@dataclass(slots=True)
+class Rule:
+    """A rule in force, with its counts."""
+
+    id: str
+    kind: str
+    route: str
+    path: str
+    probability: float | None
+    on: frozenset[int] | None
+    times: int | None
+    params: Mapping[str, Any]
+    seen: int = 0
+    fired: int = 0
+
+    @property
+    def applied(self) -> bool:
+        """Whether the write takes place although the answer goes wrong."""
+        return self.kind in APPLYING or bool(self.params.get("applied"))
+
+    def shown(self) -> Json:
+        """Render for ``GET /_sandbox/faults``."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "route": self.route,
+            "path": self.path,
+            "probability": self.probability,
+            "on": None if self.on is None else sorted(self.on),
+            "times": self.times,
+            "params": dict(self.params),
+            "seen": self.seen,
+            "fired": self.fired,
+        }
+
+
+@dataclass(slots=True)
+class Effects:
+    """What one call has to suffer."""
+
+    latency_s: float = 0.0
+    search_lag_s: float = 0.0
+    rule: Rule | None = None
+    names: list[str] = field(default_factory=list)
+
+
+class Faults:
+    """The rules in force, in the order in which they were added."""
+
+    def __init__(self, seed: int) -> None:
+        """Start with no rule."""
+        self._seed = seed
+        self.clear()
+
+    def clear(self, seed: int | None = None) -> None:
+        """Drop all rules and begin the random numbers anew."""
+        self._seed = self._seed if seed is None else seed
+        self._random = random.Random(f"faults {self._seed}")  # noqa: S311 (must repeat)
+        self.rules: dict[str, Rule] = {}
+        self._made = 0
+
+    def add(self, body: RuleBody) -> Rule:
+        """Put a rule in force. Raises ControlError."""
+        self._made += 1
+        rule = Rule(
+            id=body.id or f"fault-{self._made}",
+            kind=body.kind,
+            route=body.route,
+            path=body.path,
+            probability=body.probability,
+            on=None if body.on is None else frozenset(body.on),
+            times=body.times,
+            params=_read_params(body.kind, body.params),
+        )
+        if rule.on is not None and rule.probability is not None:
+            raise ControlError("Give either probability or on, not both.")
+        if rule.probability is not None and not 0 <= rule.probability <= 1:
+            raise ControlError("probability lies between 0 and 1.")
+        self.rules[rule.id] = rule
+        return rule
+
+    def remove(self, rule_id: str) -> None:
+        """Take a rule out of force. Raises ControlError when there is none."""
+        if self.rules.pop(rule_id, None) is None:
+            raise ControlError(f"There is no fault {rule_id}.")
+
+    def choose(self, route: str, path: str) -> Effects:
+        """Decide what the call that has just arrived meets. The first spoiling rule wins."""
+        effects = Effects()
+        for rule in self.rules.values():
+            if not (fnmatchcase(route, rule.route) and fnmatchcase(path, rule.path)):
+                continue
+            if not self._fires(rule):
+                continue
+            if rule.kind not in MODIFIERS:
+                if effects.rule is not None:
+                    continue
+                effects.rule = rule
+            elif rule.kind == "latency":
+                jitter_ms = rule.params["jitter_ms"] * self._random.random()
+                effects.latency_s += (rule.params["ms"] + jitter_ms) / 1000
+            else:
+                effects.search_lag_s = rule.params["ms"] / 1000
+            rule.fired += 1
+            effects.names.append(rule.kind)
+        return effects
+
+    def _fires(self, rule: Rule) -> bool:
+        rule.seen += 1
+        drawn = self._random.random() if rule.probability is not None else 0.0
+        if rule.times is not None and rule.fired >= rule.times:
+            return False
+        if rule.on is not None:
+            return rule.seen in rule.on
+        return rule.probability is None or drawn < rule.probability
+
+
+def _read_params(kind: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = PARAMS.get(kind)
+    if known is None:
+        raise ControlError(f"There is no fault kind {kind!r}. Known: {', '.join(PARAMS)}.")
+    for name, value in given.items():
+        if name not in known:
+            raise ControlError(f"{kind} has no parameter {name!r}. Known: {', '.join(known)}.")
+        wanted = type(known[name])
+        number = wanted is int and isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number or type(value) is wanted):
+            raise ControlError(f"{kind}: {name} should be a {wanted.__name__}.")
+    params = {**known, **given}
+    if kind.startswith("5xx") and params["status"] not in SERVER_ERRORS:
+        raise ControlError(f"{kind}: status is one of {SERVER_ERRORS}.")
+    if kind == "late" and params["answer"] not in LATE_ANSWERS:
+        raise ControlError(f"late: answer is one of {LATE_ANSWERS}.")
+    return params

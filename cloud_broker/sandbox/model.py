@@ -1,0 +1,213 @@
+"""What the sandbox's world is made of: a tree of nodes, people, and what tokens stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Json = dict[str, Any]
+ParentKind = Literal["workspace", "page_id", "block_id", "database_id", "data_source_id"]
+ALL_CAPABILITIES = frozenset({"read", "insert", "update", "read_users"})
+# Block types whose children a person or a program may list and extend.
+HOLDS_CHILDREN = frozenset(
+    {
+        "paragraph",
+        "bulleted_list_item",
+        "numbered_list_item",
+        "to_do",
+        "toggle",
+        "quote",
+        "callout",
+        "synced_block",
+        "column_list",
+        "column",
+        "table",
+        "tab",
+        "template",
+    }
+)
+HEADINGS = frozenset({"heading_1", "heading_2", "heading_3", "heading_4"})
+
+
+class Parent(NamedTuple):
+    """Where a node hangs; ``id`` is empty for the workspace itself."""
+
+    kind: ParentKind
+    id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """Anything with an id in the tree. Times are exact here and rounded when shown."""
+
+    id: str
+    workspace_id: str
+    parent: Parent
+    created_at: float
+    edited_at: float
+    created_by: str
+    edited_by: str
+    children: list[str] = field(default_factory=list)
+    trashed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Block(Node):
+    """A block; ``body`` is its payload in response form, without children."""
+
+    type: str
+    body: Json
+
+
+@dataclass(slots=True, kw_only=True)
+class Page(Node):
+    """A page or a row; ``properties`` maps names to property values in response form."""
+
+    properties: dict[str, Json]
+    icon: Json | None = None
+    cover: Json | None = None
+    locked: bool = False
+    # (time, title, edited_at) whenever what search shows changed, oldest first.
+    history: list[tuple[float, str, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class DataSource(Node):
+    """A table of a database; ``schema`` maps property names to their configuration."""
+
+    title: str
+    schema: dict[str, Json]
+    icon: Json | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Database(Node):
+    """A container of data sources (its children), shown as a child_database block."""
+
+    title: str
+    icon: Json | None = None
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person, or the bot of one authorization."""
+
+    id: str
+    kind: Literal["person", "bot"]
+    name: str
+    email: str = ""
+    avatar_url: str | None = None
+    workspace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace, its people, and whether its plan has Notion's larger limits."""
+
+    id: str
+    name: str
+    icon: str | None
+    members: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Token:
+    """One authorization of the integration: what an access token stands for."""
+
+    access: str
+    refresh: str | None
+    bot_id: str
+    workspace_id: str
+    user_id: str
+    client_id: str
+    issued_at: float
+    capabilities: frozenset[str] = ALL_CAPABILITIES
+    ends_at: float | None = None
+
+
+@dataclass(slots=True)
+class Code:
+    """An authorization code: single use, ten minutes."""
+
+    value: str
+    client_id: str
+    user_id: str
+    workspace_id: str
+    redirect_uri: str | None
+    issued_at: float
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file upload from creation to its attachment or its expiry one hour later."""
+
+    id: str
+    workspace_id: str
+    created_by: str
+    created_at: float
+    mode: str
+    filename: str
+    content_type: str
+    status: str
+    expires_at: float
+    number_of_parts: int = 1
+    parts: dict[int, bytes] = field(default_factory=dict)
+    attached: bool = False
+
+    def data(self) -> bytes:
+        """Join the parts that have been sent."""
+        return b"".join(self.parts[n] for n in sorted(self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A block that passed validation and waits to be created; ``body`` in response form."""
+
+    type: str
+    body: Json
+    children: tuple[Draft, ...] = ()
+
+    def count(self) -> int:
+        """Blocks in this draft, nested ones included."""
+        return 1 + sum(child.count() for child in self.children)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened in the world; webhooks and the HTML view listen."""
+
+    type: str  # Notion's event type, such as "page.content_updated"
+    entity_id: str
+    entity: str  # page | data_source | database | file_upload
+    workspace_id: str
+    actor_id: str
+    at: float
+    blocks: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Config:
+    """The knobs of ``/_sandbox/config``; None means no limit or never."""
+
+    rate_per_token: int | None = 180
+    rate_per_integration: int | None = None
+    rate_per_workspace: int | None = None
+    window_s: float = 60.0
+    refresh_tokens: bool = True
+    refresh_rotation: bool = True
+    old_pair_grace_s: float = 0.0
+    token_ttl_s: float | None = None
+    search_lag_s: float = 0.0
+    oauth_error_shape: str = "notion"
+    normalize_text: bool = True
+    block_limit: int | None = None
+    webhook_attempts: int = 8
+    webhook_backoff_s: float = 10.0
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set the named knobs; the caller has checked names and types."""
+        for name, value in values.items():
+            setattr(self, name, value)

@@ -1,0 +1,1 @@
+"""What requests may look like: pure validation with Notion's messages and limits."""

@@ -1,0 +1,1 @@
+"""The sandbox Notion against what Notion documents."""

@@ -1,0 +1,23 @@
+"""A fresh sandbox for each test, in either version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.cloud_broker.sandbox.stage import OLD, Stage, staged
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A sandbox asked with the latest version."""
+    async with staged() as made:
+        yield made
+
+
+@pytest.fixture
+async def old() -> AsyncIterator[Stage]:
+    """A sandbox asked with 2025-09-03, the default of Notion's SDKs."""
+    async with staged(OLD) as made:
+        yield made
