@@ -21,8 +21,8 @@ _BY_CODE = {
     "database_unusable": DATABASE,
     "database_damaged": DATABASE,
     "port_taken": PORT,
-    "secrets_locked": SECRETS,
-    "secrets_unavailable": SECRETS,
+    "keychain_locked": SECRETS,
+    "secrets_unusable": SECRETS,
 }
 
 

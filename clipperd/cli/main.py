@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from clipperd import __version__
-from clipperd.cli import account, clip, exits, lifecycle, pages, preferences, status, waiting
+from clipperd.cli import account, clip, demo, exits, lifecycle, pages, preferences, status, waiting
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         waiting.declare,
         status.declare,
         preferences.declare,
+        demo.declare,
     )
     for declare in families:
         declare(verbs)

@@ -274,7 +274,7 @@ def _delivery(console: Console, delivery: dict[str, Any]) -> list[tuple[str, obj
     ]
 
 
-def _tell_left(console: Console, answer: dict[str, Any]) -> None:
-    left = answer.get("left") or []
+def _tell_left(console: Console, clip: dict[str, Any]) -> None:
+    left = [b for d in clip.get("deliveries", []) for b in (d.get("undo") or {}).get("left") or []]
     if left:
         console.say(f"{layout.count(len(left), 'block')} stayed: changed since by somebody.")

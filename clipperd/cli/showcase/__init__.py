@@ -1,0 +1,1 @@
+"""The parts of ``clipperd demo``: processes, the sandbox's side of the story, and the steps."""
