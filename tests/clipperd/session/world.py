@@ -100,6 +100,7 @@ async def running_world(
     *,
     kept: Secrets | None = None,
     clock: FakeClock | None = None,
+    port: int = 4711,
 ) -> AsyncIterator[World]:
     """Open a session on ``folder``/outbox.db; leave it as a daemon that ends would."""
     db = Database.open(
@@ -112,7 +113,7 @@ async def running_world(
     wire = Wire(broker, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
-        db, clock, broker=broker, port=lambda: 4711, device="here", random=secrets.token_bytes
+        db, clock, broker=broker, port=lambda: port, device="here", random=secrets.token_bytes
     )
     published: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     session = Session(

@@ -1,0 +1,118 @@
+"""The daemon's port to Notion, through the real broker, to the sandbox."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from clipperd.errors import ReauthRequired
+from clipperd.transport import Notion, Reply
+from tests.contract.chain import Chain, a_chain
+
+
+@pytest.fixture
+async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
+    """Everything running, and the person signed in."""
+    async with a_chain(tmp_path) as started:
+        assert "You can close this window" in await started.sign_in()
+        yield started
+
+
+def _key(chain: Chain) -> str:
+    """A UUIDv7 by the server's clock: 48 bits of milliseconds, then version, variant, chance."""
+    stamp = int(chain.world.wire.server_now() * 1000)
+    tail = secrets.randbits(74)
+    value = stamp << 80 | 7 << 76 | (tail >> 62) << 64 | 2 << 62 | tail & (1 << 62) - 1
+    return str(UUID(int=value))
+
+
+async def _a_page(chain: Chain) -> str:
+    scope = await chain.world.accounts.scope()
+    body = json.dumps({"filter": {"property": "object", "value": "page"}}).encode()
+    found = await chain.world.notion.send(scope, "POST", "search", body=body)
+    assert found.ok, found
+    page: str = found.body["results"][0]["id"]
+    return page
+
+
+async def _append(chain: Chain, page: str, text: str, key: str) -> Reply:
+    scope = await chain.world.accounts.scope()
+    block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
+    body = json.dumps({"children": [block]}).encode()
+    return await chain.world.notion.send(
+        scope, "PATCH", f"blocks/{page}/children", body=body, key=key
+    )
+
+
+async def _paragraphs(chain: Chain, page: str) -> list[str]:
+    scope = await chain.world.accounts.scope()
+    listed = await chain.world.notion.send(
+        scope, "GET", f"blocks/{page}/children", query={"page_size": "100"}
+    )
+    assert listed.ok, listed
+    assert not listed.body["has_more"]
+    return [
+        "".join(run["plain_text"] for run in block["paragraph"]["rich_text"])
+        for block in listed.body["results"]
+        if block["type"] == "paragraph"
+    ]
+
+
+async def test_a_read_reaches_notion_as_the_account(chain: Chain) -> None:
+    notion: Notion = chain.world.notion
+    scope = await chain.world.accounts.scope()
+    page = await _a_page(chain)
+    reply = await notion.send(scope, "GET", f"blocks/{page}/children", query={"page_size": "3"})
+    assert reply.ok
+    assert reply.body["object"] == "list"
+    assert reply.date is not None
+    assert chain.world.connectivity.link.state == "online"
+
+
+async def test_a_write_repeated_under_its_key_is_applied_once(chain: Chain) -> None:
+    page = await _a_page(chain)
+    key = _key(chain)
+    first = await _append(chain, page, "once", key)
+    second = await _append(chain, page, "once", key)
+    assert first.ok, first
+    assert second.ok, second
+    assert first.body["results"][0]["id"] == second.body["results"][0]["id"]
+    assert (await _paragraphs(chain, page)).count("once") == 1
+
+
+async def test_errors_of_notion_arrive_in_notions_words(chain: Chain) -> None:
+    scope = await chain.world.accounts.scope()
+    page = "00000000-0000-4000-8000-000000000000"
+    reply = await chain.world.notion.send(scope, "GET", f"blocks/{page}/children")
+    assert (reply.status, reply.code, reply.broker_code) == (404, "object_not_found", None)
+    assert reply.message
+
+
+async def test_the_broker_says_when_it_is_the_one_that_refuses(chain: Chain) -> None:
+    page = await _a_page(chain)
+    key = _key(chain)
+    assert (await _append(chain, page, "one", key)).ok
+    reply = await _append(chain, page, "other", key)
+    assert (reply.status, reply.broker_code) == (422, "idempotency_key_reused")
+
+
+async def test_access_withdrawn_at_notion_asks_for_a_new_sign_in_that_mends_it(
+    chain: Chain,
+) -> None:
+    page = await _a_page(chain)
+    bot = await chain.world.accounts.bot_id(await chain.world.accounts.scope())
+    async with chain.browser.post(
+        chain.sandbox / "_sandbox/revoke", json={"bot_id": bot}
+    ) as revoked:
+        assert revoked.status == 200, await revoked.text()
+    with pytest.raises(ReauthRequired):
+        await _append(chain, page, "refused", _key(chain))
+    view = await chain.world.session.view()
+    assert (view.state, view.why) == ("reauth_required", "notion_token_invalid")
+    await chain.sign_in()
+    assert (await _append(chain, page, "accepted", _key(chain))).ok
