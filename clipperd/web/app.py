@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
 import clipperd
@@ -91,8 +90,9 @@ def create_app(
     app[NEW_ID] = new_id
     app[LIMITS] = limits
     app[status.ABOUT] = status.About.now(clipperd.__version__, access.instance_id, clock)
-    described = openapi.document(routes, version=clipperd.__version__, reasons=reasons or {})
-    app[openapi.DOCUMENT] = msgspec.json.encode(described)
+    app[openapi.DESCRIPTION] = openapi.Description(
+        routes, version=clipperd.__version__, reasons=reasons or {}
+    )
     app.on_response_prepare.append(dress)
     app.on_shutdown.append(_end_streams)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,8 +23,6 @@ from clipperd.errors import (
 )
 from clipperd.web.problems import HTTP, MEDIA_TYPE, STATUS, Problem
 from clipperd.web.routes import Route
-
-DOCUMENT: web.AppKey[bytes] = web.AppKey("openapi")
 
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)(?::[^{}]*)?}")
@@ -188,8 +187,35 @@ def every_error() -> Iterator[type[ClipperdError]]:
         yield error
 
 
+class Description:
+    """The document, built when it is first asked for: it takes longer than the daemon's start."""
+
+    def __init__(
+        self, routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
+    ) -> None:
+        """As :func:`document`."""
+        self._routes = tuple(routes)
+        self._version = version
+        self._reasons = dict(reasons)
+        self._encoded: bytes | None = None
+
+    async def encoded(self) -> bytes:
+        """The JSON text."""
+        if self._encoded is None:
+            self._encoded = await asyncio.to_thread(self._build)
+        return self._encoded
+
+    def _build(self) -> bytes:
+        whole = document(self._routes, version=self._version, reasons=self._reasons)
+        return msgspec.json.encode(whole)
+
+
+DESCRIPTION: web.AppKey[Description] = web.AppKey("description")
+
+
 async def _openapi(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[DOCUMENT], content_type="application/json")
+    body = await request.app[DESCRIPTION].encoded()
+    return web.Response(body=body, content_type="application/json")
 
 
 ROUTES: tuple[Route, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from clipperd.client import Client
+from clipperd.endpoint import Endpoint
 from clipperd.endpoint import proof as expected_by_clients
+from clipperd.errors import DaemonUntrusted
 from clipperd.web.access import Access
 from clipperd.web.middleware import Limits
 from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request
@@ -322,3 +326,19 @@ async def test_a_client_that_goes_in_the_middle_is_no_error(
     await writer.wait_closed()
     assert (await api.call("GET", "/healthz"))[0] == 200
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_the_projects_own_client_trusts_it_and_follows_its_events(api: Door) -> None:
+    found = Endpoint(
+        url=api.url, port=api.port, pid=1, started_at="", instance_id=INSTANCE, token=TOKEN
+    )
+    client = Client(lambda: found)
+    status = await asyncio.to_thread(client.status)
+    assert status["instance_id"] == INSTANCE
+    stream = client.events()
+    first = await asyncio.to_thread(next, stream)
+    assert (first.type, first.data) == ("snapshot", {"n": 0})
+    await asyncio.to_thread(stream.close)  # type: ignore[attr-defined]  # it is a generator
+    impostor = Client(lambda: dataclasses.replace(found, token="x" * 43))
+    with pytest.raises(DaemonUntrusted):
+        await asyncio.to_thread(impostor.status)
