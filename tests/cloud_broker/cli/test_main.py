@@ -1,0 +1,194 @@
+"""The command as its users meet it: exit codes, faults, keys, a real process that drains."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, CookieJar
+from aiohttp.test_utils import TestServer
+
+from cloud_broker.cli.keys import new_keys
+from cloud_broker.cli.main import main
+from cloud_broker.settings import Settings
+from tests.cloud_broker.stage import FakeNotion, an_environment, challenge, state_of
+
+
+def an_env(folder: Path, **changes: str) -> dict[str, str]:
+    return an_environment(
+        BROKER_DATABASE_URL=f"sqlite:///{folder / 'broker.db'}", BROKER_PORT="0", **changes
+    )
+
+
+def test_fresh_keys_are_accepted_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "new"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    Settings.from_env(an_environment(**dict(line.split("=", 1) for line in lines)))
+
+
+def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
+    assert main(["check-config"], an_env(tmp_path)) == 0
+
+
+def test_every_fault_is_named_and_the_exit_code_is_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run"], {"BROKER_PORT": "x"}) == 4
+    told = capsys.readouterr().err
+    for name in ("BROKER_PORT", "BROKER_PUBLIC_URL", "BROKER_ENCRYPTION_KEYS"):
+        assert name in told
+
+
+def test_migrating_brings_the_database_up_to_date(tmp_path: Path) -> None:
+    env = an_env(tmp_path)
+    assert main(["migrate", "--check"], env) == 5
+    assert main(["migrate"], env) == 0
+    assert main(["migrate", "--check"], env) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["keys"], ["run", "--fast"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_and_version_exit_with_0(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    assert "cloud-broker" in capsys.readouterr().out
+
+
+def test_help_for_run_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    told = capsys.readouterr().out
+    assert "BROKER_ENCRYPTION_KEYS" in told
+    assert "BROKER_DRAIN_S" in told
+
+
+def test_the_sandbox_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["sandbox", "--help"])
+    assert exit_.value.code == 0
+    assert "--seed" in capsys.readouterr().out
+
+
+@asynccontextmanager
+async def a_process(env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cloud_broker", "run"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **env},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def address(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    line = (await process.stdout.readline()).decode()
+    assert line.startswith("Broker at http://")
+    return line.removeprefix("Broker at ").strip()
+
+
+async def told(process: asyncio.subprocess.Process) -> str:
+    out, err = await process.communicate()
+    return (out + err).decode()
+
+
+@pytest.mark.e2e
+async def test_a_stopped_broker_finishes_what_is_under_way(tmp_path: Path) -> None:
+    notion = FakeNotion(hold=asyncio.Event())
+    async with (
+        TestServer(notion.app()) as upstream,
+        a_process(an_env(tmp_path, BROKER_NOTION_API_URL=str(upstream.make_url("/"))[:-1])) as run,
+        ClientSession(cookie_jar=_open_jar()) as browser,
+    ):
+        url = await address(run)
+        query = {
+            "source": "app",
+            "state": "daemon-state-1",
+            "code_challenge": challenge(),
+            "code_challenge_method": "S256",
+            "device": "laptop",
+        }
+        departed = await browser.get(f"{url}/api/auth/notion", params=query, allow_redirects=False)
+        arriving = asyncio.ensure_future(
+            browser.get(
+                f"{url}/api/auth/notion/callback",
+                params={"state": state_of(departed), "code": "good-code"},
+            )
+        )
+        while not notion.calls:
+            async with browser.get(f"{url}/healthz"):
+                pass
+        run.send_signal(signal.SIGTERM)
+        await _until_refused(url)
+        assert notion.hold is not None
+        notion.hold.set()
+        arrived = await arriving
+        assert arrived.status == 200
+        log = await told(run)
+        assert run.returncode == 0
+    for secret in ("canary", "good-code", "daemon-state", "token="):
+        assert secret not in log
+
+
+@pytest.mark.e2e
+async def test_a_taken_port_exits_with_6(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        env = an_env(tmp_path) | {"BROKER_PORT": str(taken.getsockname()[1])}
+        async with a_process(env) as run:
+            assert "cannot be listened on" in await told(run)
+            assert run.returncode == 6
+
+
+@pytest.mark.e2e
+async def test_keys_that_do_not_fit_exit_with_7(tmp_path: Path) -> None:
+    async with a_process(an_env(tmp_path)) as run:
+        await address(run)
+        run.terminate()
+        await told(run)
+    lines = _fresh_keys()
+    async with a_process(an_env(tmp_path, **dict(lines))) as run:
+        assert "BROKER_ENCRYPTION_KEYS" in await told(run)
+        assert run.returncode == 7
+
+
+def _fresh_keys() -> Iterable[tuple[str, str]]:
+
+    for line in new_keys().splitlines():
+        name, _, value = line.partition("=")
+        yield name, value
+
+
+def _open_jar() -> CookieJar:
+    return CookieJar(unsafe=True)
+
+
+async def _until_refused(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,109 @@
+"""The database port over SQLite: all or nothing, cancelled or not."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cloud_broker.errors import DatabaseFailed, Duplicate
+from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    opened = await open_sqlite(tmp_path / "folder" / "test.db")
+    async with opened.transaction() as tx:
+        await tx.execute("CREATE TABLE t (id TEXT PRIMARY KEY, n BIGINT)")
+    yield opened
+    await opened.close()
+
+
+async def ids(database: SqliteDatabase) -> list[str]:
+    async with database.reading() as tx:
+        return [row["id"] for row in await tx.all("SELECT id FROM t ORDER BY id")]
+
+
+async def add(database: SqliteDatabase, *names: str) -> None:
+    async with database.transaction() as tx:
+        for name in names:
+            await tx.execute("INSERT INTO t (id) VALUES (:id)", id=name)
+
+
+async def test_statements_tell_what_they_changed(database: SqliteDatabase) -> None:
+    await add(database, "a", "b")
+    async with database.transaction() as tx:
+        assert await tx.execute("UPDATE t SET n = 1") == 2
+        assert await tx.execute("UPDATE t SET n = 1 WHERE id = 'none'") == 0
+        assert await tx.one("DELETE FROM t WHERE id = 'a' RETURNING id, n") == {"id": "a", "n": 1}
+        assert await tx.one("SELECT id FROM t WHERE id = 'a'") is None
+
+
+async def test_an_error_undoes_the_whole_block(database: SqliteDatabase) -> None:
+    with pytest.raises(Duplicate):
+        await add(database, "a", "a")
+    assert await ids(database) == []
+    await add(database, "b")
+    assert await ids(database) == ["b"]
+
+
+async def test_a_cancelled_block_is_undone(database: SqliteDatabase) -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO t (id) VALUES ('lost')")
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(hang())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await add(database, "kept")
+    assert await ids(database) == ["kept"]
+
+
+async def test_a_reader_sees_one_moment_and_waits_for_nobody(database: SqliteDatabase) -> None:
+    await add(database, "a")
+    async with database.reading() as before:
+        assert len(await before.all("SELECT id FROM t")) == 1
+        await add(database, "b")
+        assert len(await before.all("SELECT id FROM t")) == 1
+    assert await ids(database) == ["a", "b"]
+
+
+async def test_a_reader_cannot_write(database: SqliteDatabase) -> None:
+    with pytest.raises(DatabaseFailed):
+        async with database.reading() as tx:
+            await tx.execute("INSERT INTO t (id) VALUES ('x')")
+
+
+async def test_many_writers_take_turns(database: SqliteDatabase) -> None:
+    names = [f"{number:02d}" for number in range(50)]
+    await asyncio.gather(*(add(database, name) for name in names))
+    assert await ids(database) == names
+
+
+async def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    database = await open_sqlite(tmp_path / "b.db")
+    await database.close()
+    assert stat.S_IMODE((tmp_path / "b.db").stat().st_mode) == 0o600
+
+
+async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.db").write_bytes(b"this is no database, but long enough to be looked at" * 9)
+    with pytest.raises(DatabaseFailed):
+        await open_sqlite(tmp_path / "b.db")
+
+
+async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    database = await open_sqlite(tmp_path / "b.db")
+    await database.close()
+    with pytest.raises(DatabaseFailed):
+        async with database.transaction():
+            pass

@@ -1,0 +1,133 @@
+"""Settings: every fault at once, no secret shown, every setting documented."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from cloud_broker.errors import ConfigurationInvalid
+from cloud_broker.secret import Secret
+from cloud_broker.settings import SETTINGS, Settings, key_bytes, read_file
+from tests.cloud_broker.stage import KEY, an_environment
+
+DOCS = Path(__file__).parents[2] / "docs" / "broker-settings.md"
+
+
+def faults(file: dict[str, object] | None = None, **changes: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        Settings.from_env(an_environment(**changes), file=file)
+    return caught.value.faults
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = Settings.from_env(an_environment())
+    assert settings.notion_api_url == "https://api.notion.com"
+    assert settings.notion_version == "2026-03-11"
+    assert (settings.notion_rate, settings.notion_burst, settings.limit_scale) == (2.5, 6, 1)
+    assert settings.app_return_uris == ("notion-clipper://auth", "notion-clipper://auth/callback")
+    assert settings.database_file == Path("broker.db")
+
+
+def test_nothing_set_names_everything_that_is_needed() -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        Settings.from_env({})
+    named = {fault.split(" ")[0] for fault in caught.value.faults}
+    assert named == {setting.name for setting in SETTINGS if setting.required}
+
+
+def test_all_faults_are_told_together() -> None:
+    found = faults(BROKER_PORT="http", BROKER_PUBLIC_URL="broker", BROKER_NOTION_RATE="-1")
+    assert [fault.split(":")[0] for fault in found] == [
+        "BROKER_PORT",
+        "BROKER_PUBLIC_URL",
+        "BROKER_NOTION_RATE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("BROKER_PORT", "65536", "from 0 to 65535"),
+        ("BROKER_PUBLIC_URL", "https://broker.example/path", "without a path"),
+        ("BROKER_PUBLIC_URL", "https://user@broker.example", "origin"),
+        ("BROKER_DATABASE_URL", "postgresql://db/broker", "not in this build"),
+        ("BROKER_DATABASE_URL", "mysql://db", "sqlite:///PATH"),
+        ("BROKER_REDIS_URL", "redis://redis", "not in this build"),
+        ("BROKER_WEBHOOK_TOKEN", "secret_x", "not in this build"),
+        ("BROKER_NOTION_VERSION", "latest", "date"),
+        ("BROKER_ENCRYPTION_KEYS", "no-colon", "kid:base64"),
+        ("BROKER_ENCRYPTION_KEYS", "one:@@@", "not base64"),
+        ("BROKER_ENCRYPTION_KEYS", "one:c2hvcnQ=", "5 bytes"),
+        ("BROKER_ENCRYPTION_KEYS", f"one:{KEY},one:{KEY}", "twice"),
+        ("BROKER_SIGNING_KEYS", f"bad kid:{KEY}", "kid:base64"),
+        ("BROKER_APP_RETURN_URIS", "https://evil.example", "own scheme"),
+        ("BROKER_APP_RETURN_URIS", "javascript://x", "own scheme"),
+        ("BROKER_APP_RETURN_URIS", "app://auth?x=1", "without a query"),
+        ("BROKER_APP_RETURN_URIS", ",", "at least one"),
+        ("BROKER_ACCESS_TOKEN_S", "601", "from 1 to 600"),
+        ("BROKER_LIMIT_SCALE", "nan", "number"),
+        ("BROKER_LOG_LEVEL", "LOUD", "DEBUG"),
+        ("BROKER_TYPO", "1", "not a setting"),
+    ],
+)
+def test_a_malformed_value_is_explained(name: str, value: str, why: str) -> None:
+    (found,) = faults(**{name: value})
+    assert name in found
+    assert why in found
+
+
+def test_no_fault_and_no_repr_shows_a_secret() -> None:
+    secret = base64.b64encode(b"canary-canary").decode()
+    shown = str(faults(BROKER_ENCRYPTION_KEYS=f"one:{secret}", BROKER_SIGNING_KEYS=secret))
+    shown += repr(Settings.from_env(an_environment()))
+    assert secret not in shown
+    assert KEY not in shown
+    assert "canary-client-secret" not in shown
+
+
+def test_a_file_gives_values_and_the_environment_wins(tmp_path: Path) -> None:
+    path = tmp_path / "broker.toml"
+    path.write_text('port = 1\nnotion_burst = 9\napp_return_uris = ["a://b", "c://d"]\n')
+    settings = Settings.from_env(an_environment(BROKER_PORT="2"), file=read_file(path))
+    assert (settings.port, settings.notion_burst) == (2, 9)
+    assert settings.app_return_uris == ("a://b", "c://d")
+
+
+def test_an_unknown_key_of_the_file_is_a_fault() -> None:
+    assert faults(file={"prot": 1}) == ("prot is not a setting of the file",)
+
+
+@pytest.mark.parametrize("content", [None, b"no toml", b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "broker.toml").write_bytes(content)
+    with pytest.raises(ConfigurationInvalid):
+        read_file(tmp_path / "broker.toml")
+
+
+def test_a_key_is_its_bytes() -> None:
+    settings = Settings.from_env(an_environment())
+    assert key_bytes(settings.encryption_keys[0][1]) == b"k" * 32
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    secret = Secret("canary")
+    shown = f"{secret} {secret!r} {secret!s} {[secret]} {secret:>10}"
+    assert "canary" not in shown
+    assert secret == Secret("canary")
+    assert secret != Secret("other")
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(BROKER_\w+)` \| ([^|]*) \|", DOCS.read_text(), re.MULTILINE))
+    expected = {
+        s.name: "required" if s.required else f"`{s.default}`" if s.default else "none"
+        for s in SETTINGS
+    }
+    assert rows == expected
