@@ -90,10 +90,10 @@ class Dispatcher:
         """True while anything is on its way."""
         return bool(self._busy)
 
-    @property
-    def idle(self) -> bool:
-        """True when no lane has anything to do now or later by itself."""
-        return not self._busy and not self._lanes and not self._reload
+    async def at_rest(self) -> None:
+        """Return once nothing is on its way."""
+        while self._busy:
+            await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
 
     async def run(self) -> None:
         """Recover what a crash left, then serve until canceled; then stop within two seconds."""

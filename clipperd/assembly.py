@@ -1,0 +1,266 @@
+"""The composition root: every part of the daemon is made here, and only here."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clipperd import logs
+from clipperd.background import ActiveAccount, Background
+from clipperd.checks import checks
+from clipperd.clients import CLIENT_STEPS, Clients
+from clipperd.clips import Clips
+from clipperd.clock import Clock
+from clipperd.config import Settings
+from clipperd.db import Database
+from clipperd.delivery.courier import Courier
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.delivery.pace import Pace
+from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.events import Events
+from clipperd.intake import Intake
+from clipperd.keychain import Secrets, choose_secrets
+from clipperd.locations import Locations
+from clipperd.model import Scope
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.schema import OUTBOX_STEPS
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.places import Places
+from clipperd.pages.pages import Pages
+from clipperd.pages.schema import PAGE_STEPS
+from clipperd.passthrough import LanePassThrough
+from clipperd.session.accounts import Accounts
+from clipperd.session.auth import BrokerAuth
+from clipperd.session.broker import BrokerNotion
+from clipperd.session.connectivity import Connectivity
+from clipperd.session.login import Logins
+from clipperd.session.schema import SESSION_STEPS
+from clipperd.session.session import Session
+from clipperd.session.wire import Wire, broker_url
+from clipperd.stored_settings import StoredSettings
+from clipperd.transport import AiohttpHttp
+from clipperd.web.health import Health
+
+STEPS = (*OUTBOX_STEPS, *SESSION_STEPS, *PAGE_STEPS, *CLIENT_STEPS)
+"""The schema of outbox.db. New steps go to the end of their own tuple; each runs once, by name."""
+
+
+@dataclass(slots=True)
+class Address:
+    """Where the local API answers; known once it listens."""
+
+    port: int = 0
+
+
+@dataclass(slots=True)
+class Bulletin:
+    """Tells clients of changes, and the daemon itself of a changed session."""
+
+    events: Events
+    on_session: Callable[[], None] = field(default=lambda: None)
+
+    def publish(self, type_: str, data: Mapping[str, Any]) -> None:
+        """Tell of a change of the current account."""
+        self.events.publish(type_, data)
+        if type_ == "session":
+            self.on_session()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that was made; ``surface.py`` connects it to the API."""
+
+    address: Address
+    events: Events
+    secrets: Secrets
+    clients: Clients
+    connectivity: Connectivity
+    accounts: Accounts
+    session: Session
+    pages: Pages
+    outlines: Outlines
+    dispatcher: Dispatcher
+    background: Background
+    clips: Clips
+    intake: Intake
+    passthrough: LanePassThrough
+    settings: StoredSettings
+    health: Health
+    http: AiohttpHttp
+
+    async def close(self) -> None:
+        """Stop what still runs, from the outside in."""
+        await self.pages.close()
+        await self.outlines.close()
+        await self.session.close()
+        await self.http.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """The way to Notion under the account's session."""
+
+    http: AiohttpHttp
+    connectivity: Connectivity
+    wire: Wire
+    accounts: Accounts
+    session: Session
+    notion: BrokerNotion
+
+
+async def assemble(
+    settings: Settings,
+    places: Locations,
+    journal: logs.Logs,
+    outbox_db: Database,
+    cache_db: Database,
+    clock: Clock,
+    env: Mapping[str, str],
+) -> Parts:
+    """Make every part. Opens no connection and starts nothing. Raises SecretsUnusable.
+
+    ``env`` is the environment that the settings were read from.
+    """
+    address, events, active = Address(), Events(clock), ActiveAccount()
+    bulletin = Bulletin(events)
+    if settings.secrets_passphrase:
+        journal.redactor.add(settings.secrets_passphrase)
+    vault = choose_secrets(
+        settings.secrets,
+        service="clipperd",
+        file=places.secrets_file,
+        passphrase=settings.secrets_passphrase,
+        key_file=settings.secrets_key_file,
+    )
+    link = _link(settings, outbox_db, clock, vault, address, bulletin)
+    pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
+    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish)
+    sections = Places(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
+    outbox = Outbox(outbox_db, clock, new_id=_new_id, publish=bulletin.publish)
+    dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active)
+    background = Background(link.session, dispatcher, pages, outbox, clock, active)
+    bulletin.on_session = background.session_changed
+    clips = Clips(outbox, link.accounts, dispatcher, clock)
+    return Parts(
+        address=address,
+        events=events,
+        secrets=vault,
+        clients=await Clients.open(outbox_db, clock, new_id=_new_id, new_token=_new_token),
+        connectivity=link.connectivity,
+        accounts=link.accounts,
+        session=link.session,
+        pages=pages,
+        outlines=outlines,
+        dispatcher=dispatcher,
+        background=background,
+        clips=clips,
+        intake=Intake(outbox, link.accounts, dispatcher, clock),
+        passthrough=LanePassThrough(
+            link.notion,
+            dispatcher,
+            sections,
+            pages,
+            server_now=link.wire.server_now,
+            entropy=secrets.token_bytes,
+        ),
+        settings=StoredSettings(settings, env, _flags(settings), places.config_file),
+        health=Health(
+            checks(
+                data_dir=places.data_dir,
+                outbox=outbox_db,
+                cache=cache_db,
+                secrets=vault,
+                connectivity=link.connectivity,
+                clips=clips,
+            )
+        ),
+        http=link.http,
+    )
+
+
+def _flags(settings: Settings) -> dict[str, Any]:
+    """The settings that a flag decided, for they outlast any change of the file."""
+    return {
+        name: getattr(settings, name)
+        for name, origin in settings.origins.items()
+        if origin == "flag"
+    }
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _link(
+    settings: Settings,
+    db: Database,
+    clock: Clock,
+    vault: Secrets,
+    address: Address,
+    bulletin: Bulletin,
+) -> _Link:
+    base = broker_url(settings.broker_url)
+    http, connectivity = AiohttpHttp(), Connectivity(clock)
+    wire = Wire(base, http, connectivity, clock)
+    accounts = Accounts(db, clock)
+    logins = Logins(
+        db,
+        clock,
+        broker=base,
+        port=lambda: address.port,
+        device=socket.gethostname(),
+        random=secrets.token_bytes,
+    )
+    session = Session(
+        accounts=accounts,
+        logins=logins,
+        auth=BrokerAuth(wire),
+        secrets=vault,
+        connectivity=connectivity,
+        clock=clock,
+        publish=bulletin.publish,
+    )
+    return _Link(http, connectivity, wire, accounts, session, BrokerNotion(wire, session))
+
+
+def _dispatcher(
+    settings: Settings,
+    clock: Clock,
+    outbox: Outbox,
+    link: _Link,
+    sections: Places,
+    pages: Pages,
+    active: ActiveAccount,
+) -> Dispatcher:
+    timing = Timing(
+        settle_silent=settings.settle_unknown_s,
+        settle_answered=settings.settle_answered_s,
+        retry_base=settings.retry_base_s,
+        retry_cap=settings.retry_cap_s,
+        keep_content=settings.content_days * 86400.0,
+        parallel=settings.max_parallel_pages,
+    )
+
+    async def delivered(scope: Scope, page_id: str) -> None:
+        await pages.used(scope, page_id)
+
+    around = Surroundings(
+        active_user=active.get,
+        bot_id=link.accounts.bot_id,
+        server_now=link.wire.server_now,
+        delivered=delivered,
+        entropy=secrets.token_bytes,
+        rng=random.SystemRandom().random,
+    )
+    pace = Pace()
+    courier = Courier(outbox, link.notion, sections, clock, pace, timing, around)
+    return Dispatcher(courier, outbox, clock, pace, timing, around)

@@ -1,0 +1,135 @@
+"""Work that goes on behind the API: the queue, the page index, erasing, the account in force."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from clipperd.clock import Clock
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.errors import ClipperdError, SecretsUnusable
+from clipperd.model import Scope
+from clipperd.outbox import actions
+from clipperd.outbox.outbox import Outbox
+from clipperd.pages.pages import Pages
+from clipperd.session.session import Session
+
+_log = logging.getLogger(__name__)
+
+_ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
+
+
+class ActiveAccount:
+    """The account whose clips may leave now; None while nobody is signed in."""
+
+    def __init__(self) -> None:
+        """Nobody yet."""
+        self.user_id: str | None = None
+
+    def get(self) -> str | None:
+        """The user's id."""
+        return self.user_id
+
+
+class Background:
+    """Owns the daemon's long-lived tasks; each is canceled and awaited at the end."""
+
+    def __init__(
+        self,
+        session: Session,
+        dispatcher: Dispatcher,
+        pages: Pages,
+        outbox: Outbox,
+        clock: Clock,
+        active: ActiveAccount,
+    ) -> None:
+        """All parts are given; :meth:`running` starts them. ``active`` is kept up to date."""
+        self._session = session
+        self._dispatcher = dispatcher
+        self._pages = pages
+        self._outbox = outbox
+        self._clock = clock
+        self._active = active
+        self._indexing: asyncio.Task[None] | None = None
+        self._indexed: Scope | None = None
+        self._changed = asyncio.Event()
+
+    def session_changed(self) -> None:
+        """Look at the session again; called at every ``session`` event."""
+        self._changed.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run everything until the block ends."""
+        tasks = [
+            self._start(self._dispatcher.run(), "queue"),
+            self._start(self._follow_session(), "session"),
+            self._start(self._check_secrets(), "secrets"),
+            self._start(self._erase(), "erase"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._stop_indexing()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(_report)
+        return task
+
+    async def _check_secrets(self) -> None:
+        try:
+            await self._session.check()
+        except SecretsUnusable as error:
+            _log.error("the session's secrets cannot be used", extra={"code": error.code})
+
+    async def _follow_session(self) -> None:
+        """Let the signed-in account's clips leave, and keep its page index."""
+        while True:
+            self._changed.clear()
+            view = await self._session.view()
+            signed_in = view.state == "signed_in" and view.user is not None
+            active = view.user.id if signed_in and view.user is not None else None
+            if active != self._active.user_id:
+                self._active.user_id = active
+                self._dispatcher.hurry()
+            await self._index(active)
+            await self._changed.wait()
+
+    async def _index(self, user: str | None) -> None:
+        scope: Scope | None = None
+        if user is not None:
+            with contextlib.suppress(ClipperdError):  # signed in without a workspace
+                scope = await self._session.accounts.scope(None)
+        if scope == self._indexed:
+            return
+        await self._stop_indexing()
+        self._indexed = scope
+        if scope is not None:
+            self._indexing = self._start(self._pages.run(scope), "index")
+
+    async def _stop_indexing(self) -> None:
+        if self._indexing is not None:
+            self._indexing.cancel()
+            await asyncio.gather(self._indexing, return_exceptions=True)
+            self._indexing = None
+
+    async def _erase(self) -> None:
+        while True:
+            erase = partial(actions.erase_expired, now=self._clock.now())
+            with contextlib.suppress(ClipperdError):  # a full disk: try again later
+                await self._outbox.write(erase)
+            await self._clock.sleep(_ERASE_EVERY)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("a background task ended", exc_info=task.exception())

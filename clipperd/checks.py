@@ -1,0 +1,87 @@
+"""What ``GET /v1/health`` looks at."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from clipperd.clips import Clips
+from clipperd.db import Database
+from clipperd.keychain import Secrets
+from clipperd.session.connectivity import Connectivity
+from clipperd.web.health import Check, Finding
+
+_LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit
+
+
+def checks(
+    *,
+    data_dir: Path,
+    outbox: Database,
+    cache: Database,
+    secrets: Secrets,
+    connectivity: Connectivity,
+    clips: Clips,
+) -> Mapping[str, Check]:
+    """The checks by their stable ids."""
+
+    async def disk() -> Finding:
+        free = shutil.disk_usage(data_dir).free
+        if free < _LOW_DISK:
+            return Finding("warning", f"Only {free >> 20} MiB are free.", "Free some space.")
+        return Finding("ok", f"{free >> 20} MiB are free.")
+
+    async def queue_store() -> Finding:
+        return await _sound(outbox, "The queue", "Run clipperd support-bundle and ask for help.")
+
+    async def cache_store() -> Finding:
+        return await _sound(cache, "The cache", "Stop clipperd and delete cache.db; it is rebuilt.")
+
+    async def secret_store() -> Finding:
+        if secrets.mode == "memory":
+            why = secrets.why or "The session ends with the program."
+            return Finding("warning", why, "Unlock or install a keyring, then sign in again.")
+        return Finding("ok", f"The session is kept in: {secrets.mode}.")
+
+    async def link() -> Finding:
+        state = connectivity.link
+        if state.state == "online":
+            return Finding("ok", "The service can be reached.")
+        if state.state in ("signed_out", "reauth_required"):
+            return Finding("warning", "Nobody is signed in.", "Run clipperd login.")
+        return Finding("warning", f"The service is {state.state}: {state.why or 'no answer'}.")
+
+    async def queue() -> Finding:
+        status = await clips.status()
+        parked = int(status["needs_attention"])
+        if parked:
+            return Finding(
+                "warning", f"{parked} deliveries wait for a decision.", "Run clipperd queue list."
+            )
+        if status["paused"]:
+            return Finding("info", "The queue is paused.", "Run clipperd queue resume.")
+        return Finding("ok", "The queue moves.", depends_on=("link",))
+
+    return {
+        "disk": disk,
+        "queue_store": queue_store,
+        "cache_store": cache_store,
+        "secrets": secret_store,
+        "link": link,
+        "queue": queue,
+    }
+
+
+async def _sound(database: Database, name: str, remedy: str) -> Finding:
+    def look(connection: sqlite3.Connection) -> str:
+        return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+
+    try:
+        found = await database.read(look)
+    except sqlite3.DatabaseError as error:
+        return Finding("error", f"{name} cannot be read: {type(error).__name__}.", remedy)
+    if found != "ok":
+        return Finding("error", f"{name} is damaged.", remedy)
+    return Finding("ok", f"{name} is sound.")

@@ -1,0 +1,148 @@
+"""The daemon as a process: one instance, its files, its signals, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sqlite3
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from clipperd import endpoint, lock, logs
+from clipperd.assembly import STEPS, Parts, assemble
+from clipperd.cache_schema import open_cache
+from clipperd.clock import SystemClock, rfc3339
+from clipperd.config import Settings
+from clipperd.db import Database
+from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.locations import Locations, locate, secure
+from clipperd.surface import ROUTES, Surface
+from clipperd.web.access import Access
+from clipperd.web.app import Listening, create_app, listening
+
+_log = logging.getLogger(__name__)
+
+
+def main(settings: Settings) -> int:
+    """Run until told to stop. Returns the exit code (0, 5 database, 6 port); docs/cli.md.
+
+    Raises ConfigInvalid, AlreadyRunning and SecretsUnusable, which the command line turns into
+    exit codes 4, 3 and 7.
+    """
+    places = locate(settings.home)
+    secure(places)
+    held = lock.acquire(places.lock_file)
+    journal = logs.start(settings.log_level, places.log_file, screen=logs.screen_if_terminal())
+    try:
+        asyncio.run(_serve(settings, places, journal))
+    except SchemaTooNew as error:
+        return _fatal(error.detail, error.hint, 5)
+    except (StorageFull, sqlite3.Error) as error:
+        return _fatal(f"The database cannot be opened: {error}", "Run clipperd doctor.", 5)
+    except OSError as error:
+        return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
+    finally:
+        journal.close()
+        held.release()
+    return 0
+
+
+def _fatal(detail: str, hint: str | None, code: int) -> int:
+    _log.critical(detail)
+    sys.stderr.write(f"clipperd: {detail}\n" + (f"{hint}\n" if hint else ""))
+    return code
+
+
+async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> None:
+    clock = SystemClock()
+    instance = uuid.uuid4().hex
+    token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
+    journal.redactor.add(token)
+    with _databases(places) as (outbox, cache):
+        parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ)
+        access = Access(
+            token,
+            instance_id=instance,
+            clients=parts.clients,
+            clock=clock,
+            allowed_origins=settings.allowed_origins,
+        )
+        app = create_app(routes=ROUTES, access=access, clock=clock, new_id=lambda: uuid.uuid4().hex)
+        surface = Surface(parts, app)
+        surface.furnish()
+        await parts.session.open()
+        try:
+            async with _listen(app, settings.port, places.port_file) as address:
+                parts.address.port = address.port
+                mine = endpoint.Endpoint(
+                    url=address.url,
+                    port=address.port,
+                    pid=os.getpid(),
+                    started_at=rfc3339(clock.now()),
+                    instance_id=instance,
+                    token=token,
+                )
+                await _stay(parts, surface, places.endpoint_file, mine)
+        finally:
+            await surface.close()
+            await parts.close()
+
+
+@contextlib.contextmanager
+def _databases(places: Locations) -> Iterator[tuple[Database, Database]]:
+    outbox = Database.open(places.outbox, name="outbox", steps=STEPS, synchronous="FULL")
+    try:
+        cache = open_cache(places.cache)
+        try:
+            yield outbox, cache
+        finally:
+            cache.close()
+    finally:
+        outbox.close()
+
+
+async def _stay(parts: Parts, surface: Surface, file: Path, mine: endpoint.Endpoint) -> None:
+    """Be found, do the work, until a signal or a client says stop."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows has no handlers on the loop
+            loop.add_signal_handler(number, surface.stop.set)
+    endpoint.write(file, mine)
+    try:
+        async with parts.background.running():
+            _log.info("ready", extra={"port": mine.port})
+            await surface.stop.wait()
+    finally:
+        endpoint.remove(file, mine.instance_id)
+
+
+@contextlib.asynccontextmanager
+async def _listen(app: web.Application, wanted: int, remembered: Path) -> AsyncIterator[Listening]:
+    """Listen on the port of the settings, else on the one last used, else on any."""
+    for port in (wanted,) if wanted else (_last_port(remembered), 0):
+        stack = contextlib.AsyncExitStack()
+        try:
+            address = await stack.enter_async_context(listening(app, port=port))
+        except OSError:
+            if port == wanted:  # asked for, or the system's own choice
+                raise
+            continue
+        async with stack:
+            endpoint.write_private(remembered, str(address.port))
+            yield address
+            return
+
+
+def _last_port(remembered: Path) -> int:
+    try:
+        return int(remembered.read_text("ascii"))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,94 @@
+"""Notion calls that do not come from the queue: a write takes its page's lane and voids caches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.delivery.keys import new_key
+from clipperd.model import Scope, notion_id
+from clipperd.outline.places import Places
+from clipperd.pages.pages import Pages
+from clipperd.transport import Notion, Reply
+
+_READS_BY_POST = ("search", "query")
+_DEEPEST = 50  # levels of nesting that are followed upwards
+
+
+class LanePassThrough:
+    """The port of ``web/notion.py`` over the daemon's session."""
+
+    def __init__(
+        self,
+        notion: Notion,
+        dispatcher: Dispatcher,
+        places: Places,
+        pages: Pages,
+        *,
+        server_now: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """``server_now`` and ``entropy`` make the Idempotency-Key of each write."""
+        self._notion = notion
+        self._dispatcher = dispatcher
+        self._places = places
+        self._pages = pages
+        self._server_now = server_now
+        self._entropy = entropy
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+    ) -> Reply:
+        """Send one call; see ``web/notion.py``."""
+        if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
+            return await self._notion.send(scope, method, path, query=query, body=body)
+        key = new_key(self._server_now(), self._entropy)
+        page = await self._page(scope, path, body)
+        if page is None:
+            return await self._notion.send(scope, method, path, query=query, body=body, key=key)
+        lane = (scope.user_id, scope.workspace_id, page)
+        async with self._dispatcher.exclusive(lane):
+            try:
+                return await self._notion.send(scope, method, path, query=query, body=body, key=key)
+            finally:
+                await self._places.touched(scope, page)
+
+    async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:
+        """The page whose lane a write takes: read off the path, or found from the block."""
+        parts = path.split("/")
+        if len(parts) < 2:
+            parent = json.loads(body or b"{}").get("parent") or {}
+            given = parent.get("page_id") if isinstance(parent, dict) else None
+            return notion_id(given) if isinstance(given, str) else None
+        target = notion_id(parts[1])
+        if target is None or parts[0] == "file_uploads":
+            return None
+        if parts[0] == "blocks":
+            return await self._page_of(scope, target)
+        return target
+
+    async def _page_of(self, scope: Scope, block_id: str) -> str:
+        """The page that a block stands in: known from the index, else asked for, step by step."""
+        at = block_id
+        for _ in range(_DEEPEST):
+            if await self._pages.title_of(scope, at) is not None:
+                return at
+            reply = await self._notion.send(scope, "GET", f"blocks/{at}")
+            if not reply.ok or not isinstance(reply.body, dict):
+                return block_id
+            if reply.body.get("type") in ("child_page", "child_database"):
+                return at
+            parent = reply.body.get("parent") or {}
+            above = parent.get("page_id") or parent.get("block_id")
+            if not isinstance(above, str):
+                return at
+            if "page_id" in parent:
+                return above
+            at = above
+        return block_id
