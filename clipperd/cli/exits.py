@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipperd.errors import ClipperdError
+from clipperd.errors import ClipperdError, DaemonStartFailed
 
 OK = 0
 FAILED = 1
@@ -27,7 +27,12 @@ _BY_CODE = {
 
 
 def of(error: ClipperdError) -> int:
-    """Return the exit code for ``error``; 1 where the contract names no other."""
+    """Return the exit code for ``error``; 1 where the contract names no other.
+
+    A daemon that ended at its start hands on its own code.
+    """
+    if isinstance(error, DaemonStartFailed):
+        return max(FAILED, int(error.params.get("exit", FAILED)))
     return _BY_CODE.get(error.code, FAILED)
 
 

@@ -60,6 +60,7 @@ def declare(verbs: Verbs) -> None:
 def run(args: Namespace, console: Console) -> int:
     """Be the daemon until asked to stop."""
     settings = console.settings(args)
+    _refuse_second(console.places(args))  # the lock itself cannot name the first one's address
     os.umask(0o077)  # SQLite makes its files with the umask; nothing here is for other users
     from clipperd import daemon
 
@@ -200,4 +201,5 @@ def _wait_gone(lock_file: Path, patience_s: float | None) -> bool:
 
 def _last_words(output: Path) -> str:
     lines = [line for line in output.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return " ".join(lines[-2:]).removeprefix("clipperd: ")
+    told = [line.removeprefix("clipperd: ") for line in lines if line.startswith("clipperd: ")]
+    return (told or lines or [""])[-1].strip()
