@@ -88,7 +88,7 @@ class Logins:
             "state": state,
             "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
-            "device": device or self._device,
+            "device": _label(device or self._device),
         }
         if return_to == "loopback":
             query["redirect_uri"] = f"http://127.0.0.1:{self._port()}{CALLBACK}"
@@ -176,6 +176,11 @@ def read_answer(url: str) -> Answered:
     if not token:
         raise InvalidInput("The address of this sign-in is incomplete.")
     return Answered(values["state"], token=token)
+
+
+def _label(text: str) -> str:
+    """A machine's name as the broker takes it: up to 100 printable characters."""
+    return "".join(c for c in text if c.isprintable()).strip()[:100] or "clipperd"
 
 
 def _word(text: str) -> str:

@@ -83,15 +83,19 @@ class Session:
         first clip. Raises SecretsUnusable.
         """
         await self.secrets.open()
-        grant = self._grant
-        if grant is None or self._lapsed or grant.holds_tokens:
+        account, grant = await self.accounts.current(), self._grant
+        if account is None or grant is None or grant.holds_tokens:
             return
         try:
             found = await self.secrets.get(secret_name(grant.user_id))
         except KeychainLocked:
             return  # not known yet: the first request asks again
-        if found is None and not grant.holds_tokens:
+        if self._grant is not grant or grant.holds_tokens:
+            return  # somebody signed in or out meanwhile
+        if found is None and not self._lapsed:
             await self._lapse(grant.user_id, "no_secret")
+        elif found is not None and account.why == "no_secret":
+            await self._mend(grant.user_id)
 
     async def close(self) -> None:
         """Stop what runs in the background."""
@@ -270,6 +274,13 @@ class Session:
         if await self.accounts.set_state(user_id, "reauth_required", why):
             self._connectivity.account("reauth_required")
             await self._tell()
+
+    async def _mend(self, user_id: str) -> None:
+        """The keychain was away, not the session: go on with it."""
+        self._lapsed = False
+        await self.accounts.set_state(user_id, "signed_in")
+        self._connectivity.account("signed_in")
+        await self._tell()
 
     def _new_grant(self, user_id: str) -> Grant:
         return Grant(user_id, self._auth, self.secrets, self._clock, self._refreshed)

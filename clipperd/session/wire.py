@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -114,10 +115,19 @@ def server_date(answer: Answer) -> float | None:
 
 
 def decoded(answer: Answer) -> Any:
-    """The answer's body as JSON, or None when it is empty or something else."""
+    """The answer's body as JSON, or None when it is empty or something else.
+
+    Half a surrogate pair, which people can paste into Notion, becomes a question mark: it is no
+    text that could be stored or sent on.
+    """
     try:
         return msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        loose = json.dumps(json.loads(answer.body), ensure_ascii=False)
+        return msgspec.json.decode(loose.encode("utf-8", "replace"))
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -56,3 +56,13 @@ def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None
 
 def test_deeply_nested_json_is_no_answer() -> None:
     assert decoded(Answer(200, {}, b"[" * 100_000)) is None
+
+
+def test_half_a_surrogate_pair_does_not_cost_the_answer() -> None:
+    answer = Answer(200, {}, b'{"text": "a\\ud83d b", "n": 1}')
+    assert decoded(answer) == {"text": "a? b", "n": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff{}", b'{"a":', b"NaN"])
+def test_what_is_not_json_is_none(body: bytes) -> None:
+    assert decoded(Answer(200, {}, body)) is None

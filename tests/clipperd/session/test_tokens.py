@@ -1,0 +1,291 @@
+"""Tokens: renewing them, losing them, giving them up, and never lending them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from clipperd.errors import (
+    BrokerUnreachable,
+    KeychainLocked,
+    NotSignedIn,
+    ReauthRequired,
+    StorageFull,
+)
+from clipperd.keychain import MemorySecrets
+from clipperd.session.grant import secret_name
+from clipperd.session.login import read_answer
+from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
+from tests.clipperd.session.world import World, running_world
+
+
+async def test_an_access_token_is_used_until_it_nears_its_end(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    first = await world.session.token_for("user-ada")
+    world.clock.advance(500)
+    assert await world.session.token_for("user-ada") == first
+    world.clock.advance(80)
+    assert await world.session.token_for("user-ada") != first
+
+
+async def test_many_callers_cause_one_refresh(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    tokens = await asyncio.gather(*(world.session.token_for("user-ada") for _ in range(20)))
+    assert len(set(tokens)) == 1
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_a_caller_that_goes_away_does_not_stop_the_refresh(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.hold = asyncio.Event()
+    leaving = asyncio.create_task(world.session.token_for("user-ada"))
+    staying = asyncio.create_task(world.session.token_for("user-ada"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    broker.hold.set()
+    assert (await staying).startswith("access-")
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_a_lost_refresh_answer_signs_nobody_out(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    for _ in range(3):
+        world.clock.advance(3600)
+        broker.faults.append(Fault("drop_after", "token"))
+        await world.session.token_for("user-ada")
+    assert await world.session.state() == "signed_in"
+
+
+async def test_the_new_refresh_token_is_stored_before_anything_uses_it(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        world.clock.advance(3600)
+        await world.session.token_for("user-ada")
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+        assert await world.session.state() == "signed_in"
+
+
+async def test_a_refused_refresh_asks_for_a_new_sign_in(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.revoke(ada())
+    world.clock.advance(3600)
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    view = await world.session.view()
+    assert (view.state, view.why) == ("reauth_required", "invalid_grant")
+    assert world.connectivity.link.state == "reauth_required"
+    assert world.last_published()["state"] == "reauth_required"
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    assert len(broker.calls_to("token")) == 2
+
+
+async def test_signing_in_again_mends_it(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.revoke(ada())
+    world.clock.advance(3600)
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    await world.sign_in(broker, ada())
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+    assert world.connectivity.link.state == "online"
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "garbage", "status", "redirect"])
+async def test_an_outage_while_refreshing_ends_no_session(
+    world: World, broker: FakeBroker, kind: str
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.faults += [Fault(kind, "token"), Fault(kind, "token")]  # type: ignore[arg-type]
+    with pytest.raises(BrokerUnreachable) as failure:
+        await world.session.token_for("user-ada")
+    assert failure.value.sent is False
+    broker.faults.clear()
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_session_kept_in_memory_ends_with_the_process_and_says_so(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    async with running_world(tmp_path, broker.url) as world:
+        await world.sign_in(broker, ada())
+    async with running_world(tmp_path, broker.url) as world:
+        await world.session.check()
+        view = await world.session.view()
+        assert (view.state, view.why) == ("reauth_required", "no_secret")
+
+
+class LockableSecrets(MemorySecrets):
+    """A keyring that a person can lock."""
+
+    locked = False
+
+    async def get(self, name: str) -> str | None:
+        if self.locked:
+            raise KeychainLocked("The keyring refuses to answer.")
+        return await super().get(name)
+
+
+async def test_a_locked_keychain_waits_and_ends_no_session(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = LockableSecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+    kept.locked = True
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.check()
+        with pytest.raises(KeychainLocked) as locked:
+            await world.session.token_for("user-ada")
+        assert locked.value.sent is False
+        assert await world.session.state() == "signed_in"
+        assert world.connectivity.link.why == "keychain_locked"
+        kept.locked = False
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+        assert world.connectivity.link.why is None
+
+
+async def test_a_full_disk_leaves_signed_in_who_was(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, bob()))
+    await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
+    with pytest.raises(StorageFull):
+        await world.session.finish_login(answered)
+    world.clock.advance(3600)
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+    assert await world.secrets.get(secret_name("user-bob")) is None
+    assert [p.id for p in broker.sessions.values()] == ["user-ada"]
+
+
+async def test_a_keychain_that_was_away_for_one_start_ends_no_session(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+    async with running_world(tmp_path, broker.url, kept=MemorySecrets()) as world:
+        await world.session.check()
+        assert await world.session.state() == "reauth_required"
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.check()
+        assert await world.session.state() == "signed_in"
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_signing_out_forgets_the_secret_and_tells_the_broker(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    await world.session.sign_out()
+    assert await world.secrets.get(secret_name("user-ada")) is None
+    assert broker.sessions == {}
+    view = await world.session.view()
+    assert (view.state, view.user, view.workspaces) == ("signed_out", None, [])
+    with pytest.raises(NotSignedIn):
+        await world.session.token_for("user-ada")
+
+
+async def test_signing_out_needs_no_network(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    broker.faults.append(Fault("drop_before", "logout"))
+    await world.session.sign_out()
+    assert await world.session.state() == "signed_out"
+
+
+@pytest.mark.parametrize("spoil", ["expired", "lost at restart"])
+async def test_signing_out_revokes_the_session_with_a_stale_access_token(
+    tmp_path: Path, broker: FakeBroker, spoil: str
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        if spoil == "expired":
+            broker.expire_access()
+            await world.session.sign_out()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.sign_out()
+    assert broker.sessions == {}
+
+
+async def test_signing_in_again_ends_the_session_before(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.sign_in(broker, ada())
+    assert len(broker.sessions) == 1
+    world.clock.advance(3600)
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_clips_find_their_owner_after_signing_out(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.session.sign_out()
+    scope = await world.accounts.scope()
+    assert (scope.user_id, scope.workspace_id) == ("user-ada", WORKSPACE_A)
+
+
+async def test_no_token_is_given_for_another_account(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    await world.sign_in(broker, bob())
+    assert (await world.session.token_for("user-bob")).startswith("access-")
+    with pytest.raises(NotSignedIn):
+        await world.session.token_for("user-ada")
+    assert await world.secrets.get(secret_name("user-ada")) is None
+    assert [p.id for p in broker.sessions.values()] == ["user-bob"]
+
+
+async def test_signing_out_during_a_refresh_gives_no_token(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.hold = asyncio.Event()
+    broker.asked.clear()
+    refreshing = asyncio.create_task(world.session.token_for("user-ada"))
+    await broker.asked.wait()
+    await world.session.sign_out()
+    with pytest.raises(NotSignedIn):
+        await refreshing
+
+
+async def test_signing_in_again_ends_a_refresh_of_the_old_session(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    started = await world.session.start_login("app")
+    answered = read_answer(broker.answer_login(started.login_url, ada()))
+    broker.hold = asyncio.Event()
+    broker.asked.clear()
+    refreshing = asyncio.create_task(world.session.token_for("user-ada"))
+    await broker.asked.wait()
+    broker.hold = None
+    await world.session.finish_login(answered)
+    with pytest.raises(NotSignedIn):
+        await refreshing
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_profile_that_changed_is_told_after_a_refresh(
+    world: World, broker: FakeBroker
+) -> None:
+    person = ada()
+    await world.sign_in(broker, person)
+    person.workspaces.pop(0)
+    world.last_published()
+    world.clock.advance(3600)
+    await world.session.token_for("user-ada")
+    assert [w["id"] for w in world.last_published()["workspaces"]] == [WORKSPACE_B]
+    assert (await world.accounts.scope()).workspace_id == WORKSPACE_B
