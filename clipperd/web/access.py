@@ -18,6 +18,7 @@ from aiohttp import web
 from clipperd.clients import Clients, token_hash
 from clipperd.clock import Clock
 from clipperd.errors import (
+    ConfigInvalid,
     HostRefused,
     OriginRefused,
     TokenInQuery,
@@ -53,14 +54,14 @@ class Access:
     ) -> None:
         """``allowed_origins``: exact origins beside the dashboard's own, ``app://name`` say.
 
-        Raises ValueError for ``null`` (every sandboxed frame sends it), wildcards and paths.
+        Raises ConfigInvalid for ``null`` (every sandboxed frame sends it), wildcards and paths.
         """
         self.instance_id = instance_id
         self.clients = clients
         self.allowed_origins = frozenset(allowed_origins)
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{ORIGINS_SETTING}: {origin!r} is not an exact origin")
+                raise ConfigInvalid(f"{ORIGINS_SETTING}: {origin!r} is not an exact origin.")
         self._owner_hash = token_hash(owner_token)
         self._clock = clock
         self._wrong: deque[float] = deque(maxlen=_WRONG_PER_MINUTE)

@@ -14,7 +14,7 @@ import pytest
 from clipperd.client import Client
 from clipperd.endpoint import Endpoint
 from clipperd.endpoint import proof as expected_by_clients
-from clipperd.errors import DaemonUntrusted
+from clipperd.errors import ConfigInvalid, DaemonUntrusted
 from clipperd.web.access import Access
 from clipperd.web.middleware import Limits
 from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request
@@ -182,7 +182,7 @@ async def test_an_allowed_origin_gets_cors_and_its_preflight(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("origin", ["null", "*", "https://*.example", "https://a.example/path"])
 def test_only_exact_origins_can_be_allowed(origin: str) -> None:
-    with pytest.raises(ValueError, match="exact origin"):
+    with pytest.raises(ConfigInvalid, match="exact origin"):
         Access("t", instance_id="i", clients=None, clock=None, allowed_origins=[origin])  # type: ignore[arg-type]
 
 

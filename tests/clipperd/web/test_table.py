@@ -99,6 +99,15 @@ async def test_garbage_bodies_are_a_4xx_problem_on_every_write(api: Door) -> Non
         assert status == 415, route
 
 
+async def test_a_limit_out_of_range_is_a_problem_wherever_there_is_one(api: Door) -> None:
+    for route in ALL:
+        if route.query is None or "limit" not in route.query.__struct_fields__:
+            continue
+        for limit in ("0", "101", "-1", "x", "1e3", "%00", "9" * 40):
+            status, body, _ = await api.call(route.method, f"{path_to(route)}?limit={limit}")
+            assert (status, body["code"]) == (400, "invalid_input"), (route, limit)
+
+
 async def test_the_description_is_valid_and_whole(api: Door) -> None:
     status, body, _ = await api.call("GET", "/v1/openapi.json")
     assert status == 200
