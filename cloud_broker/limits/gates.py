@@ -37,7 +37,7 @@ class TripRule:
     parties: int
     share: float = 0.5
     span_s: float = 30.0
-    closed_s: float = 10.0
+    closed_s: float = 15.0
 
 
 CONNECTION_TRIP = TripRule(requests=20, parties=1)

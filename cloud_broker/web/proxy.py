@@ -36,6 +36,7 @@ from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
 from cloud_broker.sessions import Claims
 from cloud_broker.web.keys import REQUEST_ID
+from cloud_broker.web.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,18 @@ async def relay(request: web.Request) -> web.StreamResponse:
         claims = await _claims(request, intake.sessions)
         call = await _call(request, intake, request_id)
         answer = await request.app[RELAY].answer(claims, call)
+        if isinstance(call.stream, _Upload) and call.stream.refusal is not None:
+            raise call.stream.refusal
     except Refusal as refusal:
-        answer = from_refusal(refusal, request_id)
+        answer = _refused(request, refusal, request_id)
     except BrokerError as error:
-        answer = from_refusal(_refusal_of(error), request_id)
+        answer = _refused(request, _refusal_of(error), request_id)
     return _response(answer)
+
+
+def _refused(request: web.Request, refusal: Refusal, request_id: str) -> Answer:
+    request.app[METRICS].requests.add("(none)", refusal.sign)
+    return from_refusal(refusal, request_id)
 
 
 async def _claims(request: web.Request, sessions: Sessions) -> Claims:
@@ -159,20 +167,34 @@ async def _read(request: web.Request, intake: Intake) -> bytes:
 
 
 class _Upload:
-    """A body that goes through as it comes, counted and in time; can be read once."""
+    """A body that goes through as it comes, counted and watched; can be read once.
+
+    ``refusal``: why it was cut off. Notion then has a part of a request, which it cannot apply.
+    """
 
     def __init__(self, request: web.Request, within_s: float) -> None:
-        self._request = request
-        self._within_s = within_s
+        self._content = request.content
+        self._within_s = within_s  # for each piece; the whole has the time that a write has
+        self.refusal: Refusal | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async with asyncio.timeout(self._within_s):
-            async for chunk in self._request.content.iter_any():
-                size += len(chunk)
-                if size > SEND_MAX_BYTES:
-                    raise TooLarge("A file part may have 20 MB.")
-                yield chunk
+        while chunk := await self._next():
+            size += len(chunk)
+            if size > SEND_MAX_BYTES:
+                raise self._cut(TooLarge("A file part may have 20 MB."))
+            yield chunk
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await self._content.readany()
+        except TimeoutError:
+            raise self._cut(TooSlow()) from None
+
+    def _cut(self, refusal: Refusal) -> Refusal:
+        self.refusal = refusal
+        return refusal
 
 
 def _refusal_of(error: BrokerError) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,7 @@ from yarl import URL
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
+from cloud_broker.errors import DatabaseFailed
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.metrics import Metrics
@@ -26,6 +28,8 @@ from cloud_broker.storage.idempotency import Idempotency
 from cloud_broker.transport import Transport
 from cloud_broker.web import metrics as metrics_page
 from cloud_broker.web import proxy as page
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,9 @@ def _background(
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        await audit.flush()
+        try:
+            await audit.flush()
+        except DatabaseFailed as error:
+            log.error("the last audit rows were not written", exc_info=error)
 
     return run

@@ -130,6 +130,20 @@ class Upstream:
         return web.json_response({"object": "page", "id": PAGE, "in_trash": False})
 
 
+class Held:
+    """A reply that applies the request when it is let go; ``arrived`` tells that it is there."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.arrived, self.gate = asyncio.Event(), asyncio.Event()
+        self._upstream = upstream
+        upstream.script = [self]
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.arrived.set()
+        await self.gate.wait()
+        return await self._upstream.apply(request)
+
+
 def an_id(number: int) -> str:
     return str(uuid.UUID(int=number + 1))
 

@@ -6,29 +6,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.proxy.keys import forget_at
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from tests.cloud_broker.proxy.stage import WORKSPACE, Stage, a_database, a_proxy
+from tests.cloud_broker.proxy.stage import WORKSPACE, Held, Stage, a_database, a_proxy
 
 
 async def _under_way(proxy: Stage, key: str) -> asyncio.Event:
     """Begin a write that Notion holds back, and return what lets it go."""
-    gate = asyncio.Event()
-
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return await proxy.upstream.apply(request)
-
-    proxy.upstream.script = [slow]
+    held = Held(proxy.upstream)
     caller = asyncio.ensure_future(proxy.append(key))
-    while not proxy.upstream.seen:
-        await asyncio.sleep(0)
+    await held.arrived.wait()
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
-    return gate
+    return held.gate
 
 
 async def test_the_lease_of_a_dead_broker_ends_as_unknown(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cloud_broker.clock import from_rfc3339
 from tests.cloud_broker.proxy.stage import (
     PAGE,
     WORKSPACE,
+    Held,
     Reply,
     Stage,
     a_proxy,
@@ -201,59 +202,39 @@ async def test_a_key_that_is_no_uuid7_is_refused(proxy: Stage, key: str) -> None
 
 
 async def test_a_duplicate_hears_that_the_first_is_under_way(proxy: Stage) -> None:
-    gate = asyncio.Event()
-
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return await proxy.upstream.apply(request)
-
-    proxy.upstream.script = [slow]
+    held = Held(proxy.upstream)
     key = proxy.key()
     first = asyncio.ensure_future(proxy.append(key))
-    while not proxy.upstream.seen:
-        await asyncio.sleep(0)
+    await held.arrived.wait()
     second = await proxy.append(key)
     assert (second.status, second.headers["X-Broker-Code"]) == (409, "in_progress")
     assert int(second.headers["Retry-After"]) >= 1
-    gate.set()
+    held.gate.set()
     assert (await first).status == 200
     assert len(proxy.upstream.seen) == 1
 
 
 async def test_a_slow_write_ends_after_its_caller_was_answered(proxy: Stage) -> None:
-    gate = asyncio.Event()
-
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return await proxy.upstream.apply(request)
-
-    proxy.upstream.script = [slow]
+    held = Held(proxy.upstream)
     key = proxy.key()
     begun = proxy.clock.monotonic()
     answer = await proxy.append(key)
     assert answer.headers["X-Broker-Code"] == "in_progress"
     assert 30 <= proxy.clock.monotonic() - begun < 60
-    gate.set()
+    held.gate.set()
     answer = await _until_replayed(proxy, key)
     assert await ids(answer) == [an_id(0)]
     assert len(proxy.upstream.applied) == 1
 
 
 async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: Stage) -> None:
-    gate = asyncio.Event()
-
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return await proxy.upstream.apply(request)
-
-    proxy.upstream.script = [slow]
+    held = Held(proxy.upstream)
     key = proxy.key()
     caller = asyncio.ensure_future(proxy.append(key))
-    while not proxy.upstream.seen:
-        await asyncio.sleep(0)
+    await held.arrived.wait()
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
-    gate.set()
+    held.gate.set()
     assert await ids(await _until_replayed(proxy, key)) == [an_id(0)]
     assert len(proxy.upstream.applied) == 1
 

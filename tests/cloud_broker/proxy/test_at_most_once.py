@@ -1,0 +1,74 @@
+"""For any schedule of faults, Notion applies each append at most once per key."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.cloud_broker.proxy.stage import Reply, Stage, Upstream, a_proxy, drops, says
+
+FAULTS = [
+    "ok",
+    "429",
+    "529",
+    "401",
+    "500",
+    "503",
+    "409",
+    "drop",
+    "apply_drop",
+    "apply_500",
+    "apply_garbage",
+]
+
+
+def faulty(upstream: Upstream, fault: str) -> Reply:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if fault == "ok":
+            return await upstream.apply(request)
+        if fault.startswith("apply_"):
+            await upstream.apply(request)
+        match fault.removeprefix("apply_"):
+            case "drop":
+                return await drops()(request)
+            case "garbage":
+                return web.Response(text="<html>")
+            case status:
+                return await says(int(status), Retry_After="0")(request)
+
+    return reply
+
+
+async def _run(schedule: list[str], callers: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with a_proxy(Path(folder), speed=200, limit_scale=100) as proxy:
+            key = proxy.key()
+            proxy.upstream.script = [faulty(proxy.upstream, fault) for fault in schedule]
+            for _ in range(3):
+                await asyncio.gather(*(_one(proxy, key) for _ in range(callers)))
+            applied = len(proxy.upstream.applied)
+            assert applied <= 1
+            told = await proxy.append(key)
+            if told.status == 200:
+                assert len(proxy.upstream.applied) == 1
+            else:
+                assert told.headers["X-Broker-Code"] == "write_outcome_unknown"
+
+
+async def _one(proxy: Stage, key: str) -> None:
+    answer = await proxy.append(key)
+    if answer.status == 200:
+        assert len(proxy.upstream.applied) == 1
+    else:
+        assert answer.status in (401, 409, 429, 504, 529)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schedule=st.lists(st.sampled_from(FAULTS), max_size=6), callers=st.integers(1, 3))
+def test_an_append_is_applied_at_most_once(schedule: list[str], callers: int) -> None:
+    asyncio.run(_run(schedule, callers))

@@ -1,0 +1,199 @@
+"""Sizes, depths and times: what is too much is refused before it costs anything."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import resource
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import FormData, web
+
+from tests.cloud_broker.proxy.stage import BLOCK, CANARY, PAGE, Stage, a_proxy
+
+
+async def _chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * 65_536
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return {"query": value}
+
+
+async def test_a_body_over_the_cap_is_refused_by_its_length(proxy: Stage) -> None:
+    answer = await proxy.call("POST", "search", data=b" " * (500 * 1024 + 1))
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (413, "request_too_large")
+    assert proxy.upstream.seen == []
+
+
+async def test_a_body_over_the_cap_is_refused_while_it_is_read(proxy: Stage) -> None:
+    answer = await proxy.call("POST", "search", data=_chunks(9))
+    assert answer.status == 413
+
+
+async def test_a_body_at_the_cap_is_relayed(proxy: Stage) -> None:
+    text = "x" * (500 * 1024 - len('{"query":""}'))
+    answer = await proxy.call("POST", "search", data=f'{{"query":"{text}"}}')
+    assert answer.status == 200
+
+
+async def test_a_body_that_trickles_is_cut_off(tmp_path: Path) -> None:
+    never = asyncio.Event()
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await never.wait()
+
+    async with a_proxy(tmp_path, body_within_s=0.2) as proxy:
+        answer = await proxy.call("POST", "search", data=trickle())
+        assert (answer.status, answer.headers["X-Broker-Code"]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[]", "validation_error"),
+        (b'{"evil":1}', "validation_error"),
+        (b'{"query":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "validation_error"),
+    ],
+)
+async def test_a_bad_body_is_told_in_notions_codes(proxy: Stage, body: bytes, code: str) -> None:
+    answer = await proxy.call("POST", "search", data=body)
+    assert (answer.status, (await answer.json())["code"]) == (400, code)
+    assert proxy.upstream.seen == []
+
+
+async def test_thirty_two_levels_pass_and_no_more(proxy: Stage) -> None:
+    assert (await proxy.call("POST", "search", json=nested(31))).status == 200
+    assert (await proxy.call("POST", "search", json=nested(32))).status == 400
+
+
+async def test_a_doubled_key_means_to_notion_what_it_meant_here(proxy: Stage) -> None:
+    await proxy.call("POST", "search", data=b'{"page_size":1, "page_size":500}')
+    assert proxy.upstream.requests[0]["body"] == b'{"page_size":100}'
+
+
+async def test_a_refusal_never_repeats_the_bodys_text(proxy: Stage) -> None:
+    answer = await proxy.call("POST", "search", json={"my secret text": 1})
+    assert "secret" not in await answer.text()
+
+
+async def test_older_names_are_translated(proxy: Stage) -> None:
+    body = {"children": [{"divider": {}}], "after": BLOCK}
+    await proxy.call("PATCH", f"blocks/{PAGE}/children", json=body)
+    await proxy.call("PATCH", f"blocks/{PAGE}", json={"archived": True})
+    assert [request["body"] for request in proxy.upstream.requests] == [
+        b'{"children":[{"divider":{}}],"position":{"type":"after_block","after_block":{"id":"'
+        + BLOCK.encode()
+        + b'"}}}',
+        b'{"in_trash":true}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", f"blocks/{PAGE}/children", {"children": [], "after": BLOCK, "position": {}}),
+        ("PATCH", f"blocks/{PAGE}/children", {"children": [], "after": "x"}),
+        ("PATCH", f"blocks/{PAGE}", {"paragraph": {}}),
+        ("PATCH", f"blocks/{PAGE}", {"in_trash": "yes"}),
+        ("PATCH", f"blocks/{PAGE}", {"in_trash": True, "archived": False}),
+        ("POST", "search", {"filter": {"property": "object", "value": "database"}}),
+        ("GET", f"pages/{PAGE}", {"x": 1}),
+        ("POST", f"file_uploads/{PAGE}/complete", {"x": 1}),
+    ],
+)
+async def test_what_would_lose_something_is_refused(
+    proxy: Stage, method: str, path: str, body: dict[str, Any]
+) -> None:
+    answer = await proxy.call(method, path, json=body)
+    assert (answer.status, (await answer.json())["code"]) == (400, "validation_error")
+    assert proxy.upstream.seen == []
+
+
+async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: Stage) -> None:
+    async def huge(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b" " * (5 * 1024 * 1024 + 1))
+
+    proxy.upstream.always = huge
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (502, "bad_gateway")
+    assert len(proxy.upstream.seen) == 1
+
+
+async def test_a_decompression_bomb_is_not_unpacked(proxy: Stage) -> None:
+    bomb = gzip.compress(b" " * 200_000_000, 9)
+
+    async def explode(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+
+    proxy.upstream.always = explode
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 502
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 32 * 1024  # KiB; unpacked it has 200 MB
+
+
+async def test_a_write_whose_answer_is_too_large_is_unknown(proxy: Stage) -> None:
+    async def huge(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b" " * (5 * 1024 * 1024 + 1))
+
+    proxy.upstream.script = [huge]
+    answer = await proxy.append(proxy.key())
+    assert (await answer.json())["additional_data"]["upstream_status"] == "200"
+
+
+async def test_a_file_part_goes_through_as_it_comes(proxy: Stage) -> None:
+    form = FormData()
+    form.add_field("file", io.BytesIO(b"z" * 3_000_000), filename="a.png", content_type="image/png")
+    answer = await proxy.call("POST", f"file_uploads/{PAGE}/send", data=form)
+    assert answer.status == 200
+    request = proxy.upstream.requests[0]
+    assert len(request["body"]) > 3_000_000
+    assert request["headers"]["Content-Type"].startswith("multipart/form-data; boundary=")
+
+
+async def test_a_file_part_over_its_cap_is_not_sent_whole(proxy: Stage) -> None:
+    answer = await proxy.call(
+        "POST",
+        f"file_uploads/{PAGE}/send",
+        data=_chunks(330),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert answer.status == 413
+    assert len(proxy.upstream.seen) <= 1
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "text/plain\tx"])
+async def test_a_file_part_must_be_a_form(proxy: Stage, kind: str) -> None:
+    answer = await proxy.call(
+        "POST", f"file_uploads/{PAGE}/send", data=b"x", headers={"Content-Type": kind}
+    )
+    assert answer.status == 400
+    assert proxy.upstream.seen == []
+
+
+async def test_the_token_is_in_no_answer_log_metric_or_row(
+    proxy: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        texts = [await (await proxy.append(proxy.key(), text="clip-canary")).text()]
+        texts += [await (await proxy.call("GET", f"pages/{PAGE}")).text()]
+        texts += [await (await proxy.client.get("/metrics")).text()]
+        await proxy.audit.flush()
+    async with proxy.database.reading() as tx:
+        for table in ("audit_log", "idempotency"):
+            texts += [str(await tx.all(f"SELECT * FROM {table}"))]
+    texts += [record.getMessage() for record in caplog.records]
+    assert len(texts) > 4
+    assert not any(CANARY in text or "clip-canary" in text for text in texts)
