@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from yarl import URL
 
-from clipperd.db import Database
+from clipperd.db import Database, Step
 from clipperd.keychain import MemorySecrets, Secrets
 from clipperd.model import Scope
 from clipperd.session.accounts import Accounts
@@ -101,10 +101,11 @@ async def running_world(
     kept: Secrets | None = None,
     clock: FakeClock | None = None,
     port: int = 4711,
+    steps: Sequence[Step] = (),
 ) -> AsyncIterator[World]:
     """Open a session on ``folder``/outbox.db; leave it as a daemon that ends would."""
     db = Database.open(
-        folder / "outbox.db", name="outbox", steps=SESSION_STEPS, synchronous="NORMAL"
+        folder / "outbox.db", name="outbox", steps=[*SESSION_STEPS, *steps], synchronous="NORMAL"
     )
     clock = clock or FakeClock()
     kept = kept or MemorySecrets()

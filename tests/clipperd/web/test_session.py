@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 
-from clipperd.errors import ClipperdError, NotFound, UnsentClips
+from clipperd.clients import CLIENT_STEPS, Clients
+from clipperd.web.access import Access
+from clipperd.web.app import create_app, listening
 from clipperd.web.session import ROUTES, SESSION, UNSENT
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,
@@ -21,19 +22,13 @@ from tests.clipperd.fake_broker import (
 )
 from tests.clipperd.session.world import World, running_world
 
-Client = TestClient[web.Request, web.Application]
-
-
-@web.middleware
-async def _problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Tell an error's code and values, as far as these routes are concerned."""
-    try:
-        return await handler(request)
-    except ClipperdError as error:
-        body = {"code": error.code, "params": error.params}
-        return web.json_response(body, status=409)
+TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
+BROWSER = {
+    "Accept": "text/html",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "cross-site",
+    "Authorization": "",
+}
 
 
 @pytest.fixture
@@ -46,34 +41,35 @@ async def broker() -> AsyncIterator[FakeBroker]:
 @pytest.fixture
 async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[World]:
     """A session on an empty store."""
-    async with running_world(tmp_path, broker.url) as started:
+    async with running_world(tmp_path, broker.url, steps=CLIENT_STEPS) as started:
         yield started
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[Client]:
-    """The routes, served; one clip waits for workspace A."""
+async def client(world: World) -> AsyncIterator[ClientSession]:
+    """The routes behind the daemon's own door; one clip waits for workspace A."""
 
     async def unsent(workspace_id: str) -> int:
         return 1 if workspace_id == WORKSPACE_A else 0
 
-    app = web.Application(middlewares=[_problems])
+    clients = await Clients.open(world.db, world.clock, new_id=lambda: "c", new_token=lambda: "t")
+    access = Access(TOKEN, instance_id="i", clients=clients, clock=world.clock)
+    app = create_app(routes=ROUTES, access=access, clock=world.clock, new_id=lambda: "r")
     app[SESSION] = world.session
     app[UNSENT] = unsent
-    for route in ROUTES:
-        app.router.add_route(route.method, route.path, route.handler)
-    async with TestClient(TestServer(app)) as started:
-        yield started
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with listening(app) as at, ClientSession(at.url, headers=headers) as session:
+        yield session
 
 
-async def _sign_in(client: Client, broker: FakeBroker) -> None:
+async def _sign_in(client: ClientSession, broker: FakeBroker) -> None:
     started = await (await client.post("/v1/session/login", json={"return": "app"})).json()
     back = broker.answer_login(started["login_url"], ada())
     assert (await client.post("/v1/session/callback", json={"url": back})).status == 200
 
 
 async def test_the_app_signs_in_by_handing_over_its_deep_link(
-    client: Client, broker: FakeBroker
+    client: ClientSession, broker: FakeBroker
 ) -> None:
     response = await client.post("/v1/session/login", json={"return": "app"})
     started = await response.json()
@@ -93,10 +89,12 @@ async def test_the_app_signs_in_by_handing_over_its_deep_link(
     assert view == await (await client.get("/v1/session")).json()
 
 
-async def test_the_browser_ends_on_a_page_for_people(client: Client, broker: FakeBroker) -> None:
+async def test_the_browser_ends_on_a_page_for_people(
+    client: ClientSession, broker: FakeBroker
+) -> None:
     started = await (await client.post("/v1/session/login", json={"return": "loopback"})).json()
     back = broker.answer_login(started["login_url"], ada())
-    response = await client.get("/v1/session/callback?" + back.partition("?")[2])
+    response = await client.get("/v1/session/callback?" + back.partition("?")[2], headers=BROWSER)
     page = await response.text()
     assert response.status == 200
     assert response.content_type == "text/html"
@@ -110,9 +108,9 @@ async def test_the_browser_ends_on_a_page_for_people(client: Client, broker: Fak
 
 @pytest.mark.parametrize("query", ["", "state=x&token=y", "error=<b>&state=<b>", "token=1&token=2"])
 async def test_a_browser_sent_here_by_anybody_else_reads_an_error(
-    client: Client, broker: FakeBroker, query: str
+    client: ClientSession, broker: FakeBroker, query: str
 ) -> None:
-    response = await client.get(f"/v1/session/callback?{query}")
+    response = await client.get(f"/v1/session/callback?{query}", headers=BROWSER)
     assert response.status == 400
     assert response.content_type == "text/html"
     assert "<b>" not in await response.text()
@@ -120,15 +118,15 @@ async def test_a_browser_sent_here_by_anybody_else_reads_an_error(
 
 
 async def test_an_outage_at_the_last_step_can_be_mended_by_a_reload(
-    client: Client, broker: FakeBroker
+    client: ClientSession, broker: FakeBroker
 ) -> None:
     started = await (await client.post("/v1/session/login", json={"return": "loopback"})).json()
     path = "/v1/session/callback?" + broker.answer_login(started["login_url"], ada()).split("?")[1]
     broker.faults.append(Fault("drop_before", "token"))
-    response = await client.get(path)
+    response = await client.get(path, headers=BROWSER)
     assert response.status == 503
     assert "Reload" in await response.text()
-    assert (await client.get(path)).status == 200
+    assert (await client.get(path, headers=BROWSER)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -142,27 +140,29 @@ async def test_an_outage_at_the_last_step_can_be_mended_by_a_reload(
         [],
     ],
 )
-async def test_a_bad_login_body_starts_nothing(client: Client, body: object) -> None:
+async def test_a_bad_login_body_starts_nothing(client: ClientSession, body: object) -> None:
     response = await client.post("/v1/session/login", json=body)
     assert (await response.json())["code"] == "invalid_input"
     assert (await (await client.get("/v1/session")).json())["state"] == "signed_out"
 
 
-async def test_a_sign_in_can_be_canceled_once(client: Client) -> None:
+async def test_a_sign_in_can_be_canceled_once(client: ClientSession) -> None:
     started = await (await client.post("/v1/session/login", json={"return": "app"})).json()
     path = f"/v1/session/login/{started['login_id']}"
     assert (await client.delete(path)).status == 204
-    assert (await (await client.delete(path)).json())["code"] == NotFound.code
+    assert (await (await client.delete(path)).json())["code"] == "not_found"
     assert (await (await client.get("/v1/session")).json())["state"] == "signed_out"
 
 
-async def test_signing_out_answers_with_the_state_after(client: Client, broker: FakeBroker) -> None:
+async def test_signing_out_answers_with_the_state_after(
+    client: ClientSession, broker: FakeBroker
+) -> None:
     await _sign_in(client, broker)
     view = await (await client.delete("/v1/session")).json()
     assert (view["state"], view["user"]) == ("signed_out", None)
 
 
-async def test_workspaces_are_listed_and_chosen(client: Client, broker: FakeBroker) -> None:
+async def test_workspaces_are_listed_and_chosen(client: ClientSession, broker: FakeBroker) -> None:
     nobody = await (await client.get("/v1/workspaces")).json()
     assert nobody["code"] == "not_signed_in"
     await _sign_in(client, broker)
@@ -173,17 +173,20 @@ async def test_workspaces_are_listed_and_chosen(client: Client, broker: FakeBrok
 
 
 async def test_another_accounts_workspace_cannot_be_chosen(
-    client: Client, broker: FakeBroker
+    client: ClientSession, broker: FakeBroker
 ) -> None:
     await _sign_in(client, broker)
     response = await client.put("/v1/workspaces/current", json={"workspace_id": "other"})
     assert (await response.json())["code"] == "workspace_mismatch"
 
 
-async def test_disconnecting_warns_of_unsent_clips(client: Client, broker: FakeBroker) -> None:
+async def test_disconnecting_warns_of_unsent_clips(
+    client: ClientSession, broker: FakeBroker
+) -> None:
     await _sign_in(client, broker)
     warned = await (await client.delete(f"/v1/workspaces/{WORKSPACE_A}")).json()
-    assert warned == {"code": UnsentClips.code, "params": {"count": 1}}
+    assert (warned["status"], warned["code"]) == (409, "unsent_clips")
+    assert warned["params"] == {"count": 1}
     assert broker.calls_to("workspaces") == []
     done = await client.delete(f"/v1/workspaces/{WORKSPACE_A}?confirm=1")
     assert [w["id"] for w in (await done.json())["workspaces"]] == [WORKSPACE_B]
@@ -191,7 +194,7 @@ async def test_disconnecting_warns_of_unsent_clips(client: Client, broker: FakeB
 
 
 async def test_disconnecting_an_idle_workspace_needs_no_word(
-    client: Client, broker: FakeBroker
+    client: ClientSession, broker: FakeBroker
 ) -> None:
     await _sign_in(client, broker)
     broker.expire_access()
@@ -200,7 +203,7 @@ async def test_disconnecting_an_idle_workspace_needs_no_word(
 
 
 async def test_a_disconnection_that_the_broker_did_not_hear_did_not_happen(
-    client: Client, broker: FakeBroker
+    client: ClientSession, broker: FakeBroker
 ) -> None:
     await _sign_in(client, broker)
     broker.faults += [Fault("status", "workspaces", 503, body={"code": "database_unavailable"})]
