@@ -1,0 +1,165 @@
+"""The database: durable when it answers, one commit for many, honest about a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from clipperd.db import Database, Step
+from clipperd.errors import SchemaTooNew, StorageFull
+
+
+def m001_items(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE item (n INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT")
+
+
+def m002_more(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE item ADD COLUMN more TEXT")
+
+
+def open_db(path: Path, *steps: Step) -> Database:
+    return Database.open(path, name="test", steps=steps or (m001_items,), synchronous="FULL")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = open_db(tmp_path / "test.db")
+    yield database
+    database.close()
+
+
+def insert(n: int, text: str = "x") -> Callable[[sqlite3.Connection], int]:
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO item (n, text) VALUES (?, ?)", (n, text))
+        return n
+
+    return work
+
+
+def count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM item").fetchone()[0])
+
+
+async def test_a_read_sees_every_write_that_was_answered(db: Database) -> None:
+    for n in range(5):
+        await db.write(insert(n))
+        assert await db.read(count) == n + 1
+
+
+async def test_writes_that_arrive_together_share_commits(db: Database) -> None:
+    changes = await db.read(lambda c: c.execute("PRAGMA data_version").fetchone()[0])
+    await asyncio.gather(*(db.write(insert(n)) for n in range(200)))
+    after = await db.read(lambda c: c.execute("PRAGMA data_version").fetchone()[0])
+    assert await db.read(count) == 200
+    assert after - changes <= 20  # data_version counts commits by others: far fewer than writes
+
+
+async def test_a_write_that_raises_undoes_only_itself(db: Database) -> None:
+    results = await asyncio.gather(
+        db.write(insert(1)),
+        db.write(insert(1)),
+        db.write(insert(2)),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], sqlite3.IntegrityError)
+    assert await db.read(count) == 2
+
+
+async def test_the_reader_cannot_write(db: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await db.read(insert(1))
+
+
+async def test_the_connection_is_durable_and_checkpoints_only_by_itself(db: Database) -> None:
+    values = await db.write(
+        lambda c: [
+            c.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys")
+        ]
+    )
+    assert values == ["wal", 2, 0, 1]
+
+
+async def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    old = open_db(path)
+    await old.write(insert(1))
+    old.close()
+    new = open_db(path, m001_items, m002_more)
+    columns = await new.read(lambda c: [row[1] for row in c.execute("PRAGMA table_info(item)")])
+    assert columns == ["n", "text", "more"]
+    assert await new.read(count) == 1
+    new.close()
+    open_db(path, m001_items, m002_more).close()
+
+
+async def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    open_db(path, m001_items, m002_more).close()
+    before = path.read_bytes()
+    with pytest.raises(SchemaTooNew):
+        open_db(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_damaged_file_is_an_error_not_a_new_database(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        open_db(path)
+
+
+async def test_a_full_disk_is_told_and_what_was_stored_stays_readable(tmp_path: Path) -> None:
+    # A limit on the size of files this process may write stands in for a full disk.
+    db = open_db(tmp_path / "test.db")
+    await db.write(insert(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, hard))
+    try:
+        with pytest.raises(StorageFull):
+            await db.write(insert(2, "x" * 500_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert await db.read(count) == 1
+    await db.write(insert(3))
+    assert await db.read(count) == 2
+    db.close()
+
+
+def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from tests.clipperd.test_db import insert, open_db\n"
+        "async def main():\n"
+        "    db = open_db(Path(sys.argv[1]))\n"
+        "    for n in range(10_000):\n"
+        "        await db.write(insert(n))\n"
+        "        print(n, flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    path = tmp_path / "test.db"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child, child.stdout:
+        last = -1
+        for line in child.stdout:
+            last = int(line)
+            if last >= 50:
+                break
+        child.kill()
+        last = max([last, *(int(line) for line in child.stdout if line.strip())])
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    stored = [row[0] for row in connection.execute("SELECT n FROM item ORDER BY n")]
+    connection.close()
+    assert stored[: last + 1] == list(range(last + 1))
