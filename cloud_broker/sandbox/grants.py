@@ -80,17 +80,18 @@ def exchange(world: World, value: str, redirect_uri: str | None) -> Token:
 def renew(world: World, refresh: str) -> Token:
     """Turn a refresh token into a new pair, rotating it where configured."""
     old = world.refreshes.get(refresh)
-    if old is None:
+    now = world.clock.now()
+    if old is None or (old.refresh_ends_at is not None and old.refresh_ends_at <= now):
         raise refusal(world, "invalid_grant", "Invalid refresh_token.")
     new = mint(world, old.user_id, old.workspace_id, old.capabilities)
-    ends_at = world.clock.now() + world.config.old_pair_grace_s
+    ends_at = now + world.config.old_pair_grace_s
     old.ends_at = ends_at if old.ends_at is None else min(old.ends_at, ends_at)
     if world.config.refresh_rotation:
-        if world.config.old_pair_grace_s <= 0:
-            del world.refreshes[refresh]
+        # A second use within the grace does not lengthen it.
+        old.refresh_ends_at = ends_at if old.refresh_ends_at is None else old.refresh_ends_at
     else:
         if new.refresh is not None:
-            world.refreshes.pop(new.refresh, None)
+            del world.refreshes[new.refresh]
         new.refresh = refresh
         world.refreshes[refresh] = new
     return new

@@ -125,6 +125,7 @@ class Token:
     issued_at: float
     capabilities: frozenset[str] = ALL_CAPABILITIES
     ends_at: float | None = None
+    refresh_ends_at: float | None = None
 
 
 @dataclass(slots=True)

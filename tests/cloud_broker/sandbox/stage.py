@@ -31,6 +31,7 @@ class StageClock:
         self._now = START
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._count = itertools.count()
+        self.slept_on = asyncio.Event()
 
     def now(self) -> float:
         return self._now
@@ -43,6 +44,7 @@ class StageClock:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (self._now + seconds, next(self._count), future))
+        self.slept_on.set()
         await future
 
     def advance(self, seconds: float) -> None:
@@ -51,10 +53,6 @@ class StageClock:
             future = heapq.heappop(self._waiting)[2]
             if not future.done():
                 future.set_result(None)
-
-    @property
-    def sleepers(self) -> int:
-        return len(self._waiting)
 
 
 _: Clock = StageClock()
