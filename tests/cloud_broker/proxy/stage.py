@@ -75,6 +75,7 @@ class FakeTokens:
 
     version: int = 1
     grant_ended: bool = False
+    text: str | None = None  # in place of the canary
     opened: int = 0
     refreshed: int = 0
 
@@ -83,7 +84,7 @@ class FakeTokens:
         self.opened += 1
         if workspace_id not in (None, WORKSPACE):
             raise NoConnection("not yours")
-        secret = Secret(f"{CANARY}_{self.version}")
+        secret = Secret(self.text or f"{CANARY}_{self.version}")
         return OpenToken(f"conn-{user_id}", user_id, WORKSPACE, "bot", secret, self.version)
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
