@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -149,3 +150,10 @@ def test_every_row_of_the_table_can_be_reached() -> None:
         path = "/".join(PAGE if word.startswith(":") else word for word in route.words)
         for prefix in ("", "v1/"):
             assert match(route.method, prefix + path, []).route is route
+
+
+def test_every_row_of_the_table_is_documented() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "broker-proxy.md").read_text()
+    for route in ROUTES:
+        path = "/".join(route.words)
+        assert f"| `{route.method} /{path}` | {route.kind} | {route.per_minute} |" in documented
