@@ -64,12 +64,9 @@ def login(args: Namespace, console: Console) -> int:
     if purpose != "sign_in":
         next(stream)  # the snapshot: from here on nothing is missed
     begun = client.login(purpose)
-    console.warn("Sign in to Notion in your browser (Ctrl-C gives up):")
-    console.warn(f"  {begun['login_url']}")
-    if not args.no_browser and not console.browse(begun["login_url"]):
-        console.warn("The browser could not be opened; open the address yourself.")
     after: dict[str, Any] | None
     try:
+        _send_to_browser(args, console, begun["login_url"])
         if purpose == "sign_in":
             after = _wait_signed_in(client, float(begun["expires_in"]))
         else:
@@ -88,6 +85,13 @@ def login(args: Namespace, console: Console) -> int:
         console.say(f"Signed in as {_who(after)}.")
         console.say(_next_step(after))
     return exits.OK
+
+
+def _send_to_browser(args: Namespace, console: Console, url: str) -> None:
+    console.warn("Sign in to Notion in your browser (Ctrl-C gives up):")
+    console.warn(f"  {url}")
+    if not args.no_browser and not console.browse(url):
+        console.warn("The browser could not be opened; open the address yourself.")
 
 
 def logout(args: Namespace, console: Console) -> int:

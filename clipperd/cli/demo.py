@@ -16,6 +16,9 @@ from clipperd.cli.console import Console
 from clipperd.cli.verbs import Verbs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from clipperd.cli.showcase.notion import Notion
     from clipperd.cli.showcase.processes import Stage
 
@@ -40,8 +43,7 @@ def run(args: Namespace) -> int:
     from clipperd.cli.showcase.web import DemoFailed
     from clipperd.errors import ApiError, ClipperdError
 
-    # A plain kill of the demo must stop its children just as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    _on_signals(_interrupt)
     with tempfile.TemporaryDirectory(prefix="clipperd-demo-", ignore_cleanup_errors=True) as name:
         stage = Stage(Path(name), os.environ)
         try:
@@ -53,6 +55,7 @@ def run(args: Namespace) -> int:
             _say("\nStopping all three programs.")
             return exits.INTERRUPTED if args.once else exits.OK
         finally:
+            _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave anything running
             stage.close()
 
 
@@ -129,5 +132,12 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def _on_signals(act: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """A plain kill, or a closed terminal, must stop the children just as Ctrl-C does."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), act)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt

@@ -23,6 +23,9 @@ _EXAMPLES = """examples:
   clipperd queue                                    what waits, and why
   clipperd demo                                     try it all without a Notion account
 """
+_SIGN_IN = "Sign in with: clipperd login"
+_HINTS = {"not_signed_in": _SIGN_IN, "reauth_required": _SIGN_IN}
+"""What the daemon says for every client, said for this one."""
 
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
@@ -83,6 +86,7 @@ def _fail(
     sentence: str,
     hint: str | None,
 ) -> int:
+    hint = _HINTS.get(word, hint)
     if getattr(args, "json", False):
         problem = {"code": word, "detail": sentence, "hint": hint}
         console.warn(json.dumps({"error": problem}, ensure_ascii=False))

@@ -150,7 +150,7 @@ def _endpoint(found: Any) -> dict[str, Any]:
 
 def _queue(queue: dict[str, Any]) -> str:
     parts = [f"{queue[s]} {s.replace('_', ' ')}" for s in _STATES if queue.get(s)]
-    if queue.get("paused_until"):
+    if queue.get("paused") or queue.get("paused_until"):
         parts.append("paused")
     if queue.get("held_for_reauth"):
         parts.append("held until you sign in again")

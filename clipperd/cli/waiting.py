@@ -133,7 +133,7 @@ def show(args: Namespace, console: Console) -> int:
         layout.facts(
             [
                 ("clip", clip["id"]),
-                ("state", clip["state"]),
+                ("state", clip["state"].replace("_", " ")),
                 ("title", clip.get("title") or clip.get("preview")),
                 ("format", clip.get("format")),
                 ("accepted", console.ago(clip.get("created_at"))),
@@ -195,7 +195,7 @@ def export(args: Namespace, console: Console) -> int:
     def lines(client: Client) -> Any:
         for clip in client.every_clip():
             try:
-                clip["content"] = client.content(clip["id"])
+                clip["content"] = client.content(clip["id"])["content"]
             except ApiError as error:
                 if error.status != 410:  # erased after its time: the receipt stays
                     raise

@@ -162,7 +162,7 @@ class FakeDaemon:
         clip = self.clips[request.match_info["id"]]
         if clip.get("erased"):
             return _problem(410, {"code": "content_erased", "detail": "Erased."})
-        return web.json_response(clip["content_for_test"])
+        return web.json_response({"content": clip["content_for_test"]})
 
     async def _act(self, request: web.Request) -> web.Response:
         return web.json_response(self.clips[request.match_info["id"]])

@@ -146,13 +146,13 @@ async def test_json_prints_the_clip(tmp_path: Path) -> None:
 
 async def test_the_daemons_refusal_is_shown_with_its_hint(tmp_path: Path) -> None:
     fake = FakeDaemon()
-    problem = {"code": "not_signed_in", "detail": "Nobody is signed in.", "hint": "clipperd login"}
+    problem = {"code": "not_signed_in", "detail": "Nobody is signed in.", "hint": "Sign in."}
     fake.refuse["/v1/clips"] = (409, problem)
     async with running(tmp_path, fake):
         result = await clipperd(tmp_path, "clip", "--page", PAGE, stdin=b"x")
     assert (result.code, result.err) == (
         1,
-        "clipperd: Nobody is signed in.\n  clipperd login\n",
+        "clipperd: Nobody is signed in.\n  Sign in with: clipperd login\n",
     )
 
 
