@@ -19,7 +19,6 @@ from cloud_broker.connections import Tokens
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.crypto.signing import Signer
-from cloud_broker.errors import BrokerError
 from cloud_broker.oauth import NotionOAuth
 from cloud_broker.proxy.admission import Budgets
 from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
@@ -214,8 +213,8 @@ def _repeating(step: Callable[[], Awaitable[float]], clock: Clock) -> Callable[[
         while True:
             try:
                 wait_s = await step()
-            except BrokerError as error:
-                log.error("background work failed: %s", error.code, exc_info=error)
+            except Exception as error:  # a loop's boundary: the next turn may do better
+                log.error("background work failed", exc_info=error)
                 wait_s = AGAIN_S
             await clock.sleep(wait_s)
 

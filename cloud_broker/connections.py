@@ -147,7 +147,7 @@ class Tokens:
         kept = TokenPair(pair.access_token, pair.refresh_token or old)
         sealed = seal_pair(self._ring, place_of(row), kept)
         async with self._database.transaction() as tx:
-            await rows.store_refreshed(
+            is_ours = await rows.store_refreshed(
                 tx,
                 row["id"],
                 version=row["version"],
@@ -158,6 +158,8 @@ class Tokens:
                 now=to_ms(self._clock.now()),
             )
             stored = await rows.connection_by_id(tx, row["id"])
+        if not is_ours:  # the person has connected again meanwhile: that grant is the one to use
+            log.warning("the refreshed pair of connection %s was superseded", row["id"])
         if stored is None:
             raise NoConnection("The workspace has been disconnected.")
         return await self._open(stored, "refresh")

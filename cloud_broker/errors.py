@@ -1,23 +1,26 @@
 """Every error that the broker raises on purpose.
 
 BrokerError
-├── InvalidInput                kind invalid          what the caller sent cannot be accepted
+├── InvalidInput              kind invalid          what the caller sent cannot be accepted
 │   └── UnknownGrantType
-├── InvalidGrant                kind invalid          a hand-off or refresh token is worth nothing
-├── SessionExpired              kind unauthenticated  the access token is bad, expired or revoked
-├── NotFound                    kind missing          no such object for this account
-├── NoConnection                kind conflict         the account has no such Notion workspace
-│   └── WorkspaceRequired       several are connected and the caller named none
-├── ReauthRequired              kind conflict         Notion's grant has ended
-├── SignInRefused               kind conflict         the sign-in cannot go on; shown as a page
+├── UnsupportedMedia          kind unsupported      a body that is not JSON
+├── BodyTooSlow               kind too_slow         a body that does not arrive
+├── NotFound                  kind missing          no such object for this account
+├── InvalidGrant              kind invalid          a hand-off or refresh token is worth nothing
+├── SessionExpired            kind unauthenticated  the access token is bad, expired or revoked
+├── NoConnection              kind conflict         the account has no such Notion workspace
+│   └── WorkspaceRequired     kind invalid          several are connected, none was named
+├── ReauthRequired            kind conflict         Notion's grant has ended
+├── SignInRefused             kind conflict         the sign-in cannot go on; shown as a page
 │   ├── SignInExpired, SignInForeign, WorkspaceTaken
-├── NotionUnavailable           kind upstream         Notion did not answer as it should
-├── DatabaseFailed              kind unavailable
-│   ├── Duplicate               a unique key is taken
+├── NotionUnavailable         kind upstream         Notion did not answer as it should
+├── DatabaseFailed            kind unavailable      (exit 5)
+│   ├── Duplicate             kind conflict         a unique key is taken
 │   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
-├── ConfigurationInvalid        (exit 4)
-├── PortTaken                   (exit 6)
-└── KeysRefused                 (exit 7) the key-ring does not open what is stored
+├── ConfigurationInvalid                            (exit 4)
+├── PortTaken                                       (exit 6)
+├── KeysRefused                                     (exit 7) keys do not open what is stored
+└── SealBroken                                      a stored secret was tampered with or swapped
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
 of HTTP. ``web/problems.py`` turns the kind into a status.
@@ -274,6 +277,3 @@ class SealBroken(BrokerError):
 
     code = "seal_broken"
     title = "A stored secret cannot be opened"
-
-
-# --- proxy ----------------------------------------------------------------------------------

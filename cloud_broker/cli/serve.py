@@ -56,7 +56,8 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
                 hint="Choose another BROKER_PORT; 0 lets the system choose.",
             ) from error
         port = server.sockets[0].getsockname()[1]
-        print(f"Broker at http://{settings.host}:{port}", flush=True)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        print(f"Broker at http://{host}:{port}", flush=True)
         await stop.wait()
         app[DRAIN].begin()
         server.close()

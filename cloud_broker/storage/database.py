@@ -46,7 +46,10 @@ class Database(Protocol):
         """
 
     def reading(self) -> AbstractAsyncContextManager[Tx]:
-        """Open a read-only view that sees one moment and never waits for writers."""
+        """Open a read-only view that sees one moment and never waits for writers.
+
+        Like a transaction, it must not be opened inside another by the same task.
+        """
 
     async def close(self) -> None:
         """Finish what is running and let go of the database."""

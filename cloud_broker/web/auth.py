@@ -38,11 +38,7 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
     refresh_token: str | None = None
 
 
-class LogoutRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Nothing: the access token says which session ends."""
-
-
-@ROUTES.get("/api/auth/notion")
+@ROUTES.get("/api/auth/notion", allow_head=False)
 async def depart(request: web.Request) -> web.StreamResponse:
     """Send the browser to Notion."""
     settings = request.app[SETTINGS]
@@ -64,7 +60,7 @@ async def depart(request: web.Request) -> web.StreamResponse:
     return response
 
 
-@ROUTES.get(CALLBACK_PATH)
+@ROUTES.get(CALLBACK_PATH, allow_head=False)
 async def arrive(request: web.Request) -> web.StreamResponse:
     """Take what Notion sent the browser back with, and send it on to the daemon."""
     sign_in = request.app[SIGN_IN]

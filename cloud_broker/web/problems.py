@@ -59,7 +59,7 @@ def problem(
 ) -> web.Response:
     """Render one problem (RFC 9457) with its stable ``code`` and the request's id."""
     body = {
-        "type": "about:blank",
+        "type": f"urn:clipper:problem:{code}",
         "title": title,
         "status": int(status),
         "detail": detail,
