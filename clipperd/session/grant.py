@@ -43,6 +43,7 @@ class Grant:
         self._access: str | None = None
         self._expires_at = 0.0
         self._refresh_token: str | None = None
+        self._retired = False
         self._refreshing: asyncio.Task[str] | None = None
 
     @property
@@ -70,22 +71,32 @@ class Grant:
         fresh = self._clock.boot() < self._expires_at - _MARGIN_S
         if fresh and self._access is not None and self._access != stale:
             return self._access
+        if self._retired:
+            raise _being_replaced()
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refresh_ended)
         task = self._refreshing
         await asyncio.wait([task])  # a caller that goes away must not stop a rotation half-way
         if task.cancelled():
-            raise BrokerUnreachable("This session has just been closed.", sent=False)
+            raise _being_replaced()
         return task.result()
 
     async def take(self) -> tuple[str | None, str | None]:
-        """Stop, and return (refresh token, access token) as far as known, to revoke them."""
+        """Refresh no more, and return (refresh token, access token) as far as they are known.
+
+        Two grants of one account must not write the same secret, so the old one stops first.
+        """
+        self._retired = True
         await self.close()
         if self._refresh_token is None:
             with contextlib.suppress(KeychainLocked):  # what cannot be read cannot be revoked
                 self._refresh_token = await self._secrets.get(secret_name(self.user_id))
         return self._refresh_token, self._access
+
+    def resume(self) -> None:
+        """Go on after all: what was to take this one's place did not come to be."""
+        self._retired = False
 
     async def close(self) -> None:
         """Stop a refresh under way."""
@@ -129,6 +140,10 @@ class Grant:
             unsent = BrokerUnreachable(error.detail, sent=False)
             unsent.retry_after = error.retry_after
             raise unsent from error
+
+
+def _being_replaced() -> BrokerUnreachable:
+    return BrokerUnreachable("The session is just being replaced or closed.", sent=False)
 
 
 def secret_name(user_id: str) -> str:

@@ -244,7 +244,8 @@ class Session:
     async def _replace(
         self, before: Grant | None, tokens: Tokens, limits: dict[str, Any] | None, login_id: str
     ) -> None:
-        self._grant = None  # from here on nothing leaves as the account before
+        if before is not None and before.user_id != tokens.user.id:
+            self._grant = None  # from here on nothing leaves as the account before
         former = (None, None) if before is None else await before.take()
         try:
             await self.accounts.remember(
@@ -256,6 +257,8 @@ class Session:
             )
         except ClipperdError:
             self._grant = before  # the disk is full: who was signed in still is
+            if before is not None:
+                before.resume()
             await self._revoke(tokens.refresh_token, tokens.access_token)
             raise
         # A crash here leaves an account without its secret, which asks for one more sign-in.
@@ -270,8 +273,10 @@ class Session:
         await self._revoke(*former)
 
     async def _lapse(self, user_id: str, why: str) -> None:
-        self._lapsed = True
-        if await self.accounts.set_state(user_id, "reauth_required", why):
+        is_news, self._lapsed = not self._lapsed, True
+        with contextlib.suppress(StorageFull):  # then it is found out again after a restart
+            await self.accounts.set_state(user_id, "reauth_required", why)
+        if is_news:
             self._connectivity.account("reauth_required")
             await self._tell()
 
@@ -312,11 +317,13 @@ class Session:
             return
 
     async def _state(self, account: Account | None) -> SessionState:
-        if account is not None and account.state == "signed_in":
+        if account is not None and account.state == "signed_in" and not self._lapsed:
             return "signed_in"
         if await self._logins.waiting():
             return "signing_in"
-        return "signed_out" if account is None else account.state
+        if account is None:
+            return "signed_out"
+        return "reauth_required" if self._lapsed else account.state
 
     async def _tell(self) -> None:
         self._publish("session", msgspec.to_builtins(await self.view()))

@@ -260,12 +260,12 @@ async def test_signing_out_during_a_refresh_gives_no_token(
         await refreshing
 
 
-async def test_signing_in_again_ends_a_refresh_of_the_old_session(
+async def test_signing_in_again_never_looks_like_being_signed_out(
     world: World, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
-    started = await world.session.start_login("app")
+    started = await world.session.start_login("app", "add_workspace")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
     broker.hold = asyncio.Event()
     broker.asked.clear()
@@ -273,9 +273,40 @@ async def test_signing_in_again_ends_a_refresh_of_the_old_session(
     await broker.asked.wait()
     broker.hold = None
     await world.session.finish_login(answered)
-    with pytest.raises(NotSignedIn):
+    with pytest.raises(BrokerUnreachable) as unsent:
         await refreshing
+    assert unsent.value.sent is False
     assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_the_secret_kept_is_that_of_the_newest_session(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        world.clock.advance(3600)
+        started = await world.session.start_login("app")
+        answered = read_answer(broker.answer_login(started.login_url, ada()))
+        await asyncio.gather(
+            world.session.finish_login(answered),
+            *(world.session.token_for("user-ada") for _ in range(5)),
+            return_exceptions=True,
+        )
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_session_that_ends_while_the_disk_is_full_is_told(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
+    broker.revoke(ada())
+    world.clock.advance(3600)
+    with pytest.raises(ReauthRequired):
+        await world.session.token_for("user-ada")
+    assert world.last_published()["state"] == "reauth_required"
 
 
 async def test_a_profile_that_changed_is_told_after_a_refresh(
