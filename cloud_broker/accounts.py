@@ -172,7 +172,7 @@ class Accounts:
         return {
             "user": {
                 "id": profile["id"],
-                "email": profile["email"],
+                "email": profile["email"] or "",  # absent without the capability to read it
                 "name": profile["full_name"],
                 "avatar_url": profile["avatar_url"],
             },
