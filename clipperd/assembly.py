@@ -62,11 +62,16 @@ class Bulletin:
     """Tells clients of changes, and the daemon itself of a changed session."""
 
     events: Events
+    active: ActiveAccount
     on_session: Callable[[], None] = field(default=lambda: None)
 
-    def publish(self, type_: str, data: Mapping[str, Any]) -> None:
-        """Tell of a change of the current account."""
-        self.events.publish(type_, data)
+    def publish(self, type_: str, data: Mapping[str, Any], user_id: str | None = None) -> None:
+        """Tell of a change; without ``user_id`` it concerns whoever is signed in.
+
+        A ``session`` event concerns everybody: it says who that is.
+        """
+        owner = None if type_ == "session" else user_id or self.active.user_id
+        self.events.publish(type_, data, owner)
         if type_ == "session":
             self.on_session()
 
@@ -127,7 +132,7 @@ async def assemble(
     ``env`` is the environment that the settings were read from.
     """
     address, events, active = Address(), Events(clock), ActiveAccount()
-    bulletin = Bulletin(events)
+    bulletin = Bulletin(events, active)
     if settings.secrets_passphrase:
         journal.redactor.add(settings.secrets_passphrase)
     vault = choose_secrets(

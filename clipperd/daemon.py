@@ -24,9 +24,9 @@ from clipperd.config import Settings
 from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
 from clipperd.locations import Locations, locate, secure
-from clipperd.surface import ROUTES, Surface
+from clipperd.surface import Surface
 from clipperd.web.access import Access
-from clipperd.web.app import Listening, create_app, listening
+from clipperd.web.app import ROUTES, Listening, create_app, listening
 
 _log = logging.getLogger(__name__)
 

@@ -11,29 +11,15 @@ from clipperd.assembly import Parts
 from clipperd.clock import rfc3339
 from clipperd.errors import ClipperdError
 from clipperd.web import clips as web_clips
-from clipperd.web import convert as web_convert
 from clipperd.web import events as web_events
 from clipperd.web import health as web_health
 from clipperd.web import notion as web_notion
 from clipperd.web import outlines as web_outlines
 from clipperd.web import pages as web_pages
-from clipperd.web import queue as web_queue
 from clipperd.web import session as web_session
 from clipperd.web import settings as web_settings
 from clipperd.web import shutdown as web_shutdown
 from clipperd.web import status as web_status
-from clipperd.web.app import SHELL_ROUTES
-
-ROUTES = (
-    *SHELL_ROUTES,
-    *web_session.ROUTES,
-    *web_pages.ROUTES,
-    *web_outlines.ROUTES,
-    *web_clips.ROUTES,
-    *web_queue.ROUTES,
-    *web_convert.ROUTES,
-)
-"""Every route of the daemon."""
 
 
 class Surface:

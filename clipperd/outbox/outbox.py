@@ -16,7 +16,7 @@ from clipperd.outbox import views
 from clipperd.outbox.records import ClipView, Draft, LaneKey
 
 T = TypeVar("T")
-Publish = Callable[[str, dict[str, Any]], None]
+Publish = Callable[[str, dict[str, Any], str], None]
 
 
 class Outbox:
@@ -25,7 +25,8 @@ class Outbox:
     def __init__(
         self, db: Database, clock: Clock, *, new_id: Callable[[], str], publish: Publish
     ) -> None:
-        """``new_id`` gives a fresh id; ``publish(type, data)`` tells clients after a commit."""
+        """``new_id`` gives a fresh id; ``publish(type, data, user)`` tells that
+        account's clients after a commit."""
         self.db = db
         self._clock = clock
         self._new_id = new_id
@@ -49,13 +50,13 @@ class Outbox:
 
         view, replayed, lanes = await self.db.write(work)
         if not replayed:
-            self._tell([view])
+            self._tell([(draft.scope.user_id, view)])
         return view, replayed, lanes
 
     async def change(self, work: Callable[[sqlite3.Connection], Sequence[int]]) -> None:
         """Run a transition that returns the ``clip.seq`` numbers it changed; tell clients."""
 
-        def run(connection: sqlite3.Connection) -> list[ClipView]:
+        def run(connection: sqlite3.Connection) -> list[tuple[str, ClipView]]:
             return views.by_seq(connection, work(connection))
 
         self._tell(await self.db.write(run))
@@ -70,7 +71,7 @@ class Outbox:
             return views.get(connection, user_id, clip_id), result
 
         view, result = await self.db.write(run)
-        self._tell([view])
+        self._tell([(user_id, view)])
         return view, result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -98,8 +99,8 @@ class Outbox:
         finally:
             nap.cancel()
 
-    def _tell(self, changed: Sequence[ClipView]) -> None:
-        for view in changed:
-            self._publish("clip", msgspec.to_builtins(view))
+    def _tell(self, changed: Sequence[tuple[str, ClipView]]) -> None:
+        for user_id, view in changed:
+            self._publish("clip", msgspec.to_builtins(view), user_id)
         self._told.set()
         self._told = asyncio.Event()

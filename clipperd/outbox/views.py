@@ -53,14 +53,14 @@ def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
     return _views(connection, [row])[0]
 
 
-def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[ClipView]:
-    """The clips with these internal numbers, for events."""
+def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[tuple[str, ClipView]]:
+    """The clips with these internal numbers and the account of each, for events."""
     rows = [
         row
         for seq in seqs
         if (row := connection.execute("SELECT * FROM clip WHERE seq = ?", (seq,)).fetchone())
     ]
-    return _views(connection, rows)
+    return [(row["user_id"], _clip(connection, row)) for row in rows]
 
 
 def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:

@@ -272,7 +272,7 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, kind: str, data: dict[str, Any]) -> None:
+    def __call__(self, kind: str, data: dict[str, Any], user_id: str | None = None) -> None:
         self.events.append((kind, data))
 
     def counts(self) -> Counter[str]:

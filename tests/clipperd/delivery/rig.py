@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from pathlib import Path
@@ -35,6 +36,22 @@ def paragraph(text: str) -> dict[str, Any]:
     }
 
 
+class StillClock:
+    """Time stands still: whoever sleeps waits until the test is over."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def boot(self) -> float:
+        return self._clock.boot()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
 class Rig:
     """Everything between the local API and the broker. ``crash`` forgets all but the files."""
 
@@ -57,7 +74,8 @@ class Rig:
         outlines = Outlines(self.cache, self.world, self.clock, self.heard)
         self.outlines = outlines
         self.places = Places(outlines, self.world, self.cache, self.clock)
-        self.outbox = Outbox(self.db, self.clock, new_id=self.new_id, publish=self.heard)
+        still = StillClock(self.clock)  # nobody is told to give up waiting for a clip
+        self.outbox = Outbox(self.db, still, new_id=self.new_id, publish=self.heard)
         self.pace = Pace()
         around = Surroundings(
             active_user=lambda: self.user,

@@ -173,8 +173,7 @@ class World(FakeNotion):
             anchor = position["after_block"]["id"]
             if anchor not in siblings:
                 return self._invalid(
-                    f"Block ID ({anchor}) to append children after is not parented by"
-                    f" ({parent_id})"
+                    f"Block ID ({anchor}) to append children after is not parented by ({parent_id})"
                 )
             at = siblings.index(anchor) + 1
         created = [self._make(parent_id, block) for block in body["children"]]
@@ -256,6 +255,4 @@ class World(FakeNotion):
 def text_of(block: Mapping[str, Any]) -> str:
     """The plain text of a block."""
     runs = block.get(block["type"], {}).get("rich_text", [])
-    return "".join(
-        run.get("plain_text") or run.get("text", {}).get("content", "") for run in runs
-    )
+    return "".join(run.get("plain_text") or run.get("text", {}).get("content", "") for run in runs)

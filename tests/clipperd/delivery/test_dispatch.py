@@ -1,0 +1,162 @@
+"""Which lane moves when: parallel pages, one request a page, pauses, accounts, a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.outbox import actions
+from clipperd.outbox.records import ClipView
+from tests.clipperd.delivery.rig import USER, Rig, StillClock
+from tests.clipperd.delivery.world import World
+from tests.clipperd.fake_notion import SCOPE
+
+
+@asynccontextmanager
+async def dispatching(rig: Rig, parallel: int = 4) -> AsyncIterator[Dispatcher]:
+    async def nothing(*_: object) -> None:
+        return None
+
+    around = Surroundings(
+        active_user=lambda: rig.user,
+        bot_id=nothing,
+        server_now=rig.clock.now,
+        delivered=nothing,
+        entropy=rig.rng.randbytes,
+        rng=rig.rng.random,
+    )
+    timing = Timing(parallel=parallel)
+    dispatcher = Dispatcher(
+        rig.courier, rig.outbox, StillClock(rig.clock), rig.pace, timing, around
+    )
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def post(rig: Rig, dispatcher: Dispatcher, page: str, text: str = "x") -> ClipView:
+    view = await rig.clip(page, text)
+    dispatcher.poke((USER, SCOPE.workspace_id, page))
+    return view
+
+
+async def delivered(rig: Rig, clip: ClipView) -> ClipView:
+    return await rig.outbox.until(USER, clip.id, lambda v: v.state == "delivered", 60)
+
+
+async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: World) -> None:
+    page = world.add_page("Notes")
+    async with dispatching(rig) as dispatcher:
+        view = await delivered(rig, await post(rig, dispatcher, page))
+    assert view.state == "delivered"
+    assert world.texts(page) == ["x"]
+
+
+async def test_pages_go_in_parallel_but_each_one_request_at_a_time(rig: Rig, world: World) -> None:
+    pages = [world.add_page(f"P{n}") for n in range(3)]
+    meeting = asyncio.Barrier(3)
+    busy: set[str] = set()
+    plain = world.send
+
+    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
+        assert path not in busy
+        busy.add(path)
+        await meeting.wait()  # only passes when all three pages are under way at once
+        reply = await plain(scope, method, path, **more)
+        busy.discard(path)
+        return reply
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    async with dispatching(rig) as dispatcher:
+        clips = [await post(rig, dispatcher, page) for page in pages]
+        for clip in clips:
+            assert (await delivered(rig, clip)).state == "delivered"
+
+
+async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    other = world.add_page("Other")
+    await rig.outbox.write(lambda c: actions.pause(c, None))
+    async with dispatching(rig) as dispatcher:
+        held = await post(rig, dispatcher, page)
+        await post(rig, dispatcher, other)
+        assert world.writes == []
+        await rig.outbox.write(actions.resume)
+        dispatcher.poke()
+        assert (await delivered(rig, held)).state == "delivered"
+
+
+async def test_nothing_leaves_while_another_account_is_signed_in(rig: Rig, world: World) -> None:
+    page = world.add_page("Notes")
+    rig.user = "somebody-else"
+    async with dispatching(rig) as dispatcher:
+        clip = await post(rig, dispatcher, page)
+        await dispatcher.at_rest()
+        assert (await rig.view(clip)).state == "queued"
+        rig.user = USER
+        dispatcher.poke()
+        assert (await delivered(rig, clip)).state == "delivered"
+    assert world.texts(page) == ["x"]
+
+
+async def test_a_write_around_the_queue_waits_for_the_lane_and_holds_it(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    lane = (USER, SCOPE.workspace_id, page)
+    async with dispatching(rig) as dispatcher:
+        async with dispatcher.exclusive(lane):
+            clip = await post(rig, dispatcher, page)
+            await dispatcher.at_rest()
+            assert world.writes == []
+        assert (await delivered(rig, clip)).state == "delivered"
+
+
+async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    reached = asyncio.Event()
+    plain = world.send
+
+    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
+        await plain(scope, method, path, **more)
+        reached.set()
+        await asyncio.Event().wait()  # the answer never comes
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    async with dispatching(rig) as dispatcher:
+        clip = await post(rig, dispatcher, page)
+        await reached.wait()
+    world.send = plain  # type: ignore[method-assign]  # the transport is the seam
+    await rig.crash()
+    assert (await rig.view(clip)).state == "unconfirmed"
+    await rig.drain()
+    assert world.texts(page) == ["x"]
+
+
+async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
+    rig: Rig, world: World
+) -> None:
+    bad, good = world.add_page("Bad"), world.add_page("Good")
+    plain = world.send
+
+    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
+        if bad in path:
+            raise ZeroDivisionError
+        return await plain(scope, method, path, **more)
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    async with dispatching(rig) as dispatcher:
+        await post(rig, dispatcher, bad)
+        clip = await post(rig, dispatcher, good)
+        assert (await delivered(rig, clip)).state == "delivered"
+        assert rig.pace.due((USER, SCOPE.workspace_id, bad)) > rig.clock.boot()
