@@ -80,17 +80,13 @@ def create_app(
         client_max_size=settings.request_max_bytes,
     )
     app[INBOUND] = inbound
+    app[keys.DRAIN] = Drain()
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[keys.RANDOMNESS] = random
     app[keys.DATABASE] = database
-    app[keys.SIGNER] = parts.signer
-    app[keys.SESSIONS] = parts.sessions
-    app[keys.TOKENS] = parts.tokens
-    app[keys.ACCOUNTS] = parts.accounts
-    app[keys.SIGN_IN] = parts.sign_in
     app[keys.LIMITS] = _limits(_proxy_settings(settings).budgets)
-    app[keys.DRAIN] = Drain()
+    _offer(app, parts)
     for module in (auth, user, health):
         app.router.add_routes(module.ROUTES)
 
@@ -121,6 +117,15 @@ def create_app(
     app.cleanup_ctx.append(_running(_repeating(parts.revocations.turn, clock)))
     app.cleanup_ctx.append(_running(_repeating(sweep, clock)))
     return app
+
+
+def _offer(app: web.Application, parts: Parts) -> None:
+    """Put what handlers ask for into the application."""
+    app[keys.SIGNER] = parts.signer
+    app[keys.SESSIONS] = parts.sessions
+    app[keys.TOKENS] = parts.tokens
+    app[keys.ACCOUNTS] = parts.accounts
+    app[keys.SIGN_IN] = parts.sign_in
 
 
 def _assemble(
