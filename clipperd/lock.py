@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from clipperd.errors import AlreadyRunning
@@ -16,6 +17,10 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+_PAUSE = threading.Event()  # never set: its wait is a short pause
+_PAUSE_S = 0.005
+_TRIES = 5  # ``holder`` of another process may have the lock for an instant
 
 
 class InstanceLock:
@@ -35,7 +40,7 @@ class InstanceLock:
 def acquire(path: Path) -> InstanceLock:
     """Take the lock at ``path`` for this process. Raises AlreadyRunning with the holder's pid."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _take(handle):
+    if not any(_take(handle) or _PAUSE.wait(_PAUSE_S) for _ in range(_TRIES)):
         os.close(handle)
         raise AlreadyRunning(_sentence(_pid(path)), params={"pid": _pid(path)})
     os.ftruncate(handle, 0)
