@@ -94,10 +94,10 @@ class NotionTokenInvalid(Refusal):
 
 
 class NotConnected(Refusal):
-    """The account has no such workspace."""
+    """The account has no such workspace. Not a 404: that would say that the page is gone."""
 
-    status = 404
-    code = "object_not_found"
+    status = 403
+    code = "restricted_resource"
     broker_code = "no_connection"
     message = "That workspace is not connected to this account."
 

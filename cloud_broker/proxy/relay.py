@@ -29,7 +29,6 @@ from cloud_broker.proxy.refusals import (
 from cloud_broker.proxy.routes import BY_NAME, Match, parse_uuid
 from cloud_broker.proxy.writes import Keyed, Replay, Writes
 from cloud_broker.sessions import Claims
-from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import KeyId
 from cloud_broker.transport import ConnectFailed
 
@@ -173,7 +172,7 @@ class Relay:
         """The key's identity, once the workspace is known. A streamed body cannot have one."""
         if call.key is None or workspace is None or call.match.route.streams:
             return None
-        key = parse_key(call.key, to_ms(self._clock.now()))
+        key = parse_key(call.key)
         route = call.match.route
         body = b"" if call.body is None else encode(call.body)
         path, query = route.path(call.match.ids), urlencode(call.match.query)

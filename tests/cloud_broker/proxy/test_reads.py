@@ -163,7 +163,7 @@ async def test_without_a_live_session_nothing_is_sent(proxy: Stage, token: str) 
 
 async def test_another_accounts_workspace_looks_like_none(proxy: Stage) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers={"X-Workspace-Id": PAGE})
-    assert (answer.status, answer.headers["X-Broker-Code"]) == (404, "no_connection")
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (403, "no_connection")
     assert proxy.upstream.seen == []
 
 

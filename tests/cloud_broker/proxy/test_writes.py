@@ -178,8 +178,9 @@ async def test_two_users_may_have_the_same_key(proxy: Stage) -> None:
     assert len(proxy.upstream.applied) == 2
 
 
-async def test_an_old_unknown_key_is_never_executed(proxy: Stage) -> None:
-    answer = await proxy.append(proxy.key(age_s=25 * 3600))
+@pytest.mark.parametrize("age_s", [25 * 3600, -3600])
+async def test_an_unknown_key_of_another_time_is_never_executed(proxy: Stage, age_s: float) -> None:
+    answer = await proxy.append(proxy.key(age_s=age_s))
     assert (answer.status, answer.headers["X-Broker-Code"]) == (409, "idempotency_key_expired")
     assert proxy.upstream.seen == []
 
