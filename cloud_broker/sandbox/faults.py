@@ -21,7 +21,11 @@ from cloud_broker.sandbox.model import Json
 PARAMS: dict[str, dict[str, Any]] = {
     "latency": {"ms": 200, "jitter_ms": 0},
     "search_lag": {"ms": 30_000},
-    "429": {"retry_after": 1, "reason": "public_api_request_rate_limit"},
+    "429": {
+        "retry_after": 1,
+        "reason": "public_api_request_rate_limit",
+        "as_date": False,
+    },
     "5xx_before": {"status": 500},
     "5xx_after": {"status": 500},
     "committed_503": {"elapsed_ms": 55_012},
@@ -30,7 +34,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "drop_after": {},
     "late": {"ms": 1000, "answer": "drop"},
     "409": {"applied": False},
-    "529": {"retry_after": 1},
+    "529": {"retry_after": 1, "as_date": False},
     "garbage": {},
     "truncated": {},
     "html_502": {"applied": False},

@@ -212,7 +212,7 @@ class Front:
         if rule.kind == "html_502":
             record.status = 502
             return misbehave.html_502(f"{record.number:016x}-FRA")
-        error = misbehave.refusal(rule, outcome)
+        error = misbehave.refusal(rule, outcome, self._world.clock.now())
         if error is not None:
             return self._refuse(record, error)
         assert outcome is not None

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from cloud_broker.sandbox.api.call import Answer
+from cloud_broker.sandbox.clock import http_date
 from cloud_broker.sandbox.errors import NotionError, plain, rate_limited
 from cloud_broker.sandbox.faults import Rule
 
@@ -24,18 +25,14 @@ _HTML = (
 )
 
 
-def refusal(rule: Rule, answer: Answer | None) -> NotionError | None:
+def refusal(rule: Rule, answer: Answer | None, now: float) -> NotionError | None:
     """Return the error that ``rule`` puts in place of the answer, or None if it is no error.
 
-    ``answer`` is what the write gave, when it was applied.
+    ``answer`` is what the write gave, when it was applied; ``now`` the sandbox's time.
     """
     match rule.kind:
-        case "429":
-            return rate_limited(int(rule.params["retry_after"]), rule.params["reason"])
-        case "529":
-            error = plain(529)
-            error.headers["Retry-After"] = str(int(rule.params["retry_after"]))
-            return error
+        case "429" | "529":
+            return _wait(rule, now)
         case "409" | "uncommitted_503":
             return plain(int(rule.kind[-3:]))
         case "5xx_before" | "5xx_after":
@@ -47,6 +44,15 @@ def refusal(rule: Rule, answer: Answer | None) -> NotionError | None:
             return committed(rule, answer)
         case _:
             return None
+
+
+def _wait(rule: Rule, now: float) -> NotionError:
+    seconds = int(rule.params["retry_after"])
+    error = rate_limited(seconds, rule.params["reason"]) if rule.kind == "429" else plain(529)
+    error.headers["Retry-After"] = (
+        http_date(now + seconds) if rule.params["as_date"] else str(seconds)
+    )
+    return error
 
 
 def committed(rule: Rule, answer: Answer) -> NotionError:

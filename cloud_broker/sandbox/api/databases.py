@@ -153,9 +153,11 @@ def _comparable(row: Page, name: str) -> Any:
         return [option["name"] for option in said]
     if kind == "date":
         return said["start"] if said else None
+    if kind in ("people", "relation"):
+        return [each["id"] for each in said]
     if kind in STAMPS:
         return minute(row.created_at if kind == "created_time" else row.edited_at)
-    return said
+    return said if said is None or isinstance(said, str | int | float) else str(said)
 
 
 def _read_filter(value: Any, path: str, source: DataSource, depth: int) -> Test:
@@ -177,7 +179,10 @@ def _read_filter(value: Any, path: str, source: DataSource, depth: int) -> Test:
         return _compare(condition, f"{path}.{stamp}", _stamp_text(stamp))
     name = _property(get(item, "property"), f"{path}.property", source)
     kind = next((key for key in item if key not in ("property", "type")), "")
-    condition = want_object(get(item, kind), f"{path}.{kind or source.schema[name]['type']}")
+    wanted = source.schema[name]["type"]
+    if kind != wanted:
+        fail(f"{path}.{wanted}", "defined", get(item, wanted))
+    condition = want_object(item[kind], f"{path}.{kind}")
     return _compare(condition, f"{path}.{kind}", lambda row: _comparable(row, name))
 
 
@@ -198,7 +203,14 @@ def _compare(condition: Json, path: str, value_of: Callable[[Page], Any]) -> Tes
     ((how, wanted),) = condition.items()
     want_one_of(how, path, tuple(CONDITIONS))
     decide = CONDITIONS[how]
-    return lambda row: decide(value_of(row), wanted)
+
+    def test(row: Page) -> bool:
+        try:
+            return decide(value_of(row), wanted)
+        except TypeError:
+            fail(f"{path}.{how}", "comparable with the property's values", wanted)
+
+    return test
 
 
 def _day(value: Any, wanted: Any) -> tuple[str, str]:

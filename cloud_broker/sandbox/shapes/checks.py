@@ -19,6 +19,7 @@ QUOTE_CHARS = 55
 # https://developers.notion.com/reference/request-limits
 MOST_ITEMS = 100
 MOST_URL = 2000
+MOST_NUMBER = 2**53
 _ID = re.compile(
     r"\A[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}\Z"
 )
@@ -38,7 +39,10 @@ def quote(value: Any) -> str:
     """Render a value for a message: JSON, cut after some 55 characters."""
     if isinstance(value, Undefined):
         return "undefined"
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return "..."
     return text if len(text) <= QUOTE_CHARS else text[:QUOTE_CHARS] + "..."
 
 
@@ -106,7 +110,7 @@ def want_bool(value: Any, path: str) -> bool:
 
 def want_number(value: Any, path: str) -> float:
     """Return ``value`` if it is a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MOST_NUMBER:
         fail(path, "a number", value)
     return value
 
@@ -114,7 +118,7 @@ def want_number(value: Any, path: str) -> float:
 def want_whole(value: Any, path: str, least: int, most: int) -> int:
     """Return ``value`` if it is a whole number in the range."""
     number = want_number(value, path)
-    if number != int(number):
+    if not float(number).is_integer():
         fail(path, "an integer", value)
     if number < least:
         fail(path, f"≥ `{least}`", value)

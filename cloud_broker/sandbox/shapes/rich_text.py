@@ -33,6 +33,7 @@ MOST_EXPRESSION = 1000
 _PLAIN = ("default", "gray", "brown", "orange", "yellow", "green", "blue", "purple", "pink", "red")
 COLORS = (*_PLAIN, *(f"{name}_background" for name in _PLAIN))
 STYLES = ("bold", "italic", "strikethrough", "underline", "code")
+BAD_LINK = "Content creation Failed. Fix the following: \nInvalid URL for link."
 KINDS = ("text", "mention", "equation")
 MENTIONS = ("user", "page", "database", "date", "template_mention", "custom_emoji")
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:\S+\Z")
@@ -102,9 +103,7 @@ def _read_text(detail: Json, path: str, style: Json, reading: Reading) -> Json:
         want_object(link, f"{path}.link")
         only(link, f"{path}.link", {"url", "type"})
         url = want_url(get(link, "url"), f"{path}.link.url")
-        if url and not (_SCHEME.match(url) or url[0] in "/#"):
-            raise validation("Content creation Failed. Fix the following: \nInvalid URL for link.")
-        url = _normal_url(url) if reading.normalize else url
+        url = _link_url(url, reading)
     shown_link = {"url": url} if url else None
     return _shown("text", {"content": content, "link": shown_link}, style, content, url or None)
 
@@ -172,8 +171,15 @@ def _alike(one: Json, other: Json) -> bool:
     return one["type"] == "text" and marks[0] == marks[1]
 
 
-def _normal_url(url: str) -> str:
-    parts = urlsplit(url)
+def _link_url(url: str, reading: Reading) -> str:
+    if url and not (_SCHEME.match(url) or url[0] in "/#"):
+        raise validation(BAD_LINK)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise validation(BAD_LINK) from None
+    if not reading.normalize:
+        return url
     if parts.scheme in ("http", "https") and parts.netloc and not parts.path:
         return parts._replace(path="/").geturl()
     return url

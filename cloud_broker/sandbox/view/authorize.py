@@ -55,7 +55,10 @@ class Authorize:
         if query.get("owner", "user") != "user":
             raise Refused("owner should be user.")
         redirect_uri = query.get("redirect_uri", "")
-        parts = urlsplit(redirect_uri)
+        try:
+            parts = urlsplit(redirect_uri)
+        except ValueError:
+            raise Refused("The redirect_uri is no web address.") from None
         if parts.scheme not in _WEB or not parts.netloc or parts.fragment:
             raise Refused("The redirect_uri is missing or is no web address.")
         return redirect_uri

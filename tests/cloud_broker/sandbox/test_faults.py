@@ -43,6 +43,12 @@ async def test_error_answers_and_whether_the_write_took_place(
     assert (await stage.control("GET", "calls"))["calls"][0]["applied"] is applied
 
 
+async def test_retry_after_may_be_a_date(stage: Stage) -> None:
+    await stage.fault("429", params={"retry_after": 20, "as_date": True})
+    response = await stage.raw("GET", "users/me")
+    assert response.headers["Retry-After"] == "Tue, 06 Oct 2026 09:32:57 GMT"
+
+
 async def test_a_committed_503_names_what_was_created(stage: Stage) -> None:
     await stage.fault("committed_503")
     response = await stage.raw("PATCH", CHILDREN, BODY)

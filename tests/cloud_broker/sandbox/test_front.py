@@ -26,6 +26,13 @@ async def test_json_comes_before_authorization(stage: Stage) -> None:
     assert (await response.json())["code"] == "invalid_json"
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"children":"\\ud800"}', b"[" * 100_000, b'{"children":1e999}', b"\xff", b"null"]
+)
+async def test_odd_bodies_are_refused_not_fatal(stage: Stage, body: bytes) -> None:
+    assert (await stage.raw("PATCH", CHILDREN, body)).status == 400
+
+
 async def test_authorization_comes_before_the_version(stage: Stage) -> None:
     response = await stage.raw("GET", "users/me", Authorization=None, Notion_Version=None)
     got = await response.json()
