@@ -106,6 +106,7 @@ class Upstream:
     seen: list[tuple[str, str]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     applied: list[bytes] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -114,6 +115,7 @@ class Upstream:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.seen.append((request.method, request.raw_path))
+        self.arrived.set()
         self.requests.append({"headers": dict(request.headers), "body": await request.read()})
         if self.script:
             return await self.script.pop(0)(request)

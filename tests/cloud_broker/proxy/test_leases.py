@@ -10,7 +10,15 @@ import pytest
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.proxy.keys import forget_at
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from tests.cloud_broker.proxy.stage import WORKSPACE, Held, Stage, a_database, a_proxy
+from tests.cloud_broker.proxy.stage import (
+    WORKSPACE,
+    Held,
+    Stage,
+    Upstream,
+    a_database,
+    a_proxy,
+    says,
+)
 
 
 async def _under_way(proxy: Stage, key: str) -> asyncio.Event:
@@ -62,6 +70,37 @@ async def test_a_broker_that_wakes_after_its_fence_sends_nothing(tmp_path: Path)
 async def test_a_broker_that_wakes_before_its_fence_sends(tmp_path: Path) -> None:
     async with a_proxy(tmp_path, asleep_s=5) as proxy:
         assert (await proxy.append(proxy.key())).status == 200
+
+
+async def test_two_brokers_on_one_database_execute_a_key_once(tmp_path: Path) -> None:
+    upstream = Upstream()
+    async with (
+        a_proxy(tmp_path, upstream=upstream) as one,
+        a_proxy(tmp_path, upstream=upstream, seed=2) as two,
+    ):
+        key = one.key()
+        answers = await asyncio.gather(*(p.append(key) for p in (one, two) for _ in range(5)))
+        assert len(upstream.applied) == 1
+        assert {a.status for a in answers} <= {200, 409}
+        for broker in (one, two):
+            assert (await broker.append(key)).headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_broker_whose_lease_was_taken_does_not_send_again(tmp_path: Path) -> None:
+    upstream = Upstream()
+    async with (
+        a_proxy(tmp_path, speed=10, upstream=upstream) as slow,
+        a_proxy(tmp_path, speed=10, upstream=upstream) as ahead,
+    ):
+        key = slow.key()
+        upstream.script = [says(429, Retry_After="4")]
+        first = asyncio.ensure_future(slow.append(key))
+        await upstream.arrived.wait()
+        ahead.clock.shift += 30  # to it the other one's lease has ended
+        told = await ahead.append(key)
+        assert told.headers["X-Broker-Code"] == "write_outcome_unknown"
+        assert (await first).headers["X-Broker-Code"] == "upstream_unavailable"
+        assert (len(upstream.seen), upstream.applied) == (1, [])
 
 
 async def test_a_claim_is_won_once(tmp_path: Path) -> None:
