@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits, layout
@@ -98,6 +97,8 @@ def read_content(args: Namespace, console: Console) -> dict[str, Any]:
             "This version cannot read the clipboard.",
             "Pipe it instead, for example: wl-paste | clipperd clip --page PAGE",
         )
+    from pathlib import Path
+
     suffix = Path(args.file).suffix.lower() if args.file not in (None, "-") else ""
     if suffix in _LATER and args.format is None:
         raise UsageError(
@@ -116,6 +117,8 @@ def read_content(args: Namespace, console: Console) -> dict[str, Any]:
 def _raw(file: str | None, console: Console) -> bytes:
     if file is None and console.stdin_is_terminal:
         raise UsageError("Say what to clip: a FILE, or - for standard input.")
+    from pathlib import Path
+
     try:
         if file in (None, "-"):
             raw = console.stdin.read(_LARGEST + 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from clipperd.cli import layout
@@ -18,16 +17,27 @@ if TYPE_CHECKING:  # loading these costs more than printing the help
 FLAGS = ("home", "port", "broker_url", "secrets", "log_level")
 
 
-@dataclass(frozen=True, slots=True)
 class Console:
     """The outside world of one command; tests pass another one."""
 
-    out: TextIO
-    err: TextIO
-    stdin: BinaryIO
-    stdin_is_terminal: bool
-    env: Mapping[str, str]
-    browse: Callable[[str], bool]
+    def __init__(
+        self,
+        *,
+        out: TextIO,
+        err: TextIO,
+        stdin: BinaryIO,
+        stdin_is_terminal: bool,
+        env: Mapping[str, str],
+        browse: Callable[[str], bool],
+    ) -> None:
+        """``browse`` opens an address for the person and says whether it could."""
+        # No dataclass: importing that module costs as much as the rest of the help.
+        self.out = out
+        self.err = err
+        self.stdin = stdin
+        self.stdin_is_terminal = stdin_is_terminal
+        self.env = env
+        self.browse = browse
 
     def say(self, text: str = "") -> None:
         """Print a line for a person."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
-import tempfile
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipperd.cli import exits
@@ -39,6 +36,9 @@ def declare(verbs: Verbs) -> None:
 
 def run(args: Namespace) -> int:
     """Play the demo; return 0 only if each step was proven on the page (``args.once`` exits)."""
+    import tempfile
+    from pathlib import Path
+
     from clipperd.cli.showcase.processes import Stage
     from clipperd.cli.showcase.web import DemoFailed
     from clipperd.errors import ApiError, ClipperdError
@@ -114,6 +114,7 @@ def _sign_in(stage: Stage) -> None:
 
 
 def _stay(stage: Stage, notion: Notion, page_id: str) -> None:
+    import shlex
     import threading
 
     _say("\nTry it by hand, in another terminal:\n")

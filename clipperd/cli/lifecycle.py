@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits
@@ -16,6 +14,9 @@ from clipperd.cli.verbs import Verbs, add_settings
 from clipperd.errors import AlreadyRunning, DaemonDown, DaemonStartFailed, DaemonUntrusted
 
 if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
     from clipperd.locations import Locations
 
 _LOOK_S = 0.02
@@ -69,6 +70,8 @@ def run(args: Namespace, console: Console) -> int:
 
 def start(args: Namespace, console: Console) -> int:
     """Start a daemon of its own session and wait until it has proven itself."""
+    import subprocess
+
     from clipperd.locations import secure
 
     console.settings(args)  # a fault in the settings is best told here
@@ -159,6 +162,8 @@ def _command(args: Namespace) -> list[str]:
 
 def _detached() -> dict[str, Any]:
     if sys.platform == "win32":
+        import subprocess
+
         return {
             "creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
@@ -117,6 +116,8 @@ def find(client: Client, given: str) -> str:
 
 def named_id(given: str) -> str | None:
     """Return the id in an id or a Notion address, or None for anything else."""
+    from urllib.parse import parse_qs, urlsplit
+
     from clipperd.model import notion_id
 
     if not given.lower().startswith(("http://", "https://")):
@@ -131,6 +132,8 @@ def named_id(given: str) -> str | None:
 
 def fragment_id(given: str) -> str | None:
     """Return the block id of an address's ``#…``, as Notion's "copy link to block" makes it."""
+    from urllib.parse import urlsplit
+
     from clipperd.model import notion_id
 
     return notion_id(urlsplit(given).fragment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from clipperd.cli import exits, layout
@@ -100,4 +99,6 @@ def _shown(value: Any) -> str:
 
 
 def _jsonable(value: Any) -> Any:
+    from pathlib import Path
+
     return str(value) if isinstance(value, Path) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from argparse import Namespace
 from typing import Any
@@ -102,6 +101,7 @@ def events(args: Namespace, console: Console) -> int:
 
 def version(args: Namespace, console: Console) -> int:
     """Print versions of the program and what it stands on."""
+    import platform
     import sqlite3
 
     shown = {

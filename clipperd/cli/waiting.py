@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from argparse import Namespace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
 from clipperd.errors import ApiError, DaemonDown
+
+if TYPE_CHECKING:
+    from clipperd.client import Client
 
 _OPEN = "needs_attention,unconfirmed,sending,retrying,queued"
 _TELL = {
@@ -190,7 +192,7 @@ def resume(args: Namespace, console: Console) -> int:
 
 def export(args: Namespace, console: Console) -> int:
     """Write every clip of the account, with its content where it is still kept."""
-    from clipperd.client import Client
+    from pathlib import Path
 
     def lines(client: Client) -> Any:
         for clip in client.every_clip():
