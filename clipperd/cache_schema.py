@@ -43,7 +43,8 @@ def m001_pages(connection: sqlite3.Connection) -> None:
         """CREATE VIRTUAL TABLE page_words USING fts5
             (title, path, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
     )
-    connection.execute("CREATE VIRTUAL TABLE page_vocabulary USING fts5vocab (page_words, row)")
+    # Words of titles, for typos; fts5vocab would read every posting list to give them.
+    connection.execute("CREATE TABLE page_term (term TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
     connection.execute("CREATE VIRTUAL TABLE page_grams USING fts5 (title, tokenize = 'trigram')")
     connection.execute(
         """CREATE TABLE page_index (

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+WORDS = re.compile(r"\w+")
+"""Words of a folded text."""
 
 Kind = Literal["page", "database", "data_source"]
 Access = Literal["ok", "trashed", "gone", "unknown"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clipperd.clock import from_rfc3339
 from clipperd.model import Scope
-from clipperd.pages.entries import fold
+from clipperd.pages.entries import WORDS, fold
 from clipperd.pages.marks import Use
 
 _CANDIDATES = 400  # per kind of match; ranking looks at these only
 _ENOUGH = 5  # with this many good matches nobody looks for typos
-_WORDS = re.compile(r"\w+")
 _MAX_WORDS = 12
 
 
@@ -37,10 +35,12 @@ class Habits:
 def find(connection: sqlite3.Connection, scope: Scope, text: str) -> list[Hit]:
     """Pages whose title or path matches ``text``, best match of each, unordered."""
     query = fold(text)
-    words = _WORDS.findall(query)[:_MAX_WORDS]
+    words = WORDS.findall(query)[:_MAX_WORDS]
     best: dict[str, float] = {}
     if words:
         wanted = " ".join(f'"{w}"*' for w in words)
+        if len(query) == 1:
+            wanted = f"title : {wanted}"  # one letter is in every path
         for page_id, title, path in _worded(connection, scope, wanted):
             _keep(best, page_id, _closeness(query, words, title, path))
     for page_id in _containing(connection, scope, query):
@@ -90,7 +90,7 @@ def _closeness(query: str, words: list[str], title: str, path: str) -> float:
         return 1.0
     if title.startswith(query):
         return 0.9
-    have = _WORDS.findall(title)
+    have = WORDS.findall(title)
     if all(w in have for w in words):
         return 0.8
     if all(any(h.startswith(w) for h in have) for w in words):
@@ -100,12 +100,15 @@ def _closeness(query: str, words: list[str], title: str, path: str) -> float:
     return 0.35 + 0.25 * share if path else 0.35
 
 
+# CROSS JOIN: SQLite keeps that order, so the words are looked up once and not for every page.
+
+
 def _worded(
     connection: sqlite3.Connection, scope: Scope, wanted: str
 ) -> list[tuple[str, str, str]]:
     rows = connection.execute(
         """SELECT page.page_id, page_words.title, page_words.path
-            FROM page_words JOIN page ON page.seq = page_words.rowid
+            FROM page_words CROSS JOIN page ON page.seq = page_words.rowid
             WHERE page_words MATCH :wanted AND page.user_id = :user
               AND page.workspace_id = :workspace AND page.access = 'ok'
             ORDER BY bm25(page_words, 4.0, 1.0), page.last_edited_time DESC LIMIT :most""",
@@ -128,7 +131,7 @@ def _containing(connection: sqlite3.Connection, scope: Scope, query: str) -> lis
         )
     else:
         rows = connection.execute(
-            """SELECT page.page_id FROM page_grams JOIN page ON page.seq = page_grams.rowid
+            """SELECT page.page_id FROM page_grams CROSS JOIN page ON page.seq = page_grams.rowid
                 WHERE page_grams MATCH :wanted AND page.user_id = :user
                   AND page.workspace_id = :workspace AND page.access = 'ok'
                 ORDER BY page.last_edited_time DESC LIMIT :most""",
@@ -153,7 +156,7 @@ def _near(connection: sqlite3.Connection, word: str) -> list[str]:
     near = []
     for first in sorted(set(word[:2])):  # the first letter is right, missing, or swapped
         terms = connection.execute(
-            """SELECT term FROM page_vocabulary
+            """SELECT term FROM page_term
                 WHERE term >= :first AND term < :end
                   AND length(term) BETWEEN :least AND :longest""",
             {

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from clipperd.clock import rfc3339
 from clipperd.model import Scope
 from clipperd.pages.cursors import Mark
-from clipperd.pages.entries import Crumb, Entry, IndexStatus, Kind, Phase, Record, fold
+from clipperd.pages.entries import WORDS, Crumb, Entry, IndexStatus, Kind, Phase, Record, fold
 
 _DEEPEST = 32  # ancestors followed; Notion nests without limit, people do not
 _LAG_S = 600.0  # search may still show a page this long after its removal was seen
@@ -324,6 +324,10 @@ def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str])
         connection.execute(
             "INSERT INTO page_words (rowid, title, path) VALUES (?, ?, ?)",
             (row["seq"], title, fold(above)),
+        )
+        connection.executemany(
+            "INSERT INTO page_term (term) VALUES (?) ON CONFLICT DO NOTHING",
+            [(word,) for word in WORDS.findall(title)],
         )
         connection.execute("DELETE FROM page_grams WHERE rowid = ?", (row["seq"],))
         connection.execute(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipperd.clock import Clock, rfc3339
@@ -58,6 +58,7 @@ class FakeNotion:
         self.blocks: dict[str, Block] = {}
         self.children: dict[str, list[str]] = {}
         self.server_ahead_s = 0.0
+        self.meanwhile: Callable[[], None] | None = None  # after reading, before the answer's Date
         self.gate: asyncio.Event | None = None
         self._ids = 0
 
@@ -214,8 +215,11 @@ class FakeNotion:
                 raise AssertionError(f"unexpected {method} {path}")
 
     def _answer(self, body: Any, status: int = 200, code: str | None = None) -> Reply:
+        copy = json.loads(json.dumps(body))
+        if self.meanwhile is not None:
+            self.meanwhile()
         date = float(int(self.clock.now() + self.server_ahead_s))
-        return Reply(status=status, body=json.loads(json.dumps(body)), code=code, date=date)
+        return Reply(status=status, body=copy, code=code, date=date)
 
     def _error(self, status: int, code: str) -> Reply:
         body = {"object": "error", "status": status, "code": code, "message": code}

@@ -85,6 +85,20 @@ async def test_without_the_servers_time_nothing_is_vouched_for(world: World) -> 
     assert LIST in world.notion.take_calls()
 
 
+async def test_an_edit_while_a_slow_answer_was_under_way_is_not_missed(world: World) -> None:
+    world.build("# Inbox")
+
+    def meanwhile() -> None:
+        world.notion.meanwhile = None if LIST in world.notion.take_calls() else meanwhile
+        if world.notion.meanwhile is None:
+            world.write("# Second")
+            world.clock.advance(200)  # so the Date of the answer is long after the edit
+
+    world.notion.meanwhile = meanwhile
+    assert await headings(world) == ["Inbox"]
+    assert await headings(world) == ["Inbox", "Second"]
+
+
 async def test_a_local_clock_that_is_wrong_changes_nothing(world: World) -> None:
     world.notion.server_ahead_s = -7200.0  # ours is two hours fast
     world.build("# Inbox")

@@ -161,6 +161,12 @@ async def test_a_long_section_whose_old_end_is_gone_is_read_from_the_heading(wor
     assert (place.after, place.reads) == (ids["p148"], 3)  # refused, then two answers of 100
 
 
+async def test_a_long_section_whose_old_end_became_a_heading_ends_before_it(world: World) -> None:
+    ids = await known(world, "## A", *(f"p{i}" for i in range(150)), "## B")
+    world.notion.change(ids["p149"], "heading_1", "X")
+    assert (await world.resolve(end_of(ids["A"]))).after == ids["p148"]
+
+
 async def test_nested_sections_advance_together(world: World) -> None:
     ids = await known(world, "# A", "## B", "b1", "# C")
     await world.resolve(end_of(ids["A"]))
@@ -185,6 +191,36 @@ async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(wor
     await world.clip(Position("end"), "one")
     await world.clip(end_of(ids["A"]), "two")
     assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
+
+
+async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_at_the_page_end(
+    world: World,
+) -> None:
+    ids = await known(world, "## A", "a1")
+    await world.resolve(end_of(ids["A"]))
+    world.clock.advance(30)
+    world.write("## Theirs")
+    await world.clip(Position("end"), "one")
+    await world.clip(end_of(ids["A"]), "two")
+    assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
+
+
+async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    await world.resolve(end_of(ids["A"]))
+    world.clock.advance(200)
+    world.write("typed", after=ids["a1"])
+    await world.clip(Position("after_block", block_id=ids["a1"]), "one")
+    await world.clip(end_of(ids["A"]), "two")
+    assert world.texts() == ["A", "a1", "one", "typed", "two", "B"]
+
+
+async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: World) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    place = await world.resolve(end_of(ids["A"]))
+    world.clock.advance(65)
+    await world.append(place, "one")
+    assert (await world.resolve(end_of(ids["A"]))).reads == 0
 
 
 async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: World) -> None:
