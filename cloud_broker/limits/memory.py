@@ -94,7 +94,7 @@ class MemoryLimiter:
             tally.count(watch.party, failed=failed, now=at, rule=watch.rule)
             if not failed:
                 self._gates[watch.gate] = gate_rules.passed(gate, at, entered=to_us(entered))
-            elif gate.tripped or tally.trips(watch.rule):
+            elif gate.tripped or tally.trips(watch.rule, at):
                 self._gates[watch.gate] = gate_rules.tripped(gate, at, watch.rule)
                 tally.clear()
 

@@ -77,15 +77,10 @@ def setup_proxy(
     up: writes under way get ``drain_s`` then. ``audit`` is run and flushed here.
     """
     measured = metrics or Metrics()
-    admission = Admission(limiter or MemoryLimiter(), clock, settings.budgets)
     attempts = Attempts(
-        Upstream(
-            URL(settings.notion_api_url).origin(),
-            settings.notion_version,
-            settings.response_max_bytes,
-        ),
+        _upstream(settings),
         transport=transport,
-        admission=admission,
+        admission=Admission(limiter or MemoryLimiter(), clock, settings.budgets),
         tokens=tokens,
         metrics=measured,
         clock=clock,
@@ -108,13 +103,7 @@ def setup_proxy(
         answer_within_s=settings.answer_within_s,
         pinned=settings.notion_version,
     )
-    app[page.INTAKE] = page.Intake(
-        sessions,
-        randomness,
-        settings.notion_version,
-        settings.request_max_bytes,
-        settings.body_within_s,
-    )
+    app[page.INTAKE] = _intake(settings, sessions, randomness)
     app[metrics_page.METRICS] = measured
     measured.gauge(
         "broker_writes_under_way", "Writes being executed now.", lambda: writes.under_way
@@ -123,6 +112,21 @@ def setup_proxy(
     app.router.add_route("*", page.PREFIX + "{path:.*}", page.relay)
     app.router.add_routes(metrics_page.ROUTES)
     app.cleanup_ctx.append(_background(writes, audit, settings.drain_s))
+
+
+def _upstream(settings: ProxySettings) -> Upstream:
+    origin = URL(settings.notion_api_url).origin()
+    return Upstream(origin, settings.notion_version, settings.response_max_bytes)
+
+
+def _intake(settings: ProxySettings, sessions: Sessions, randomness: Randomness) -> page.Intake:
+    return page.Intake(
+        sessions,
+        randomness,
+        settings.notion_version,
+        settings.request_max_bytes,
+        settings.body_within_s,
+    )
 
 
 def _background(
