@@ -126,7 +126,7 @@ class Faults:
         """Put a rule in force. Raises ControlError."""
         self._made += 1
         rule = Rule(
-            id=body.id or f"fault-{self._made}",
+            id=body.id or self._free_id(),
             kind=body.kind,
             route=body.route,
             path=body.path,
@@ -167,6 +167,11 @@ class Faults:
             rule.fired += 1
             effects.names.append(rule.kind)
         return effects
+
+    def _free_id(self) -> str:
+        while f"fault-{self._made}" in self.rules:
+            self._made += 1
+        return f"fault-{self._made}"
 
     def _fires(self, rule: Rule) -> bool:
         rule.seen += 1

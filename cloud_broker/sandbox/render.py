@@ -66,8 +66,8 @@ class Renderer:
             **self._common(page, "page"),
             "is_archived": False,
             "is_locked": page.locked,
-            "icon": page.icon,
-            "cover": page.cover,
+            "icon": self._shown_file(page.icon),
+            "cover": self._shown_file(page.cover),
             "properties": {
                 name: self._property(page, value) for name, value in page.properties.items()
             },
@@ -214,6 +214,9 @@ class Renderer:
             body = {**body, "icon": self._file(icon)}
         return self._file(body)
 
+    def _shown_file(self, value: Json | None) -> Json | None:
+        return None if value is None else self._file(value)
+
     def _file(self, value: Json) -> Json:
         if value.get("type") != "file_upload":
             return value
@@ -234,6 +237,8 @@ class Renderer:
                 return {**value, "created_by": {"object": "user", "id": page.created_by}}
             case "last_edited_by":
                 return {**value, "last_edited_by": {"object": "user", "id": page.edited_by}}
+            case "files":
+                return {**value, "files": [self._file(each) for each in value["files"]]}
             case _:
                 return value
 

@@ -158,12 +158,14 @@ class World:
     def update_block(self, block: Block, body: Json, actor: str) -> None:
         """Replace a block's payload."""
         block.body = body
+        self._attach(body, body.get("icon"))
         self.touched(block, actor, [block])
 
     def create_page(self, page: Page, actor: str, index: int | None = None) -> Page:
         """Hang a new page in the tree and announce it."""
         self._count(1)
         self.add(page, index)
+        self._attach_page(page)
         parent = self.nodes.get(page.parent.id)
         if isinstance(parent, Page | Block):
             self.touched(parent, actor, [page])
@@ -173,6 +175,7 @@ class World:
     def set_page(self, page: Page, actor: str, properties: dict[str, Json]) -> None:
         """Change property values (all of ``properties`` exist in the page's schema)."""
         page.properties.update(properties)
+        self._attach_page(page)
         self._stamp(page, actor)
         ids = tuple(value["id"] for value in properties.values())
         self._changed(page, "page.properties_updated", page, actor, properties=ids)
@@ -211,6 +214,16 @@ class World:
         for listener in self.listeners:
             listener(change)
 
+    def _attach_page(self, page: Page) -> None:
+        files = (value["files"] for value in page.properties.values() if value["type"] == "files")
+        self._attach(page.icon, page.cover, *(each for value in files for each in value))
+
+    def _attach(self, *values: object) -> None:
+        """Note that the uploads these values name are in use, so that they do not expire."""
+        for value in values:
+            if isinstance(value, dict) and value.get("type") == "file_upload":
+                self.uploads[value["file_upload"]["id"]].attached = True
+
     def _plant(self, parent: Node, draft: Draft, actor: str) -> Block:
         now = self.clock.now()
         block = Block(
@@ -226,9 +239,7 @@ class World:
         )
         self.nodes[block.id] = block
         block.children = [self._plant(block, child, actor).id for child in draft.children]
-        for value in (draft.body, draft.body.get("icon")):
-            if isinstance(value, dict) and value.get("type") == "file_upload":
-                self.uploads[value["file_upload"]["id"]].attached = True
+        self._attach(draft.body, draft.body.get("icon"))
         return block
 
     def _set_trash(self, node: Node, actor: str, *, trashed: bool) -> None:

@@ -121,5 +121,10 @@ def _address(query: dict[str, str]) -> str:
 
 
 def _html(text: str, status: int) -> web.Response:
-    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+        "frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+    }
     return web.Response(text=text, status=status, content_type="text/html", headers=headers)

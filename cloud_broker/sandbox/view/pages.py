@@ -11,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 
 from cloud_broker.sandbox.model import Block, Database, DataSource, Json, Node, Page
-from cloud_broker.sandbox.view.style import LIVE, page
+from cloud_broker.sandbox.view.style import LIVE, LIVE_HASH, page
 from cloud_broker.sandbox.world import World
 
 _SAFE = ("http://", "https://", "mailto:")
@@ -26,7 +26,9 @@ _TAGS = (
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'",
+    "script-src 'sha256-"
+    + LIVE_HASH
+    + "'; connect-src 'self'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 

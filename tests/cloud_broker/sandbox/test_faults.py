@@ -184,3 +184,10 @@ async def test_a_rule_can_be_taken_back(stage: Stage) -> None:
 async def test_senseless_rules_are_refused(stage: Stage, rule: dict[str, object]) -> None:
     assert "error" in await stage.control("POST", "faults", rule, 400)
     assert (await stage.control("GET", "faults"))["rules"] == []
+
+
+async def test_new_seeds_keep_the_rules_that_are_there(stage: Stage) -> None:
+    await stage.fault("409", "GET /v1/users")
+    await stage.control("POST", "faults", {"rules": [{"kind": "529"}], "seed": 3}, 201)
+    rules = (await stage.control("GET", "faults"))["rules"]
+    assert [rule["kind"] for rule in rules] == ["409", "529"]

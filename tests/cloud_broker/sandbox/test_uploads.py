@@ -86,3 +86,12 @@ async def test_a_long_name_or_a_part_that_is_no_form_is_refused(stage: Stage) ->
     assert (await stage.refused("POST", "file_uploads", {"filename": "x" * 901}))[0] == 400
     upload = await create(stage)
     assert (await stage.refused("POST", f"file_uploads/{upload['id']}/send", {}))[0] == 400
+
+
+async def test_an_upload_may_become_a_page_s_icon(stage: Stage) -> None:
+    upload = await create(stage)
+    await send(stage, upload, b"png")
+    icon = {"type": "file_upload", "file_upload": {"id": upload["id"]}}
+    page = await stage.ask("PATCH", f"pages/{PAGE}", {"icon": icon})
+    assert page["icon"]["type"] == "file"
+    assert (await stage.ask("GET", f"file_uploads/{upload['id']}"))["expiry_time"] is None

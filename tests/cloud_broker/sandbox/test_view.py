@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 from cloud_broker.sandbox import seed
 from tests.cloud_broker.sandbox.stage import Stage, paragraph, rich
 
@@ -62,3 +65,11 @@ async def test_the_page_is_told_of_changes_only(stage: Stage) -> None:
 async def test_what_is_not_there_is_said_so(stage: Stage) -> None:
     await html(stage, "/p/x", 404)
     await html(stage, f"/p/{seed.block_id('reading', 1)}", 404)
+
+
+async def test_only_the_page_s_own_script_may_run(stage: Stage) -> None:
+    response = await stage.client.get(f"/p/{seed.READING_LIST}")
+    script = (await response.text()).partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = response.headers["Content-Security-Policy"]
+    assert f"script-src 'sha256-{digest}'" in policy
