@@ -45,7 +45,7 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class _Part:
     blocks: list[Block]
-    title: str = ""
+    title: str = ""  # where the content names one beside its text
 
 
 def prepare(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Prepared:
@@ -148,11 +148,11 @@ def _url(item: Mapping[str, Any], at: str, losses: Losses) -> _Part:
             raise refusal(f"{at}/url", "invalid_url", "An absolute http(s) URL is due")
         losses.add("link_dropped", "A URL longer than Notion takes became text", url)
         runs = [text_run(f"{caption}\n{url}" if caption else url)]
-        return _Part([{"type": "paragraph", "paragraph": {"rich_text": runs}}], caption)
+        return _Part([{"type": "paragraph", "paragraph": {"rich_text": runs}}])
     body: dict[str, Any] = {"url": url}
     if caption:
         body["caption"] = [text_run(caption)]
-    return _Part([{"type": "bookmark", "bookmark": body}], caption or url)
+    return _Part([{"type": "bookmark", "bookmark": body}])
 
 
 _SHORT = 2000  # a URL up to here is refused for its form, not for its length

@@ -12,13 +12,15 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block.table import escapedSplit
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-_NESTING = 300  # markdown-it drops what is deeper; from 500 on it would exceed Python's stack
+_BLOCK_NESTING = 300  # markdown-it drops what is deeper, and from 500 on exceeds Python's stack
+_INLINE_NESTING = 20  # CommonMark's preset; text in deeper brackets stays literal
 _READABLE = 200  # from here on the rest of a nested block is taken as literal text instead
 _QUOTES = re.compile(r"[\s>]*")
 _YAML = re.compile(r"(?:[\w.-]+[ \t]*:.*|[ \t]+.*|[ \t]*-.*|#.*|[\]}].*|[ \t]*)")
@@ -49,7 +51,11 @@ def parse(source: str) -> Parsed:
     if source.startswith("---") and not _has_front_matter(source):
         source = "\n" + source  # a rule and a heading, not metadata
     env: dict[str, Any] = {}
-    return Parsed(_parser().parse(source, env), env, source.split("\n"))
+    outer, inner = _parsers()
+    state = StateCore(source, inner, env)
+    state.tokens = outer.parse(source, env)
+    inner.core.process(state)
+    return Parsed(state.tokens, env, source.split("\n"))
 
 
 def cells_beyond(line: str, width: int) -> list[list[Token]]:
@@ -61,13 +67,29 @@ def cells_beyond(line: str, width: int) -> list[list[Token]]:
         cells = cells[1:]
     if cells and not cells[-1]:
         cells = cells[:-1]
-    parsed = (_parser().parseInline(cell.strip()) for cell in cells[width:])
-    return [list(tokens[0].children or ()) if tokens else [] for tokens in parsed]
+    _, inner = _parsers()
+    result: list[list[Token]] = []
+    for cell in cells[width:]:
+        tokens: list[Token] = []
+        inner.inline.parse(cell.strip(), inner, {}, tokens)
+        result.append(tokens)
+    return result
 
 
 @functools.cache
-def _parser() -> MarkdownIt:
-    parser = _Parser("commonmark", {"maxNesting": _NESTING, "html": True, "linkify": False})
+def _parsers() -> tuple[MarkdownIt, MarkdownIt]:
+    """One parser for blocks and one for the text in them: each needs its own nesting limit, since
+    in text the limit is a factor of the time that unclosed brackets take.
+    """
+    outer = _configured(_BLOCK_NESTING)
+    outer.core.ruler.enableOnly(["normalize", "block"])
+    inner = _configured(_INLINE_NESTING)
+    inner.core.ruler.disable(["normalize", "block"])
+    return outer, inner
+
+
+def _configured(nesting: int) -> MarkdownIt:
+    parser = _Parser("commonmark", {"maxNesting": nesting, "html": True, "linkify": False})
     parser.enable(["table", "strikethrough"])
     parser.use(front_matter_plugin)
     parser.use(footnote_plugin, move_to_end=False)

@@ -91,7 +91,7 @@ def _tidy(text: str) -> str:
 
 
 def _without_hidden(source: str) -> str:
-    """Drop comments and the elements that browsers do not show, up to the end if unclosed."""
+    """Drop comments and the elements that browsers do not show."""
     kept: list[str] = []
     at = 0
     lower = source.lower()
@@ -103,7 +103,7 @@ def _without_hidden(source: str) -> str:
         else:
             found = lower.find(f"</{hidden[1].lower()}", hidden.end())
             end = lower.find(">", found) if found >= 0 else -1
-        if end < 0:
-            return "".join(kept)
+        if end < 0:  # never closed: rather show too much than lose what follows
+            return "".join([*kept, source[hidden.end() :]])
         at = end + 1
     return "".join([*kept, source[at:]])

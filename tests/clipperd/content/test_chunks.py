@@ -81,8 +81,8 @@ def test_a_third_column_may_hold_more_than_one_request() -> None:
 
 
 def test_columns_inside_a_toggle_follow_it() -> None:
-    toggle = {"type": "toggle", "toggle": {"rich_text": []}}
-    toggle["toggle"]["children"] = [columns([paragraph("a")], [paragraph("b")])]
+    inside = [columns([paragraph("a")], [paragraph("b")])]
+    toggle = {"type": "toggle", "toggle": {"rich_text": [], "children": inside}}
     assert rebuilt([toggle]) == 2
 
 

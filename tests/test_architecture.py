@@ -1,0 +1,133 @@
+"""The limits of the house that neither ruff nor mypy knows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("clipperd", "cloud_broker")
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+FOLDER_FILES = 20
+VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
+CONNECTS = {
+    "clipperd/transport.py",
+    "clipperd/client.py",
+    "cloud_broker/transport.py",
+}
+
+EXCEPTIONS: dict[str, str] = {}
+"""Place, as a rule names it, to the reason why it may stay. Starts empty and only shrinks."""
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+Fault = tuple[str, str]
+"""Where, and what is wrong there."""
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(module: ast.Module) -> Iterator[str]:
+    """Dotted names that a module imports, wherever in it the statement stands."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from ``def`` to the end, the docstring's not counted."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function, clean=False) is not None:
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def long_modules() -> Iterator[Fault]:
+    for path in FILES:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > MODULE_LINES:
+            yield name_of(path), f"{lines} lines, more than {MODULE_LINES}"
+
+
+def long_functions() -> Iterator[Fault]:
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = without_docstring(node)
+                if lines > FUNCTION_LINES:
+                    yield (
+                        f"{name_of(path)}:{node.name}",
+                        f"{lines} lines, more than {FUNCTION_LINES}",
+                    )
+
+
+def vague_names() -> Iterator[Fault]:
+    for path in FILES:
+        words = {*path.relative_to(ROOT).with_suffix("").parts, *path.stem.split("_")}
+        if words & VAGUE:
+            yield name_of(path), "a name that does not say what is inside"
+
+
+def full_folders() -> Iterator[Fault]:
+    for folder in sorted({path.parent for path in FILES}):
+        count = len(list(folder.glob("*.py")))
+        if count > FOLDER_FILES:
+            yield name_of(folder), f"{count} modules, more than {FOLDER_FILES}"
+
+
+def crossing_imports() -> Iterator[Fault]:
+    for path in FILES:
+        package = path.relative_to(ROOT).parts[0]
+        for name in imported(tree_of(path)):
+            root = name.split(".")[0]
+            if root in PACKAGES and root != package:
+                yield name_of(path), f"imports {name}: the packages meet at the wire only"
+
+
+def open_connections() -> Iterator[Fault]:
+    for path in FILES:
+        if name_of(path) in CONNECTS:
+            continue
+        module = tree_of(path)
+        used = {node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)}
+        if "ClientSession" in used or "aiohttp.ClientSession" in imported(module):
+            yield name_of(path), "uses aiohttp.ClientSession: take a transport"
+
+
+RULES: tuple[Callable[[], Iterator[Fault]], ...] = (
+    long_modules,
+    long_functions,
+    vague_names,
+    full_folders,
+    crossing_imports,
+    open_connections,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_its_limits(rule: Callable[[], Iterator[Fault]]) -> None:
+    found = [f"{place}: {what}" for place, what in rule() if place not in EXCEPTIONS]
+    assert not found, "\n".join(found)
+
+
+def test_every_exception_is_still_needed() -> None:
+    faulty = {place for rule in RULES for place, _ in rule()}
+    assert set(EXCEPTIONS) <= faulty, "remove the exceptions whose fault is gone"
+
+
+def test_there_is_something_to_check() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(PACKAGES)
