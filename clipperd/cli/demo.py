@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
@@ -13,9 +12,6 @@ from clipperd.cli.console import Console
 from clipperd.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
     from clipperd.cli.showcase.notion import Notion
     from clipperd.cli.showcase.processes import Stage
 
@@ -39,13 +35,14 @@ def run(args: Namespace) -> int:
     import tempfile
     from pathlib import Path
 
-    from clipperd.cli.showcase.processes import Stage
+    from clipperd.cli.showcase.processes import Interruption, Stage
     from clipperd.cli.showcase.web import DemoFailed
     from clipperd.errors import ApiError, ClipperdError
 
-    _on_signals(_interrupt)
+    interruption = Interruption()
+    interruption.listen()
     with tempfile.TemporaryDirectory(prefix="clipperd-demo-", ignore_cleanup_errors=True) as name:
-        stage = Stage(Path(name), os.environ)
+        stage = Stage(Path(name), os.environ, interruption)
         try:
             return _play(stage, once=bool(args.once))
         except (DemoFailed, ClipperdError, ApiError, OSError) as error:
@@ -55,7 +52,7 @@ def run(args: Namespace) -> int:
             _say("\nStopping all three programs.")
             return exits.INTERRUPTED if args.once else exits.OK
         finally:
-            _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave anything running
+            interruption.ignore()
             stage.close()
 
 
@@ -131,14 +128,3 @@ def _stay(stage: Stage, notion: Notion, page_id: str) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _on_signals(act: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """A plain kill, or a closed terminal, must stop the children just as Ctrl-C does."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), act)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from clipperd import endpoint
 from clipperd.cli.showcase.web import DemoFailed, fetch
@@ -18,13 +21,63 @@ from clipperd.client import Client, answers_of, pause, until
 _READY_S = 30.0
 _LOOK_S = 0.05
 _END_S = 5.0
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Interruption:
+    """Ctrl-C, a plain kill or a closed terminal: raises KeyboardInterrupt, but not everywhere.
+
+    One that comes inside ``Popen``, after the fork, would lose the child's pid for ever; so it
+    is held back there.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is held."""
+        self._held = False
+        self._came = False
+
+    def listen(self) -> None:
+        """Take the signals from now on."""
+        for name in _SIGNALS:
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), self._handle)
+
+    def ignore(self) -> None:
+        """Take no more notice, so that a second Ctrl-C leaves nothing running."""
+        for name in _SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, an interruption waits; it is raised at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+        if not self._held:
+            raise KeyboardInterrupt
 
 
 class Program:
     """One child process with its output in a file."""
 
-    def __init__(self, name: str, argv: list[str], env: Mapping[str, str], output: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        env: Mapping[str, str],
+        output: Path,
+        interruption: Interruption,
+    ) -> None:
         """Start nothing yet; ``argv`` follows ``python -m``."""
+        self._interruption = interruption
         self._name = name
         self._argv = [sys.executable, "-m", *argv]
         self._env = dict(env)
@@ -39,7 +92,7 @@ class Program:
 
     def start(self, is_ready: Callable[[], bool]) -> None:
         """Start it and wait until ``is_ready``. Raises DemoFailed with its last words."""
-        with self._output.open("ab") as output:
+        with self._output.open("ab") as output, self._interruption.held():
             self._child = subprocess.Popen(  # noqa: S603  # our own programs
                 self._argv,
                 stdin=subprocess.DEVNULL,
@@ -81,8 +134,9 @@ class Program:
 class Stage:
     """Sandbox Notion, broker and daemon in one throw-away folder."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], interruption: Interruption) -> None:
         """Prepare the three; ``env`` is the person's own, of which our settings are dropped."""
+        self._interruption = interruption
         self.folder = folder
         base = {k: v for k, v in env.items() if not k.startswith(("CLIPPERD_", "BROKER_"))}
         self._base = base
@@ -101,6 +155,7 @@ class Stage:
             ["cloud_broker", "sandbox", "--port", "0", "--ready-file", str(self._ready_file)],
             base,
             folder / "sandbox.txt",
+            interruption,
         )
         self._broker: Program | None = None
         self._broker_env = {
@@ -118,6 +173,7 @@ class Stage:
             ["clipperd", "run"],
             base | self.daemon_env,
             folder / "daemon.txt",
+            interruption,
         )
         self.client = Client(lambda: endpoint.read(folder / "daemon" / "endpoint.json"))
 
@@ -129,7 +185,9 @@ class Stage:
     def open_broker(self) -> None:
         """Start the broker, again on the same port and database."""
         env = self._base | self._broker_env | {"BROKER_NOTION_API_URL": self.sandbox_url}
-        self._broker = Program("broker", ["cloud_broker", "run"], env, self.folder / "broker.txt")
+        self._broker = Program(
+            "broker", ["cloud_broker", "run"], env, self.folder / "broker.txt", self._interruption
+        )
         self._broker.start(lambda: _answers(f"{self.broker_url}/readyz"))
 
     def close_broker(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from clipperd.cli.showcase.notion import section
+from clipperd.cli.showcase.processes import Interruption
 from clipperd.cli.showcase.steps import readme
 from clipperd.cli.showcase.web import DemoFailed, fetch, sign_in
 from clipperd.client import pause, until
@@ -57,6 +58,29 @@ def test_a_demo_that_is_ended_stops_all_it_started(tmp_path: Path) -> None:
         pause(0.05)
     assert not _answers(url.group())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_is_held_back_while_a_child_is_born() -> None:
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.getsignal(name) for name in names}
+    interruption = Interruption()
+    born = []
+
+    def birth() -> None:
+        with interruption.held():
+            signal.raise_signal(signal.SIGTERM)
+            born.append("child")
+
+    interruption.listen()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            birth()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    assert born == ["child"]
 
 
 def test_a_section_ends_at_a_heading_of_its_level_or_above() -> None:
