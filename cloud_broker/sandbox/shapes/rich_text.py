@@ -33,6 +33,7 @@ MOST_EXPRESSION = 1000
 _PLAIN = ("default", "gray", "brown", "orange", "yellow", "green", "blue", "purple", "pink", "red")
 COLORS = (*_PLAIN, *(f"{name}_background" for name in _PLAIN))
 STYLES = ("bold", "italic", "strikethrough", "underline", "code")
+_NO_STYLE: Json = {**dict.fromkeys(STYLES, False), "color": "default"}
 BAD_LINK = "Content creation Failed. Fix the following: \nInvalid URL for link."
 KINDS = ("text", "mention", "equation")
 MENTIONS = ("user", "page", "database", "date", "template_mention", "custom_emoji")
@@ -67,7 +68,7 @@ def plain_text(runs: list[Json]) -> str:
 def text_runs(text: str) -> list[Json]:
     """Make response-form rich text of a plain string."""
     return (
-        [_shown("text", {"content": text, "link": None}, _style({}, ""), text, None)]
+        [_shown("text", {"content": text, "link": None}, dict(_NO_STYLE), text, None)]
         if text
         else []
     )
@@ -135,7 +136,7 @@ def _read_mention(detail: Json, path: str, style: Json, reading: Reading) -> Jso
 def _read_style(item: Json, path: str) -> Json:
     asked = item.get("annotations")
     if asked is None:
-        return _style({}, "")
+        return dict(_NO_STYLE)
     place = f"{path}.annotations"
     return _style(want_object(asked, place), place)
 
