@@ -1,0 +1,214 @@
+"""One run: clips are posted while daemon and broker are killed, Notion misbehaves, people type.
+
+Then everything is started again, the faults end, the queue drains, and the pages are compared
+with what was accepted. The seed decides clips, faults and the plan of kills; when exactly a kill
+strikes is the machine's doing, so a failing seed repeats in kind and not to the letter.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipperd.errors import ApiError, DaemonDown, DaemonUntrusted
+from tests.chaos.script import OUTLINE, Planned, Script, fault_rules
+from tests.chaos.verdict import Count, Sent, judge
+from tests.stack.notion import Notion, Page
+from tests.stack.stack import Stack, running
+
+DRAIN_S = 120.0
+_PAGES = 4
+_AGAIN_S = 0.05
+_ACCEPT_S = 60.0
+# Faults after which the broker cannot know whether the write was applied.
+AMBIGUOUS = (
+    "5xx_before",
+    "5xx_after",
+    "uncommitted_503",
+    "drop_before",
+    "drop_after",
+    "late",
+    "truncated",
+    "409",
+)
+
+
+@dataclass
+class Result:
+    """What one run came to."""
+
+    seed: int
+    clips: int
+    seconds: float
+    count: Count
+    kills: dict[str, int]
+    faults: dict[str, int]
+    ambiguous: int
+    states: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        kills = ", ".join(f"{n} × {name}" for name, n in self.kills.items())
+        return (
+            f"seed {self.seed}: {self.clips} clips, {sum(self.faults.values())} faults,"
+            f" killed {kills}; {self.count}; {self.seconds:.0f} s"
+        )
+
+
+class Monkey:
+    """Kills daemon and broker at moments drawn from its seed, and starts them again."""
+
+    def __init__(self, stack: Stack, rng: random.Random) -> None:
+        """``rng`` is its own."""
+        self._stack = stack
+        self._rng = rng
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._rage, name="monkey")
+        self.kills = {"daemon": 0, "broker": 0}
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Monkey:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _rage(self) -> None:
+        try:
+            while not self._over.wait(self._rng.uniform(0.3, 2.0)):
+                self._strike()
+        except BaseException as error:
+            self.error = error
+
+    def _strike(self) -> None:
+        draw = self._rng.random()
+        victims = {"daemon"} if draw < 0.5 else {"broker"} if draw < 0.85 else {"daemon", "broker"}
+        stack = self._stack
+        if "daemon" in victims:
+            stack.kill_daemon()
+        if "broker" in victims:
+            stack.kill_broker()
+        time.sleep(self._rng.uniform(0.0, 0.4))
+        if "broker" in victims:
+            stack.open_broker()
+        if "daemon" in victims:
+            stack.open_daemon()
+        for name in victims:
+            self.kills[name] += 1
+
+
+class Person:
+    """Types at the top and at the end of pages, and rewrites what is not a clip's."""
+
+    def __init__(self, notion: Notion, rng: random.Random, pages: list[Page]) -> None:
+        """``rng`` is its own."""
+        self._notion = notion
+        self._rng = rng
+        self._pages = pages
+        self.texts = {
+            "Above everything",
+            "Stood here before",
+            "First of the inbox",
+            "First of the deep",
+            "First of later",
+        }
+        self._typed = 0
+
+    def edit(self) -> None:
+        """One edit."""
+        page = self._rng.choice(self._pages)
+        self._typed += 1
+        text = f"typed {self._typed}"
+        self.texts.add(text)
+        draw = self._rng.random()
+        if draw < 0.4:
+            self._notion.edit("insert", page_id=page.id, after=page.blocks[0]["id"], text=text)
+        elif draw < 0.8:
+            self._notion.edit("insert", page_id=page.id, text=text)
+        else:
+            self._notion.edit("update", block_id=page.blocks[0]["id"], text=text)
+
+
+def one_run(
+    folder: Path, seed: int, clips: int, say: Callable[[str], None] = lambda _: None
+) -> Result:
+    """Play the run of ``seed`` and judge it. Its logs and files are left in ``folder``."""
+    begun = time.monotonic()
+    rng = random.Random(seed)
+    with running(folder) as stack:
+        notion = stack.notion
+        pages = [notion.page(f"Chaos {number}", OUTLINE) for number in range(_PAGES)]
+        script = Script(random.Random(rng.random()), pages)
+        person = Person(notion, random.Random(rng.random()), pages)
+        notion.misbehave(*fault_rules(), seed=seed)
+        notion.forget_calls()
+        sent: list[Sent] = []
+        ids: dict[int, str] = {}
+        with Monkey(stack, random.Random(rng.random())) as monkey:
+            for number in range(clips):
+                planned = script.clip(number)
+                targets = [script.target(piece) for piece in planned.pieces]
+                ids[number] = accept(stack, f"{seed}-{number}", targets, planned)["id"]
+                sent += [Sent(number, p, planned.texts, planned.content) for p in planned.pieces]
+                if rng.random() < 0.08:
+                    person.edit()
+                if rng.random() < 0.7:  # else the next one comes in the same moment
+                    time.sleep(rng.uniform(0.0, 0.15))
+        if monkey.error is not None:
+            raise monkey.error
+        faults = notion.fired()
+        notion.behave()
+        say(f"  accepted {len(ids)}; all is well again; waiting for the queue")
+        stack.client.queue("retry")
+        counts = stack.drained(DRAIN_S)
+        _states(stack, sent, ids)
+        total = Count()
+        for page in pages:
+            total.add(judge(page.id, notion.blocks(page.id), sent, person.texts))
+        ambiguous = sum(faults.get(kind, 0) for kind in AMBIGUOUS) + sum(monkey.kills.values())
+    seconds = time.monotonic() - begun
+    states = {name: n for name, n in counts.items() if isinstance(n, int) and n}
+    return Result(seed, clips, seconds, total, monkey.kills, faults, ambiguous, states)
+
+
+AMBIGUOUS = (
+    "5xx_before",
+    "5xx_after",
+    "uncommitted_503",
+    "drop_before",
+    "drop_after",
+    "late",
+    "truncated",
+    "409",
+)
+
+
+def accept(
+    stack: Stack, key: str, targets: list[dict[str, Any]], planned: Planned
+) -> dict[str, Any]:
+    """Post until it is accepted, as an app does: the same key makes it one clip."""
+    end = time.monotonic() + _ACCEPT_S
+    while True:
+        try:
+            return stack.clip(targets, planned.content, key=key)
+        except (DaemonDown, DaemonUntrusted, ApiError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(_AGAIN_S)
+
+
+def _states(stack: Stack, sent: list[Sent], ids: dict[int, str]) -> None:
+    """Ask the daemon which deliveries wait for a person, or failed."""
+    numbers = {clip_id: number for number, clip_id in ids.items()}
+    for clip in stack.client.every_clip():
+        number = numbers.get(clip["id"])
+        for delivery in clip["deliveries"]:
+            for item in sent:
+                if item.number == number and item.piece.page_id == delivery["page_id"]:
+                    item.state = delivery["state"]
