@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from clipperd.db import Database
@@ -104,17 +105,18 @@ class Finder:
         level = found.node.level
         to_end = False
         try:
-            async for part in task.reader.children(found.parent_id, start):
-                run.extend(to_node(block) for block in part.blocks)
-                if not run or run[0].id != start:
-                    return None  # the cursor was taken for another place
-                if start == found.node.id:
-                    level = run[0].level
-                to_end = not part.has_more
-                if not level or run[0].toggleable:
-                    break  # no heading, or its section is inside it: what follows is not asked for
-                if any(sections.ends_section(node, level) for node in run[1:]):
-                    break
+            async with aclosing(task.reader.children(found.parent_id, start)) as parts:
+                async for part in parts:
+                    run.extend(to_node(block) for block in part.blocks)
+                    if not run or run[0].id != start:
+                        return None  # the cursor was taken for another place
+                    if start == found.node.id:
+                        level = run[0].level
+                    to_end = not part.has_more
+                    if not level or run[0].toggleable:
+                        break  # no heading, or its section is inside it: no need to go on
+                    if any(sections.ends_section(node, level) for node in run[1:]):
+                        break
         except ReadFailed as error:
             if error.reply.status not in (400, 404):
                 raise

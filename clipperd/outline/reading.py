@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,9 @@ class Reader:
         body = self._object(reply)
         return None if body.get("in_trash") or body.get("archived") else body
 
-    async def children(self, parent_id: str, start: str | None = None) -> AsyncIterator[Part]:
+    async def children(
+        self, parent_id: str, start: str | None = None
+    ) -> AsyncGenerator[Part, None]:
         """The children of a block or page in order, from ``start`` (a child's id) on if given.
 
         A child's id is today's cursor form, though undocumented, so the caller checks that the

@@ -20,6 +20,7 @@ from clipperd.errors import (
     NotSignedIn,
     ReadFailed,
     ReauthRequired,
+    StorageFull,
 )
 from clipperd.model import Scope
 from clipperd.pages import cursors, marks, search, store
@@ -214,10 +215,14 @@ class Pages:
     async def _bring_up_to_date(self, scope: Scope) -> None:
         for patience_s in (*_PATIENCE_S, None):
             try:
+                before = await self._cache.read(lambda c: store.index_row(c, scope))
                 await self.refresh(scope)
                 await self._fill(scope)
-                await self._adopt(scope)
+                whole = before.phase == "complete"
+                await self._adopt(scope, since=(before.refreshed_at or 0.0) if whole else 0.0)
                 return
+            except StorageFull:
+                return  # what is stored still answers; a poke tries again
             except _OUTAGE as error:
                 wait_s = error.retry_after or patience_s
                 if patience_s is None or wait_s is None or not _passes(error):
@@ -239,12 +244,18 @@ class Pages:
             await self._crawl.failed(scope, _why(error))
             raise
 
-    async def _adopt(self, scope: Scope) -> None:
-        """Fetch marked pages that the store lacks: search is not exhaustive, caches get lost."""
+    async def _adopt(self, scope: Scope, *, since: float) -> None:
+        """Fetch marked pages that the store lacks: search is not exhaustive, caches get lost.
+
+        Only marks made after ``since`` (epoch seconds), so that a page which is gone is not asked
+        for at every start.
+        """
+        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
         uses = await self._outbox.read(lambda c: marks.uses(c, scope))
-        marked = [*await self._favorites(scope), *(use.page_id for use in uses[:_ADOPTED])]
-        known = await self._cache.read(lambda c: store.rows_of(c, scope, marked))
-        for page_id in [p for p in dict.fromkeys(marked) if p not in known][:_ADOPTED]:
+        pairs += [(use.page_id, use.last_used_at) for use in uses]
+        recent = [page_id for page_id, at in pairs if at >= since]
+        known = await self._cache.read(lambda c: store.rows_of(c, scope, recent))
+        for page_id in [p for p in dict.fromkeys(recent) if p not in known][:_ADOPTED]:
             await self._look(scope, page_id, "page")
 
     async def _look(self, scope: Scope, page_id: str, kind: str) -> Access:

@@ -57,6 +57,7 @@ class FakeNotion:
         self.pages: dict[str, dict[str, Any]] = {}
         self.blocks: dict[str, Block] = {}
         self.children: dict[str, list[str]] = {}
+        self.hidden: set[str] = set()  # pages that search leaves out
         self.server_ahead_s = 0.0
         self.meanwhile: Callable[[], None] | None = None  # after reading, before the answer's Date
         self.gate: asyncio.Event | None = None
@@ -253,7 +254,7 @@ class FakeNotion:
 
     def _search(self, body: dict[str, Any]) -> Reply:
         wanted = body.get("query", "").casefold()
-        found = [p for p in self.pages.values() if not p["in_trash"]]
+        found = [p for p in self.pages.values() if not p["in_trash"] and p["id"] not in self.hidden]
         found = [p for p in found if wanted in _title(p).casefold()]
         found.sort(key=lambda p: (p["last_edited_time"], p["id"]), reverse=True)
         ids = [p["id"] for p in found]

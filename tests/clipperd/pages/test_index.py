@@ -239,6 +239,24 @@ async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: World) -> Non
     assert [e.id for e in (await world.pages.list(SCOPE, "used")).items] == [ids[1]]
 
 
+async def test_a_page_clipped_to_that_search_never_showed_joins_at_the_next_round(
+    world: World,
+) -> None:
+    world.some_pages(2)
+    await world.settle()
+    hidden = world.notion.add_page("Hidden")
+    world.notion.hidden.add(hidden)
+    await world.pages.used(SCOPE, hidden)
+    await world.pages.used(SCOPE, world.notion.new_id())  # and one that is gone already
+    world.clock.advance(60)
+    world.notion.take_calls()
+    await world.settle()
+    assert world.notion.take_calls() == [SEARCH, "GET pages/ID", "GET pages/ID"]
+    assert [e.id for e in (await world.pages.list(SCOPE, "used")).items] == [hidden]
+    await world.settle()
+    assert world.notion.take_calls() == [SEARCH]
+
+
 async def test_the_schema_of_a_database_is_there_offline(world: World) -> None:
     source = world.notion.add_page("Tasks", kind="data_source")
     await world.settle()
