@@ -62,6 +62,7 @@ _NESTING = frozenset(
 ) | frozenset(HEADINGS)
 _ONLY_CHILD = {"column_list": "column", "table": "table_row", "tab": "paragraph"}
 _ONLY_PARENT = {"column": "column_list", "table_row": "table"}
+_NAME = 100  # characters of a file's shown name
 _ANSWERED_ONLY = frozenset(
     [
         "child_page",
@@ -159,7 +160,8 @@ def _parts(item: Any, at: str) -> tuple[str, dict[str, Any], Any, str]:
 def _check_parent(kind: str, parent: str | None, at: str) -> None:
     needed = _ONLY_PARENT.get(kind)
     allowed = _ONLY_CHILD.get(parent or "")
-    if (needed and parent != needed) or (allowed and kind != allowed):
+    nested = kind == "column_list" and parent == "column"
+    if (needed and parent != needed) or (allowed and kind != allowed) or nested:
         raise refusal(at, "misplaced", f"A block of type {kind} cannot stand here")
 
 
@@ -239,7 +241,7 @@ def _width(value: Any, at: str) -> int:
 
 
 def _ratio(value: Any, at: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
         raise refusal(at, "width_ratio", "A width ratio lies between 0 and 1")
     return value
 
@@ -292,7 +294,7 @@ def _media(part: _Body) -> None:
     else:
         raise refusal(part.at, "missing", "external or file_upload is required")
     if "name" in part.clean:
-        part.clean["name"] = part.clean["name"][:200]
+        part.clean["name"] = part.clean["name"][:_NAME]
 
 
 def _linked(part: _Body) -> None:

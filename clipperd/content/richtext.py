@@ -96,6 +96,8 @@ def _run(item: Any, pointer: str, losses: Losses) -> Run:
     else:
         mention = checked_object(run["mention"], f"{pointer}/mention")
         kind = mention.get("type") or next((k for k in mention if mention[k] is not None), "")
+        if not isinstance(kind, str):
+            raise refusal(f"{pointer}/mention/type", "not_a_string", "A string is expected here")
         if kind in _READ_ONLY_MENTIONS:
             return _as_text(run, marks, losses)
         body = _mention(kind, mention, f"{pointer}/mention")

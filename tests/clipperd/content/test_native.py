@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from clipperd.content import convert
+from clipperd.content import chunks, convert
 from clipperd.errors import ContentInvalid
 from tests.clipperd.content.notion_model import columns, paragraph, table
 
@@ -92,6 +96,10 @@ def media(kind: str, **body: Any) -> dict[str, Any]:
         (media("table", table_width=1, children=[paragraph()]), "/table/children/0", "misplaced"),
         (media("table_row", cells=[]), "", "misplaced"),
         (columns([paragraph()]), "/column_list/children", "children_missing"),
+        (
+            columns([columns([paragraph()], [paragraph()])], [paragraph()]),
+            "/column_list/children/0/column/children/0", "misplaced",
+        ),
         (media("link_to_page", page_id="x"), "/link_to_page/page_id", "not_an_id"),
         (
             media("divider", children=[paragraph()]), "/divider/children", "children_not_allowed",
@@ -189,3 +197,113 @@ def test_headings_and_types_are_never_changed_and_not_demotable() -> None:
     result = prepared(media("heading_1", rich_text=[run("T")]))
     assert result.blocks[0]["type"] == "heading_1"
     assert not result.demotable
+
+
+NAMES = [
+    "type",
+    "paragraph",
+    "rich_text",
+    "text",
+    "content",
+    "link",
+    "url",
+    "mention",
+    "user",
+    "id",
+    "annotations",
+    "color",
+    "bold",
+    "children",
+    "table",
+    "table_width",
+    "table_row",
+    "cells",
+    "icon",
+    "emoji",
+    "callout",
+    "image",
+    "external",
+    "caption",
+    "equation",
+    "expression",
+    "date",
+    "code",
+    "template_mention",
+    "synced_block",
+    "synced_from",
+    "column_list",
+    "column",
+    "language",
+    "href",
+]
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 3),
+    st.sampled_from(["x", "default", "text", ID, *NAMES]),
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(anything, max_size=3))
+def test_any_json_is_either_blocks_or_refused_with_a_place(value: list[Any]) -> None:
+    try:
+        blocks = convert.prepare({"format": "blocks", "blocks": value}).blocks
+    except ContentInvalid as error:
+        place = error.errors[0]["pointer"]
+    else:
+        place = "/content" if chunks.plan(blocks) else "nowhere"
+    assert place.startswith("/content")
+
+
+mutations = st.lists(st.tuples(st.integers(0, 30), anything), min_size=1, max_size=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutations)
+def test_a_damaged_block_is_either_mended_or_refused(changes: list[tuple[int, Any]]) -> None:
+    blocks = json.loads(json.dumps(GOOD))
+    for where, value in changes:
+        places = list(spots(blocks))
+        holder, key = places[where % len(places)]
+        holder[key] = value
+    try:
+        made = convert.prepare({"format": "blocks", "blocks": blocks}).blocks
+    except ContentInvalid:
+        return
+    assert chunks.plan(made)
+
+
+def spots(value: Any) -> Iterator[tuple[Any, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in list(items):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from spots(inner)
+
+
+GOOD: list[Any] = [
+    {
+        "type": "callout",
+        "callout": {
+            "icon": {"type": "emoji", "emoji": "💡"},
+            "rich_text": [
+                run("a", link={"url": "https://a.example/"}),
+                {"type": "mention", "mention": {"type": "date", "date": {"start": "2026-01-01"}}},
+                {
+                    "type": "equation",
+                    "equation": {"expression": "x"},
+                    "annotations": {"bold": True},
+                },
+            ],
+            "children": [table(1)],
+        },
+    },
+]
