@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipperd import logs
 from clipperd.background import ActiveAccount, Background
 from clipperd.checks import checks
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.clips import Clips
 from clipperd.clock import Clock
-from clipperd.config import Settings
 from clipperd.db import Database
 from clipperd.delivery.courier import Courier
 from clipperd.delivery.dispatch import Dispatcher
@@ -24,8 +22,6 @@ from clipperd.delivery.pace import Pace
 from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.events import Events
 from clipperd.intake import Intake
-from clipperd.keychain import Secrets, choose_secrets
-from clipperd.locations import Locations
 from clipperd.model import Scope
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.schema import OUTBOX_STEPS
@@ -34,15 +30,19 @@ from clipperd.outline.places import Places
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.passthrough import LanePassThrough
+from clipperd.process import logs
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import BrokerAuth
 from clipperd.session.broker import BrokerNotion
 from clipperd.session.connectivity import Connectivity
+from clipperd.session.keychain import Secrets, choose_secrets
 from clipperd.session.login import Logins
 from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session
 from clipperd.session.wire import Wire, broker_url
-from clipperd.stored_settings import StoredSettings
+from clipperd.settings.config import Settings
+from clipperd.settings.locations import Locations
+from clipperd.settings.stored import StoredSettings
 from clipperd.transport import AiohttpHttp
 from clipperd.web.health import Health
 
@@ -137,7 +137,7 @@ async def assemble(
         journal.redactor.add(settings.secrets_passphrase)
     vault = choose_secrets(
         settings.secrets,
-        service="clipperd",
+        service=_service(settings),
         file=places.secrets_file,
         passphrase=settings.secrets_passphrase,
         key_file=settings.secrets_key_file,
@@ -186,6 +186,11 @@ async def assemble(
         ),
         http=link.http,
     )
+
+
+def _service(settings: Settings) -> str:
+    """The keyring's name for this daemon; each home of its own, or two would share a session."""
+    return "clipperd" if settings.home is None else f"clipperd:{settings.home}"
 
 
 def _flags(settings: Settings) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.errors import ClipperdError, SecretsUnusable
+from clipperd.errors import ClipperdError
 from clipperd.model import Scope
 from clipperd.outbox import actions
 from clipperd.outbox.outbox import Outbox
 from clipperd.pages.pages import Pages
+from clipperd.session.errors import SecretsUnusable
 from clipperd.session.session import Session
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from clipperd.clips import Clips
 from clipperd.db import Database
-from clipperd.keychain import Secrets
 from clipperd.session.connectivity import Connectivity
+from clipperd.session.keychain import Secrets
 from clipperd.web.health import Check, Finding
 
 _LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from clipperd import endpoint as endpoints
-from clipperd.endpoint import Endpoint
-from clipperd.errors import ApiError, DaemonDown, DaemonUntrusted
+from clipperd.process import endpoint as endpoints
+from clipperd.process.endpoint import Endpoint
+from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 
 Json = dict[str, Any]
 Find = Callable[[], Endpoint | None]

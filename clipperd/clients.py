@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from clipperd.clock import Clock
 from clipperd.db import Database
-from clipperd.errors import ClientNameTaken, NotFound, StorageFull
+from clipperd.errors import NotFound, StorageFull
+from clipperd.web.errors import ClientNameTaken
 
 SCOPES = ("read", "clip", "admin")
 """All scopes, in the order in which they are shown. ``admin`` holds the others."""

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from clipperd import endpoint, lock, logs
 from clipperd.assembly import STEPS, Parts, assemble
 from clipperd.cache_schema import open_cache
 from clipperd.clock import SystemClock, rfc3339
-from clipperd.config import Settings
 from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
-from clipperd.locations import Locations, locate, secure
+from clipperd.process import endpoint, lock, logs
+from clipperd.settings.config import Settings
+from clipperd.settings.locations import Locations, locate, secure
 from clipperd.surface import Surface
 from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, Listening, create_app, listening
@@ -78,6 +78,8 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
         app = create_app(routes=ROUTES, access=access, clock=clock, new_id=lambda: uuid.uuid4().hex)
         surface = Surface(parts, app)
         surface.furnish()
+        if settings.secrets == "file":
+            await parts.secrets.open()  # a wrong passphrase is told at the start, not later
         await parts.session.open()
         try:
             async with _listen(app, settings.port, places.port_file) as address:

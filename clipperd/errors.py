@@ -5,7 +5,9 @@ ClipperdError
 │   ├── ContentInvalid      kind invalid      the content cannot become Notion blocks
 │   └── FormatUnsupported   kind invalid      a format that cannot be converted yet
 ├── NotSignedIn, ...        kind conflict     the account's state forbids it
-├── ConfigInvalid, ...      lifecycle         settings, lock and endpoint, before there is a web
+├── session/errors.py       sign-in and the keeping of its secrets
+├── process/errors.py       settings, lock, endpoint: before there is a web
+├── web/errors.py           the door of the local API
 └── ...
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
@@ -130,68 +132,6 @@ class BrokerUnreachable(ClipperdError):
         """``sent`` False: provably never left this machine. True: the outcome is unknown."""
         super().__init__(detail)
         self.sent = sent
-
-
-# --- session and its secrets ----------------------------------------------------------------
-
-
-class LoginDenied(ClipperdError):
-    """The person, Notion or the service said no; ``params.error`` is the service's word for it."""
-
-    code = "login_denied"
-    kind = Kind.CONFLICT
-    title = "The sign-in was refused"
-
-
-class LoginExpired(ClipperdError):
-    """The sign-in took longer than its ten minutes, or its one-time link was used up."""
-
-    code = "login_expired"
-    kind = Kind.GONE
-    title = "That sign-in has expired"
-
-
-class LoginStateUnknown(ClipperdError):
-    """A sign-in answer that this daemon is not waiting for, possibly forged."""
-
-    code = "login_state_unknown"
-    kind = Kind.CONFLICT
-    title = "That sign-in was not started here"
-
-
-class LoginOtherAccount(ClipperdError):
-    """Somebody else signed in where a workspace was to be added to the current account."""
-
-    code = "login_other_account"
-    kind = Kind.CONFLICT
-    title = "That is another account"
-
-
-class UnsentClips(ClipperdError):
-    """Disconnecting would strand clips that wait for this workspace; ``params.count`` of them."""
-
-    code = "unsent_clips"
-    kind = Kind.CONFLICT
-    title = "Clips are still waiting for that workspace"
-
-
-class KeychainLocked(BrokerUnreachable):
-    """The keyring exists but does not open now, so there is nothing to sign in with: try later."""
-
-    code = "keychain_locked"
-    title = "The system keyring is locked"
-
-    def __init__(self, detail: str) -> None:
-        """Nothing was sent: to whoever wanted to send, this is the same as being offline."""
-        super().__init__(detail, sent=False)
-
-
-class SecretsUnusable(ClipperdError):
-    """The encrypted secrets file that the settings ask for cannot be opened (exit 7)."""
-
-    code = "secrets_unusable"
-    kind = Kind.UNAVAILABLE
-    title = "The stored session cannot be opened"
 
 
 # --- storage --------------------------------------------------------------------------------
@@ -343,155 +283,6 @@ class ReadFailed(ClipperdError):
         )
         self.reply = reply
         self.reads = reads
-
-
-# --- lifecycle: settings, the lock, the endpoint --------------------------------------------
-
-
-class ConfigInvalid(ClipperdError):
-    """A setting is unknown or malformed; ``detail`` names every fault (exit 4)."""
-
-    code = "config_invalid"
-    kind = Kind.INVALID
-    title = "The settings cannot be used"
-
-
-class AlreadyRunning(ClipperdError):
-    """Another clipperd owns this home (exit 3)."""
-
-    code = "already_running"
-    kind = Kind.CONFLICT
-    title = "clipperd is already running"
-
-
-class DaemonDown(ClipperdError):
-    """No daemon answers for this home; raised on the client's side only."""
-
-    code = "daemon_down"
-    kind = Kind.UNAVAILABLE
-    title = "clipperd is not running"
-
-
-class DaemonUntrusted(ClipperdError):
-    """Something else answers on the daemon's port: it was sent nothing secret."""
-
-    code = "daemon_untrusted"
-    kind = Kind.FORBIDDEN
-    title = "That is not this user's clipperd"
-
-
-class ApiError(Exception):
-    """The daemon answered a client with a problem document; the fields are the document's."""
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        """Read a problem+json body; anything else is described by its status."""
-        self.status = status
-        self.code = str(problem.get("code") or f"http_{status}")
-        self.title = str(problem.get("title") or "The daemon refused that")
-        self.detail = str(problem.get("detail") or f"The daemon answered {status}.")
-        self.hint: str | None = problem.get("hint")
-        self.retry_after: float | None = problem.get("retry_after")
-        self.params = dict(problem.get("params") or {})
-        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
-        super().__init__(f"{self.title}: {self.detail}")
-
-
-class DaemonStartFailed(ClipperdError):
-    """``clipperd start`` began a daemon that did not become ready."""
-
-    code = "daemon_start_failed"
-    kind = Kind.UNAVAILABLE
-    title = "clipperd did not start"
-
-
-# --- the door of the local API --------------------------------------------------------------
-
-
-class Unauthenticated(ClipperdError):
-    """No token, or one that is not (or no longer) valid here."""
-
-    code = "unauthenticated"
-    kind = Kind.UNAUTHENTICATED
-    title = "A valid token is needed"
-
-
-class TooManyAttempts(ClipperdError):
-    """Wrong tokens came faster than a person or a program in order would send them."""
-
-    code = "too_many_attempts"
-    kind = Kind.TOO_MANY
-    title = "Too many wrong tokens"
-
-
-class TokenInQuery(InvalidInput):
-    """A token in the address ends up in logs and histories, so it is refused there."""
-
-    code = "token_in_query"
-    title = "The token belongs in a header"
-
-
-class HostRefused(ClipperdError):
-    """The Host header is not this daemon's own address (DNS rebinding, a proxy)."""
-
-    code = "host_refused"
-    kind = Kind.FORBIDDEN
-    title = "That address is not served"
-
-
-class OriginRefused(ClipperdError):
-    """A web page or app that is not on the allow-list sent this."""
-
-    code = "origin_refused"
-    kind = Kind.FORBIDDEN
-    title = "That origin may not talk to clipperd"
-
-
-class ScopeMissing(ClipperdError):
-    """The token is valid but does not hold the scope of this route."""
-
-    code = "scope_missing"
-    kind = Kind.FORBIDDEN
-    title = "This token may not do that"
-
-
-class OwnerOnly(ClipperdError):
-    """Only the owner's token of endpoint.json may do this, whatever scopes another holds."""
-
-    code = "owner_only"
-    kind = Kind.FORBIDDEN
-    title = "Only the owner may do that"
-
-
-class TooManyStreams(ClipperdError):
-    """As many event streams are open as the daemon serves at once."""
-
-    code = "too_many_streams"
-    kind = Kind.TOO_MANY
-    title = "Too many event streams"
-
-
-class ClientNameTaken(ClipperdError):
-    """Another local client already has that name."""
-
-    code = "client_name_taken"
-    kind = Kind.CONFLICT
-    title = "That name is in use"
-
-
-class SettingFixed(ClipperdError):
-    """The setting cannot be changed over the API: the broker's address and secrets."""
-
-    code = "setting_fixed"
-    kind = Kind.FORBIDDEN
-    title = "That setting cannot be changed here"
-
-
-class BodyEncoded(ClipperdError):
-    """The body is compressed; the local API takes it plain."""
-
-    code = "unsupported_media_type"
-    kind = Kind.UNSUPPORTED
-    title = "That kind of body is not accepted"
 
 
 # --- content of a clip ----------------------------------------------------------------------

@@ -11,8 +11,8 @@ from clipperd.cli import layout
 
 if TYPE_CHECKING:  # loading these costs more than printing the help
     from clipperd.client import Client
-    from clipperd.config import Settings
-    from clipperd.locations import Locations
+    from clipperd.settings.config import Settings
+    from clipperd.settings.locations import Locations
 
 FLAGS = ("home", "port", "broker_url", "secrets", "log_level")
 
@@ -53,14 +53,14 @@ class Console:
 
     def settings(self, args: Namespace) -> Settings:
         """Parse the settings as the daemon would. Raises ConfigInvalid."""
-        from clipperd import config
+        from clipperd.settings import config
 
         flags = {name: getattr(args, name, None) for name in FLAGS}
         return config.load(self.env, flags, self.config_text(args))
 
     def config_text(self, args: Namespace) -> str:
         """Return the text of config.toml, empty when there is none. Raises ConfigInvalid."""
-        from clipperd.errors import ConfigInvalid
+        from clipperd.process.errors import ConfigInvalid
 
         file = self.places(args).config_file
         try:
@@ -72,16 +72,16 @@ class Console:
 
     def places(self, args: Namespace) -> Locations:
         """Return where this home's files are, from --home and CLIPPERD_HOME alone."""
-        from clipperd import config
-        from clipperd.locations import locate
+        from clipperd.settings import config
+        from clipperd.settings.locations import locate
 
         home = {"CLIPPERD_HOME": self.env["CLIPPERD_HOME"]} if "CLIPPERD_HOME" in self.env else {}
         return locate(config.load(home, {"home": getattr(args, "home", None)}, "").home)
 
     def client(self, args: Namespace) -> Client:
         """Return a client of this home's daemon; it connects at its first call."""
-        from clipperd import endpoint
         from clipperd.client import Client
+        from clipperd.process import endpoint
 
         file = self.places(args).endpoint_file
         return Client(lambda: endpoint.read(file))

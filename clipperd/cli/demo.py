@@ -37,7 +37,8 @@ def run(args: Namespace) -> int:
 
     from clipperd.cli.showcase.processes import Interruption, Stage
     from clipperd.cli.showcase.web import DemoFailed
-    from clipperd.errors import ApiError, ClipperdError
+    from clipperd.errors import ClipperdError
+    from clipperd.process.errors import ApiError
 
     interruption = Interruption()
     interruption.listen()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clipperd.errors import ClipperdError, DaemonStartFailed
+from clipperd.errors import ClipperdError
+from clipperd.process.errors import DaemonStartFailed
 
 OK = 0
 FAILED = 1

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from clipperd.cli import exits
 from clipperd.cli.console import FLAGS, Console
 from clipperd.cli.verbs import Verbs, add_settings
-from clipperd.errors import AlreadyRunning, DaemonDown, DaemonStartFailed, DaemonUntrusted
+from clipperd.process.errors import AlreadyRunning, DaemonDown, DaemonStartFailed, DaemonUntrusted
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from clipperd.locations import Locations
+    from clipperd.settings.locations import Locations
 
 _LOOK_S = 0.02
 _READY_S = 20.0
@@ -72,7 +72,7 @@ def start(args: Namespace, console: Console) -> int:
     """Start a daemon of its own session and wait until it has proven itself."""
     import subprocess
 
-    from clipperd.locations import secure
+    from clipperd.settings.locations import secure
 
     console.settings(args)  # a fault in the settings is best told here
     places = console.places(args)
@@ -98,7 +98,7 @@ def start(args: Namespace, console: Console) -> int:
 
 def stop(args: Namespace, console: Console) -> int:
     """Ask the daemon to end; by signal when its API does not answer."""
-    from clipperd import lock
+    from clipperd.process import lock
 
     places = console.places(args)
     pid = lock.holder(places.lock_file)
@@ -138,7 +138,7 @@ def restart(args: Namespace, console: Console) -> int:
 
 
 def _refuse_second(places: Locations) -> None:
-    from clipperd import endpoint, lock
+    from clipperd.process import endpoint, lock
 
     pid = lock.holder(places.lock_file)
     if pid is None:
@@ -194,8 +194,8 @@ def _wait_ready(
 
 
 def _wait_gone(lock_file: Path, patience_s: float | None) -> bool:
-    from clipperd import lock
     from clipperd.client import pause, until
+    from clipperd.process import lock
 
     for _ in until(patience_s):
         if lock.holder(lock_file) is None:

@@ -13,7 +13,8 @@ from clipperd.cli import account, clip, demo, exits, lifecycle, pages, preferenc
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
-from clipperd.errors import ApiError, ClipperdError
+from clipperd.errors import ClipperdError
+from clipperd.process.errors import ApiError
 
 _ABOUT = "Clip into Notion at once, online or not; clipperd delivers each clip exactly once."
 _EXAMPLES = """examples:

@@ -36,7 +36,7 @@ def declare(verbs: Verbs) -> None:
 
 def show(args: Namespace, console: Console) -> int:
     """Print value and origin of every setting; secrets stay hidden."""
-    from clipperd import config
+    from clipperd.settings import config
 
     settings = console.settings(args)
     rows = []
@@ -72,9 +72,10 @@ def path(args: Namespace, console: Console) -> int:
 
 def set_value(args: Namespace, console: Console) -> int:
     """Write one setting, checked together with all the others before anything is changed."""
-    from clipperd import config, config_file
-    from clipperd.endpoint import write_private
-    from clipperd.locations import secure
+    from clipperd.process.endpoint import write_private
+    from clipperd.settings import config
+    from clipperd.settings import file as config_file
+    from clipperd.settings.locations import secure
 
     if args.name not in config.names():
         raise UsageError(f"There is no setting {args.name!r}.", "See: clipperd config show")

@@ -11,7 +11,7 @@ from clipperd import __version__
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.verbs import Verbs
-from clipperd.errors import DaemonDown, DaemonUntrusted
+from clipperd.process.errors import DaemonDown, DaemonUntrusted
 
 _STATES = (
     "queued",
@@ -118,7 +118,8 @@ def version(args: Namespace, console: Console) -> int:
 
 
 def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted) -> int:
-    from clipperd import endpoint, lock, outbox_peek
+    from clipperd.outbox import peek as outbox_peek
+    from clipperd.process import endpoint, lock
 
     places = console.places(args)
     pid = lock.holder(places.lock_file)

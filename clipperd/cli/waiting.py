@@ -11,7 +11,7 @@ from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
-from clipperd.errors import ApiError, DaemonDown
+from clipperd.process.errors import ApiError, DaemonDown
 
 if TYPE_CHECKING:
     from clipperd.client import Client
@@ -234,7 +234,7 @@ def read_span(text: str) -> float:
 
 
 def _list_from_file(args: Namespace, console: Console, states: str | None, limit: int) -> int:
-    from clipperd import outbox_peek
+    from clipperd.outbox import peek as outbox_peek
 
     wanted = None if states is None else tuple(states.split(","))
     clips = outbox_peek.clips(console.places(args).outbox, wanted, limit)

@@ -22,13 +22,7 @@ from clipperd.delivery.pace import Pace, backoff
 from clipperd.delivery.settle import Settler
 from clipperd.delivery.terms import After, Places, Surroundings, Timing
 from clipperd.delivery.undo import Undoing
-from clipperd.errors import (
-    BrokerUnreachable,
-    NotSignedIn,
-    PlaceGone,
-    ReadFailed,
-    ReauthRequired,
-)
+from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
 from clipperd.model import Place, Scope, State
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -27,12 +26,12 @@ from clipperd.outline.sections import Heading
 from clipperd.outline.store import Snapshot
 from clipperd.outline.tree import Node, Tree, to_node
 from clipperd.pages import store as pages
+from clipperd.pages.crawl import Publish
 from clipperd.pages.entries import from_notion
 from clipperd.pages.flights import Flights
 from clipperd.transport import Notion
 
 Freshness = Literal["cached", "auto", "verified"]
-Publish = Callable[[str, dict[str, Any]], None]
 
 NESTED_CALLS = 10  # the most that looking into containers may cost per reading
 _RECHECK_S = 30.0  # a stored outline younger than this is not looked at again behind
@@ -234,7 +233,7 @@ class Outlines:
 
     def _tell(self, scope: Scope, ids: list[str], removed: list[str]) -> None:
         data = {"workspace_id": scope.workspace_id, "ids": ids, "removed": removed}
-        self._publish("outline", data)
+        self._publish("outline", data, scope.user_id)
 
     async def _render(
         self,

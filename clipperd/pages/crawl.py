@@ -7,9 +7,8 @@ limitations), so what it leaves out is never taken for removed.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,7 +21,13 @@ from clipperd.pages.entries import Record, from_notion, schema_of
 from clipperd.pages.store import IndexRow
 from clipperd.transport import Notion, Reply
 
-Publish = Callable[[str, dict[str, Any]], None]
+
+class Publish(Protocol):
+    """Tells those who watch: the type, the data, and whose it is."""
+
+    def __call__(self, type_: str, data: dict[str, Any], user_id: str | None, /) -> None:
+        """Return at once."""
+
 
 RECENTS = 20  # enough for the first screen
 PAGE_SIZE = 100  # Notion's most per page (developers.notion.com/reference/intro#pagination)
@@ -150,9 +155,8 @@ class Crawl:
 
         row, changed, turned = await self._cache.write(work)
         if changed or turned:
-            self._publish(
-                "pages", {"workspace_id": scope.workspace_id, "ids": changed, "removed": []}
-            )
+            data = {"workspace_id": scope.workspace_id, "ids": changed, "removed": []}
+            self._publish("pages", data, scope.user_id)
         return row
 
 

@@ -335,10 +335,8 @@ class Pages:
         return self._wakes.setdefault(scope, asyncio.Event())
 
     def _tell(self, scope: Scope, ids: Iterable[str], removed: Iterable[str]) -> None:
-        self._publish(
-            "pages",
-            {"workspace_id": scope.workspace_id, "ids": [*ids], "removed": [*removed]},
-        )
+        data = {"workspace_id": scope.workspace_id, "ids": [*ids], "removed": [*removed]}
+        self._publish("pages", data, scope.user_id)
 
 
 _Rows = list[tuple[float | str, sqlite3.Row]]

@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from clipperd.clock import Clock
-from clipperd.errors import BrokerUnreachable, KeychainLocked
-from clipperd.keychain import Secrets
+from clipperd.errors import BrokerUnreachable
 from clipperd.session.auth import BrokerAuth, Refused, Tokens
+from clipperd.session.errors import KeychainLocked
+from clipperd.session.keychain import Secrets
 
 _MARGIN_S = 30.0  # an access token this close to its end is not sent any more
 

@@ -21,7 +21,8 @@ from yarl import URL
 
 from clipperd.clock import Clock
 from clipperd.db import Database
-from clipperd.errors import InvalidInput, LoginExpired, LoginStateUnknown, NotFound
+from clipperd.errors import InvalidInput, NotFound
+from clipperd.session.errors import LoginExpired, LoginStateUnknown
 
 Return = Literal["app", "loopback"]
 Purpose = Literal["sign_in", "add_workspace", "change_access"]

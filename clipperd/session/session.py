@@ -17,21 +17,18 @@ from clipperd.clock import Clock
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
-    KeychainLocked,
-    LoginDenied,
-    LoginExpired,
-    LoginOtherAccount,
     NotSignedIn,
     ReauthRequired,
     StorageFull,
     WorkspaceMismatch,
 )
-from clipperd.keychain import Secrets
 from clipperd.model import Scope
 from clipperd.session.accounts import Account, Accounts
 from clipperd.session.auth import BrokerAuth, Refused, Tokens
 from clipperd.session.connectivity import Connectivity
+from clipperd.session.errors import KeychainLocked, LoginDenied, LoginExpired, LoginOtherAccount
 from clipperd.session.grant import Grant, Lapsed, secret_name
+from clipperd.session.keychain import Secrets
 from clipperd.session.login import Answered, Logins, Pending, Purpose, Return, Started
 from clipperd.session.view import SessionState, SessionView, view_of
 

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from clipperd.clients import Clients, token_hash
 from clipperd.clock import Clock
-from clipperd.errors import (
-    ConfigInvalid,
+from clipperd.process.errors import ConfigInvalid
+from clipperd.web.errors import (
     HostRefused,
     OriginRefused,
     TokenInQuery,

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from clipperd.clients import Client
 from clipperd.clock import rfc3339
-from clipperd.errors import ClientNameTaken, NotFound, StorageFull
+from clipperd.errors import NotFound, StorageFull
 from clipperd.web.access import ACCESS
+from clipperd.web.errors import ClientNameTaken
 from clipperd.web.routes import Route, answer, read_body
 
 

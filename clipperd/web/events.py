@@ -11,9 +11,10 @@ import contextlib
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import InvalidInput, TooManyStreams
+from clipperd.errors import InvalidInput
 from clipperd.events import TYPES, Account, Event, Events, Snapshot, Stream
 from clipperd.web.access import ACCESS
+from clipperd.web.errors import TooManyStreams
 from clipperd.web.guard import Guard
 from clipperd.web.middleware import CLOCK, LIMITS, STREAM
 from clipperd.web.routes import CALLER, Route, read_query

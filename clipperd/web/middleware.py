@@ -15,9 +15,10 @@ from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from clipperd.clock import Clock
-from clipperd.errors import BodyEncoded, ClipperdError, InvalidInput, ScopeMissing
+from clipperd.errors import ClipperdError, InvalidInput
 from clipperd.web import problems
 from clipperd.web.access import ACCESS, Sender, check_host, check_origin, check_query
+from clipperd.web.errors import BodyEncoded, ScopeMissing
 from clipperd.web.guard import Guard
 from clipperd.web.routes import CALLER, Route
 

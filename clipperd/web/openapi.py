@@ -10,13 +10,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import (
-    ClipperdError,
+from clipperd.errors import ClipperdError, InvalidInput, StorageFull
+from clipperd.web.errors import (
     HostRefused,
-    InvalidInput,
     OriginRefused,
     ScopeMissing,
-    StorageFull,
     TokenInQuery,
     TooManyAttempts,
     Unauthenticated,

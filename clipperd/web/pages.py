@@ -7,12 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import (
-    CursorInvalid,
-    NotFound,
-    NotSignedIn,
-    WorkspaceMismatch,
-)
+from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, WorkspaceMismatch
 from clipperd.pages.entries import Entry, IndexStatus, Listing
 from clipperd.pages.pages import Pages
 from clipperd.web.outlines import NOTION, id_of, scope_of

@@ -12,15 +12,17 @@ from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
     InvalidInput,
+    NotFound,
+    NotSignedIn,
+    ReauthRequired,
+    WorkspaceMismatch,
+)
+from clipperd.session.errors import (
     LoginDenied,
     LoginExpired,
     LoginOtherAccount,
     LoginStateUnknown,
-    NotFound,
-    NotSignedIn,
-    ReauthRequired,
     UnsentClips,
-    WorkspaceMismatch,
 )
 from clipperd.session.login import Purpose, read_answer
 from clipperd.session.session import Session

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import InvalidInput, SettingFixed
-from clipperd.stored_settings import SettingsView
+from clipperd.errors import InvalidInput
+from clipperd.settings.stored import SettingsView
+from clipperd.web.errors import SettingFixed
 from clipperd.web.routes import Route, answer
 
 

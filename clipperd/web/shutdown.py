@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import OwnerOnly
 from clipperd.web.access import OWNER
+from clipperd.web.errors import OwnerOnly
 from clipperd.web.routes import CALLER, Route, answer, read_body
 
 When = Literal["now", "idle"]

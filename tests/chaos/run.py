@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipperd.errors import ApiError, DaemonDown, DaemonUntrusted
+from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from tests.chaos.script import OUTLINE, Planned, Script, fault_rules
 from tests.chaos.verdict import Count, Sent, judge
-from tests.stack.notion import Notion, Page
+from tests.stack.notion import APPEND, Notion, Page
 from tests.stack.stack import Stack, running
 
 DRAIN_S = 120.0
-_PAGES = 4
+_PAGES = 6
 _AGAIN_S = 0.05
 _ACCEPT_S = 60.0
 # Faults after which the broker cannot know whether the write was applied.
@@ -49,13 +49,15 @@ class Result:
     kills: dict[str, int]
     faults: dict[str, int]
     ambiguous: int
+    writes: int
     states: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         kills = ", ".join(f"{n} × {name}" for name, n in self.kills.items())
         return (
-            f"seed {self.seed}: {self.clips} clips, {sum(self.faults.values())} faults,"
-            f" killed {kills}; {self.count}; {self.seconds:.0f} s"
+            f"seed {self.seed}: {self.clips} clips, {self.writes} writes,"
+            f" {sum(self.faults.values())} faults, killed {kills};"
+            f" {self.count}; {self.seconds:.0f} s"
         )
 
 
@@ -159,10 +161,12 @@ def one_run(
                 if rng.random() < 0.08:
                     person.edit()
                 if rng.random() < 0.7:  # else the next one comes in the same moment
-                    time.sleep(rng.uniform(0.0, 0.15))
+                    time.sleep(rng.uniform(0.0, 0.2))
         if monkey.error is not None:
             raise monkey.error
         faults = notion.fired()
+        del faults["latency"]
+        writes = notion.calls().get(APPEND, 0)
         notion.behave()
         say(f"  accepted {len(ids)}; all is well again; waiting for the queue")
         stack.client.queue("retry")
@@ -174,7 +178,7 @@ def one_run(
         ambiguous = sum(faults.get(kind, 0) for kind in AMBIGUOUS) + sum(monkey.kills.values())
     seconds = time.monotonic() - begun
     states = {name: n for name, n in counts.items() if isinstance(n, int) and n}
-    return Result(seed, clips, seconds, total, monkey.kills, faults, ambiguous, states)
+    return Result(seed, clips, seconds, total, monkey.kills, faults, ambiguous, writes, states)
 
 
 AMBIGUOUS = (

@@ -25,19 +25,19 @@ AREAS = {"end": "end", "inbox": "inbox", "deep": "inbox", "newest": "newest"}
 
 # Kind, share of the calls, parameters. Nothing arrives later than a third of the settle times.
 WRITE_FAULTS: tuple[tuple[str, float, Rule], ...] = (
-    ("429", 0.03, {"retry_after": 1}),
-    ("529", 0.01, {"retry_after": 1}),
-    ("409", 0.01, {}),
-    ("5xx_before", 0.015, {"status": 500}),
-    ("5xx_after", 0.015, {"status": 502}),
-    ("committed_503", 0.02, {}),
-    ("uncommitted_503", 0.01, {}),
-    ("drop_before", 0.015, {}),
-    ("drop_after", 0.015, {}),
-    ("late", 0.01, {"ms": 900, "answer": "drop"}),
-    ("late", 0.005, {"ms": 500, "answer": "504"}),
-    ("truncated", 0.01, {}),
-    ("latency", 0.1, {"ms": 50, "jitter_ms": 400}),
+    ("429", 0.04, {"retry_after": 1}),
+    ("529", 0.015, {"retry_after": 1}),
+    ("409", 0.015, {}),
+    ("5xx_before", 0.025, {"status": 500}),
+    ("5xx_after", 0.025, {"status": 502}),
+    ("committed_503", 0.03, {}),
+    ("uncommitted_503", 0.015, {}),
+    ("drop_before", 0.025, {}),
+    ("drop_after", 0.025, {}),
+    ("late", 0.015, {"ms": 900, "answer": "drop"}),
+    ("late", 0.01, {"ms": 500, "answer": "504"}),
+    ("truncated", 0.015, {}),
+    ("latency", 0.2, {"ms": 50, "jitter_ms": 400}),
 )
 READ_FAULTS: tuple[tuple[str, float, Rule], ...] = (
     ("429", 0.02, {"retry_after": 1}),

@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from clipperd import endpoint
-from clipperd.endpoint import Endpoint
+from clipperd.process import endpoint
+from clipperd.process.endpoint import Endpoint
 
 TOKEN = "t" * 43
 PAGE = "11111111-1111-4111-8111-111111111111"

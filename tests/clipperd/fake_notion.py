@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -276,12 +275,11 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.users: set[str | None] = set()
 
     def __call__(self, kind: str, data: dict[str, Any], user_id: str | None = None) -> None:
         self.events.append((kind, data))
-
-    def counts(self) -> Counter[str]:
-        return Counter(kind for kind, _ in self.events)
+        self.users.add(user_id)
 
 
 def _title(page: dict[str, Any]) -> str:

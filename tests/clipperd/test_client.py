@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import endpoint
 from clipperd.client import Client, Event, read_events
-from clipperd.errors import ApiError, DaemonDown, DaemonUntrusted
+from clipperd.process import endpoint
+from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from tests.clipperd.fake_daemon import FakeDaemon, running
 
 

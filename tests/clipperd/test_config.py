@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import config, config_file
-from clipperd.errors import ConfigInvalid
+from clipperd.process.errors import ConfigInvalid
+from clipperd.settings import config
+from clipperd.settings import file as config_file
 
 DOCS = Path(__file__).parents[2] / "docs" / "daemon-settings.md"
 

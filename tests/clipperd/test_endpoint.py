@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from clipperd import endpoint
-from clipperd.endpoint import Endpoint
+from clipperd.process import endpoint
+from clipperd.process.endpoint import Endpoint
 
 ONE = Endpoint(
     url="http://127.0.0.1:4000",

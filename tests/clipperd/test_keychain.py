@@ -15,9 +15,9 @@ import keyring.backends.null
 import keyring.errors
 import pytest
 
-from clipperd.errors import KeychainLocked, SecretsUnusable
-from clipperd.keychain import KeyringSecrets, MemorySecrets, Secrets, choose_secrets
-from clipperd.sealed_file import FileSecrets
+from clipperd.session.errors import KeychainLocked, SecretsUnusable
+from clipperd.session.keychain import KeyringSecrets, MemorySecrets, Secrets, choose_secrets
+from clipperd.session.sealed_file import FileSecrets
 
 Make = Callable[[], Secrets]
 

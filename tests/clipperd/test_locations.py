@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.errors import ConfigInvalid
-from clipperd.locations import locate, secure
+from clipperd.process.errors import ConfigInvalid
+from clipperd.settings.locations import locate, secure
 
 
 def _mode(path: Path) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import lock
-from clipperd.errors import AlreadyRunning
+from clipperd.process import lock
+from clipperd.process.errors import AlreadyRunning
 
 HOLD = """
 import sys, pathlib
-from clipperd import lock
+from clipperd.process import lock
 held = lock.acquire(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

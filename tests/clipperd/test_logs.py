@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import logs
 from clipperd.errors import InvalidInput
-from clipperd.logs import Logs, Redactor
+from clipperd.process import logs
+from clipperd.process.logs import Logs, Redactor
 
 log = logging.getLogger("clipperd.test")
 

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clipperd import endpoint
 from clipperd.cli.showcase.web import fetch
 from clipperd.client import Client, answers_of
+from clipperd.process import endpoint
 from tests.stack.browser import consent
 from tests.stack.notion import Notion
 from tests.stack.program import Program

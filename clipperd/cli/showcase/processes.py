@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from clipperd import endpoint
 from clipperd.cli.showcase.web import DemoFailed, fetch
 from clipperd.client import Client, answers_of, pause, until
+from clipperd.process import endpoint
 
 _READY_S = 30.0
 _LOOK_S = 0.05

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import __version__, endpoint, lock
+from clipperd import __version__
 from clipperd.cli.main import parser
+from clipperd.process import endpoint, lock
 from tests.clipperd.cli.commands import clipperd, run
 from tests.clipperd.fake_daemon import FakeDaemon, running
 
@@ -54,7 +55,7 @@ async def test_status_names_a_stranger_on_the_port(tmp_path: Path) -> None:
 
 
 def test_status_names_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
-    held = lock.acquire(tmp_path / "clipperd.lock")
+    held = lock.acquire(tmp_path / "clipperd.process.lock")
     result = run(tmp_path, "status")
     held.release()
     assert "its API does not answer" in result.out

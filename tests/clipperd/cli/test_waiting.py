@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from clipperd import outbox_peek
 from clipperd.content import chunks
 from clipperd.content.convert import Prepared
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept
+from clipperd.outbox import peek as outbox_peek
 from clipperd.outbox.records import Draft, Target
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.session.schema import SESSION_STEPS

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipperd.errors import (
-    BrokerUnreachable,
-    OutlineNotCached,
-    PageGone,
-    PageTrashed,
-    ReadFailed,
-)
+from clipperd.errors import BrokerUnreachable, OutlineNotCached, PageGone, PageTrashed, ReadFailed
 from clipperd.transport import Reply
 from tests.clipperd.fake_notion import OTHER, SCOPE
 from tests.clipperd.outline.world import World
@@ -117,6 +111,7 @@ async def test_cached_never_asks_and_reads_behind(world: World) -> None:
         "outline",
         {"workspace_id": SCOPE.workspace_id, "ids": [world.page], "removed": []},
     )
+    assert world.heard.users == {SCOPE.user_id}
     outline = await world.outlines.get(SCOPE, world.page, "cached")
     assert (outline.source, outline.notion_calls) == ("cache", 0)
 

@@ -88,3 +88,21 @@ class World:
         blocks = [self.notion.blocks[i] for i in created]
         await self.places.wrote(SCOPE, self.page, place, created, created[-1], blocks)
         return created
+
+
+def end_of(heading_id: str) -> Position:
+    return Position("end_of_section", heading_id=heading_id)
+
+
+def after(heading_id: str) -> Position:
+    return Position("after_heading", heading_id=heading_id)
+
+
+async def known(world: World, *lines: str) -> dict[str, str]:
+    """A page whose outline is stored and long settled."""
+    ids = world.build(*lines)
+    world.clock.advance(600)
+    await world.outlines.get(SCOPE, world.page)
+    world.clock.advance(600)
+    world.notion.take_calls()
+    return ids

@@ -158,6 +158,7 @@ async def test_a_page_is_removed_on_evidence(world: World, what: str, access: st
     assert (entry.access, world.notion.take_calls()) == (access, ["GET pages/ID"])
     assert [e.id for e in (await world.pages.list(SCOPE, "recent")).items] == [ids[2], ids[0]]
     assert world.heard.events[-1][1]["removed"] == [ids[1]]
+    assert world.heard.users == {SCOPE.user_id}
 
 
 async def test_lagging_search_does_not_revive_a_page_just_removed(world: World) -> None:

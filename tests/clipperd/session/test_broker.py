@@ -11,9 +11,9 @@ import pytest
 from yarl import URL
 
 from clipperd.errors import BrokerUnreachable, InvalidInput, NotSignedIn, ReauthRequired
-from clipperd.keychain import MemorySecrets
 from clipperd.model import Scope
 from clipperd.session.connectivity import Connectivity
+from clipperd.session.keychain import MemorySecrets
 from clipperd.session.wire import Wire
 from clipperd.transport import AiohttpHttp, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.errors import (
-    BrokerUnreachable,
-    LoginDenied,
-    LoginExpired,
-    LoginOtherAccount,
-    LoginStateUnknown,
-    NotFound,
-    NotSignedIn,
-)
+from clipperd.errors import BrokerUnreachable, NotFound, NotSignedIn
+from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount, LoginStateUnknown
 from clipperd.session.login import Answered, read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
 from tests.clipperd.session.world import World, running_world

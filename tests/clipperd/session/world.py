@@ -13,12 +13,12 @@ from typing import Any
 from yarl import URL
 
 from clipperd.db import Database, Step
-from clipperd.keychain import MemorySecrets, Secrets
 from clipperd.model import Scope
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import BrokerAuth
 from clipperd.session.broker import BrokerNotion
 from clipperd.session.connectivity import Connectivity
+from clipperd.session.keychain import MemorySecrets, Secrets
 from clipperd.session.login import Logins, Purpose, Return, read_answer
 from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session

@@ -14,13 +14,13 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from clipperd import config
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.clock import Clock
 from clipperd.db import Database
 from clipperd.events import Events
 from clipperd.model import Scope
-from clipperd.stored_settings import StoredSettings
+from clipperd.settings import config
+from clipperd.settings.stored import StoredSettings
 from clipperd.transport import Reply
 from clipperd.web import events, health, notion, settings, shutdown, status
 from clipperd.web.access import Access

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from clipperd.client import Client
-from clipperd.endpoint import Endpoint
-from clipperd.endpoint import proof as expected_by_clients
-from clipperd.errors import ConfigInvalid, DaemonUntrusted
+from clipperd.process.endpoint import Endpoint
+from clipperd.process.endpoint import proof as expected_by_clients
+from clipperd.process.errors import ConfigInvalid, DaemonUntrusted
 from clipperd.web.access import Access
 from clipperd.web.middleware import Limits
 from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request

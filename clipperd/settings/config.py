@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from clipperd.errors import ConfigInvalid
+from clipperd.process.errors import ConfigInvalid
 
 PREFIX = "CLIPPERD_"
 Origin = Literal["default", "config.toml", "environment", "flag"]

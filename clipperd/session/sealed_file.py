@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from clipperd.errors import SecretsUnusable
-from clipperd.keychain import Mode
+from clipperd.session.errors import SecretsUnusable
+from clipperd.session.keychain import Mode
 
 # 32 MiB, some 100 ms: one of the settings of
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from clipperd.errors import AlreadyRunning
+from clipperd.process.errors import AlreadyRunning
 
 if sys.platform == "win32":
     import msvcrt

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from clipperd.errors import KeychainLocked, SecretsUnusable
+from clipperd.session.errors import KeychainLocked, SecretsUnusable
 
 T = TypeVar("T")
 Mode = Literal["opening", "secure", "memory", "file"]
@@ -297,7 +297,7 @@ def choose_secrets(
         return MemorySecrets("Chosen by the settings; the session ends with the program.")
     if choice != "file":
         raise SecretsUnusable("CLIPPERD_SECRETS is keyring, memory or file.")
-    from clipperd.sealed_file import FileSecrets
+    from clipperd.session.sealed_file import FileSecrets
 
     if (passphrase is None) == (key_file is None):
         raise SecretsUnusable(

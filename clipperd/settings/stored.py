@@ -9,9 +9,12 @@ from typing import Any
 
 import msgspec
 
-from clipperd import config, config_file
-from clipperd.endpoint import write_private
-from clipperd.errors import ConfigInvalid, InvalidInput, SettingFixed
+from clipperd.errors import InvalidInput
+from clipperd.process.endpoint import write_private
+from clipperd.process.errors import ConfigInvalid
+from clipperd.settings import config
+from clipperd.settings import file as config_file
+from clipperd.web.errors import SettingFixed
 
 FIXED = frozenset({"broker_url", "home"})
 """Never shown or changed over the API, beside the secrets: who may set the broker's address

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from clipperd import config
-from clipperd.errors import ConfigInvalid
+from clipperd.process.errors import ConfigInvalid
+from clipperd.settings import config
 
 
 def edit(text: str, name: str, value: str) -> str:

@@ -1,0 +1,1 @@
+"""The daemon as one process on this machine: its lock, its endpoint file, its log."""

@@ -1,0 +1,92 @@
+"""Errors of the local API's door: who may come in, and with what."""
+
+from __future__ import annotations
+
+from clipperd.errors import ClipperdError, InvalidInput, Kind
+
+
+class Unauthenticated(ClipperdError):
+    """No token, or one that is not (or no longer) valid here."""
+
+    code = "unauthenticated"
+    kind = Kind.UNAUTHENTICATED
+    title = "A valid token is needed"
+
+
+class TooManyAttempts(ClipperdError):
+    """Wrong tokens came faster than a person or a program in order would send them."""
+
+    code = "too_many_attempts"
+    kind = Kind.TOO_MANY
+    title = "Too many wrong tokens"
+
+
+class TokenInQuery(InvalidInput):
+    """A token in the address ends up in logs and histories, so it is refused there."""
+
+    code = "token_in_query"
+    title = "The token belongs in a header"
+
+
+class HostRefused(ClipperdError):
+    """The Host header is not this daemon's own address (DNS rebinding, a proxy)."""
+
+    code = "host_refused"
+    kind = Kind.FORBIDDEN
+    title = "That address is not served"
+
+
+class OriginRefused(ClipperdError):
+    """A web page or app that is not on the allow-list sent this."""
+
+    code = "origin_refused"
+    kind = Kind.FORBIDDEN
+    title = "That origin may not talk to clipperd"
+
+
+class ScopeMissing(ClipperdError):
+    """The token is valid but does not hold the scope of this route."""
+
+    code = "scope_missing"
+    kind = Kind.FORBIDDEN
+    title = "This token may not do that"
+
+
+class OwnerOnly(ClipperdError):
+    """Only the owner's token of endpoint.json may do this, whatever scopes another holds."""
+
+    code = "owner_only"
+    kind = Kind.FORBIDDEN
+    title = "Only the owner may do that"
+
+
+class TooManyStreams(ClipperdError):
+    """As many event streams are open as the daemon serves at once."""
+
+    code = "too_many_streams"
+    kind = Kind.TOO_MANY
+    title = "Too many event streams"
+
+
+class ClientNameTaken(ClipperdError):
+    """Another local client already has that name."""
+
+    code = "client_name_taken"
+    kind = Kind.CONFLICT
+    title = "That name is in use"
+
+
+class SettingFixed(ClipperdError):
+    """The setting cannot be changed over the API: the broker's address and secrets."""
+
+    code = "setting_fixed"
+    kind = Kind.FORBIDDEN
+    title = "That setting cannot be changed here"
+
+
+class BodyEncoded(ClipperdError):
+    """The body is compressed; the local API takes it plain."""
+
+    code = "unsupported_media_type"
+    kind = Kind.UNSUPPORTED
+    title = "That kind of body is not accepted"
