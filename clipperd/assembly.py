@@ -133,15 +133,7 @@ async def assemble(
     """
     address, events, active = Address(), Events(clock), ActiveAccount()
     bulletin = Bulletin(events, active)
-    if settings.secrets_passphrase:
-        journal.redactor.add(settings.secrets_passphrase)
-    vault = choose_secrets(
-        settings.secrets,
-        service=_service(settings),
-        file=places.secrets_file,
-        passphrase=settings.secrets_passphrase,
-        key_file=settings.secrets_key_file,
-    )
+    vault = _vault(settings, places, journal)
     link = _link(settings, outbox_db, clock, vault, address, bulletin)
     pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
     outlines = Outlines(cache_db, link.notion, clock, bulletin.publish)
@@ -185,6 +177,18 @@ async def assemble(
             )
         ),
         http=link.http,
+    )
+
+
+def _vault(settings: Settings, places: Locations, journal: logs.Logs) -> Secrets:
+    if settings.secrets_passphrase:
+        journal.redactor.add(settings.secrets_passphrase)
+    return choose_secrets(
+        settings.secrets,
+        service=_service(settings),
+        file=places.secrets_file,
+        passphrase=settings.secrets_passphrase,
+        key_file=settings.secrets_key_file,
     )
 
 

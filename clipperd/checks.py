@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from clipperd.clips import Clips
 from clipperd.db import Database
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import Secrets
-from clipperd.web.health import Check, Finding
+
+Severity = Literal["ok", "info", "warning", "error"]
 
 _LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one check saw. ``depends_on`` names checks whose failure would explain this one."""
+
+    severity: Severity
+    detail: str
+    remedy: str | None = None
+    depends_on: tuple[str, ...] = ()
+
+
+Check = Callable[[], Awaitable[Finding]]
 
 
 def checks(

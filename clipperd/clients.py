@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 
 from clipperd.clock import Clock
 from clipperd.db import Database
-from clipperd.errors import NotFound, StorageFull
-from clipperd.web.errors import ClientNameTaken
+from clipperd.errors import ClientNameTaken, NotFound, StorageFull
 
 SCOPES = ("read", "clip", "admin")
 """All scopes, in the order in which they are shown. ``admin`` holds the others."""

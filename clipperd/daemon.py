@@ -25,8 +25,8 @@ from clipperd.process import endpoint, lock, logs
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
 from clipperd.surface import Surface
-from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, Listening, create_app, listening
+from clipperd.web.door.access import Access
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ ClipperdError
 └── ...
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
-of HTTP. ``web/problems.py`` turns the kind into a status. Retry verdicts belong to
+of HTTP. ``web/door/problems.py`` turns the kind into a status. Retry verdicts belong to
 ``delivery/outcome.py``, not here.
 """
 
@@ -300,3 +300,22 @@ class FormatUnsupported(InvalidInput):
 
     code = "format_unsupported"
     title = "That format is not supported"
+
+
+# --- settings and named clients ---------------------------------------------------------------
+
+
+class SettingFixed(ClipperdError):
+    """The setting cannot be changed over the API: the broker's address and secrets."""
+
+    code = "setting_fixed"
+    kind = Kind.FORBIDDEN
+    title = "That setting cannot be changed here"
+
+
+class ClientNameTaken(ClipperdError):
+    """Another local client already has that name."""
+
+    code = "client_name_taken"
+    kind = Kind.CONFLICT
+    title = "That name is in use"

@@ -9,12 +9,11 @@ from typing import Any
 
 import msgspec
 
-from clipperd.errors import InvalidInput
+from clipperd.errors import InvalidInput, SettingFixed
 from clipperd.process.endpoint import write_private
 from clipperd.process.errors import ConfigInvalid
 from clipperd.settings import config
 from clipperd.settings import file as config_file
-from clipperd.web.errors import SettingFixed
 
 FIXED = frozenset({"broker_url", "home"})
 """Never shown or changed over the API, beside the secrets: who may set the broker's address

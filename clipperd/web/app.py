@@ -27,9 +27,9 @@ from clipperd.web import (
     shutdown,
     status,
 )
-from clipperd.web.access import ACCESS, Access
-from clipperd.web.guard import LoopbackSite, server_log
-from clipperd.web.middleware import (
+from clipperd.web.door.access import ACCESS, Access
+from clipperd.web.door.guard import LoopbackSite, server_log
+from clipperd.web.door.middleware import (
     CLOCK,
     LIMITS,
     NEW_ID,

@@ -9,9 +9,8 @@ from aiohttp import web
 
 from clipperd.clients import Client
 from clipperd.clock import rfc3339
-from clipperd.errors import NotFound, StorageFull
-from clipperd.web.access import ACCESS
-from clipperd.web.errors import ClientNameTaken
+from clipperd.errors import ClientNameTaken, NotFound, StorageFull
+from clipperd.web.door.access import ACCESS
 from clipperd.web.routes import Route, answer, read_body
 
 

@@ -13,10 +13,12 @@ from aiohttp import web
 
 from clipperd.errors import InvalidInput
 from clipperd.events import TYPES, Account, Event, Events, Snapshot, Stream
-from clipperd.web.access import ACCESS
-from clipperd.web.errors import TooManyStreams
-from clipperd.web.guard import Guard
-from clipperd.web.middleware import CLOCK, LIMITS, STREAM
+from clipperd.web.door.access import ACCESS
+from clipperd.web.door.errors import (
+    TooManyStreams,
+)
+from clipperd.web.door.guard import Guard
+from clipperd.web.door.middleware import CLOCK, LIMITS, STREAM
 from clipperd.web.routes import CALLER, Route, read_query
 
 HEARTBEAT_S = 25.0

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
 
+from clipperd.checks import Check, Finding, Severity
 from clipperd.clock import rfc3339
 from clipperd.errors import ClipperdError
-from clipperd.web.middleware import CLOCK
+from clipperd.web.door.middleware import CLOCK
 from clipperd.web.routes import Route, answer
 
-Severity = Literal["ok", "info", "warning", "error"]
 _RANK: tuple[Severity, ...] = ("ok", "info", "warning", "error")
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check saw. ``depends_on`` names checks whose failure would explain this one."""
-
-    severity: Severity
-    detail: str
-    remedy: str | None = None
-    depends_on: tuple[str, ...] = ()
 
 
 class CheckView(msgspec.Struct):
@@ -44,9 +34,6 @@ class HealthView(msgspec.Struct):
     ok: bool
     severity: Severity
     checks: list[CheckView]
-
-
-Check = Callable[[], Awaitable[Finding]]
 
 
 class Health:

@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import NotFound
-from clipperd.web.access import ACCESS
-from clipperd.web.middleware import port_of
+from clipperd.web.door.access import ACCESS
+from clipperd.web.door.middleware import port_of
 from clipperd.web.routes import Route, answer, read_body
 
 

@@ -24,7 +24,7 @@ from clipperd.errors import (
 )
 from clipperd.model import Scope, notion_id
 from clipperd.transport import Reply
-from clipperd.web.problems import NOTION_PREFIX
+from clipperd.web.door.problems import NOTION_PREFIX
 from clipperd.web.routes import Route, RouteScope
 
 _PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)

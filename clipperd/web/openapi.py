@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import ClipperdError, InvalidInput, StorageFull
-from clipperd.web.errors import (
+from clipperd.web.door.errors import (
     HostRefused,
     OriginRefused,
     ScopeMissing,
@@ -19,7 +19,7 @@ from clipperd.web.errors import (
     TooManyAttempts,
     Unauthenticated,
 )
-from clipperd.web.problems import HTTP, MEDIA_TYPE, STATUS, Problem
+from clipperd.web.door.problems import HTTP, MEDIA_TYPE, STATUS, Problem
 from clipperd.web.routes import Route
 
 _REF = "#/components/schemas/{name}"

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import InvalidInput
+from clipperd.errors import InvalidInput, SettingFixed
 from clipperd.settings.stored import SettingsView
-from clipperd.web.errors import SettingFixed
 from clipperd.web.routes import Route, answer
 
 

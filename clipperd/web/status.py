@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.web.middleware import CLOCK
+from clipperd.web.door.middleware import CLOCK
 from clipperd.web.routes import Route, answer
 
 Provider = Callable[[], Awaitable[Any]]

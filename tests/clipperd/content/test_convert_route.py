@@ -7,7 +7,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from clipperd.errors import ContentInvalid, InvalidInput
-from clipperd.web import convert
+from clipperd.web import (
+    convert,
+)
 
 
 @pytest.fixture

@@ -18,9 +18,12 @@ from clipperd.model import Scope
 from clipperd.outline.outlines import Outlines
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
-from clipperd.web import outlines, pages
-from clipperd.web.access import Access
+from clipperd.web import (
+    outlines,
+    pages,
+)
 from clipperd.web.app import create_app, listening
+from clipperd.web.door.access import Access
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 from tests.clipperd.web.shell import INSTANCE, TOKEN
 

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from clipperd.checks import Check
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.clock import Clock
 from clipperd.db import Database
@@ -22,10 +23,17 @@ from clipperd.model import Scope
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
 from clipperd.transport import Reply
-from clipperd.web import events, health, notion, settings, shutdown, status
-from clipperd.web.access import Access
+from clipperd.web import (
+    events,
+    health,
+    notion,
+    settings,
+    shutdown,
+    status,
+)
 from clipperd.web.app import SHELL_ROUTES, create_app, listening
-from clipperd.web.middleware import Limits
+from clipperd.web.door.access import Access
+from clipperd.web.door.middleware import Limits
 from clipperd.web.routes import Route, answer, read_body
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
@@ -160,7 +168,7 @@ async def door(
     extra: Sequence[Route] = SAMPLES,
     limits: Limits | None = None,
     origins: Sequence[str] = (),
-    checks: Mapping[str, health.Check] | None = None,
+    checks: Mapping[str, Check] | None = None,
 ) -> AsyncIterator[Door]:
     clock, numbers = HandClock(), itertools.count(1)
     db = Database.open(folder / "outbox.db", name="outbox", steps=CLIENT_STEPS, synchronous="FULL")

@@ -15,8 +15,8 @@ from clipperd.client import Client
 from clipperd.process.endpoint import Endpoint
 from clipperd.process.endpoint import proof as expected_by_clients
 from clipperd.process.errors import ConfigInvalid, DaemonUntrusted
-from clipperd.web.access import Access
-from clipperd.web.middleware import Limits
+from clipperd.web.door.access import Access
+from clipperd.web.door.middleware import Limits
 from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request
 
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from clipperd.events import Event, Events
-from clipperd.web.middleware import Limits
+from clipperd.web.door.middleware import Limits
 from tests.clipperd.web.shell import TOKEN, Door, HandClock, door
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import ClipperdError, Kind
-from clipperd.web import problems
+from clipperd.web.door import problems
+from clipperd.web.door.problems import STATUS
 from clipperd.web.openapi import every_error
-from clipperd.web.problems import STATUS
 from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
 
 

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import ClientSession
 
 from clipperd.clients import CLIENT_STEPS, Clients
-from clipperd.web.access import Access
 from clipperd.web.app import create_app, listening
+from clipperd.web.door.access import Access
 from clipperd.web.session import ROUTES, SESSION, UNSENT
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,

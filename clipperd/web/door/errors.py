@@ -68,22 +68,6 @@ class TooManyStreams(ClipperdError):
     title = "Too many event streams"
 
 
-class ClientNameTaken(ClipperdError):
-    """Another local client already has that name."""
-
-    code = "client_name_taken"
-    kind = Kind.CONFLICT
-    title = "That name is in use"
-
-
-class SettingFixed(ClipperdError):
-    """The setting cannot be changed over the API: the broker's address and secrets."""
-
-    code = "setting_fixed"
-    kind = Kind.FORBIDDEN
-    title = "That setting cannot be changed here"
-
-
 class BodyEncoded(ClipperdError):
     """The body is compressed; the local API takes it plain."""
 

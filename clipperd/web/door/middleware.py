@@ -16,10 +16,13 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from clipperd.clock import Clock
 from clipperd.errors import ClipperdError, InvalidInput
-from clipperd.web import problems
-from clipperd.web.access import ACCESS, Sender, check_host, check_origin, check_query
-from clipperd.web.errors import BodyEncoded, ScopeMissing
-from clipperd.web.guard import Guard
+from clipperd.web.door import problems
+from clipperd.web.door.access import ACCESS, Sender, check_host, check_origin, check_query
+from clipperd.web.door.errors import (
+    BodyEncoded,
+    ScopeMissing,
+)
+from clipperd.web.door.guard import Guard
 from clipperd.web.routes import CALLER, Route
 
 log = logging.getLogger("clipperd.web")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import http_exceptions, web
 
-from clipperd.web.problems import trace
+from clipperd.web.door.problems import trace
 
 _REFUSAL = (
     b'{"type":"urn:clipperd:problem:too_many_connections","title":"Too many connections",'

@@ -18,7 +18,7 @@ from aiohttp import web
 from clipperd.clients import Clients, token_hash
 from clipperd.clock import Clock
 from clipperd.process.errors import ConfigInvalid
-from clipperd.web.errors import (
+from clipperd.web.door.errors import (
     HostRefused,
     OriginRefused,
     TokenInQuery,
