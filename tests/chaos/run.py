@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
-from tests.chaos.script import OUTLINE, Planned, Script, fault_rules
+from tests.chaos.script import OUTLINE, Planned, Script, Weather
 from tests.chaos.verdict import Count, Sent, judge
 from tests.stack.notion import APPEND, Notion, Page
 from tests.stack.stack import Stack, running
@@ -64,9 +64,10 @@ class Result:
 class Monkey:
     """Kills daemon and broker at moments drawn from its seed, and starts them again."""
 
-    def __init__(self, stack: Stack, rng: random.Random) -> None:
-        """``rng`` is its own."""
+    def __init__(self, stack: Stack, rng: random.Random, calm_s: float) -> None:
+        """``rng`` is its own; at most ``calm_s`` pass between a start and the next kill."""
         self._stack = stack
+        self._calm_s = calm_s
         self._rng = rng
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._rage, name="monkey")
@@ -83,7 +84,7 @@ class Monkey:
 
     def _rage(self) -> None:
         try:
-            while not self._over.wait(self._rng.uniform(0.3, 2.0)):
+            while not self._over.wait(self._rng.uniform(0.2, self._calm_s)):
                 self._strike()
         except BaseException as error:
             self.error = error
@@ -148,11 +149,12 @@ def one_run(
         pages = [notion.page(f"Chaos {number}", OUTLINE) for number in range(_PAGES)]
         script = Script(random.Random(rng.random()), pages)
         person = Person(notion, random.Random(rng.random()), pages)
-        notion.misbehave(*fault_rules(), seed=seed)
+        weather = Weather.draw(rng)
+        notion.misbehave(*weather.rules(), seed=seed)
         notion.forget_calls()
         sent: list[Sent] = []
         ids: dict[int, str] = {}
-        with Monkey(stack, random.Random(rng.random())) as monkey:
+        with Monkey(stack, random.Random(rng.random()), weather.calm_s) as monkey:
             for number in range(clips):
                 planned = script.clip(number)
                 targets = [script.target(piece) for piece in planned.pieces]
@@ -161,7 +163,7 @@ def one_run(
                 if rng.random() < 0.08:
                     person.edit()
                 if rng.random() < 0.7:  # else the next one comes in the same moment
-                    time.sleep(rng.uniform(0.0, 0.2))
+                    time.sleep(rng.uniform(0.0, weather.pace_s))
         if monkey.error is not None:
             raise monkey.error
         faults = notion.fired()
@@ -210,9 +212,9 @@ def accept(
 def _states(stack: Stack, sent: list[Sent], ids: dict[int, str]) -> None:
     """Ask the daemon which deliveries wait for a person, or failed."""
     numbers = {clip_id: number for number, clip_id in ids.items()}
+    states: dict[tuple[int, str], str] = {}
     for clip in stack.client.every_clip():
-        number = numbers.get(clip["id"])
         for delivery in clip["deliveries"]:
-            for item in sent:
-                if item.number == number and item.piece.page_id == delivery["page_id"]:
-                    item.state = delivery["state"]
+            states[(numbers[clip["id"]], delivery["page_id"])] = delivery["state"]
+    for item in sent:
+        item.state = states[(item.number, item.piece.page_id)]

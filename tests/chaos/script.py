@@ -65,11 +65,24 @@ class Planned:
     content: dict[str, Any]
 
 
-def fault_rules() -> list[Rule]:
-    """The rules of a bad day."""
-    writes = [_rule(kind, share, params, APPEND) for kind, share, params in WRITE_FAULTS]
-    reads = [_rule(kind, share, params, "GET *") for kind, share, params in READ_FAULTS]
-    return writes + reads
+@dataclass(frozen=True)
+class Weather:
+    """How bad the day is: how dense faults, kills and clips come."""
+
+    faults: float
+    calm_s: float
+    pace_s: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Weather:
+        """Between a bad day and a very bad one; few kills leave room for more writes."""
+        return cls(rng.choice((1.0, 1.5, 2.0)), rng.choice((1.0, 2.0, 5.0)), rng.uniform(0.1, 0.35))
+
+    def rules(self) -> list[Rule]:
+        """The faults of the day."""
+        writes = [_rule(k, s * self.faults, p, APPEND) for k, s, p in WRITE_FAULTS]
+        reads = [_rule(k, s * self.faults, p, "GET *") for k, s, p in READ_FAULTS]
+        return writes + reads
 
 
 class Script:

@@ -28,7 +28,7 @@ class Page:
 
     def heading(self, text: str) -> str:
         """Return the id of the heading with this text."""
-        return next(b["id"] for b in self.blocks if level_of(b) and text_of(b) == text)
+        return next(str(b["id"]) for b in self.blocks if level_of(b) and text_of(b) == text)
 
 
 class Notion:

@@ -155,7 +155,7 @@ class Stack:
 
         def arrived() -> bool:
             session.update(self.client.session())
-            return session["state"] == "signed_in" and session["user"]["email"] == user
+            return session["state"] == "signed_in" and bool(session["user"]["email"] == user)
 
         self.until(arrived, "the sign-in did not arrive")
         self.indexed()
@@ -209,9 +209,9 @@ class Stack:
         assert {clip["state"] for clip in done} == {"delivered"}, done
         return done
 
-    def drained(self, within_s: float = _PATIENCE_S) -> dict[str, int]:
+    def drained(self, within_s: float = _PATIENCE_S) -> dict[str, Any]:
         """The queue's counts once nothing is under way."""
-        counts: dict[str, int] = {}
+        counts: dict[str, Any] = {}
 
         def empty() -> bool:
             counts.update(self.client.status()["queue"])
