@@ -34,7 +34,7 @@ class Habits:
 
 def find(connection: sqlite3.Connection, scope: Scope, text: str) -> list[Hit]:
     """Pages whose title or path matches ``text``, best match of each, unordered."""
-    query = fold(text)
+    query = fold(text.replace("\0", " "))  # SQLite's query language ends at a NUL
     words = WORDS.findall(query)[:_MAX_WORDS]
     best: dict[str, float] = {}
     if words:

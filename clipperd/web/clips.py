@@ -78,7 +78,7 @@ class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """What to change in an unsent clip."""
 
-    content: Any = None
+    content: dict[str, Any] | list[dict[str, Any]] | None = None
     priority: str | None = None
     not_before: str | None = None
 

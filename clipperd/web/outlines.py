@@ -43,7 +43,7 @@ NOTION = (BrokerUnreachable, ReadFailed, ReauthRequired)
 """What every route that asks Notion may answer."""
 
 
-class OutlineQuery(msgspec.Struct):
+class OutlineQuery(msgspec.Struct, forbid_unknown_fields=True):
     """How far the answer must be believed."""
 
     freshness: Literal["cached", "auto", "verified"] = "auto"

@@ -16,7 +16,7 @@ from clipperd.web.routes import Route, answer, read_query
 PAGES: web.AppKey[Pages] = web.AppKey("pages")
 
 
-class ListQuery(msgspec.Struct):
+class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which pages: a view with its cursor, or ``q`` to search; ``remote`` also asks Notion."""
 
     view: Literal["recent", "used", "favorites", "all"] = "recent"
@@ -27,7 +27,7 @@ class ListQuery(msgspec.Struct):
     remote: bool = False
 
 
-class PageQuery(msgspec.Struct):
+class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
     """``verified`` asks Notion about the page (1 call) and adds ``access``."""
 
     freshness: Literal["cached", "verified"] = "cached"

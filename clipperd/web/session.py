@@ -69,7 +69,7 @@ class WorkspaceList(msgspec.Struct):
     workspaces: list[SessionWorkspace]
 
 
-class DisconnectQuery(msgspec.Struct):
+class DisconnectQuery(msgspec.Struct, forbid_unknown_fields=True):
     """``confirm=1`` disconnects although clips are waiting."""
 
     confirm: bool = False
