@@ -59,7 +59,7 @@ class World:
 
     async def breathe(self, *, until_complete: bool = False) -> None:
         """Let background work go on for many turns of the loop and of both files."""
-        for _ in range(400 if until_complete else 20):
+        for _ in range(40_000 if until_complete else 20):
             await self.cache.read(lambda c: None)
             await self.outbox.read(lambda c: None)
             if until_complete and (await self.pages.index_status(SCOPE)).complete:
