@@ -307,6 +307,8 @@ class Courier:
 
     def _offline(self) -> None:
         """The broker cannot be reached: every lane waits, no attempt is burned."""
+        if self._pace.link > self._clock.boot():
+            return  # lanes that were on their way together have failed together: once is enough
         wait = backoff(
             self._link_tries,
             base_s=self._timing.retry_base,

@@ -170,7 +170,7 @@ def one_run(
         del faults["latency"]
         writes = notion.calls().get(APPEND, 0)
         notion.behave()
-        say(f"  accepted {len(ids)}; all is well again; waiting for the queue")
+        say(f"  accepted {len(ids)} in {time.monotonic() - begun:.0f} s; all is well again")
         stack.client.queue("retry")
         counts = stack.drained(DRAIN_S)
         _states(stack, sent, ids)

@@ -384,3 +384,15 @@ def rig_scope() -> Any:
 def lane(page: str) -> tuple[str, str, str]:
     scope = rig_scope()
     return (scope.user_id, scope.workspace_id, page)
+
+
+async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
+    rig: Rig, world: World
+) -> None:
+    pages = [world.add_page(f"P{number}") for number in range(6)]
+    for each in pages:
+        await rig.clip(each)
+    world.offline = True
+    for each in pages:
+        await rig.step(each)
+    assert rig.pace.link - rig.clock.boot() <= 1.0
