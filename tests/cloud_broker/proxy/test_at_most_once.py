@@ -58,6 +58,8 @@ async def _run(schedule: list[str], callers: int) -> None:
                 told = await proxy.append(key)
             if told.status == 200:
                 assert len(proxy.upstream.applied) == 1
+            elif told.headers["X-Broker-Code"] == "limit_connection":
+                assert applied == 0  # five 429 in a row rest the connection; nothing was sent
             else:
                 assert told.headers["X-Broker-Code"] == "write_outcome_unknown"
 
