@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -36,6 +35,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
+        import asyncio  # commands format times without it; loading it is a third of their start
+
         await asyncio.sleep(max(0.0, seconds))
 
 

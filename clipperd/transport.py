@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -107,6 +108,7 @@ class AiohttpHttp:
         self._connect_s = connect_s
         self._answer_bytes = answer_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def request(
         self,
@@ -121,7 +123,8 @@ class AiohttpHttp:
         departure = SimpleNamespace(sent=False)
         timeout = aiohttp.ClientTimeout(total=total_s, connect=self._connect_s)
         try:
-            async with self._open().request(
+            session = await self._open(url)
+            async with session.request(
                 method,
                 url,
                 headers=headers,
@@ -154,17 +157,30 @@ class AiohttpHttp:
                 raise BrokerUnreachable("The service's answer was too large.", sent=True)
         return bytes(parts)
 
-    def _open(self) -> aiohttp.ClientSession:
+    async def _open(self, url: URL) -> aiohttp.ClientSession:
+        tls = await asyncio.to_thread(_trust) if self._must_trust(url) else None
         if self._session is None:
             trace = aiohttp.TraceConfig()
             trace.on_request_headers_sent.append(_departs)
+            self._tls = self._tls or tls
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=64),
+                connector=aiohttp.TCPConnector(limit=64, ssl=self._tls or True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[trace],
                 trust_env=False,
             )
         return self._session
+
+    def _must_trust(self, url: URL) -> bool:
+        """Whether the certificates are still to be read; plain http goes to this machine only."""
+        return self._tls is None and url.scheme == "https"
+
+
+def _trust() -> ssl.SSLContext:
+    """TLS that believes the machine's certificates; reading them blocks for some 50 ms."""
+    made = ssl.create_default_context()
+    made.set_alpn_protocols(("http/1.1",))  # as aiohttp's own: it speaks nothing newer
+    return made
 
 
 async def _departs(

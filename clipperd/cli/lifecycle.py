@@ -63,7 +63,10 @@ def run(args: Namespace, console: Console) -> int:
     settings = console.settings(args)
     _refuse_second(console.places(args))  # the lock itself cannot name the first one's address
     os.umask(0o077)  # SQLite makes its files with the umask; nothing here is for other users
-    from clipperd import daemon
+    from clipperd.process import trust
+
+    with trust.unread():
+        from clipperd import daemon
 
     return int(daemon.main(settings))
 
