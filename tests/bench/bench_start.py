@@ -1,0 +1,115 @@
+"""How soon a command ends and a daemon answers, beside what the interpreter and aiohttp take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipperd.cli.showcase.web import fetch
+from clipperd.process import endpoint
+from tests.bench import scene
+from tests.bench.measure import Spent, machine, median, spent
+
+_ROUNDS = 9
+_PAGES = 10_000
+_LOOK_S = 0.002
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class _Case:
+    """Every run of one thing, in seconds."""
+
+    runs: list[Spent] = field(default_factory=list)
+
+    def wall(self) -> float:
+        return median([run.wall for run in self.runs])
+
+    def cpu(self) -> float:
+        return median([run.cpu for run in self.runs])
+
+
+def run() -> list[str]:
+    """Lines for ``make bench``: multiples of ``import aiohttp``, the floor of any such daemon."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(Path(folder))
+
+
+def _measure(folder: Path) -> list[str]:
+    home = folder / "home"
+    scene.furnish_home(home, _PAGES)
+    env = scene.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
+    env["CLIPPERD_BROKER_URL"] = "http://127.0.0.1:9"  # nobody listens there
+    clipperd = ["-m", "clipperd"]
+    commands = {
+        "python -c pass": ["-c", "pass"],
+        "import aiohttp": ["-c", "import aiohttp.web"],
+        "clipperd --help": [*clipperd, "--help"],
+        "clipperd version": [*clipperd, "version"],
+        "clipperd status (none runs)": [*clipperd, "status"],
+    }
+    cases: dict[str, Callable[[], dict[str, Spent]]] = {
+        name: (lambda name=name, argv=argv: {name: spent([sys.executable, *argv], env)})  # type: ignore[misc]
+        for name, argv in commands.items()
+    }
+    cases["daemon"] = lambda: _first_answers(env, home)
+    found: dict[str, _Case] = {}
+    for number in range(_ROUNDS + 1):
+        for case in cases.values():
+            for name, one in case().items():
+                if number:  # the first round compiles the modules
+                    found.setdefault(name, _Case()).runs.append(one)
+    floor = found["import aiohttp"]
+    lines = [f"start: {_ROUNDS} rounds, {machine()}"]
+    lines += [
+        f"start: {name}: {case.wall() * 1000:.0f} ms, {case.wall() / floor.wall():.2f} x import"
+        f" aiohttp; CPU {case.cpu() * 1000:.0f} ms, {case.cpu() / floor.cpu():.2f} x"
+        for name, case in found.items()
+    ]
+    return lines
+
+
+def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
+    """From the start of the process to its first two answers, and to the end of it."""
+    begun = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "clipperd", "run"],
+        env=dict(env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        mine = _found(home / "endpoint.json", child)
+        assert fetch("GET", mine.url + "/healthz")[0] == 200
+        healthy = Spent(time.perf_counter() - begun, _cpu(child.pid))
+        asked = {"Authorization": f"Bearer {mine.token}"}
+        status, _, body = fetch("GET", mine.url + "/v1/pages?limit=20", headers=asked)
+        assert status == 200, body
+        listed = Spent(time.perf_counter() - begun, _cpu(child.pid))
+    finally:
+        child.terminate()
+        child.wait()
+    return {"daemon to /healthz": healthy, f"daemon to {_PAGES:,} pages' list": listed}
+
+
+def _found(file: Path, child: subprocess.Popen[bytes]) -> endpoint.Endpoint:
+    end = time.perf_counter() + _PATIENCE_S
+    while time.perf_counter() < end:
+        found = endpoint.read(file)
+        if found is not None and found.pid == child.pid:
+            return found
+        assert child.poll() is None, "the daemon ended"
+        time.sleep(_LOOK_S)
+    raise AssertionError("the daemon did not become ready")
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process so far (proc(5): utime and stime, in clock ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
