@@ -1,0 +1,65 @@
+"""The documents against the tree: links lead somewhere, named files and tests exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"`((?:clipperd|cloud_broker|tests|packaging|docs)/[\w./-]*)`")
+TEST = re.compile(r"`(test_\w+)`")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that its headings make, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
+    lost = []
+    for target in LINK.findall(document.read_text("utf-8")):
+        path, _, anchor = target.partition("#")
+        if "://" in path or path.startswith("mailto:"):
+            continue
+        file = (document.parent / path).resolve() if path else document
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            lost.append(target)
+    assert lost == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    named = FILE.findall(document.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    named = set(TEST.findall(document.read_text("utf-8")))
+    known: set[str] = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        known |= set(re.findall(r"def (test_\w+)", file.read_text("utf-8"))) if named else set()
+    assert named - known == set()
+
+
+def test_the_index_leads_to_every_document() -> None:
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    listed = {(ROOT / "docs" / target).resolve() for target in LINK.findall(index)}
+    assert {d for d in (ROOT / "docs").glob("*.md") if d.name != "README.md"} <= listed
+
+
+def test_the_index_of_decisions_leads_to_every_record() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    assert {file.name for file in folder.glob("0*.md")} == set(LINK.findall(index))
