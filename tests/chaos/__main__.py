@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.run import Result, one_run
+from tests.chaos.run import SETTINGS, Result, one_run
 from tests.chaos.verdict import Count
 
 
@@ -16,12 +16,13 @@ def main() -> int:
     """Play runs until ``--runs`` or ``--minutes`` are over, whichever comes first."""
     options = _options()
     end = None if options.minutes is None else time.monotonic() + options.minutes * 60
+    settings = SETTINGS | dict(each.partition("=")[::2] for each in options.set)
     total, runs, ambiguous, clips = Count(), 0, 0, 0
     for seed in range(options.seed, options.seed + options.runs):
         if end is not None and time.monotonic() > end:
             break
         folder = Path(tempfile.mkdtemp(prefix=f"clipperd-chaos-{seed}-", dir=options.folder))
-        result = one_run(folder, seed, options.clips, _say)
+        result = one_run(folder, seed, options.clips, settings, _say)
         _tell(result, folder)
         total.add(result.count)
         runs, clips, ambiguous = runs + 1, clips + result.clips, ambiguous + result.ambiguous
@@ -38,6 +39,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the first run (%(default)s)")
     parser.add_argument("--minutes", type=float, help="start no run after so many")
     parser.add_argument("--folder", type=Path, help="where the runs keep their files and logs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of daemon or broker, for instance BROKER_LIMIT_SCALE=1",
+    )
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ DRAIN_S = 120.0
 _PAGES = 6
 _AGAIN_S = 0.05
 _ACCEPT_S = 60.0
+# Short-lived access tokens, so that sessions are renewed among the kills.
+SETTINGS = {"BROKER_ACCESS_TOKEN_S": "8"}
 # Faults after which the broker cannot know whether the write was applied.
 AMBIGUOUS = (
     "5xx_before",
@@ -34,6 +36,8 @@ AMBIGUOUS = (
     "drop_after",
     "late",
     "truncated",
+    "garbage",
+    "html_502",
     "409",
 )
 
@@ -139,12 +143,19 @@ class Person:
 
 
 def one_run(
-    folder: Path, seed: int, clips: int, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    seed: int,
+    clips: int,
+    settings: Mapping[str, str],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Play the run of ``seed`` and judge it. Its logs and files are left in ``folder``."""
+    """Play the run of ``seed`` and judge it. Its logs and files are left in ``folder``.
+
+    ``settings`` of daemon and broker differ from those of the other tests on real processes.
+    """
     begun = time.monotonic()
     rng = random.Random(seed)
-    with running(folder) as stack:
+    with running(folder, **settings) as stack:
         notion = stack.notion
         pages = [notion.page(f"Chaos {number}", OUTLINE) for number in range(_PAGES)]
         script = Script(random.Random(rng.random()), pages)
@@ -191,6 +202,8 @@ AMBIGUOUS = (
     "drop_after",
     "late",
     "truncated",
+    "garbage",
+    "html_502",
     "409",
 )
 

@@ -37,6 +37,9 @@ WRITE_FAULTS: tuple[tuple[str, float, Rule], ...] = (
     ("late", 0.015, {"ms": 900, "answer": "drop"}),
     ("late", 0.01, {"ms": 500, "answer": "504"}),
     ("truncated", 0.015, {}),
+    ("garbage", 0.01, {}),
+    ("html_502", 0.01, {"applied": False}),
+    ("html_502", 0.01, {"applied": True}),
     ("latency", 0.2, {"ms": 50, "jitter_ms": 400}),
 )
 READ_FAULTS: tuple[tuple[str, float, Rule], ...] = (

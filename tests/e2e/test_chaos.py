@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import one_run
+from tests.chaos.run import SETTINGS, one_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -16,6 +16,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 def test_kills_and_faults_lose_double_move_and_overtake_nothing(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    result = one_run(tmp_path, seed, clips=200)
+    result = one_run(tmp_path, seed, 200, SETTINGS)
     record_property("table: kill -9 and faults during 200 clips", str(result))
     assert not result.count.wrong, result.count.notes
