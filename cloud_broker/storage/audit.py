@@ -57,28 +57,33 @@ async def append(tx: Tx, events: Sequence[Event]) -> None:
     """Add ``events`` at the end of the chain, in the caller's transaction."""
     await tx.lock(_LOCK)
     last = await tx.one("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
-    seq, head = (last["seq"], last["hash"]) if last else (0, GENESIS)
-    for event in events:
-        seq += 1
+    before, head = (last["seq"], last["hash"]) if last else (0, GENESIS)
+    rows: list[Row] = []
+    for seq, event in enumerate(events, before + 1):
         facts, subject = _text(event.facts), _text(event.subject)
         digest = _digest(event.salt, event.user_id, subject)
         head = _link(head, seq, event.at, event.event, facts, digest)
-        await tx.execute(
-            """
-            INSERT INTO audit_log (seq, at, event, facts, user_id, subject, salt,
-                                   subject_digest, hash)
-            VALUES (:seq, :at, :event, :facts, :user, :subject, :salt, :digest, :hash)
-            """,
-            seq=seq,
-            at=event.at,
-            event=event.event,
-            facts=facts,
-            user=event.user_id,
-            subject=subject,
-            salt=event.salt,
-            digest=digest,
-            hash=head,
+        rows.append(
+            {
+                "seq": seq,
+                "at": event.at,
+                "event": event.event,
+                "facts": facts,
+                "user": event.user_id,
+                "subject": subject,
+                "salt": event.salt,
+                "digest": digest,
+                "hash": head,
+            }
         )
+    await tx.execute_many(
+        """
+        INSERT INTO audit_log (seq, at, event, facts, user_id, subject, salt,
+                               subject_digest, hash)
+        VALUES (:seq, :at, :event, :facts, :user, :subject, :salt, :digest, :hash)
+        """,
+        rows,
+    )
 
 
 async def verify(database: Database) -> tuple[int, int | None]:

@@ -9,6 +9,7 @@ decided by its row count, so that READ COMMITTED isolation is enough.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -23,6 +24,9 @@ class Tx(Protocol):
 
         Raises Duplicate when a unique key is taken, else DatabaseFailed.
         """
+
+    async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run one statement for each of ``rows``, in order. Raises as ``execute``."""
 
     async def one(self, sql: str, **params: Any) -> Row | None:
         """Return the first row of a query (or of RETURNING), or None."""

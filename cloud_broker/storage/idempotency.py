@@ -109,11 +109,17 @@ class Idempotency:
             return None if claimed else await _find(tx, who)
 
     async def renew(self, who: KeyId, lease: Lease, now: int) -> bool:
-        """Move the lease on, and with it the fence. False: it has ended or is another's."""
+        """Move the lease on, and with it the fence. False: it has ended or is another's.
+
+        Neither moves back: a heartbeat that was on its way with the fence of before must not
+        undo the later one, or the last moment of sending would be told too early.
+        """
         async with self._database.transaction() as tx:
             renewed = await tx.execute(
                 """
-                UPDATE idempotency SET send_by = :send_by, lease_until = :until
+                UPDATE idempotency SET
+                  send_by = CASE WHEN send_by < :send_by THEN :send_by ELSE send_by END,
+                  lease_until = CASE WHEN lease_until < :until THEN :until ELSE lease_until END
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending' AND lease_until > :now
                 """,

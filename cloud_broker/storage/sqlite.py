@@ -1,16 +1,20 @@
-"""SQLite behind the database port: one writing and one reading connection, a thread each.
+"""SQLite behind the database port: one writing and a few reading connections, a thread each.
 
 SQLite's calls block, so each connection lives in a thread of its own and never leaves it. All
 writes of this process queue for one connection; a second process waits in ``busy_timeout``.
+There are several readers so that one long read (an export) does not stop everybody's.
+
+Hops to a thread are what a short transaction costs most: BEGIN travels with the first statement,
+and nobody waits for the end of a read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +23,7 @@ from cloud_broker.storage.database import Row, Tx
 
 T = TypeVar("T")
 BUSY_MS = 10_000
+READERS = 3
 
 
 class SqliteDatabase:
@@ -26,41 +31,49 @@ class SqliteDatabase:
 
     blob_type = "BLOB"
 
-    def __init__(self, writer: _Connection, reader: _Connection) -> None:
+    def __init__(self, writer: _Connection, readers: Sequence[_Connection]) -> None:
         """Use ``open_sqlite``."""
         self._writer = writer
-        self._reader = reader
+        self._readers = tuple(readers)
+        self._idle: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
+        for reader in readers:
+            self._idle.put_nowait(reader)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """Open a write transaction; see the port."""
-        async with self._writer.session("BEGIN IMMEDIATE") as tx:
+        async with self._writer.writing() as tx:
             yield tx
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
         """Open a read-only view; see the port."""
-        async with self._reader.session("BEGIN") as tx:
-            yield tx
+        reader = await self._idle.get()
+        try:
+            with reader.reading() as tx:
+                yield tx
+        finally:
+            self._idle.put_nowait(reader)
 
     async def close(self) -> None:
-        """Close both connections after what they are doing."""
-        await self._reader.close()
-        await self._writer.close()
+        """Close every connection after what it is doing."""
+        for connection in (*self._readers, self._writer):
+            await connection.close()
 
 
 async def open_sqlite(path: Path) -> SqliteDatabase:
     """Open or create the file (mode 0600). Raises DatabaseFailed."""
     writer = _Connection("broker-sqlite-writer")
-    reader = _Connection("broker-sqlite-reader")
+    readers = [_Connection(f"broker-sqlite-reader-{number}") for number in range(READERS)]
     try:
         await writer.open(path, read_only=False)
-        await reader.open(path, read_only=True)
+        for reader in readers:
+            await reader.open(path, read_only=True)
     except BaseException:
-        await reader.close()
-        await writer.close()
+        for connection in (*readers, writer):
+            await connection.close()
         raise
-    return SqliteDatabase(writer, reader)
+    return SqliteDatabase(writer, readers)
 
 
 class _Connection:
@@ -86,49 +99,57 @@ class _Connection:
                 raise
             return connection
 
-        self._connection = await self._run(connect)
+        self._connection = await self.run(connect)
 
     async def close(self) -> None:
         def shut() -> None:
-            if self._connection is not None:
-                self._connection.close()
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
-        await self._run(shut)
+        await self.run(shut)
         self._thread.shutdown(wait=False)
 
     @asynccontextmanager
-    async def session(self, begin: str) -> AsyncIterator[Tx]:
+    async def writing(self) -> AsyncIterator[Tx]:
         async with self._turn:
+            self.live  # noqa: B018  (closed: say so even to a block without a statement)
+            tx = _SqliteTx(self, "BEGIN IMMEDIATE")
             try:
-                await self._run(lambda: self._live.execute(begin))
-                yield _SqliteTx(self)
-                await self._run(lambda: self._live.execute("COMMIT"))
+                yield tx
+                if tx.has_begun:
+                    await self.run(lambda: self.live.execute("COMMIT"))
             except BaseException:
-                # Queued behind whatever the thread still does, so a cancelled block is undone
-                # before the next one begins, even if nobody waits for this.
-                await self._run(self._undo)
+                self._end()
                 raise
 
-    async def query(self, sql: str, params: dict[str, Any]) -> tuple[list[Row], int]:
-        def run() -> tuple[list[Row], int]:
-            cursor = self._live.execute(sql, params)
-            names = [column[0] for column in cursor.description or ()]
-            rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
-            return rows, max(cursor.rowcount, 0)
-
-        return await self._run(run)
+    @contextmanager
+    def reading(self) -> Iterator[Tx]:
+        self.live  # noqa: B018
+        try:
+            yield _SqliteTx(self, "BEGIN")
+        finally:
+            self._end()
 
     @property
-    def _live(self) -> sqlite3.Connection:
+    def live(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise DatabaseFailed("The database is not open.")
+            raise DatabaseFailed("The database is closed.")
         return self._connection
+
+    def _end(self) -> None:
+        """Undo what is open, behind whatever the thread still does and before anything else.
+
+        Handed to the thread itself: what waits in the event loop could be cancelled on its way.
+        """
+        with suppress(RuntimeError):  # closed, and with that undone
+            self._thread.submit(self._undo)
 
     def _undo(self) -> None:
         if self._connection is not None and self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, work)
@@ -146,18 +167,43 @@ class _Connection:
 
 
 class _SqliteTx:
-    def __init__(self, connection: _Connection) -> None:
+    """One block's statements; ``has_begun`` is the thread's to set."""
+
+    def __init__(self, connection: _Connection, begin: str) -> None:
         self._connection = connection
+        self._begin = begin
+        self.has_begun = False
 
     async def execute(self, sql: str, **params: Any) -> int:
-        return (await self._connection.query(sql, params))[1]
+        return (await self._query(sql, params))[1]
+
+    async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        await self._connection.run(lambda: self._ready().executemany(sql, rows))
 
     async def one(self, sql: str, **params: Any) -> Row | None:
-        rows, _ = await self._connection.query(sql, params)
+        rows, _ = await self._query(sql, params)
         return rows[0] if rows else None
 
     async def all(self, sql: str, **params: Any) -> list[Row]:
-        return (await self._connection.query(sql, params))[0]
+        return (await self._query(sql, params))[0]
 
     async def lock(self, name: str) -> None:
         """Nothing to do: a write transaction excludes every other one already."""
+
+    async def _query(self, sql: str, params: dict[str, Any]) -> tuple[list[Row], int]:
+        def run() -> tuple[list[Row], int]:
+            cursor = self._ready().execute(sql, params)
+            names = [column[0] for column in cursor.description or ()]
+            rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+            return rows, max(cursor.rowcount, 0)
+
+        return await self._connection.run(run)
+
+    def _ready(self) -> sqlite3.Connection:
+        live = self._connection.live
+        if not self.has_begun:
+            live.execute(self._begin)
+            self.has_begun = True
+        elif not live.in_transaction:  # SQLite undoes the whole block on some errors
+            raise DatabaseFailed("The transaction was undone.")
+        return live

@@ -141,3 +141,14 @@ async def test_old_rows_go_when_their_keys_are_refused(tmp_path: Path) -> None:
         await rows.claim(who, "f", Lease("me", 10, 20), until)
         assert await rows.purge(until - 1) == 0
         assert await rows.purge(until) == 1
+
+
+async def test_a_late_heartbeat_does_not_take_the_fence_back(tmp_path: Path) -> None:
+    async with a_database(tmp_path) as database:
+        rows, who = Idempotency(database), KeyId("ada", WORKSPACE, "k")
+        await rows.claim(who, "print", Lease("me", 1_000, 2_000), 9_000)
+        assert await rows.renew(who, Lease("me", 5_000, 6_000), 1_500)  # the next attempt's fence
+        assert await rows.renew(who, Lease("me", 1_000, 3_000), 1_500)  # a heartbeat from before
+        found = await rows.find(who)
+        assert found is not None
+        assert (found.send_by, found.lease_until) == (5_000, 6_000)

@@ -107,3 +107,59 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatabaseFailed):
         async with database.transaction():
             pass
+
+
+SLOW = """
+    WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000)
+    SELECT COUNT(*) AS many FROM c
+"""
+
+
+async def test_a_block_cancelled_twice_in_the_middle_of_a_statement_is_undone(
+    database: SqliteDatabase,
+) -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO t (id) VALUES ('lost')")
+            begun.set()
+            await tx.one(SLOW)
+
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    for _ in range(3):  # again while the block is being left
+        await asyncio.sleep(0.005)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await add(database, "kept")
+    assert await ids(database) == ["kept"]
+
+
+async def test_a_block_that_sqlite_has_undone_does_not_go_on_by_itself(
+    database: SqliteDatabase,
+) -> None:
+    async def work() -> None:
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO t (id) VALUES ('lost')")
+            await tx.execute("ROLLBACK")  # as SQLite does by itself on a full disk
+            await tx.execute("INSERT INTO t (id) VALUES ('half')")
+
+    with pytest.raises(DatabaseFailed):
+        await work()
+    assert await ids(database) == []
+
+
+async def test_a_long_read_holds_up_no_other(database: SqliteDatabase) -> None:
+    async with database.reading() as export:
+        await export.all("SELECT id FROM t")
+        assert await ids(database) == []
+
+
+async def test_rows_written_together_stand_in_order(database: SqliteDatabase) -> None:
+    async with database.transaction() as tx:
+        await tx.execute_many(
+            "INSERT INTO t (id, n) VALUES (:id, :n)", [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
+        )
+    assert await ids(database) == ["a", "b"]
