@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Mapping
 
 from cloud_broker.clock import Clock
-from cloud_broker.errors import DatabaseFailed
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.audit import Event, Fact
@@ -18,6 +17,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 0.2
 GROUP = 500
+MAX_LENGTH = 200  # of a fact
 MAX_WAITING = 50_000  # some minutes of a broker at full load without its database
 
 
@@ -48,7 +48,7 @@ class Audit:
             return
         at = to_ms(self._clock.now())
         salt = self._randomness.new_secret()
-        self._waiting.append(Event(at, event, user_id, dict(facts), dict(subject), salt))
+        self._waiting.append(Event(at, event, user_id, _fit(facts), _fit(subject), salt))
         self._some.set()
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
@@ -67,8 +67,8 @@ class Audit:
             await self._clock.sleep(FLUSH_S)
             try:
                 await self.flush()
-            except DatabaseFailed as error:  # kept, and tried again with the next group
-                log.error("audit rows wait: the database failed", exc_info=error)
+            except Exception as error:  # a loop's boundary: the rows are kept for the next turn
+                log.error("audit rows wait", exc_info=error)
 
     async def flush(self) -> None:
         """Write everything that waits. Raises DatabaseFailed; what was not written stays."""
@@ -84,3 +84,14 @@ class Audit:
                     raise
                 for _ in group:
                     self._waiting.popleft()
+
+
+def _fit(values: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Keep names, numbers and ids; what looks like none of them is somebody's text."""
+    return {name: value if _is_plain(value) else "(unfit)" for name, value in values.items()}
+
+
+def _is_plain(value: Fact) -> bool:
+    if not isinstance(value, str):
+        return True
+    return len(value) <= MAX_LENGTH and value.isascii() and value.isprintable()

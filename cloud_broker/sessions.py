@@ -204,6 +204,8 @@ class Sessions:
 
         A verdict is kept for at most five seconds, under the token's hash.
         """
+        if not token.isascii():
+            raise SessionExpired("The access token is not valid or has expired.")
         key = hashlib.sha256(token.encode()).digest()
         seen = self._seen.get(key)
         if seen is not None:

@@ -165,7 +165,7 @@ class SignIn:
             waiting = await rows.take_state(tx, _digest(state))
         if waiting is None or waiting["expires_at"] <= to_ms(self._clock.now()):
             raise _expired()
-        if browser is None or not compare_digest(_digest(browser), waiting["browser_hash"]):
+        if not _is_same(browser, waiting["browser_hash"]):
             raise SignInForeign(
                 "The answer from Notion came to another browser than the one that asked.",
                 hint="Start the sign-in again and stay in one browser, with cookies allowed.",
@@ -243,6 +243,12 @@ def _is_loopback(uri: str) -> bool:
 
 def _is_device(name: str) -> bool:
     return 0 < len(name) <= DEVICE_MAX and name.isprintable()
+
+
+def _is_same(browser: str | None, kept_hash: str) -> bool:
+    if browser is None or not _OPAQUE.match(browser):
+        return False
+    return compare_digest(_digest(browser), kept_hash)
 
 
 def _expired() -> SignInExpired:

@@ -146,6 +146,15 @@ class OutcomeUnknown(Refusal):
     message = "The write was sent, but its outcome is not known. Read before you repeat it."
 
 
+class Broken(Refusal):
+    """The broker failed at a read."""
+
+    status = 500
+    code = "internal_server_error"
+    broker_code = "internal"
+    message = "The broker failed at this request."
+
+
 class UpstreamSilent(Refusal):
     """A read got no answer."""
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from cloud_broker.audit import Audit
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.connections import OpenToken
+from cloud_broker.errors import BrokerError
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy import versions
 from cloud_broker.proxy.admission import Charge, Party
 from cloud_broker.proxy.answers import Answer, from_notion, from_refusal, limit_headers, receipt
 from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
-from cloud_broker.proxy.keys import fingerprint, parse_key
+from cloud_broker.proxy.keys import fingerprint
 from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.proxy.ports import Tokens
 from cloud_broker.proxy.refusals import (
+    Broken,
     InvalidRequest,
     NotSent,
+    OutcomeUnknown,
     Refusal,
     UpstreamGarbled,
     UpstreamSilent,
@@ -31,6 +35,8 @@ from cloud_broker.proxy.writes import Keyed, Replay, Writes
 from cloud_broker.sessions import Claims
 from cloud_broker.storage.idempotency import KeyId
 from cloud_broker.transport import ConnectFailed
+
+log = logging.getLogger(__name__)
 
 _JSON = "application/json"
 _ERROR_CODES = {403: "restricted_resource", 404: "object_not_found", 429: "rate_limited"}
@@ -101,6 +107,13 @@ class Relay:
         except Refusal as refusal:
             answer = from_refusal(refusal, call.request_id)
             sign = refusal.sign
+        except BrokerError:
+            raise
+        except Exception as error:  # the proxy's boundary: this too takes Notion's shape
+            log.error("a call failed", exc_info=error)
+            failure = self._failed(call)
+            answer = from_refusal(failure, call.request_id)
+            sign = failure.sign
         finally:
             took = self._clock.monotonic() - begun
             trace.has_answered = True
@@ -113,6 +126,13 @@ class Relay:
         if trace.job is not None and "RateLimit" not in answer.headers:
             answer = answer.plus(limit_headers(trace.job.quotas))
         return answer
+
+    def _failed(self, call: Call) -> Refusal:
+        """After an error that nobody foresaw, a write may have been sent."""
+        if call.match.route.kind == "read":
+            return Broken()
+        latest = rfc3339(self._clock.now())
+        return OutcomeUnknown(data={"answered": "false", "latest_sent_at": latest})
 
     async def _relay(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
         if call.match.route.kind == "write":
@@ -172,12 +192,11 @@ class Relay:
         """The key's identity, once the workspace is known. A streamed body cannot have one."""
         if call.key is None or workspace is None or call.match.route.streams:
             return None
-        key = parse_key(call.key)
         route = call.match.route
         body = b"" if call.body is None else encode(call.body)
         path, query = route.path(call.match.ids), urlencode(call.match.query)
         print_ = fingerprint(route.method, path, query, body)
-        return Keyed(KeyId(claims.user_id, workspace, key), print_)
+        return Keyed(KeyId(claims.user_id, workspace, call.key), print_)
 
     async def _query_database(self, call: Call, job: Job, trace: _Trace) -> Answer:
         """Databases have no query of their own any more: ask their only data source."""

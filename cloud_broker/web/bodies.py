@@ -38,6 +38,8 @@ async def read_body(request: web.Request, shape: type[S]) -> S:
                     raise web.HTTPRequestEntityTooLarge(BODY_MAX_BYTES, len(raw))
     except TimeoutError as error:
         raise BodyTooSlow("The body did not arrive within 30 seconds.") from error
+    except web.RequestPayloadError:  # its Content-Encoding is not what it says
+        raise InvalidInput("The body cannot be decoded.") from None
     try:
         return msgspec.json.decode(bytes(raw), type=shape)
     except msgspec.ValidationError as error:

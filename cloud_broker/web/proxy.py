@@ -19,8 +19,10 @@ from cloud_broker.errors import (
 )
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.answers import Answer, from_refusal
+from cloud_broker.proxy.keys import parse_key
 from cloud_broker.proxy.ports import Sessions
 from cloud_broker.proxy.refusals import (
+    InvalidJson,
     InvalidRequest,
     NoSuchRoute,
     NotConnected,
@@ -96,7 +98,6 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
     found = match(request.method, _path(request), list(request.rel_url.query.items()))
     version = versions.spoken(request.headers.get("Notion-Version"), intake.pinned)
     workspace = _workspace(request)
-    key = request.headers.get("Idempotency-Key") if found.route.kind == "write" else None
     if found.route.streams:
         return Call(
             found,
@@ -113,7 +114,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
         request_id,
         body=_body(found, raw),
         workspace=workspace,
-        key=key,
+        key=_key(request, found),
     )
 
 
@@ -128,6 +129,12 @@ def _path(request: web.Request) -> str:
 def _body(found: Match, raw: bytes) -> dict[str, object] | None:
     body = bodies.parse(found.route, raw)
     return None if body is None else versions.to_upstream(found.route, body)
+
+
+def _key(request: web.Request, found: Match) -> str | None:
+    """The write's key. What is none is refused here, so that no other text gets any further."""
+    given = request.headers.get("Idempotency-Key") if found.route.kind == "write" else None
+    return None if given is None else parse_key(given)
 
 
 def _workspace(request: web.Request) -> str | None:
@@ -163,6 +170,8 @@ async def _read(request: web.Request, intake: Intake) -> bytes:
                     raise cap
     except TimeoutError:
         raise TooSlow from None
+    except web.RequestPayloadError:  # its Content-Encoding is not what it says
+        raise InvalidJson from None
     return bytes(raw)
 
 

@@ -189,3 +189,18 @@ async def test_ended_sessions_and_old_hand_offs_are_forgotten(stage: Stage) -> N
     async with stage.database.reading() as tx:
         left = [await tx.all(f"SELECT 1 FROM {t}") for t in ("sessions", "handoffs")]
     assert left == [[], []]
+
+
+async def test_a_token_of_bytes_that_are_no_text_is_no_token(stage: Stage) -> None:
+    sessions = stage.app[SESSIONS]
+    with pytest.raises(SessionExpired):
+        await sessions.verify("\udcff")
+
+
+async def test_a_body_that_does_not_decode_is_invalid(stage: Stage) -> None:
+    answer = await stage.browser.post(
+        "/api/auth/token",
+        data=b"{}",
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+    assert (answer.status, (await answer.json())["code"]) == (400, "invalid_input")

@@ -76,12 +76,15 @@ class FakeTokens:
     version: int = 1
     grant_ended: bool = False
     text: str | None = None  # in place of the canary
+    bug: Exception | None = None
     opened: int = 0
     refreshed: int = 0
 
     async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
         assert purpose.startswith("proxy:")
         self.opened += 1
+        if self.bug is not None:
+            raise self.bug
         if workspace_id not in (None, WORKSPACE):
             raise NoConnection("not yours")
         secret = Secret(self.text or f"{CANARY}_{self.version}")
