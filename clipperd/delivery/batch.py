@@ -8,6 +8,8 @@ from typing import Any
 
 from clipperd.content import chunks, fingerprint, headings
 from clipperd.content.chunks import Chunk
+from clipperd.content.limits import HEADINGS
+from clipperd.content.trees import children_of
 from clipperd.model import Block, Place, Position, Scope, State
 from clipperd.outbox.records import Member, Request, Waiting, position_view
 
@@ -15,7 +17,7 @@ MAX_FIRST_LEVEL = 100  # https://developers.notion.com/reference/request-limits
 MAX_ELEMENTS = 1000  # same page
 MAX_BYTES = 450_000  # Notion's 500 KB less room for the envelope; the broker caps there too
 
-_NEWEST_FIRST = frozenset({"start", "after_heading", "after_block"})
+NEWEST_FIRST = frozenset({"start", "after_heading", "after_block"})
 
 
 def head(line: Sequence[Waiting], *, parked: str) -> int | None:
@@ -107,12 +109,13 @@ def joint(
     blocks in order; otherwise in turn order.
     """
     order = list(range(len(group)))
-    if group[0].position.type in _NEWEST_FIRST:
+    if group[0].position.type in NEWEST_FIRST:
         order.reverse()
     blocks: list[Block] = []
     spans: dict[int, tuple[int, int]] = {}
     for index in order:
-        own = _levelled(group[index], plans[group[index].clip_seq][0].blocks, place.level)
+        plan = plans[group[index].clip_seq]
+        own = _levelled(group[index], plan[0].blocks, place.level, highest(plan))
         spans[index] = (len(blocks), len(own))
         blocks.extend(own)
     members = tuple(
@@ -126,7 +129,7 @@ def onward(
 ) -> Request:
     """The append that carries the next chunk of a clip that has started."""
     number = item.chunks_done
-    blocks = _levelled(item, plan[number].blocks, item.level)
+    blocks = _levelled(item, plan[number].blocks, item.level, highest(plan))
     members = (Member(item.seq, number, 0, len(blocks)),)
     return _append(scope, lane, blocks, members, place, stamp)
 
@@ -134,7 +137,8 @@ def onward(
 def continuation(item: Waiting, plan: Sequence[Chunk]) -> Place | None:
     """Where the next chunk of a started clip goes, known from what its earlier chunks created.
 
-    None when their ids are not known (a person confirmed them): resolve the position anew.
+    None when their ids are not known (a person confirmed them): resolve the position anew. What
+    :func:`unlisted` counts stands between that place and the one meant.
     """
     parent = plan[item.chunks_done].parent
     if parent is not None:
@@ -142,24 +146,48 @@ def continuation(item: Waiting, plan: Sequence[Chunk]) -> Place | None:
         if chunk >= len(item.chunk_ids) or offset >= len(item.chunk_ids[chunk]):
             return None
         parent_id = item.chunk_ids[chunk][offset]
-        before = _last_of(item, plan, parent)
-        return Place(parent_id=parent_id, after=before, edge="end", level=item.level)
-    if item.parent_id is None:
+    elif item.parent_id is None:
         return None
-    before = _last_of(item, plan, None)
-    if before is None and item.new_page is None:
+    else:
+        parent_id = item.parent_id
+    before = created(item, plan)
+    if not before and parent is None and item.new_page is None:
         return None
-    return Place(parent_id=item.parent_id, after=before, edge="end", level=item.level)
+    after = before[-1] if before else None
+    return Place(parent_id=parent_id, after=after, edge="end", level=item.level)
 
 
-def _last_of(item: Waiting, plan: Sequence[Chunk], parent: tuple[int, int] | None) -> str | None:
-    """The last block that this clip created under ``parent``, less those whose anchor was lost."""
-    created: list[str] = []
-    for number in range(min(item.chunks_done, len(item.chunk_ids))):
-        if plan[number].parent == parent:
-            created.extend(item.chunk_ids[number])
-    usable = created[: len(created) - item.anchor_losses] if item.anchor_losses else created
-    return usable[-1] if usable else None
+def created(item: Waiting, plan: Sequence[Chunk]) -> list[str]:
+    """The blocks that earlier chunks created where the next one goes, in order."""
+    return [block for number in _siblings(item, plan) for block in item.chunk_ids[number]]
+
+
+def unlisted(item: Waiting, plan: Sequence[Chunk]) -> int:
+    """How many blocks stand behind those, of chunks that a person confirmed: ids not known."""
+    count = 0
+    for number in reversed(_siblings(item, plan)):
+        if item.chunk_ids[number]:
+            break
+        count += len(plan[number].blocks)
+    return count
+
+
+def carried(item: Waiting, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
+    """The children that ``parent_id`` was created with: Notion did not tell their ids."""
+    if parent_id == item.page_id:
+        whole = item.new_page is not None and item.chunks_done > 0 and not item.chunk_ids
+        return list(plan[0].blocks) if whole and plan else []
+    for number, ids in enumerate(item.chunk_ids):
+        if parent_id in ids:
+            blocks = _levelled(item, plan[number].blocks, item.level, highest(plan))
+            return children_of(blocks[ids.index(parent_id)])
+    return []
+
+
+def _siblings(item: Waiting, plan: Sequence[Chunk]) -> list[int]:
+    """The chunks done so far that went under the same parent as the next."""
+    done = range(min(item.chunks_done, len(item.chunk_ids)))
+    return [number for number in done if plan[number].parent == plan[item.chunks_done].parent]
 
 
 def new_page(
@@ -200,11 +228,17 @@ def new_page(
     )
 
 
-def _levelled(item: Waiting, blocks: Sequence[Block], level: int) -> list[Block]:
-    wish = item.position.headings or ("demote" if item.demotable else "keep")
-    if not item.demotable or wish == "keep":
+def highest(plan: Sequence[Chunk]) -> Block | None:
+    """The first of the highest headings on the content's first level: it says how far all move."""
+    tops = [b for c in plan if c.parent is None for b in c.blocks if b["type"] in HEADINGS]
+    return min(tops, key=lambda block: str(block["type"]), default=None)
+
+
+def _levelled(item: Waiting, blocks: Sequence[Block], level: int, top: Block | None) -> list[Block]:
+    """A chunk's blocks with their headings demoted as far as those of the whole clip."""
+    if not item.demotable or item.position.headings == "keep" or top is None:
         return list(blocks)
-    return headings.demote(list(blocks), level)
+    return headings.demote([top, *blocks], level)[1:]
 
 
 def _append(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
 from clipperd.clock import Clock
 from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, outcome
+from clipperd.delivery.following import Following
 from clipperd.delivery.keys import new_key
 from clipperd.delivery.ledger import Ledger
 from clipperd.delivery.newpage import NewPages, ParentGone
@@ -60,6 +62,7 @@ class Courier:
         self._ledger = Ledger(outbox, clock, timing, self._settler)
         self._undoing = Undoing(outbox, notion, places, clock, around)
         self._new_pages = NewPages(outbox, notion)
+        self._following = Following(notion, places, around)
         self._tries: dict[LaneKey, int] = {}
         self._link_tries = 0
 
@@ -89,9 +92,12 @@ class Courier:
             await self._undoing.step(lane, undo)
             self._online()
             return After.AGAIN
-        line, parked = await self._outbox.read(
-            lambda c: (lanes.waiting(c, lane), lanes.parked_policy(c, lane))
-        )
+
+        def look(connection: sqlite3.Connection) -> tuple[list[Waiting], str]:
+            parked = lanes.parked_policy(connection, lane)
+            return lanes.waiting(connection, lane, parked=parked), parked
+
+        line, parked = await self._outbox.read(look)
         group = batch.choose(line, parked=parked)
         if not group:
             return After.NOTHING
@@ -106,7 +112,7 @@ class Courier:
         try:
             place = await self._place(scope, first, plans[first.clip_seq])
         except PlaceGone as gone:
-            await self._ledger.park([item.seq for item in group], gone.reason, gone.detail)
+            await self._ledger.park(group, gone.reason, gone.detail)
             return After.AGAIN
         stamp = self._stamp()
         if first.started:
@@ -124,9 +130,7 @@ class Courier:
 
     async def _place(self, scope: Scope, first: Waiting, plan: Sequence[Chunk]) -> Place:
         if first.started:
-            known = batch.continuation(first, plan)
-            if known is not None:
-                return known
+            return await self._following.place(scope, first, plan)
         return await self._places.resolve(scope, str(first.page_id), first.position)
 
     async def _create(
@@ -134,13 +138,16 @@ class Courier:
     ) -> After:
         """The page does not exist yet: its creator is the head of this lane, or was given up."""
         if first.new_page is None:
-            await self._ledger.park([first.seq], "new_page_given_up", "The page was never created.")
+            ref = str(first.page_ref)
+            if await self._outbox.read(lambda c: lanes.is_coming(c, scope, ref)):
+                return After.NOTHING  # due later, or a person decides; its creation wakes this
+            await self._ledger.park([first], "new_page_given_up", "The page was never created.")
             return After.AGAIN
         try:
             parent = await self._new_pages.parent(scope, first.new_page)
         except ParentGone:
             detail = "The place for the new page is gone or no longer shared."
-            await self._ledger.park([first.seq], "parent_gone", detail)
+            await self._ledger.park([first], "parent_gone", detail)
             return After.AGAIN
         if parent is None:
             return After.NOTHING  # its parent is still to be created; that wakes this lane
@@ -153,7 +160,8 @@ class Courier:
     async def _resume(self, lane: LaneKey, request: Request) -> After:
         """An unresolved request: ask the broker again by its key, or read the page."""
         if request.phase != "settle":
-            return await self._send(lane, request, calls=0)
+            # Also one on record as "sending": the step that sent it ended before it could tell.
+            return await self._send(lane, replace(request, maybe_sent=True), calls=0)
         look = await self._settler.look(request)
         self._online()
         if look.wait_s is not None:
@@ -247,7 +255,7 @@ class Courier:
             await self._ledger.release(request, calls=calls, burned=verdict.burned)
             return After.AGAIN
         wait = verdict.wait_s if verdict.wait_s is not None else self._backoff(lane)
-        if verdict.burned:
+        if verdict.burned or verdict.wait_s is None:
             self._tries[lane] = self._tries.get(lane, 0) + 1
         until = self._clock.boot() + wait
         if verdict.pause is not None:
@@ -266,6 +274,9 @@ class Courier:
 
     async def _anchor_lost(self, request: Request, message: str, calls: int) -> After:
         if await self._ledger.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
+            if len(request.members) > 1:  # looked up anew each time: one clip may be the cause
+                await self._ledger.split(request, calls)
+                return After.AGAIN
             error = ("place_refused", message)
             await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
             return After.AGAIN
@@ -278,7 +289,8 @@ class Courier:
             await self._ledger.close(request, State.FAILED, "content_refused", error)
         else:
             await self._ledger.split(request, calls)
-        return After.AGAIN
+        # Whoever waits for a page that is given up now is to hear of it.
+        return After.MOVED if request.kind == "create_page" else After.AGAIN
 
     def _read_failed(self, lane: LaneKey, reply: Reply) -> After:
         """A read before the write was refused; nothing was sent, so just wait."""

@@ -112,30 +112,16 @@ class Ledger:
         self._settler.forget(request.key)
         now = self._clock.now()
 
-        def work(connection: sqlite3.Connection) -> list[int]:
-            requests.dissolved(connection, request)
-            members = [member.delivery for member in request.members]
-            return requests.parked(
-                connection, members, state=state, reason=reason, error=error, now=now
-            )
-
-        await self._outbox.change(work)
+        await self._outbox.change(
+            lambda c: requests.closed(c, request, state=state, reason=reason, error=error, now=now)
+        )
 
     async def undecided(self, request: Request, why: str) -> None:
         """Only a person can tell whether it arrived."""
         error = ("outcome_unknown", _WHY.get(why, why))
         await self.close(request, State.NEEDS_ATTENTION, "outcome_unknown", error)
 
-    async def park(self, deliveries: Sequence[int], reason: str, detail: str) -> None:
+    async def park(self, group: Sequence[Waiting], reason: str, detail: str) -> None:
         """These cannot be sent until a person decides."""
         now = self._clock.now()
-        await self._outbox.change(
-            lambda c: requests.parked(
-                c,
-                deliveries,
-                state=State.NEEDS_ATTENTION,
-                reason=reason,
-                error=(reason, detail),
-                now=now,
-            )
-        )
+        await self._outbox.change(lambda c: requests.parked(c, group, reason, detail, now))

@@ -38,12 +38,17 @@ class NewPages:
     async def parent(self, scope: Scope, new_page: Mapping[str, Any]) -> Parent | None:
         """The parent, or None while it is itself still to be created.
 
-        Raises ParentGone, and ReadFailed when the schema cannot be read just now.
+        Raises ParentGone, also when that page was given up, and ReadFailed when the schema cannot
+        be read just now.
         """
         wanted = new_page["parent"]
         if "page_ref" in wanted:
             ref = str(wanted["page_ref"])
-            page = await self._outbox.read(lambda c: lanes.page_of_ref(c, scope, ref))
+            page, coming = await self._outbox.read(
+                lambda c: (lanes.page_of_ref(c, scope, ref), lanes.is_coming(c, scope, ref))
+            )
+            if page is None and not coming:
+                raise ParentGone
             return None if page is None else Parent({"page_id": page}, "title", 0)
         if "page_id" in wanted:
             return Parent({"page_id": str(wanted["page_id"])}, "title", 0)

@@ -98,6 +98,8 @@ def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
     common = _common(reply)
     if common is not None:
         return common
+    if reply.broker_code is not None:  # the broker's own refusal is never about the place
+        return Refused(reply.broker_code, reply.message)
     message = reply.message
     low = message.lower()
     if reply.status == 404:
@@ -140,6 +142,8 @@ def _common(reply: Reply) -> Verdict | None:
         return Unknown("over", broker)
     if broker == "idempotency_key_reused":
         return Unknown("silent", broker)
+    if reply.code is None and reply.status not in (401, 429, 529):
+        return Replay(reply.retry_after_s)  # not Notion's form: something in between spoke
     if reply.status in (429, 529):
         pause = {"limit_route": "route", "limit_user": "user"}.get(broker or "", "connection")
         return NotApplied(reply.retry_after_s, pause, False, broker or code, reply.message)

@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
-from clipperd.model import Block
-from clipperd.outbox.records import Request
+from clipperd.model import Block, Scope
 from clipperd.transport import Notion, Reply
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
@@ -68,6 +67,15 @@ def suspects(
     ]
 
 
+def without(suspected: Sequence[Block], run: Sequence[str]) -> list[Block]:
+    """``suspected`` less the first run of blocks with these fingerprints, if it stands there."""
+    prints = [fingerprint.of(block) for block in suspected]
+    for at in range(len(prints) - len(run) + 1):
+        if run and prints[at : at + len(run)] == list(run):
+            return [*suspected[:at], *suspected[at + len(run) :]]
+    return list(suspected)
+
+
 def judge(expected: Sequence[str], suspected: Sequence[Block]) -> Finding:
     """Look for ``expected`` (fingerprints in order) among the suspects (in page order)."""
     if not suspected:
@@ -115,25 +123,27 @@ class Listing:
     cut: bool = False
 
 
-async def read_children(notion: Notion, request: Request, *, start: str | None) -> Listing:
+async def read_children(
+    notion: Notion, scope: Scope, parent_id: str, *, start: str | None
+) -> Listing:
     """List the parent's children from ``start`` (a child's id) on, or from the top.
 
     A child's id as ``start_cursor`` is today's cursor form, though undocumented: the listing must
     begin with that child, else it is read from the top. Raises what ``Notion.send`` raises.
     """
-    path = f"blocks/{request.parent_id}/children"
+    path = f"blocks/{parent_id}/children"
     blocks: list[Block] = []
     cursor, calls = start, 0
     while calls < MOST_PAGES:
         query = {"page_size": "100"}
         if cursor is not None:
             query["start_cursor"] = cursor
-        reply = await notion.send(request.scope, "GET", path, query=query)
+        reply = await notion.send(scope, "GET", path, query=query)
         calls += 1
         results = _results(reply)
         lost = calls == 1 and start is not None and not _begins_with(results, start)
         if lost and (results is not None or reply.status in (400, 404)):
-            from_top = await read_children(notion, request, start=None)
+            from_top = await read_children(notion, scope, parent_id, start=None)
             from_top.calls += calls
             return from_top
         if results is None:

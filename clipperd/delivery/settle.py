@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import msgspec
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.content import chunks
-from clipperd.delivery import reconcile
+from clipperd.content import chunks, fingerprint
+from clipperd.delivery import batch, reconcile
 from clipperd.delivery.outcome import Applied, NotApplied, Verdict
 from clipperd.delivery.reconcile import Absent, Finding, Found, Undecided
 from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.model import Scope
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import Request
+from clipperd.outbox.records import Request, plan_from_json
 from clipperd.transport import Notion
 
 
@@ -88,7 +88,9 @@ class Settler:
         if "data_source_id" in parent:
             return await self._find_row(request, bot)
         start = None if whole else await self._start(request)
-        listing = await reconcile.read_children(self._notion, request, start=start)
+        listing = await reconcile.read_children(
+            self._notion, request.scope, request.parent_id, start=start
+        )
         if listing.refusal is not None:
             if listing.refusal.status in (400, 403, 404):
                 return Undecided("page_gone"), listing.calls, None
@@ -100,14 +102,15 @@ class Settler:
             known = await self._outbox.read(lambda c: lanes.known_pages(c, request.scope))
             title = request.expected[0]
             found = reconcile.judge_pages(
-                title, listing.blocks, bot_id=bot, sent_at=request.sent_at, known=known
+                title, listing.blocks, bot_id=bot, sent_at=self._sent_at(request), known=known
             )
             return found, listing.calls, None
         ids = [str(block.get("id")) for block in listing.blocks]
         receipted = await self._outbox.read(lambda c: lanes.receipted(c, ids))
         suspected = reconcile.suspects(
-            listing.blocks, bot_id=bot, sent_at=request.sent_at, receipted=receipted
+            listing.blocks, bot_id=bot, sent_at=self._sent_at(request), receipted=receipted
         )
+        suspected = reconcile.without(suspected, await self._carried(request))
         return reconcile.judge(request.expected, suspected), listing.calls, None
 
     async def _start(self, request: Request) -> str | None:
@@ -123,7 +126,7 @@ class Settler:
         self, request: Request, bot: str | None
     ) -> tuple[Finding, int, float | None]:
         """Look for a created row in its data source, by time and author."""
-        since = rfc3339(reconcile.earliest(request.sent_at))
+        since = rfc3339(reconcile.earliest(self._sent_at(request)))
         body = {
             "filter": {"timestamp": "created_time", "created_time": {"on_or_after": since}},
             "page_size": 100,
@@ -141,10 +144,25 @@ class Settler:
             request.expected[0],
             reply.body.get("results") or [],
             bot_id=bot,
-            sent_at=request.sent_at,
+            sent_at=self._sent_at(request),
             known=known,
         )
         return found, 1, None
+
+    def _sent_at(self, request: Request) -> float:
+        """When it was sent at the earliest: a first request is stamped by our own clock, and by
+        how much that is ahead of the server's is known only since the first answer."""
+        return request.sent_at - max(0.0, self._clock.now() - self._around.server_now())
+
+    async def _carried(self, request: Request) -> list[str]:
+        """What the parent was created with by one of our clips: ours, but without receipts."""
+        parent = request.parent_id
+        found = await self._outbox.read(lambda c: lanes.origin(c, request.scope, parent))
+        if found is None:
+            return []
+        item, plan = found
+        blocks = batch.carried(item, plan_from_json(plan), parent)
+        return [fingerprint.of(block) for block in blocks]
 
     async def _known(self, scope: Scope) -> set[str]:
         return await self._outbox.read(lambda c: lanes.known_pages(c, scope))

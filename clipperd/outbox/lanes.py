@@ -41,17 +41,40 @@ def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | Non
     return None if row is None else request_from_row(row)
 
 
-def waiting(connection: sqlite3.Connection, lane: LaneKey, limit: int = 120) -> list[Waiting]:
-    """The lane's open deliveries in order, parked ones included."""
+def waiting(
+    connection: sqlite3.Connection, lane: LaneKey, *, parked: str = "wait", limit: int = 120
+) -> list[Waiting]:
+    """The lane's open deliveries in order; with ``parked`` "skip" without those that are.
+
+    While the page does not exist, its creator stands first, whenever it was accepted.
+    """
+    skipped = " AND d.state <> 'needs_attention'" if parked == "skip" else ""
+    order = "d.new_page IS NULL, d.turn" if lane[2].startswith("ref:") else "d.turn"
     rows = connection.execute(
         "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"  # noqa: S608 - constants
         " clip.first_level, clip.elements, clip.body_bytes, clip.chunks"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
         " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
-        f" AND d.state IN {_OPEN} ORDER BY d.turn LIMIT ?",
+        f" AND d.state IN {_OPEN}{skipped} ORDER BY {order} LIMIT ?",
         (*lane, DEFERRED, limit),
     )
     return [waiting_from_row(row) for row in rows]
+
+
+def origin(
+    connection: sqlite3.Connection, scope: Scope, parent_id: str
+) -> tuple[Waiting, bytes] | None:
+    """The delivery that created this block or page, and its plan while it is kept."""
+    row = connection.execute(
+        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"
+        " clip.first_level, clip.elements, clip.body_bytes, clip.chunks, content.plan"
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        " JOIN content ON content.clip_seq = d.clip_seq"
+        " WHERE d.user_id = :user AND (d.seq = (SELECT delivery_seq FROM receipt"
+        " WHERE block_id = :parent) OR (d.page_id = :parent AND d.new_page IS NOT NULL)) LIMIT 1",
+        {"user": scope.user_id, "parent": parent_id},
+    ).fetchone()
+    return None if row is None else (waiting_from_row(row), bytes(row["plan"]))
 
 
 def plan_of(connection: sqlite3.Connection, clip_seq: int) -> bytes:
@@ -101,6 +124,17 @@ def page_of_ref(connection: sqlite3.Connection, scope: Scope, ref: str) -> str |
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()
     return None if row is None else str(row["page_id"])
+
+
+def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
+    """Whether the page of this ref is still to be created, if only once a person has decided."""
+    row = connection.execute(
+        "SELECT 1 FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
+        " AND new_page IS NOT NULL AND page_id IS NULL"
+        " AND state NOT IN ('canceled', 'failed', 'delivered') LIMIT 1",
+        (scope.user_id, scope.workspace_id, ref),
+    ).fetchone()
+    return row is not None
 
 
 def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:

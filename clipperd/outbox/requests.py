@@ -90,7 +90,7 @@ def applied(
             " JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
             (member.delivery,),
         ).fetchone()
-        first_level = member.chunk == 0 or row["parent_id"] == request.parent_id
+        first_level = row["parent_id"] in (None, request.parent_id)
         blocks = json.loads(row["block_ids"]) + (own if first_level else [])
         done = member.chunk + 1
         delivered = done >= row["chunks"]
@@ -169,29 +169,43 @@ def anchor_lost(connection: sqlite3.Connection, members: Sequence[Member]) -> No
 
 
 def parked(
+    connection: sqlite3.Connection, group: Sequence[Waiting], reason: str, detail: str, now: float
+) -> list[int]:
+    """A person must decide before these can be sent.
+
+    What was canceled or moved while the place was looked up is left as it is.
+    """
+    members = []
+    for item in group:
+        changed = connection.execute(
+            "UPDATE delivery SET state = 'needs_attention', reason = ?, error_code = ?,"
+            " error_message = ?, due_at = NULL, attempts = attempts + 1"
+            " WHERE seq = ? AND turn = ? AND state IN ('queued', 'retrying')",
+            (reason, reason, detail, item.seq, item.turn),
+        )
+        if changed.rowcount:
+            members.append(Member(item.seq, 0, 0, 0))
+    return touch(connection, members, now)
+
+
+def closed(
     connection: sqlite3.Connection,
-    deliveries: Iterable[int],
+    request: Request,
     *,
     state: State,
-    reason: str | None,
-    error: tuple[str, str] | None,
+    reason: str,
+    error: tuple[str, str],
     now: float,
 ) -> list[int]:
-    """A person must decide (``needs_attention``) or the content was refused (``failed``)."""
-    code, message = error or (None, None)
-    seqs = list(deliveries)
-    for seq in seqs:
-        connection.execute(
-            "UPDATE delivery SET state = ?, reason = ?, error_code = ?, error_message = ?,"
-            " request_key = NULL, due_at = NULL, attempts = attempts + 1 WHERE seq = ?",
-            (state, reason, code, message, seq),
-        )
-    return touch(connection, [Member(seq, 0, 0, 0) for seq in seqs], now)
-
-
-def dissolved(connection: sqlite3.Connection, request: Request) -> None:
-    """Forget a request whose members have all been parked or decided."""
+    """The request is over: its members need a person, or their content was refused."""
+    code, message = error
+    connection.execute(
+        "UPDATE delivery SET state = ?, reason = ?, error_code = ?, error_message = ?,"
+        " request_key = NULL, due_at = NULL, attempts = attempts + 1 WHERE request_key = ?",
+        (state, reason, code, message, request.key),
+    )
     _close(connection, request)
+    return touch(connection, request.members, now)
 
 
 def page_created(

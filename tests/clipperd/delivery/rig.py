@@ -61,6 +61,7 @@ class Rig:
         self.ids = itertools.count(1)
         self.heard = Heard()
         self.user: str | None = USER
+        self.server_ahead_s = 0.0
         self.open()
 
     def open(self) -> None:
@@ -80,7 +81,7 @@ class Rig:
         around = Surroundings(
             active_user=lambda: self.user,
             bot_id=self._bot,
-            server_now=self.clock.now,
+            server_now=lambda: self.clock.now() + self.server_ahead_s,
             delivered=self._delivered,
             entropy=self.rng.randbytes,
             rng=self.rng.random,
