@@ -99,7 +99,7 @@ class AiohttpTransport:
     Use as an async context manager; inside it, ``send`` may be called concurrently.
     """
 
-    def __init__(self, *, connections: int = 200) -> None:
+    def __init__(self, *, connections: int = 800) -> None:
         """Allow ``connections`` open ones at a time."""
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,6 +17,7 @@ from cloud_broker.proxy.refusals import LimitReached, NotSent, Refusal
 from cloud_broker.proxy.routes import Route
 
 MAX_WAIT_S = 10.0  # longer waits are the caller's
+SEATS = 64  # requests of one connection, waiting and under way, besides its burst
 _UPSTREAM = "v1:up"
 
 # A retry's own allowance, per connection: a tenth of what the connection may send, ten at once.
@@ -89,6 +91,28 @@ class Admission:
         self._limiter = limiter
         self._clock = clock
         self._budgets = budgets
+        self._seats = SEATS + budgets.notion_burst
+        self._seated: dict[str, int] = {}
+
+    @contextmanager
+    def seat(self, party: Party) -> Iterator[None]:
+        """Hold one of the connection's places while its request waits or is under way.
+
+        The connections to Notion are shared by all: a user whose requests all take a minute must
+        not hold every one of them. Raises LimitReached.
+        """
+        taken = self._seated.get(party.connection_id, 0)
+        if taken >= self._seats:
+            raise LimitReached(retry_after_s=1.0)
+        self._seated[party.connection_id] = taken + 1
+        try:
+            yield
+        finally:
+            left = self._seated[party.connection_id] - 1
+            if left:
+                self._seated[party.connection_id] = left
+            else:
+                del self._seated[party.connection_id]
 
     async def enter(self, party: Party, route: Route, until: float, charge: Charge) -> Entered:
         """Wait until the request may be sent, at most to ``until`` (steady clock) and MAX_WAIT_S.
@@ -105,7 +129,7 @@ class Admission:
             decision = await self._limiter.decide(asks, gates, now, max(0.0, until - now))
             quotas = quotas if not asks and quotas else decision.quotas
             if decision.allowed:
-                await self._clock.sleep(decision.wait_s)
+                await self._wait(decision)
                 if decision.wait_s == 0 or decision.probes:
                     at = self._clock.monotonic()
                     return Entered(party, route, at, decision.probes, quotas)
@@ -114,6 +138,13 @@ class Admission:
                 await self._clock.sleep(decision.wait_s)
             else:
                 raise _refusal(decision, quotas)
+
+    async def _wait(self, decision: Decision) -> None:
+        try:
+            await self._clock.sleep(decision.wait_s)
+        except BaseException:  # the caller has gone: somebody else is to try
+            await self._limiter.released(decision.probes)
+            raise
 
     async def report(self, entered: Entered, outcome: Outcome) -> None:
         """Take in how an attempt ended: pauses, health, probes."""

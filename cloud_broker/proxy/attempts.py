@@ -157,6 +157,10 @@ class Attempts:
             raise NotSent(retry_after_s=REFRESH_AGAIN_S) from error
 
     async def _send(self, job: Job) -> Outcome:
+        with self._admission.seat(job.party):
+            return await self._send_seated(job)
+
+    async def _send_seated(self, job: Job) -> Outcome:
         entered = await self._admission.enter(job.party, job.route, job.until, job.charge)
         if job.charge is Charge.USER:
             job.quotas = entered.quotas
@@ -177,6 +181,8 @@ class Attempts:
         def before_send() -> None:
             if check is not None:
                 check()
+            elif job.route.kind == "write" and self._clock.monotonic() >= job.until:
+                raise NotSent  # its caller has been told until when it can have been sent
             job.sent_at = self._clock.now()
 
         job.attempts += 1

@@ -156,7 +156,7 @@ class Relay:
                 return self._replayed(call, replay)
         trace.token = await self._open(claims, call)
         if keyed is None:
-            keyed = self._keyed(claims, call, trace.token.workspace_id)
+            keyed = self._keyed(claims, call, _canonical(trace.token.workspace_id))
             replay = await self._writes.replay(keyed) if keyed is not None else None
             if replay is not None:
                 return self._replayed(call, replay)
@@ -275,6 +275,11 @@ class Relay:
                 "request": call.request_id,
             },
         )
+
+
+def _canonical(workspace_id: str) -> str:
+    """The form in which a caller's X-Workspace-Id arrives here: one workspace, one key."""
+    return parse_uuid(workspace_id) or workspace_id
 
 
 def _only_source(database: Any, database_id: str) -> str:

@@ -221,6 +221,8 @@ class Writes:
     def _latest(self, job: Job) -> float:
         """Return the latest moment at which some of the request can have left."""
         now = self._clock.now()
+        if not isinstance(job.body, (bytes, type(None))):
+            return now  # a stream leaves piece by piece
         return now if job.sent_at is None else min(now, job.sent_at + self._spans.send_s)
 
     def _unknown(self, status: int | None, *, answered: bool, latest: float) -> OutcomeUnknown:

@@ -77,6 +77,7 @@ class FakeTokens:
     grant_ended: bool = False
     text: str | None = None  # in place of the canary
     bug: Exception | None = None
+    workspace_id: str = WORKSPACE  # as Notion writes it
     opened: int = 0
     refreshed: int = 0
 
@@ -88,7 +89,7 @@ class FakeTokens:
         if workspace_id not in (None, WORKSPACE):
             raise NoConnection("not yours")
         secret = Secret(self.text or f"{CANARY}_{self.version}")
-        return OpenToken(f"conn-{user_id}", user_id, WORKSPACE, "bot", secret, self.version)
+        return OpenToken(f"conn-{user_id}", user_id, self.workspace_id, "bot", secret, self.version)
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         self.refreshed += 1

@@ -284,3 +284,23 @@ async def test_a_replayed_deletion_says_so(proxy: Stage) -> None:
     again = await proxy.call("DELETE", path, headers=headers)
     assert await again.json() == {"object": "block", "id": PAGE, "in_trash": True}
     assert len(proxy.upstream.seen) == 1
+
+
+async def test_without_a_key_nothing_is_sent_after_its_caller_was_told(tmp_path: Path) -> None:
+    async with a_proxy(tmp_path, asleep_s=40) as proxy:
+        answer = await proxy.append()
+        assert (answer.status, answer.headers["X-Broker-Code"]) == (529, "upstream_unavailable")
+        assert proxy.upstream.seen == []
+
+
+async def test_a_key_is_the_same_however_the_workspace_is_written(proxy: Stage) -> None:
+    proxy.tokens.workspace_id = WORKSPACE.replace("-", "").upper()
+    key = proxy.key()
+    body = {"children": [{"paragraph": {"text": "x"}}]}
+    unnamed = await proxy.call(
+        "PATCH", f"blocks/{PAGE}/children", headers={"Idempotency-Key": key}, json=body
+    )
+    named = await proxy.append(key)
+    assert (unnamed.status, named.status) == (200, 200)
+    assert named.headers["Idempotency-Replayed"] == "true"
+    assert len(proxy.upstream.applied) == 1

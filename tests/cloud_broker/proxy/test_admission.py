@@ -1,0 +1,48 @@
+"""Admission: what one connection may hold, and what a caller who leaves gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from cloud_broker.limits.memory import MemoryLimiter
+from cloud_broker.proxy.admission import SEATS, Admission, Budgets, Charge, Party
+from cloud_broker.proxy.refusals import LimitReached
+from cloud_broker.proxy.routes import BY_NAME
+from tests.cloud_broker.proxy.stage import QuickClock
+
+ADA = Party("ada", "FREE", "of-ada", "w")
+BOB = Party("bob", "FREE", "of-bob", "w")
+ROUTE = BY_NAME["pages.get"]
+
+
+def test_one_connection_cannot_hold_every_way_to_notion() -> None:
+    admission = Admission(MemoryLimiter(), QuickClock(), Budgets(notion_burst=6))
+    with ExitStack() as held:
+        for _ in range(SEATS + 6):
+            held.enter_context(admission.seat(ADA))
+        with pytest.raises(LimitReached), admission.seat(ADA):
+            pass
+        with admission.seat(BOB):
+            pass
+    with admission.seat(ADA):
+        pass
+
+
+async def test_a_probe_whose_caller_leaves_is_given_back() -> None:
+    clock, limiter = QuickClock(), MemoryLimiter()
+    admission = Admission(limiter, clock, Budgets())
+    gate = "v1:{c:of-ada}:gate"
+    for _ in range(5):  # strikes
+        now = clock.monotonic()
+        await limiter.throttled(gate, now, entered=now, pause_s=0.001, counts=True)
+        clock.shift += 1
+    clock.shift += 61
+    task = asyncio.ensure_future(admission.enter(ADA, ROUTE, clock.monotonic() + 9, Charge.USER))
+    await asyncio.sleep(0)  # it is the probe now, and about to start
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    entered = await admission.enter(ADA, ROUTE, clock.monotonic() + 0.5, Charge.USER)
+    assert gate in entered.probes
