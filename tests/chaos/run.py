@@ -19,10 +19,11 @@ from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from tests.chaos.script import OUTLINE, Planned, Script, Weather
 from tests.chaos.verdict import Count, Sent, judge
 from tests.stack.notion import APPEND, Notion, Page
+from tests.stack.program import Program
 from tests.stack.stack import Stack, running
 
-DRAIN_S = 120.0
-_PAGES = 6
+DRAIN_S = 300.0  # the default limits let 20 writes a minute through
+_PAGES = 12  # while one waits for a settle time, others go on
 _AGAIN_S = 0.05
 _ACCEPT_S = 60.0
 # Short-lived access tokens, so that sessions are renewed among the kills.
@@ -51,6 +52,7 @@ class Result:
     seconds: float
     count: Count
     kills: dict[str, int]
+    frozen: int
     faults: dict[str, int]
     ambiguous: int
     writes: int
@@ -60,13 +62,13 @@ class Result:
         kills = ", ".join(f"{n} × {name}" for name, n in self.kills.items())
         return (
             f"seed {self.seed}: {self.clips} clips, {self.writes} writes,"
-            f" {sum(self.faults.values())} faults, killed {kills};"
+            f" {sum(self.faults.values())} faults, killed {kills}, {self.frozen} × frozen;"
             f" {self.count}; {self.seconds:.0f} s"
         )
 
 
 class Monkey:
-    """Kills daemon and broker at moments drawn from its seed, and starts them again."""
+    """Kills or freezes daemon and broker at moments drawn from its seed, and starts them again."""
 
     def __init__(self, stack: Stack, rng: random.Random, calm_s: float) -> None:
         """``rng`` is its own; at most ``calm_s`` pass between a start and the next kill."""
@@ -76,6 +78,7 @@ class Monkey:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._rage, name="monkey")
         self.kills = {"daemon": 0, "broker": 0}
+        self.frozen = 0
         self.error: BaseException | None = None
 
     def __enter__(self) -> Monkey:
@@ -95,7 +98,16 @@ class Monkey:
 
     def _strike(self) -> None:
         draw = self._rng.random()
-        victims = {"daemon"} if draw < 0.5 else {"broker"} if draw < 0.85 else {"daemon", "broker"}
+        if draw < 0.2:
+            self._freeze(self._rng.choice((self._stack.daemon, self._stack.broker)))
+        elif draw < 0.55:
+            self._kill({"daemon"})
+        elif draw < 0.85:
+            self._kill({"broker"})
+        else:
+            self._kill({"daemon", "broker"})
+
+    def _kill(self, victims: set[str]) -> None:
         stack = self._stack
         if "daemon" in victims:
             stack.kill_daemon()
@@ -108,6 +120,19 @@ class Monkey:
             stack.open_daemon()
         for name in victims:
             self.kills[name] += 1
+
+    def _freeze(self, victim: Program) -> None:
+        """For longer than a lease (1.2 s); the daemon may be killed while the broker stands."""
+        victim.freeze()
+        try:
+            time.sleep(self._rng.uniform(0.3, 2.5))
+            if victim is self._stack.broker and self._rng.random() < 0.5:
+                self._stack.kill_daemon()
+                self._stack.open_daemon()
+                self.kills["daemon"] += 1
+        finally:
+            victim.thaw()
+        self.frozen += 1
 
 
 class Person:
@@ -188,10 +213,16 @@ def one_run(
         total = Count()
         for page in pages:
             total.add(judge(page.id, notion.blocks(page.id), sent, person.texts))
-        ambiguous = sum(faults.get(kind, 0) for kind in AMBIGUOUS) + sum(monkey.kills.values())
+        ambiguous = (
+            sum(faults.get(kind, 0) for kind in AMBIGUOUS)
+            + sum(monkey.kills.values())
+            + monkey.frozen
+        )
     seconds = time.monotonic() - begun
     states = {name: n for name, n in counts.items() if isinstance(n, int) and n}
-    return Result(seed, clips, seconds, total, monkey.kills, faults, ambiguous, writes, states)
+    return Result(
+        seed, clips, seconds, total, monkey.kills, monkey.frozen, faults, ambiguous, writes, states
+    )
 
 
 AMBIGUOUS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,16 @@ class Program:
         assert self._child is not None
         self._child.kill()
         self._child.wait()
+
+    def freeze(self) -> None:
+        """Let it stand still, as a laptop that sleeps or a machine that is starved does."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, politely first; nothing when it does not run."""

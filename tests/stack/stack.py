@@ -89,11 +89,11 @@ class Stack:
         argv = ["cloud_broker", "sandbox", "--port", str(sandbox_port), "--rate", "0"]
         argv += ["--ready-file", str(ready)]
         self._ready = ready
-        self._sandbox = Program("sandbox", argv, self._base, folder / "sandbox.txt")
-        self._broker = Program(
+        self.sandbox = Program("sandbox", argv, self._base, folder / "sandbox.txt")
+        self.broker = Program(
             "broker", ["cloud_broker", "run"], self._base | broker, folder / "broker.txt"
         )
-        self._daemon = Program(
+        self.daemon = Program(
             "daemon", ["clipperd", "run"], self._base | daemon, folder / "daemon.txt"
         )
         self.client = Client(lambda: endpoint.read(self.home / "endpoint.json"))
@@ -102,19 +102,19 @@ class Stack:
 
     def open_sandbox(self) -> None:
         """Start the stand-in for Notion."""
-        self._sandbox.start(self._ready.exists)
+        self.sandbox.start(self._ready.exists)
 
     def open_broker(self) -> None:
         """Start the broker and wait until it is ready."""
-        self._broker.start(lambda: _answers(f"{self.broker_url}/readyz"))
+        self.broker.start(lambda: _answers(f"{self.broker_url}/readyz"))
 
     def close_broker(self) -> None:
         """Stop the broker politely."""
-        self._broker.stop()
+        self.broker.stop()
 
     def kill_broker(self) -> None:
         """kill -9."""
-        self._broker.kill()
+        self.broker.kill()
 
     def open_daemon(self) -> None:
         """Start the daemon and wait until this very process has proven itself."""
@@ -123,17 +123,17 @@ class Stack:
             file = self.home / "endpoint.json"
             # A client of its own: the file of a killed daemon is still there.
             found = answers_of(Client(lambda: endpoint.read(file)))
-            return found is not None and found.pid == self._daemon.pid
+            return found is not None and found.pid == self.daemon.pid
 
-        self._daemon.start(is_ready)
+        self.daemon.start(is_ready)
 
     def close_daemon(self) -> None:
         """Stop the daemon politely."""
-        self._daemon.stop()
+        self.daemon.stop()
 
     def kill_daemon(self) -> None:
         """kill -9."""
-        self._daemon.kill()
+        self.daemon.kill()
 
     def restart_daemon(self) -> None:
         """kill -9 and start again."""
@@ -142,7 +142,7 @@ class Stack:
 
     def close(self) -> None:
         """Stop everything, the last one started first."""
-        for program in (self._daemon, self._broker, self._sandbox):
+        for program in (self.daemon, self.broker, self.sandbox):
             program.stop()
 
     # --- the person -----------------------------------------------------------------------
