@@ -7,13 +7,17 @@ between requests; above a number of connections new ones are closed at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from aiohttp.web_protocol import RequestHandler
 
-from cloud_broker.web.problems import Handler
+from cloud_broker.web.problems import Handler, malformed
+
+log = logging.getLogger(__name__)
 
 HEAD_WITHIN_S = 10.0
 IDLE_S = 75.0
@@ -42,6 +46,7 @@ class Inbound:
 
         def connect() -> asyncio.Protocol:
             protocol = server()
+            protocol.__class__ = _Plain
             crowded = len(server.connections) >= self._connections
             self._arm(protocol, 0.0 if crowded else self._head_within_s)
             return protocol
@@ -80,3 +85,25 @@ class Inbound:
     def _end(self, protocol: Closable) -> None:
         self._timers.pop(protocol, None)
         protocol.force_close()
+
+
+class _Plain(RequestHandler):
+    """aiohttp's protocol, but what its parser refuses is neither quoted nor an error of ours."""
+
+    __slots__ = ()  # the same layout: aiohttp makes the object, ``factory`` its class
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 (quotes what was sent)
+    ) -> web.StreamResponse:
+        """Answer with a problem and close; what is no parser's refusal is aiohttp's to log."""
+        if status >= 500 or request.writer.output_size > 0:
+            super().handle_error(request, status, exc)
+        else:
+            log.info("a malformed request: %s", type(exc).__name__)
+        response = malformed(status)
+        response.force_close()
+        return response

@@ -75,6 +75,20 @@ def problem(
     )
 
 
+def malformed(status: int) -> web.Response:
+    """Render the refusal of what is no HTTP request, before there is a request to speak of."""
+    code, title, detail = ("bad_request", "Not a request", "The request could not be read.")
+    if status >= 500:
+        code, title, detail = ("internal", "Something went wrong", "The broker failed.")
+    body = {"title": title, "status": status, "detail": detail, "code": code, "request_id": "-"}
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode({"type": f"urn:clipper:problem:{code}", **body}),
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
 def problem_of(request: web.Request, error: BrokerError) -> web.Response:
     """Render a deliberate error."""
     extra: dict[str, Any] = {}
@@ -130,6 +144,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
     except Exception as error:  # the last boundary: the caller learns the id, the log the places
+        if _broke_off(request, error):
+            log.info("a request broke off: %s", type(error).__name__)
+            return malformed(HTTPStatus.BAD_REQUEST)
         log.error("unexpected failure", exc_info=error)
         return problem(
             request,
@@ -138,6 +155,13 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             title="Something went wrong",
             detail="The broker failed at this request.",
         )
+
+
+def _broke_off(request: web.Request, error: Exception) -> bool:
+    """Whether the client hung up inside its body, or the body is not what its head says."""
+    if isinstance(error, ConnectionError):
+        return request.transport is None or request.transport.is_closing()
+    return isinstance(error, web.RequestPayloadError)
 
 
 def request_ids(clock: Clock, randomness: Randomness) -> Middleware:

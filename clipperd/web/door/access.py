@@ -184,8 +184,9 @@ def check_query(names: Iterable[str]) -> None:
 
 
 def _refused(header: str, value: str) -> OriginRefused:
+    shown = value[:200].encode("utf-8", "replace").decode()  # a header's bytes may be no text
     return OriginRefused(
         f"The header {header} names a sender that is not allowed.",
         hint=f"Call from outside a page, or add its exact origin to {ORIGINS_SETTING}.",
-        params={"header": header, "value": value[:200], "setting": ORIGINS_SETTING},
+        params={"header": header, "value": shown, "setting": ORIGINS_SETTING},
     )

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable
 
 from aiohttp import http_exceptions, web
+from aiohttp.web_protocol import RequestHandler
 
-from clipperd.web.door.problems import trace
+from clipperd.web.door.problems import from_status, respond, trace
 
 _REFUSAL = (
     b'{"type":"urn:clipperd:problem:too_many_connections","title":"Too many connections",'
@@ -139,9 +140,30 @@ class LoopbackSite(web.BaseSite):
         inner = self._runner.server
         if inner is None or len(self._guards) >= self._limit:
             return _Full()
-        guard = Guard(inner(), self._head_timeout_s, self._guards.discard)
+        protocol = inner()
+        protocol.__class__ = _Plain
+        guard = Guard(protocol, self._head_timeout_s, self._guards.discard)
         self._guards.add(guard)
         return guard
+
+
+class _Plain(RequestHandler):
+    """aiohttp's protocol, but what its parser refuses is answered without quoting it."""
+
+    __slots__ = ()  # the same layout: aiohttp makes the object, ``_accept`` its class
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 (quotes what was sent)
+    ) -> web.StreamResponse:
+        """Log as aiohttp does, answer with a problem, close."""
+        super().handle_error(request, status, exc)
+        response = respond(from_status(status, "-"), "/")
+        response.force_close()
+        return response
 
 
 class _NoQuotes(logging.Filter):

@@ -1,0 +1,23 @@
+"""A house with everything running, and its daemon with a person signed in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.security.house import Daemon, House, a_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with a_house(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def daemon(house: House) -> AsyncIterator[Daemon]:
+    async with house.daemon() as running:
+        assert "You can close this window" in await running.sign_in()
+        yield running
