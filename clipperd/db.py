@@ -23,7 +23,9 @@ Work = Callable[[sqlite3.Connection], T]
 Step = Callable[[sqlite3.Connection], None]
 
 _BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
-_CHECKPOINT_BYTES = 4 << 20  # fold the log back once it holds this much and nobody waits
+_CHECKPOINT_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody waits
+_CHECKPOINT_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
+_LOG_BYTES = 16 << 20  # the log's file does not stay larger than this
 
 
 class _Job:
@@ -78,8 +80,8 @@ class _Thread:
                 if batch:
                     self.perform(connection, batch)
                     _settle(batch)
-                if open_ and self.jobs.empty():
-                    self.idle(connection)
+                if open_:
+                    self.rest(connection, waited_for=not self.jobs.empty())
         finally:
             self.finish(connection)
             connection.close()
@@ -106,8 +108,8 @@ class _Thread:
             except BaseException as error:  # delivered to the caller that awaits the job
                 job.error = error
 
-    def idle(self, connection: sqlite3.Connection) -> None:
-        """Nothing waits."""
+    def rest(self, connection: sqlite3.Connection, *, waited_for: bool) -> None:
+        """Between two batches; ``waited_for`` when the next is there already."""
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """The last act before the connection closes."""
@@ -131,9 +133,13 @@ class _Writer(_Thread):
     def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], wal: Path) -> None:
         super().__init__(name, connect)
         self._wal = wal
+        self._folded = (0, 0)  # the log's size and the rows changed so far, at the last checkpoint
 
     def perform(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
+        if len(batch) == 1:  # needs no savepoint to be undone alone
+            self._perform_one(connection, batch[0])
+            return
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
@@ -153,11 +159,36 @@ class _Writer(_Thread):
             for job in batch:
                 job.error = translate(error)
 
-    def idle(self, connection: sqlite3.Connection) -> None:
-        """Checkpoint off the acknowledge path, once the log is worth it."""
+    def _perform_one(self, connection: sqlite3.Connection, job: _Job) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            job.result = job.work(connection)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            # delivered to the caller that awaits the job
+            job.error = translate(error) if isinstance(error, sqlite3.Error) else error
+
+    def rest(self, connection: sqlite3.Connection, *, waited_for: bool) -> None:
+        """Checkpoint off the acknowledge path, once the log is worth it.
+
+        The log's file keeps its size when it is begun anew (which spares its growth the next
+        time), so its size alone does not tell what it holds.
+        """
         with contextlib.suppress(OSError, sqlite3.Error):
-            if self._wal.stat().st_size > _CHECKPOINT_BYTES:
-                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            size, rows = self._wal.stat().st_size, connection.total_changes
+            grown, changed = size - self._folded[0], rows - self._folded[1]
+            if waited_for:
+                is_due = size > _LOG_BYTES and grown > 0
+            else:
+                is_due = size > _CHECKPOINT_BYTES and (
+                    grown > _CHECKPOINT_BYTES or changed > _CHECKPOINT_ROWS
+                )
+            if is_due:
+                mode, left = ("TRUNCATE", 0) if size > _LOG_BYTES else ("RESTART", size)
+                connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+                self._folded = (left, rows)
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Leave one clean file behind."""

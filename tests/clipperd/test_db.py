@@ -133,6 +133,37 @@ async def test_a_full_disk_is_told_and_what_was_stored_stays_readable(tmp_path: 
     db.close()
 
 
+async def folded(db: Database, former: int = 0) -> int:
+    """When the log was last folded back, once that is after ``former``: only then is it written."""
+    while db.path.stat().st_mtime_ns <= former or db.path.stat().st_size < 4_000_000:
+        await db.write(lambda _: None)
+    await db.write(lambda _: None)  # it is at rest: the folding has ended
+    return db.path.stat().st_mtime_ns
+
+
+async def test_a_log_begun_anew_is_not_folded_back_after_every_write(db: Database) -> None:
+    for n in range(6):
+        await db.write(insert(n, "x" * 1_000_000))
+    before = await folded(db)
+    for n in range(20):
+        await db.write(insert(100 + n))
+    assert db.path.stat().st_mtime_ns == before
+
+
+async def test_many_small_changes_are_folded_back_too(db: Database) -> None:
+    for n in range(6):
+        await db.write(insert(n, "x" * 1_000_000))
+    before = await folded(db)
+    await db.write(lambda c: [insert(100 + n)(c) for n in range(2_100)])
+    assert await folded(db, before) > before
+
+
+async def test_the_log_stays_small_under_writes_that_never_pause(db: Database) -> None:
+    for n in range(40):
+        await db.write(insert(n, "x" * 1_000_000))
+    assert db.path.with_name("test.db-wal").stat().st_size < 24_000_000
+
+
 def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
