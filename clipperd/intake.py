@@ -122,7 +122,7 @@ class Intake:
             not_before=not_before,
             source=body.source or {},
             idempotency_key=key,
-            fingerprint=_fingerprint(body, scope),
+            fingerprint=b"" if key is None else _fingerprint(body, scope),
         )
         view, replayed, lanes = await self._outbox.accept(draft)
         if lanes and (not_before is None or not_before <= self._clock.now()):

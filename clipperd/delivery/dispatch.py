@@ -50,6 +50,8 @@ class Dispatcher:
         self._fresh: set[LaneKey] = set()
         self._wake = asyncio.Event()
         self._reload = True
+        self._stale = True
+        self._coming: float | None = None
         self._paused: tuple[bool, float | None] = (False, None)
         self._stopping = False
 
@@ -59,7 +61,7 @@ class Dispatcher:
             self._fresh.add(lane)
             self._lanes[lane] = min(priority, self._lanes.get(lane, priority))
         if not which:
-            self._reload = True
+            self._reload = self._stale = True
         self._wake.set()
 
     def hurry(self) -> None:
@@ -71,6 +73,7 @@ class Dispatcher:
         """A person acted on these lanes: they are due at once."""
         for lane in which:
             self._pace.free_lane(lane)
+        self._stale = True  # the action may have moved a time
         self.poke(*which, priority=0)
 
     def active_user(self) -> str | None:
@@ -110,16 +113,9 @@ class Dispatcher:
     async def _round(self) -> float | None:
         """Start what may start; return the seconds until the next deadline, None when none."""
         now = self._clock.now()
-        due, coming = await self._outbox.write(lambda c: actions.release_due(c, now))
-        if due:
-            self.poke(*due)
-        self._paused = await self._outbox.read(actions.paused)
-        held, until = self._paused
-        if held and until is not None and until <= now:
-            await self._outbox.write(actions.resume)
-            held = False
+        held, until = await self._times(now)
         await self._learn()
-        waits = [] if coming is None else [max(0.05, coming - now)]
+        waits = [] if self._coming is None else [max(0.05, self._coming - now)]
         if held:
             waits += [] if until is None else [max(0.05, until - now)]
             return min(waits, default=None)
@@ -133,6 +129,23 @@ class Dispatcher:
             elif self._room(priority):
                 self._start(lane)
         return min(waits, default=None)
+
+    async def _times(self, now: float) -> tuple[bool, float | None]:
+        """Let go what has come due; say whether the queue is held and until when.
+
+        The store is asked only when a time may have changed or come: not for every new clip.
+        """
+        if self._stale or (self._coming is not None and self._coming <= now):
+            self._stale = False
+            due, self._coming = await self._outbox.write(lambda c: actions.release_due(c, now))
+            if due:
+                self.poke(*due)
+            self._paused = await self._outbox.read(actions.paused)
+        held, until = self._paused
+        if held and until is not None and until <= now:
+            await self._outbox.write(actions.resume)
+            self._paused = (False, None)
+        return self._paused
 
     def _room(self, priority: int) -> bool:
         """One place is always kept for a person who waits (priority 0)."""

@@ -94,6 +94,21 @@ async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
         assert (await delivered(rig, held)).state == "delivered"
 
 
+async def test_a_clip_that_was_put_off_leaves_once_its_time_is_moved_to_now(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    async with dispatching(rig) as dispatcher:
+        later = await rig.clip(page, "later", not_before=rig.clock.now() + 3600)
+        dispatcher.poke()
+        await delivered(rig, await post(rig, dispatcher, page, "now"))
+        assert world.texts(page) == ["now"]
+        rig.clock.advance(3600)
+        dispatcher.free((USER, SCOPE.workspace_id, page))
+        assert (await delivered(rig, later)).state == "delivered"
+    assert world.texts(page) == ["now", "later"]
+
+
 async def test_nothing_leaves_while_another_account_is_signed_in(rig: Rig, world: World) -> None:
     page = world.add_page("Notes")
     rig.user = "somebody-else"
