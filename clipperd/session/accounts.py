@@ -5,18 +5,20 @@ The last account stays current after signing out, so that clips go on finding th
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from clipperd.clock import Clock
-from clipperd.db import Database
+from clipperd.db import Database, Work
 from clipperd.errors import NotSignedIn, WorkspaceMismatch
 from clipperd.model import Scope, notion_id
 from clipperd.session.auth import GrantedWorkspace, Subscription, User
 
+T = TypeVar("T")
 AccountState = Literal["signed_in", "signed_out", "reauth_required"]
 
 
@@ -60,10 +62,21 @@ class Accounts:
         """``db`` is outbox.db with SESSION_STEPS applied."""
         self._db = db
         self._clock = clock
+        self._kept: tuple[Account | None] | None = None
+        self._edition = 0
 
     async def current(self) -> Account | None:
-        """The account that is signed in, or was last; None when nobody ever was."""
-        return await self._db.read(_current)
+        """The account that is signed in, or was last; None when nobody ever was.
+
+        Nearly every request asks, so the answer is kept until something is written here.
+        """
+        if self._kept is None:
+            edition = self._edition
+            found = await self._db.read(_current)
+            if edition != self._edition:
+                return found
+            self._kept = (found,)
+        return self._kept[0]
 
     async def current_user(self) -> str | None:
         """The user id of :meth:`current`."""
@@ -134,7 +147,7 @@ class Accounts:
                     (login_id,),
                 )
 
-        await self._db.write(work)
+        await self._write(work)
 
     async def refresh(
         self,
@@ -157,7 +170,7 @@ class Accounts:
             if workspaces is not None:
                 _write_workspaces(connection, user.id, workspaces)
 
-        await self._db.write(work)
+        await self._write(work)
         return True
 
     async def set_state(self, user_id: str, state: AccountState, why: str | None = None) -> bool:
@@ -171,13 +184,13 @@ class Accounts:
             )
             return done.rowcount > 0
 
-        return await self._db.write(work)
+        return await self._write(work)
 
     async def set_current(self, workspace_id: str) -> None:
         """Choose the current workspace. Raises NotSignedIn, WorkspaceMismatch."""
         account = await self._known()
         chosen = _find(account, workspace_id).id
-        await self._db.write(
+        await self._write(
             lambda connection: (
                 connection.execute(
                     "UPDATE account SET current_workspace_id = ? WHERE user_id = ?",
@@ -196,7 +209,17 @@ class Accounts:
             )
             _choose_current(connection, scope.user_id)
 
-        await self._db.write(work)
+        await self._write(work)
+
+    async def _write(self, work: Work[T]) -> T:
+        """Write, and forget what is kept once it is done, even when the caller is canceled."""
+        writing = asyncio.ensure_future(self._db.write(work))
+        writing.add_done_callback(self._forget)
+        return await asyncio.shield(writing)
+
+    def _forget(self, _written: object) -> None:
+        self._edition += 1
+        self._kept = None
 
     async def _known(self) -> Account:
         account = await self.current()

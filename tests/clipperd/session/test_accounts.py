@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from clipperd.errors import NotSignedIn, WorkspaceMismatch
@@ -91,3 +93,20 @@ async def test_what_a_refresh_does_not_tell_stays(world: World) -> None:
     assert account is not None
     assert account.limits == {"clips": 100}
     assert [w.name for w in account.workspaces] == ["Home"]
+
+
+async def test_the_account_is_looked_up_once_and_again_after_every_change(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME, WORK])
+    first = await world.accounts.current()
+    assert await world.accounts.current() is first
+    await world.accounts.set_current(WORKSPACE_B)
+    assert (await world.accounts.scope()).workspace_id == WORKSPACE_B
+
+
+async def test_a_change_whose_caller_has_gone_is_still_seen(world: World) -> None:
+    await world.accounts.remember(ADA, [HOME])
+    change = asyncio.create_task(world.accounts.remember(BOB, [WORK]))
+    while await world.accounts.current_user() == "user-ada":  # keeps what it finds meanwhile
+        change.cancel()
+        await asyncio.sleep(0)
+    assert await world.accounts.current_user() == "user-bob"
