@@ -1,0 +1,132 @@
+"""What a signed-in daemon costs while nothing happens: memory, wake-ups, CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from clipperd.cache_schema import open_cache
+from clipperd.model import Scope
+from clipperd.settings.locations import locate
+from tests.bench import scene
+from tests.bench.measure import machine, median
+from tests.stack.stack import Stack, running
+
+_PAGES = 10_000
+_WATCHED_S = 20.0
+_CALM_S = 3.0
+_SETTLED_S = 60.0
+
+
+def run() -> list[str]:
+    """Lines for ``make bench``: megabytes, and voluntary context switches per second."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        floor = _floor(where)
+        lines = [f"idle: signed in, {_PAGES:,} pages known, {_WATCHED_S:.0f} s, {machine()}"]
+        for secrets in ("memory", "file"):
+            with running(where / secrets, CLIPPERD_SECRETS=secrets) as stack:
+                lines += [f"idle: secrets in {secrets}: {line}" for line in _watch(stack, floor)]
+    return lines
+
+
+def _watch(stack: Stack, floor: float) -> list[str]:
+    _know_pages(stack)
+    daemon = stack.client.hello().pid
+    _calm(daemon)
+    before, cpu = _switches(daemon), _cpu(daemon)
+    time.sleep(_WATCHED_S)
+    woken = (_switches(daemon) - before) / _WATCHED_S
+    busy = _cpu(daemon) - cpu
+    idle = _resident(daemon)
+    _ask(stack)
+    used = _resident(daemon)
+    return [
+        f"{idle:.0f} MB resident, {idle / floor:.2f} x a bare aiohttp server ({floor:.0f} MB);"
+        f" {used:.0f} MB after 600 lists and searches",
+        f"{woken:.2f} wake-ups a second, {busy:.2f} s of CPU in {_WATCHED_S:.0f} s",
+    ]
+
+
+def _floor(folder: Path) -> float:
+    """Megabytes of an aiohttp server with one route."""
+    program = (
+        "import asyncio, sqlite3, sys\nfrom aiohttp import web\n"
+        "async def main():\n"
+        "    runner = web.AppRunner(web.Application()); await runner.setup()\n"
+        "    await web.TCPSite(runner, '127.0.0.1', 0).start(); print('up', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())"
+    )
+    found = []
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program], env=scene.environment(folder), stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        found.append(_resident(child.pid))
+        child.kill()
+        child.communicate()
+    return median(found)
+
+
+def _know_pages(stack: Stack) -> None:
+    """Fill the page index under the daemon's feet, and start it again on that."""
+    session = stack.client.session()
+    home = next(one for one in session["workspaces"] if one["current"])
+    scope = Scope(session["user"]["id"], home["id"])
+    stack.close_daemon()
+
+    async def fill() -> None:
+        cache = open_cache(locate(stack.home).cache)
+        await cache.write(lambda c: scene.fill_pages(c, scope, _PAGES))
+        cache.close()
+
+    asyncio.run(fill())
+    stack.open_daemon()
+    stack.sign_in()  # the memory of the daemon before is gone
+
+
+def _calm(pid: int) -> None:
+    """Wait until the start's own work is over."""
+    end = time.monotonic() + _SETTLED_S
+    while time.monotonic() < end:
+        before = _cpu(pid)
+        time.sleep(_CALM_S)
+        if _cpu(pid) == before:
+            return
+
+
+def _ask(stack: Stack) -> None:
+    for number in range(300):
+        stack.client.pages(view="recent", limit=50)
+        stack.client.pages(q=f"meeting {number}", limit=20)
+
+
+def _switches(pid: int) -> int:
+    """Voluntary context switches of all threads so far (proc(5))."""
+    lines = [
+        line
+        for status in Path(f"/proc/{pid}/task").glob("*/status")
+        for line in status.read_text("utf-8").splitlines()
+        if line.startswith("voluntary_ctxt_switches")
+    ]
+    return sum(int(line.split()[1]) for line in lines)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def _resident(pid: int) -> float:
+    """Megabytes in memory now."""
+    for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")
