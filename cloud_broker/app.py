@@ -19,6 +19,7 @@ from cloud_broker.connections import Tokens
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.crypto.signing import Signer
+from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.oauth import NotionOAuth
 from cloud_broker.proxy.admission import Budgets
 from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
@@ -34,6 +35,7 @@ from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import Transport
 from cloud_broker.web import auth, health, keys, user
 from cloud_broker.web.drain import Drain
+from cloud_broker.web.flood import Flood
 from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.problems import problems, request_ids
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
@@ -81,6 +83,9 @@ def create_app(
     )
     app[INBOUND] = inbound
     app[keys.DRAIN] = Drain()
+    app[keys.FLOOD] = Flood(
+        MemoryLimiter(), clock, scale=settings.limit_scale, proxies=settings.trusted_proxies
+    )
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[keys.RANDOMNESS] = random

@@ -5,6 +5,7 @@ BrokerError
 │   └── UnknownGrantType
 ├── UnsupportedMedia          kind unsupported      a body that is not JSON
 ├── BodyTooSlow               kind too_slow         a body that does not arrive
+├── TooManyRequests           kind too_many         an address or account asks too often
 ├── NotFound                  kind missing          no such object for this account
 ├── InvalidGrant              kind invalid          a hand-off or refresh token is worth nothing
 ├── SessionExpired            kind unauthenticated  the access token is bad, expired or revoked
@@ -107,6 +108,14 @@ class BodyTooSlow(BrokerError):
     code = "request_timeout"
     kind = Kind.TOO_SLOW
     title = "The request took too long to arrive"
+
+
+class TooManyRequests(BrokerError):
+    """An address or an account asks more often than it may; ``retry_after`` says how long."""
+
+    code = "rate_limited"
+    kind = Kind.TOO_MANY
+    title = "Too many requests"
 
 
 class NotFound(BrokerError):

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +53,7 @@ class Settings:
     answer_within_s: float
     upstream_write_s: float
     drain_s: float
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
     redis_url: str | None
     webhook_token: Secret | None
@@ -245,6 +247,13 @@ def _return_uris(text: str) -> tuple[str, ...]:
     return uris
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return () if text == "none" else tuple(ip_network(p.strip()) for p in text.split(","))
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, comma-separated, or none") from None
+
+
 def _level(text: str) -> str:
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
@@ -369,6 +378,12 @@ SETTINGS: tuple[Setting, ...] = (
         _number(0, 300),
         "70",
         "Seconds that a stopping broker gives to requests under way.",
+    ),
+    Setting(
+        "BROKER_TRUSTED_PROXIES",
+        _networks,
+        "127.0.0.0/8,::1/128",
+        "Networks whose X-Forwarded-For is believed, or none; name your reverse proxy's.",
     ),
     Setting("BROKER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR."),
     Setting(

@@ -22,6 +22,8 @@ from cloud_broker.limits.gates import Gate, Tally
 from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
 
 SWEEP_S = 30.0
+FORGIVEN_S = 3600.0  # a tripped gate at which nobody has knocked for so long is forgotten
+MAX_KEYS = 200_000  # beyond it the oldest key begins anew, which grants it one burst more
 
 
 @dataclass(slots=True)
@@ -116,6 +118,8 @@ class MemoryLimiter:
 
     def _spend(self, ask: Ask, start: int) -> None:
         shelf = self._shelves.setdefault(ask.key, _Shelf())
+        if len(self._shelves) > MAX_KEYS:
+            del self._shelves[next(iter(self._shelves))]
         match ask.rule:
             case Window() as rule:
                 window_spend(shelf.starts, rule, start)
@@ -144,10 +148,10 @@ class MemoryLimiter:
             return
         self._swept = at
         self._shelves = {k: s for k, s in self._shelves.items() if s.useless_at > at}
-        quiet = to_us(gate_rules.STRIKE_PAUSE_S)
+        quiet, forgiven = to_us(gate_rules.STRIKE_PAUSE_S), to_us(FORGIVEN_S)
         self._gates = {
             k: g
             for k, g in self._gates.items()
-            if g.tripped or max(g.closed_until, g.last_strike) + quiet > at
+            if max(g.closed_until, g.last_strike) + (forgiven if g.tripped else quiet) > at
         }
         self._tallies = {k: t for k, t in self._tallies.items() if at - t.turned < quiet}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Literal
 
 import msgspec
 from aiohttp import web
 
 from cloud_broker.clock import rfc3339
-from cloud_broker.errors import BrokerError, InvalidGrant, InvalidInput, UnknownGrantType
+from cloud_broker.errors import (
+    BrokerError,
+    InvalidGrant,
+    InvalidInput,
+    TooManyRequests,
+    UnknownGrantType,
+)
 from cloud_broker.sessions import Claims, IssuedTokens
 from cloud_broker.signin import Arrival, read_request
 from cloud_broker.web.bodies import answer, read_body, signed_in
 from cloud_broker.web.keys import (
     ACCOUNTS,
+    FLOOD,
     RANDOMNESS,
     REQUEST_ID,
     SESSIONS,
@@ -26,6 +34,7 @@ from cloud_broker.web.problems import STATUS
 
 CALLBACK_PATH = "/api/auth/notion/callback"
 JWKS_MAX_AGE_S = 300
+SIGN_INS, CALLBACKS, TOKENS = 20, 40, 120  # a minute and address; each sign-in leaves a row
 ROUTES = web.RouteTableDef()
 
 
@@ -43,8 +52,9 @@ async def depart(request: web.Request) -> web.StreamResponse:
     """Send the browser to Notion."""
     settings = request.app[SETTINGS]
     try:
+        await request.app[FLOOD].by_address(request, "sign_in", SIGN_INS)
         asked = read_request(list(request.query.items()), settings.app_return_uris)
-    except InvalidInput as error:
+    except (InvalidInput, TooManyRequests) as error:
         return _refusal(request, error)
     departure = await request.app[SIGN_IN].depart(asked)
     response = web.Response(status=302, headers={"Location": departure.url, **private_headers()})
@@ -63,6 +73,10 @@ async def depart(request: web.Request) -> web.StreamResponse:
 @ROUTES.get(CALLBACK_PATH, allow_head=False)
 async def arrive(request: web.Request) -> web.StreamResponse:
     """Take what Notion sent the browser back with, and send it on to the daemon."""
+    try:
+        await request.app[FLOOD].by_address(request, "callback", CALLBACKS)
+    except TooManyRequests as error:  # nothing was used up: the same address works later
+        return _refusal(request, error)
     sign_in = request.app[SIGN_IN]
     state = request.query.get("state", "")
     cookie = sign_in.cookie_name(state)
@@ -95,17 +109,21 @@ def _refusal(request: web.Request, error: BrokerError) -> web.Response:
     """A page for a person; a program that did not ask for HTML gets the problem."""
     if "text/html" not in request.headers.get("Accept", ""):
         raise error
-    return problem_page(
+    page = problem_page(
         error,
         status=STATUS[error.kind],
         request_id=request[REQUEST_ID],
         randomness=request.app[RANDOMNESS],
     )
+    if error.retry_after is not None:
+        page.headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+    return page
 
 
 @ROUTES.post("/api/auth/token")
 async def token(request: web.Request) -> web.StreamResponse:
     """Trade a hand-off or a refresh token for an access token."""
+    await request.app[FLOOD].by_address(request, "token", TOKENS)
     body = await read_body(request, TokenRequest)
     sessions = request.app[SESSIONS]
     if body.grant_type == "handoff":

@@ -17,6 +17,7 @@ from cloud_broker.settings import Settings
 from cloud_broker.signin import SignIn
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
+from cloud_broker.web.flood import Flood
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
@@ -29,5 +30,6 @@ TOKENS: web.AppKey[Tokens] = web.AppKey("tokens")
 RANDOMNESS: web.AppKey[Randomness] = web.AppKey("randomness")
 LIMITS: web.AppKey[Callable[[str], dict[str, Any]]] = web.AppKey("limits")  # of a tier
 DRAIN: web.AppKey[Drain] = web.AppKey("drain")
+FLOOD: web.AppKey[Flood] = web.AppKey("flood")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")

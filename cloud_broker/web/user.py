@@ -6,8 +6,9 @@ from aiohttp import web
 
 from cloud_broker.sessions import Claims
 from cloud_broker.web.bodies import answer, signed_in
-from cloud_broker.web.keys import ACCOUNTS, LIMITS
+from cloud_broker.web.keys import ACCOUNTS, FLOOD, LIMITS
 
+EXPORTS = 6  # a minute and account; each reads every row about it
 ROUTES = web.RouteTableDef()
 
 
@@ -23,6 +24,7 @@ async def me(request: web.Request, claims: Claims) -> web.StreamResponse:
 @signed_in
 async def export(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Everything that is kept about the account."""
+    await request.app[FLOOD].by_account(claims.user_id, "export", EXPORTS)
     return answer(
         await request.app[ACCOUNTS].export(claims.user_id),
         headers={"Content-Disposition": 'attachment; filename="account.json"'},
