@@ -13,7 +13,7 @@ import io
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +127,16 @@ class Daemon:
             if clip["state"] in (states or ("delivered", "failed", "needs_attention", "canceled")):
                 return dict(clip)
             await asyncio.sleep(0.02)
+
+    async def events(self, until: bytes, then: Awaitable[Any]) -> bytes:
+        """Resume the stream from its beginning, await ``then``, read on until ``until``."""
+        headers = {"Authorization": f"Bearer {OWNER_TOKEN}", "Last-Event-ID": "0"}
+        async with self.browser.get(f"{self.url}/v1/events", headers=headers) as response:
+            seen = await response.content.readany()
+            await then
+            while until not in seen:
+                seen += await response.content.readany()
+        return seen
 
     async def rows(self) -> dict[str, int]:
         """How many rows each table of the outbox has."""
