@@ -324,7 +324,7 @@ class Courier:
         wait = backoff(
             self._link_tries,
             base_s=self._timing.retry_base,
-            cap_s=self._timing.link_cap,
+            cap_s=min(self._timing.link_cap, self._timing.retry_cap),
             rng=self._around.rng,
         )
         self._link_tries += 1

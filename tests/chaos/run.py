@@ -26,8 +26,8 @@ DRAIN_S = 300.0  # the default limits let 20 writes a minute through
 _PAGES = 12  # while one waits for a settle time, others go on
 _AGAIN_S = 0.05
 _ACCEPT_S = 60.0
-# Short-lived access tokens, so that sessions are renewed among the kills.
-SETTINGS = {"BROKER_ACCESS_TOKEN_S": "8"}
+# The daemon renews 30 s before the end, so every ten seconds, among the kills.
+SETTINGS = {"BROKER_ACCESS_TOKEN_S": "40"}
 # Faults after which the broker cannot know whether the write was applied.
 AMBIGUOUS = (
     "5xx_before",
