@@ -160,8 +160,10 @@ async def assemble(
         passthrough=LanePassThrough(
             link.notion,
             dispatcher,
+            outbox,
             sections,
             pages,
+            clock,
             server_now=link.wire.server_now,
             entropy=secrets.token_bytes,
         ),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.keys import new_key
 from clipperd.model import Scope, notion_id
+from clipperd.outbox import receipts
+from clipperd.outbox.outbox import Outbox
 from clipperd.outline.places import Places
 from clipperd.pages.pages import Pages
 from clipperd.transport import Notion, Reply
@@ -23,8 +26,10 @@ class LanePassThrough:
         self,
         notion: Notion,
         dispatcher: Dispatcher,
+        outbox: Outbox,
         places: Places,
         pages: Pages,
+        clock: Clock,
         *,
         server_now: Callable[[], float],
         entropy: Callable[[int], bytes],
@@ -32,8 +37,10 @@ class LanePassThrough:
         """``server_now`` and ``entropy`` make the Idempotency-Key of each write."""
         self._notion = notion
         self._dispatcher = dispatcher
+        self._outbox = outbox
         self._places = places
         self._pages = pages
+        self._clock = clock
         self._server_now = server_now
         self._entropy = entropy
 
@@ -51,13 +58,30 @@ class LanePassThrough:
         key = new_key(self._server_now(), self._entropy)
         page = await self._page(scope, path, body)
         if page is None:
-            return await self._notion.send(scope, method, path, query=query, body=body, key=key)
+            return await self._write(scope, method, path, query, body, key)
         lane = (scope.user_id, scope.workspace_id, page)
         async with self._dispatcher.exclusive(lane):
             try:
-                return await self._notion.send(scope, method, path, query=query, body=body, key=key)
+                return await self._write(scope, method, path, query, body, key)
             finally:
                 await self._places.touched(scope, page)
+
+    async def _write(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+        key: str,
+    ) -> Reply:
+        """Send a write and put on record what it created, before the page's lane goes on."""
+        reply = await self._notion.send(scope, method, path, query=query, body=body, key=key)
+        made = _created(method, path, body, reply)
+        if made:
+            now = self._clock.now()
+            await self._outbox.write(lambda c: receipts.note_others(c, made, now))
+        return reply
 
     async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:
         """The page whose lane a write takes: read off the path, or found from the block."""
@@ -92,3 +116,16 @@ class LanePassThrough:
                 return above
             at = above
         return block_id
+
+
+def _created(method: str, path: str, body: bytes | None, reply: Reply) -> list[str]:
+    """The ids of the page or the first-level blocks that a write has just made."""
+    if not reply.ok or not isinstance(reply.body, dict):
+        return []
+    if (method, path) == ("POST", "pages"):
+        return [str(reply.body.get("id"))]
+    if method == "PATCH" and path.startswith("blocks/") and path.endswith("/children"):
+        # With an anchor Notion may list the later siblings too, so the rest is not new.
+        count = len(json.loads(body or b"{}").get("children") or [])
+        return [str(item.get("id")) for item in (reply.body.get("results") or [])[:count]]
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,7 +13,7 @@ from clipperd.delivery import batch, reconcile
 from clipperd.delivery.outcome import Applied, NotApplied, Verdict
 from clipperd.delivery.reconcile import Absent, Finding, Found, Undecided
 from clipperd.delivery.terms import Surroundings, Timing
-from clipperd.model import Scope
+from clipperd.model import Block, Scope
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import Request, plan_from_json
@@ -99,7 +100,7 @@ class Settler:
         if listing.cut:
             return Undecided("too_long"), listing.calls, None
         if request.kind == "create_page":
-            known = await self._outbox.read(lambda c: lanes.known_pages(c, request.scope))
+            known = await self._known(request.scope, listing.blocks)
             title = request.expected[0]
             found = reconcile.judge_pages(
                 title, listing.blocks, bot_id=bot, sent_at=self._sent_at(request), known=known
@@ -139,10 +140,11 @@ class Settler:
             return Undecided("unread"), 1, reply.retry_after_s or self._timing.retry_base
         if reply.body.get("has_more"):
             return Undecided("too_long"), 1, None
-        known = await self._known(request.scope)
+        rows = reply.body.get("results") or []
+        known = await self._known(request.scope, rows)
         found = reconcile.judge_pages(
             request.expected[0],
-            reply.body.get("results") or [],
+            rows,
             bot_id=bot,
             sent_at=self._sent_at(request),
             known=known,
@@ -164,5 +166,9 @@ class Settler:
         blocks = batch.carried(item, plan_from_json(plan), parent)
         return [fingerprint.of(block) for block in blocks]
 
-    async def _known(self, scope: Scope) -> set[str]:
-        return await self._outbox.read(lambda c: lanes.known_pages(c, scope))
+    async def _known(self, scope: Scope, items: Sequence[Block]) -> set[str]:
+        """Pages that are accounted for: made by other clips, or passed through."""
+        ids = [str(item.get("id")) for item in items]
+        return await self._outbox.read(
+            lambda c: lanes.known_pages(c, scope) | lanes.receipted(c, ids)
+        )

@@ -83,6 +83,17 @@ def test_a_write_that_comes_late_leaves_one_copy(stack: Stack, page: Page) -> No
     assert stack.notion.section(page.id, "Inbox") == ["first", "once"]
 
 
+@pytest.mark.parametrize("text", ["the same", "another"])
+def test_a_write_passed_through_is_not_taken_for_a_clip_whose_own_write_was_lost(
+    stack: Stack, page: Page, text: str
+) -> None:
+    path = f"/v1/notion/blocks/{page.id}/children"
+    stack.client.ask("PATCH", path, body={"children": [paragraph("the same")]})
+    stack.notion.misbehave({"kind": "drop_before", "route": APPEND, "times": 1})
+    stack.delivered(stack.clip(page.id, text))
+    assert stack.notion.texts(page.id)[-2:] == ["the same", text]
+
+
 def test_ten_clips_in_the_same_tick_are_ten_clips(stack: Stack, page: Page) -> None:
     with ThreadPoolExecutor(10) as pool:
         clips = list(pool.map(lambda _: stack.clip(page.id, "same", inbox(page)), range(10)))
