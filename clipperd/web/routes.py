@@ -86,6 +86,7 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 def _invalid(error: msgspec.ValidationError) -> InvalidInput:
     text = str(error)
     what, _, where = text.partition(" - at `")
+    what = what.partition(" '")[0]  # "Invalid enum value 'what was sent'"
     pointer = where.rstrip("`").lstrip("$").replace("[...]", "/*").replace("[", "/")
     pointer = pointer.replace("]", "").replace(".", "/")
     return InvalidInput(what + ".", errors=[{"pointer": pointer or "/", "code": "invalid"}])
