@@ -113,7 +113,9 @@ class Script:
         if draw < 0.07:
             texts = (f"c{number}.0", f"c{number}.1")
             return Planned(number, pieces, texts, _nested(texts))
-        if draw < 0.2:
+        if draw < 0.15:
+            return Planned(number, pieces, *_markdown(number))
+        if draw < 0.25:
             texts = tuple(f"c{number}.{n}" for n in range(rng.randint(2, 5)))
             return Planned(number, pieces, texts, _blocks(texts))
         text = f"c{number}"
@@ -142,6 +144,18 @@ def _rule(kind: str, share: float, params: Rule, route: str) -> Rule:
 
 def _blocks(texts: tuple[str, ...]) -> dict[str, Any]:
     return {"format": "blocks", "blocks": [_block("paragraph", text) for text in texts]}
+
+
+def _markdown(number: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Formatted text, which Notion gives back in other runs and other forms than it got it in."""
+    text = (
+        f"c{number}.0 **bold**, [a link](https://EXAMPLE.org/ä?q={number}&x=1#y) and `code` 😀\n\n"
+        f"- c{number}.1 *item*\n- [x] c{number}.2 ~~done~~\n\n> c{number}.3 quote\n\n"
+        f"```py\nc{number}.4 = 1\n```\n"
+    )
+    words = ("bold, a link and code 😀", "item", "done", "quote", "= 1")
+    plain = tuple(f"c{number}.{n} {said}" for n, said in enumerate(words))
+    return plain, {"format": "markdown", "markdown": text}
 
 
 def _nested(texts: tuple[str, ...]) -> dict[str, Any]:
