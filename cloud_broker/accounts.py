@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from cloud_broker.audit import Audit
+from cloud_broker.audit import Audit, opening
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.connections import (
     canonical_id,
@@ -17,7 +17,7 @@ from cloud_broker.connections import (
 )
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
-from cloud_broker.errors import NotFound, SealBroken, SessionExpired, WorkspaceTaken
+from cloud_broker.errors import KeysRefused, NotFound, SealBroken, SessionExpired, WorkspaceTaken
 from cloud_broker.oauth import Grant, NotionUser
 from cloud_broker.randomness import Randomness
 from cloud_broker.revocations import Revocations
@@ -104,7 +104,8 @@ class Accounts:
             refresh=sealed.columns.get("refresh_token_sealed"),
             now=now,
         )
-        self._audit.record(
+        await self._audit.write(
+            tx,
             "workspace_connected",
             user_id,
             facts={},
@@ -142,7 +143,7 @@ class Accounts:
             found = await connection_rows.connections_of(tx, user_id)
             match = next((r for r in found if canonical_id(r["workspace_id"]) == wanted), None)
             if match is not None:
-                await self._audit.opened(connection=match, purpose="revoke")
+                await self._audit.write(tx, "token_opened", user_id, **opening(match, "revoke"))
                 await self._drop(tx, match)
         if match is None:
             raise NotFound("This workspace is not connected to your account.")
@@ -152,7 +153,7 @@ class Accounts:
         tokens: tuple[Secret | None, ...] = ()
         try:
             tokens = (open_access(self._ring, connection), open_refresh(self._ring, connection))
-        except SealBroken:
+        except (SealBroken, KeysRefused):
             log.warning("connection %s cannot be opened to be revoked", connection["id"])
         await self._revocations.add(tx, *tokens)
         await connection_rows.delete_connection(tx, connection["id"])
@@ -214,11 +215,14 @@ class Accounts:
         What remains of it are keyed hashes in ``workspace_history`` and audit rows that no
         longer say whom they concerned.
         """
-        self._audit.record("account_erased", user_id, facts={}, subject={})
+        self._audit.forget(user_id)  # calls under way end after this and must not name the user
         await self._audit.flush()  # what waits in memory must be there to be erased
         async with self._database.transaction() as tx:
-            for connection in await connection_rows.connections_of(tx, user_id):
+            connections = await connection_rows.connections_of(tx, user_id)
+            for connection in connections:
                 await self._drop(tx, connection)
+            facts = {"tokens_opened": len(connections)}
+            await self._audit.write(tx, "account_erased", "", facts=facts, subject={})
             for erase in self._erasers:
                 await erase(tx, user_id)
             await rows.delete_profile(tx, user_id)

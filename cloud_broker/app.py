@@ -161,7 +161,15 @@ def _assemble(
         audit=audit,
     )
     revocations = Revocations(database, ring, oauth, clock=clock, randomness=random)
-    tokens = Tokens(database, ring, oauth, clock=clock, randomness=random, witness=audit)
+    tokens = Tokens(
+        database,
+        ring,
+        oauth,
+        clock=clock,
+        randomness=random,
+        witness=audit,
+        revocations=revocations,
+    )
     accounts = Accounts(
         database,
         ring,

@@ -1,4 +1,7 @@
-"""Audit rows off the request's path: gathered, and written together every 200 ms."""
+"""Audit rows: what is relayed is gathered and written together every 200 ms, off the call's path.
+
+What changes an account, a session or a connection is written in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from collections import deque
 from collections.abc import Mapping
 
 from cloud_broker.clock import Clock
+from cloud_broker.errors import DatabaseFailed
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.audit import Event, Fact
-from cloud_broker.storage.database import Database, Row, to_ms
+from cloud_broker.storage.database import Database, Row, Tx, to_ms
 
 log = logging.getLogger(__name__)
 
+RELAYED = "proxy:"  # begins the purposes of calls that are relayed
 FLUSH_S = 0.2
+FORGET_S = 600.0  # longer than any call that was under way when its account was erased
 GROUP = 500
 MAX_LENGTH = 200  # of a fact
 MAX_WAITING = 50_000  # some minutes of a broker at full load without its database
@@ -32,6 +38,7 @@ class Audit:
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._erased: dict[str, float] = {}  # until when their late rows are looked for
         self.lost = 0
 
     def record(
@@ -41,24 +48,56 @@ class Audit:
         *,
         facts: Mapping[str, Fact],
         subject: Mapping[str, Fact],
-    ) -> None:
-        """Note that something happened now. Never blocks; counts in ``lost`` what has no room."""
+    ) -> bool:
+        """Note that something happened now. Never blocks; False: no room, counted in ``lost``."""
         if len(self._waiting) >= MAX_WAITING:
+            if self.lost % MAX_WAITING == 0:
+                log.error("audit rows are being lost: %s wait to be written", MAX_WAITING)
             self.lost += 1
-            return
-        at = to_ms(self._clock.now())
-        salt = self._randomness.new_secret()
-        self._waiting.append(Event(at, event, user_id, _fit(facts), _fit(subject), salt))
+            return False
+        self._waiting.append(self._event(event, user_id, facts, subject))
         self._some.set()
+        return True
+
+    async def write(
+        self,
+        tx: Tx,
+        event: str,
+        user_id: str,
+        *,
+        facts: Mapping[str, Fact],
+        subject: Mapping[str, Fact],
+    ) -> None:
+        """Write an event in the transaction of what it tells: both are kept, or neither."""
+        await rows.append(tx, [self._event(event, user_id, facts, subject)])
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
-        """Note that a token was opened: the witness that ``Tokens`` asks for."""
-        self.record(
-            "token_opened",
-            connection["user_id"],
-            facts={"purpose": purpose},
-            subject={"connection": connection["id"], "workspace": connection["workspace_id"]},
-        )
+        """Note that a token is opened: the witness that ``Tokens`` asks for.
+
+        A relayed call's row follows within FLUSH_S; for any other purpose it is written first.
+        Raises DatabaseFailed when it cannot be: then the token stays closed. Not for use inside
+        a transaction.
+        """
+        told = opening(connection, purpose)
+        if not self.record("token_opened", connection["user_id"], **told):
+            raise DatabaseFailed("The audit log cannot be written.")
+        if not purpose.startswith(RELAYED):
+            await self.flush()
+
+    def forget(self, user_id: str) -> None:
+        """From now on name this user in no row: the account is being erased."""
+        now = self._clock.monotonic()
+        self._erased = {user: until for user, until in self._erased.items() if until > now}
+        self._erased[user_id] = now + FORGET_S
+
+    def _event(
+        self, event: str, user_id: str, facts: Mapping[str, Fact], subject: Mapping[str, Fact]
+    ) -> Event:
+        at = to_ms(self._clock.now())
+        salt = self._randomness.new_secret()
+        if self._erased.get(user_id, 0.0) > self._clock.monotonic():
+            user_id, subject = "", {}
+        return Event(at, event, user_id, _fit(facts), _fit(subject), salt)
 
     async def run(self) -> None:
         """Write what waits, every FLUSH_S while there is something, for ever."""
@@ -84,6 +123,12 @@ class Audit:
                     raise
                 for _ in group:
                     self._waiting.popleft()
+
+
+def opening(connection: Row, purpose: str) -> dict[str, dict[str, Fact]]:
+    """The facts and the subject of a token's opening."""
+    subject = {"connection": connection["id"], "workspace": connection["workspace_id"]}
+    return {"facts": {"purpose": purpose}, "subject": subject}
 
 
 def _fit(values: Mapping[str, Fact]) -> dict[str, Fact]:

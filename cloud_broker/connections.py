@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
-from cloud_broker.errors import NoConnection, NotionUnavailable, ReauthRequired, WorkspaceRequired
+from cloud_broker.errors import (
+    DatabaseFailed,
+    NoConnection,
+    NotionUnavailable,
+    ReauthRequired,
+    WorkspaceRequired,
+)
 from cloud_broker.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
 from cloud_broker.randomness import Randomness
+from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
@@ -23,6 +30,8 @@ TABLE = "notion_connections"
 ACCESS = "access_token_sealed"
 REFRESH = "refresh_token_sealed"
 LEASE_S = 45.0  # longer than the call it protects (DEADLINE_S)
+SEND_WITHIN_S = LEASE_S - DEADLINE_S  # so that the call ends within its lease
+STORE_AGAIN_S = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to store a new pair
 PEER_POLL_S = 0.1  # how often a refresh by another instance is looked for
 
 
@@ -57,6 +66,7 @@ class Tokens:
         clock: Clock,
         randomness: Randomness,
         witness: Witness,
+        revocations: Revocations,
     ) -> None:
         """Take what it works with; call ``close`` before those are closed."""
         assert LEASE_S > DEADLINE_S
@@ -66,6 +76,7 @@ class Tokens:
         self._clock = clock
         self._instance = randomness.new_id()
         self._witness = witness
+        self._revocations = revocations
         self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
 
     async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
@@ -104,6 +115,7 @@ class Tokens:
     async def _refresh(self, opened: OpenToken) -> OpenToken:
         until = self._clock.monotonic() + LEASE_S
         while True:
+            fence = self._fence()
             async with self._database.transaction() as tx:
                 row = await rows.connection_by_id(tx, opened.connection_id)
                 taken = row is not None and await self._take(tx, row, opened.version)
@@ -112,7 +124,7 @@ class Tokens:
             if row["version"] != opened.version or row["reauth_required"]:
                 return await self._open(row, "refresh")
             if taken:
-                return await self._refresh_leased(row)
+                return await self._refresh_leased(row, fence)
             if self._clock.monotonic() >= until:
                 raise NotionUnavailable("A refresh is under way elsewhere.", retry_after=5)
             await self._clock.sleep(PEER_POLL_S)
@@ -123,27 +135,55 @@ class Tokens:
             tx,
             row["id"],
             version=version,
-            owner=self._instance,
+            owner=self._owner(version),
             now=to_ms(now),
             until=to_ms(now + LEASE_S),
         )
 
-    async def _refresh_leased(self, row: Row) -> OpenToken:
+    def _owner(self, version: int) -> str:
+        """Who holds a lease: two versions may be refreshed one after the other by one instance."""
+        return f"{self._instance}/{version}"
+
+    def _fence(self) -> Callable[[], None]:
+        """Refuse to send what could still be under way when the lease has ended.
+
+        A machine that slept meanwhile would play a token that another instance has traded in, and
+        Notion takes that for theft.
+        """
+        wall, steady = self._clock.now() + SEND_WITHIN_S, self._clock.monotonic() + SEND_WITHIN_S
+
+        def check() -> None:
+            if self._clock.now() >= wall or self._clock.monotonic() >= steady:
+                raise NotionUnavailable("The refresh was not sent in time.", retry_after=5)
+
+        return check
+
+    async def _refresh_leased(self, row: Row, fence: Callable[[], None]) -> OpenToken:
         try:
             await self._witness.opened(connection=row, purpose="refresh")
             refresh_token = open_refresh(self._ring, row)
             if refresh_token is None:
                 return await self._give_up(row)
             try:
-                pair = await self._oauth.refresh(refresh_token)
+                pair = await self._oauth.refresh(refresh_token, fence)
             except GrantEnded:
                 return await self._give_up(row)
             return await self._store(row, pair, refresh_token)
         finally:
             async with self._database.transaction() as tx:
-                await rows.drop_lease(tx, row["id"], owner=self._instance)
+                await rows.drop_lease(tx, row["id"], owner=self._owner(row["version"]))
 
     async def _store(self, row: Row, pair: TokenPair, old: Secret) -> OpenToken:
+        """Keep the new pair: Notion has forgotten the old one, so this is tried for a while."""
+        for wait_s in STORE_AGAIN_S:
+            try:
+                return await self._store_once(row, pair, old)
+            except DatabaseFailed as error:
+                log.warning("a refreshed pair waits to be stored", exc_info=error)
+                await self._clock.sleep(wait_s)
+        return await self._store_once(row, pair, old)
+
+    async def _store_once(self, row: Row, pair: TokenPair, old: Secret) -> OpenToken:
         kept = TokenPair(pair.access_token, pair.refresh_token or old)
         sealed = seal_pair(self._ring, place_of(row), kept)
         async with self._database.transaction() as tx:
@@ -158,9 +198,12 @@ class Tokens:
                 now=to_ms(self._clock.now()),
             )
             stored = await rows.connection_by_id(tx, row["id"])
+            if stored is None:  # disconnected meanwhile: the new pair must not outlive that
+                await self._revocations.add(tx, pair.access_token, pair.refresh_token)
         if not is_ours:  # the person has connected again meanwhile: that grant is the one to use
             log.warning("the refreshed pair of connection %s was superseded", row["id"])
         if stored is None:
+            self._revocations.wake()
             raise NoConnection("The workspace has been disconnected.")
         return await self._open(stored, "refresh")
 

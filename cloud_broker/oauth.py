@@ -7,7 +7,7 @@ https://developers.notion.com/reference/refresh-a-token
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,17 @@ class NotionOAuth:
         )
         return _read_grant(_accepted(reply))
 
-    async def refresh(self, refresh_token: Secret) -> TokenPair:
-        """Trade a refresh token for a new pair. Raises GrantEnded or NotionUnavailable."""
+    async def refresh(
+        self, refresh_token: Secret, before_send: Callable[[], None] | None = None
+    ) -> TokenPair:
+        """Trade a refresh token for a new pair. Raises GrantEnded or NotionUnavailable.
+
+        ``before_send`` is the last check before the first byte; what it raises is raised.
+        """
         reply = await self._post(
-            "token", {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+            "token",
+            {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()},
+            before_send,
         )
         return _read_pair(_accepted(reply))
 
@@ -141,7 +148,12 @@ class NotionOAuth:
             return
         raise _unavailable(reply.status)
 
-    async def _post(self, endpoint: str, body: Mapping[str, str]) -> Response:
+    async def _post(
+        self,
+        endpoint: str,
+        body: Mapping[str, str],
+        before_send: Callable[[], None] | None = None,
+    ) -> Response:
         pair = f"{self._client_id}:{self._client_secret.reveal()}".encode()
         headers = {
             "Authorization": f"Basic {base64.b64encode(pair).decode()}",
@@ -157,6 +169,7 @@ class NotionOAuth:
                 body=msgspec.json.encode(body),
                 deadline=DEADLINE_S,
                 max_bytes=MAX_BYTES,
+                before_send=before_send,
             )
         except TransportError as error:
             raise NotionUnavailable("Notion could not be reached.", retry_after=5) from error

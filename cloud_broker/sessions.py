@@ -165,7 +165,8 @@ class Sessions:
         )
         session = await rows.live_session(tx, session_id, now=now)
         assert session is not None
-        self._audit.record("session_opened", user_id, facts={}, subject={"session": session_id})
+        subject = {"session": session_id}
+        await self._audit.write(tx, "session_opened", user_id, facts={}, subject=subject)
         return await self._issue(tx, session, predecessor_hash=None)
 
     async def _issue(self, tx: Tx, session: Row, *, predecessor_hash: str | None) -> IssuedTokens:
@@ -265,8 +266,8 @@ class Sessions:
         self._drop(lambda claims: claims.session_id == session_id)
         owner = await rows.revoke_session(tx, session_id, now=self._now(), why=why, user_id=user_id)
         if owner is not None:
-            self._audit.record(
-                "session_ended", owner, facts={"why": why}, subject={"session": session_id}
+            await self._audit.write(
+                tx, "session_ended", owner, facts={"why": why}, subject={"session": session_id}
             )
         return owner is not None
 

@@ -197,8 +197,9 @@ class SignIn:
         async with self._database.transaction() as tx:
             tokens = grant.tokens
             await self._revocations.add(tx, tokens.access_token, tokens.refresh_token)
+            facts = {"why": why.code}
+            await self._audit.write(tx, "sign_in_refused", "", facts=facts, subject={})
         self._revocations.wake()
-        self._audit.record("sign_in_refused", "", facts={"why": why.code}, subject={})
         raise why
 
 

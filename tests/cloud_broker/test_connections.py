@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
+from yarl import URL
 
 from cloud_broker.audit import Audit
 from cloud_broker.connections import OpenToken, Tokens
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import (
+    DatabaseFailed,
     NoConnection,
     NotionUnavailable,
     ReauthRequired,
@@ -18,11 +23,14 @@ from cloud_broker.errors import (
 )
 from cloud_broker.oauth import NotionOAuth
 from cloud_broker.randomness import SystemRandomness
+from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
 from cloud_broker.settings import key_bytes
-from cloud_broker.transport import AiohttpTransport
+from cloud_broker.storage.database import Database, Tx
+from cloud_broker.storage.sqlite import SqliteDatabase
+from cloud_broker.transport import AiohttpTransport, Body, Response, Transport
 from cloud_broker.web.keys import TOKENS
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Stage
+from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Stage
 
 
 async def opened(stage: Stage) -> OpenToken:
@@ -30,7 +38,9 @@ async def opened(stage: Stage) -> OpenToken:
     return await stage.app[TOKENS].open(user_id, None, "test")
 
 
-def another_instance(stage: Stage, transport: AiohttpTransport) -> Tokens:
+def another_instance(
+    stage: Stage, transport: Transport, database: Database | None = None
+) -> Tokens:
     ring = KeyRing([(kid, key_bytes(key)) for kid, key in stage.settings.encryption_keys])
     oauth = NotionOAuth(
         transport,
@@ -40,14 +50,66 @@ def another_instance(stage: Stage, transport: AiohttpTransport) -> Tokens:
         client_secret=Secret("s"),
         callback_url="http://127.0.0.1/cb",
     )
+    random, clock = SystemRandomness(), stage.clock
     return Tokens(
-        stage.database,
+        database or stage.database,
         ring,
         oauth,
-        clock=stage.clock,
-        randomness=SystemRandomness(),
-        witness=Audit(stage.database, stage.clock, SystemRandomness()),
+        clock=clock,
+        randomness=random,
+        witness=Audit(stage.database, clock, random),
+        revocations=Revocations(stage.database, ring, oauth, clock=clock, randomness=random),
     )
+
+
+@dataclass
+class Asleep:
+    """A machine that sleeps when the connection stands, before the first byte."""
+
+    inner: AiohttpTransport
+    clock: HandClock
+    asleep_s: float
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: Body = None,
+        deadline: float = 30.0,
+        max_bytes: int = 5 * 1024 * 1024,
+        before_send: Callable[[], None] | None = None,
+    ) -> Response:
+        def wake() -> None:
+            self.clock.advance(self.asleep_s)
+            if before_send is not None:
+                before_send()
+
+        return await self.inner.send(method, url, headers, body, deadline, max_bytes, wake)
+
+
+@dataclass
+class Faltering:
+    """A database whose transactions fail now and then."""
+
+    inner: SqliteDatabase
+    fails: set[int]  # which ones, counted from 1
+    begun: int = 0
+    blob_type: str = "BLOB"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        self.begun += 1
+        if self.begun in self.fails:
+            raise DatabaseFailed("locked")
+        async with self.inner.transaction() as tx:
+            yield tx
+
+    def reading(self) -> AbstractAsyncContextManager[Tx]:
+        return self.inner.reading()
+
+    async def close(self) -> None:
+        pass
 
 
 async def test_the_only_workspace_needs_no_name(stage: Stage) -> None:
@@ -179,8 +241,9 @@ async def test_a_lease_left_by_a_dead_instance_ends(stage: Stage) -> None:
             "UPDATE notion_connections SET lease_owner = 'dead', lease_until = :until", until=until
         )
     waiting = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
+    begun = stage.clock.now()
     while not waiting.done():
-        stage.clock.advance(1)
+        stage.clock.advance(1 if stage.clock.now() < begun + 40 else 0)
         await stage.turn()
     assert waiting.result().access_token.reveal() == "ntn_canary_access_2"
 
@@ -203,3 +266,49 @@ async def test_swapped_columns_do_not_open(stage: Stage) -> None:
         await tx.execute("UPDATE notion_connections SET access_token_sealed = refresh_token_sealed")
     with pytest.raises(SealBroken):
         await stage.app[TOKENS].open(first.user_id, None, "test")
+
+
+async def test_an_instance_that_slept_does_not_play_a_token_that_another_may_have_used(
+    stage: Stage,
+) -> None:
+    first = await opened(stage)
+    async with AiohttpTransport() as transport:
+        sleepy = another_instance(stage, Asleep(transport, stage.clock, asleep_s=40))
+        with pytest.raises(NotionUnavailable):
+            await sleepy.refresh(first)
+    assert stage.notion.refreshes() == 0
+
+
+async def test_a_refreshed_pair_outlives_a_database_that_fails_for_a_moment(stage: Stage) -> None:
+    first = await opened(stage)
+    async with AiohttpTransport() as transport:
+        faltering = Faltering(stage.database, fails={2, 3})
+        caller = asyncio.ensure_future(another_instance(stage, transport, faltering).refresh(first))
+        while not caller.done():
+            stage.clock.advance(0.1)
+            await stage.turn()
+    assert caller.result().access_token.reveal() == "ntn_canary_access_2"
+    now = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert now.access_token.reveal() == "ntn_canary_access_2"
+
+
+async def test_a_pair_that_comes_after_the_disconnection_is_revoked_too(stage: Stage) -> None:
+    access = (await stage.sign_in())["access_token"]
+    user_id = (await (await stage.get("/api/user/me", access)).json())["user"]["id"]
+    first = await stage.app[TOKENS].open(user_id, None, "test")
+    stage.notion.hold = asyncio.Event()
+    caller = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
+    await stage.until(lambda: stage.notion.refreshes() == 1)
+    assert (await stage.delete(f"/api/workspaces/{WORKSPACE}", access)).status == 204
+    stage.notion.hold.set()
+    with pytest.raises(NoConnection):
+        await caller
+    await stage.until(lambda: len(stage.notion.revoked) == 4)
+    assert {"ntn_canary_access_2", "nrt_canary_refresh_2"} < set(stage.notion.revoked)
+
+
+async def test_a_workspace_whose_key_is_gone_can_be_disconnected(stage: Stage) -> None:
+    access = (await stage.sign_in())["access_token"]
+    async with stage.database.transaction() as tx:
+        await tx.execute("UPDATE notion_connections SET kid = 'gone'")
+    assert (await stage.delete(f"/api/workspaces/{WORKSPACE}", access)).status == 204

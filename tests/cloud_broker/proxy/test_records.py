@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cloud_broker import audit
 from cloud_broker.audit import Audit
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.metrics import Counter, Histogram
@@ -49,10 +50,10 @@ async def test_a_refused_call_leaves_a_row_too(proxy: Stage) -> None:
 
 
 async def _three(database: SqliteDatabase) -> None:
-    audit = Audit(database, QuickClock(), SystemRandomness())
+    log = Audit(database, QuickClock(), SystemRandomness())
     for user in ("user-ada", "user-bob", "user-ada"):
-        audit.record("opened", user, facts={"n": 1}, subject={"connection": "c"})
-    await audit.flush()
+        log.record("opened", user, facts={"n": 1}, subject={"connection": "c"})
+    await log.flush()
 
 
 async def test_the_chain_holds_across_groups(tmp_path: Path) -> None:
@@ -94,14 +95,40 @@ async def test_rows_wait_for_a_database_that_failed(tmp_path: Path) -> None:
     async with a_database(tmp_path) as database:
         async with database.transaction() as tx:
             await tx.execute("ALTER TABLE audit_log RENAME TO away")
-        audit = Audit(database, QuickClock(), SystemRandomness())
-        audit.record("opened", "ada", facts={}, subject={})
+        log = Audit(database, QuickClock(), SystemRandomness())
+        log.record("opened", "ada", facts={}, subject={})
         with pytest.raises(DatabaseFailed):
-            await audit.flush()
+            await log.flush()
         async with database.transaction() as tx:
             await tx.execute("ALTER TABLE away RENAME TO audit_log")
-        await audit.flush()
+        await log.flush()
         assert await rows.verify(database) == (1, None)
+
+
+async def test_an_opening_that_cannot_be_written_down_does_not_happen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_database(tmp_path) as database:
+        witness = Audit(database, QuickClock(), SystemRandomness())
+        row = {"id": "c", "user_id": "ada", "workspace_id": "w"}
+        await witness.opened(connection=row, purpose="refresh")
+        assert await rows.verify(database) == (1, None)  # at once: a kill loses nothing
+        monkeypatch.setattr(audit, "MAX_WAITING", 1)
+        await witness.opened(connection=row, purpose="proxy:search")
+        with pytest.raises(DatabaseFailed):
+            await witness.opened(connection=row, purpose="proxy:search")
+        assert witness.lost == 1
+
+
+async def test_a_call_that_ends_after_the_erasure_names_nobody(proxy: Stage) -> None:
+    proxy.audit.forget("ada")
+    await proxy.call("GET", f"pages/{PAGE}")
+    await proxy.audit.flush()
+    async with proxy.database.reading() as tx:
+        stored = await tx.all("SELECT * FROM audit_log")
+    assert len(stored) == 1
+    assert "ada" not in str(stored)
+    assert WORKSPACE not in str(stored)
 
 
 async def test_two_writers_make_one_chain(tmp_path: Path) -> None:
