@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -15,6 +17,8 @@ from tests.chaos.verdict import Count
 def main() -> int:
     """Play runs until ``--runs`` or ``--minutes`` are over, whichever comes first."""
     options = _options()
+    # A plain kill must end the three programs too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end = None if options.minutes is None else time.monotonic() + options.minutes * 60
     settings = SETTINGS | dict(each.partition("=")[::2] for each in options.set)
     total, runs, ambiguous, clips = Count(), 0, 0, 0
@@ -55,6 +59,8 @@ def _tell(result: Result, folder: Path) -> None:
         for note in result.count.notes:
             _say(f"  {note}")
         _say(f"  {result.states}; its files are in {folder}")
+    else:
+        shutil.rmtree(folder)
 
 
 def _say(text: str) -> None:

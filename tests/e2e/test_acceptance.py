@@ -16,6 +16,7 @@ from tests.stack.stack import JONAS, MIRA, Stack, running
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 OUTLINE = "Top\n# Inbox\nfirst\n# Later\nkept"
+ROOT = Path(__file__).parents[2]
 UNSENT = ("queued", "retrying")
 
 
@@ -92,6 +93,19 @@ def test_a_write_passed_through_is_not_taken_for_a_clip_whose_own_write_was_lost
     stack.notion.misbehave({"kind": "drop_before", "route": APPEND, "times": 1})
     stack.delivered(stack.clip(page.id, text))
     assert stack.notion.texts(page.id)[-2:] == ["the same", text]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/storage-schema.md", "docs/glossary.md"])
+def test_a_document_whose_answer_was_lost_is_recognised_on_the_page(
+    stack: Stack, page: Page, name: str
+) -> None:
+    stack.notion.misbehave({"kind": "drop_after", "route": APPEND})
+    document = {"format": "markdown", "markdown": (ROOT / name).read_text("utf-8")}
+    [done] = stack.delivered(stack.clip(page.id, document, inbox(page)))
+    there = [block["id"] for block in stack.notion.blocks(page.id)]
+    ids = done["deliveries"][0]["block_ids"]
+    assert there[3 : 3 + len(ids)] == ids
+    assert len(there) == len(page.blocks) + len(ids)
 
 
 def test_ten_clips_in_the_same_tick_are_ten_clips(stack: Stack, page: Page) -> None:
