@@ -204,11 +204,11 @@ def one_run(
             raise monkey.error
         faults = notion.fired()
         del faults["latency"]
-        writes = notion.calls().get(APPEND, 0)
         notion.behave()
         say(f"  accepted {len(ids)} in {time.monotonic() - begun:.0f} s; all is well again")
         stack.client.queue("retry")
         counts = stack.drained(DRAIN_S)
+        writes = notion.calls().get(APPEND, 0)
         _states(stack, sent, ids)
         total = Count()
         for page in pages:
