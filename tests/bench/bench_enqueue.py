@@ -19,7 +19,7 @@ from clipperd.clock import SystemClock
 from clipperd.outbox.outbox import Outbox
 from clipperd.process import endpoint
 from tests.bench import scene
-from tests.bench.measure import machine, median, quantile, spread, syncs
+from tests.bench.measure import cpu_of, machine, median, quantile, spread, syncs
 
 _SIZES = (1_000, 50_000)
 _CLIENTS = (1, 8, 64)
@@ -83,9 +83,9 @@ async def _one_size(folder: Path, mine: endpoint.Endpoint, size: int, pid: int) 
                 queue = f"queue, {clients} at once"
                 await _load(lambda _: outbox.accept(drafted), clients, queue, latencies, rates)
                 http = f"HTTP, {clients} at once"
-                before = _cpu(pid)
+                before = cpu_of(pid)
                 await _load(over_http, clients, http, latencies, rates)
-                costs.setdefault(http, []).append((_cpu(pid) - before) / _EACH)
+                costs.setdefault(http, []).append((cpu_of(pid) - before) / _EACH)
     outbox.db.close()
     sync = median(disk)
     lines = [
@@ -149,8 +149,3 @@ def _found(file: Path, child: subprocess.Popen[bytes]) -> endpoint.Endpoint:
         assert child.poll() is None, "the daemon ended"
         time.sleep(0.01)
     raise AssertionError("the daemon did not become ready")
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -13,7 +13,7 @@ from clipperd.cache_schema import open_cache
 from clipperd.model import Scope
 from clipperd.settings.locations import locate
 from tests.bench import scene
-from tests.bench.measure import machine, median
+from tests.bench.measure import cpu_of, machine, median
 from tests.stack.stack import Stack, running
 
 _PAGES = 10_000
@@ -38,10 +38,10 @@ def _watch(stack: Stack, floor: float) -> list[str]:
     _know_pages(stack)
     daemon = stack.client.hello().pid
     _calm(daemon)
-    before, cpu = _switches(daemon), _cpu(daemon)
+    before, cpu = _switches(daemon), cpu_of(daemon)
     time.sleep(_WATCHED_S)
     woken = (_switches(daemon) - before) / _WATCHED_S
-    busy = _cpu(daemon) - cpu
+    busy = cpu_of(daemon) - cpu
     idle = _resident(daemon)
     _ask(stack)
     used = _resident(daemon)
@@ -96,9 +96,9 @@ def _calm(pid: int) -> None:
     """Wait until the start's own work is over."""
     end = time.monotonic() + _SETTLED_S
     while time.monotonic() < end:
-        before = _cpu(pid)
+        before = cpu_of(pid)
         time.sleep(_CALM_S)
-        if _cpu(pid) == before:
+        if cpu_of(pid) == before:
             return
 
 
@@ -117,11 +117,6 @@ def _switches(pid: int) -> int:
         if line.startswith("voluntary_ctxt_switches")
     ]
     return sum(int(line.split()[1]) for line in lines)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def _resident(pid: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from clipperd.cli.showcase.web import fetch
 from clipperd.process import endpoint
 from tests.bench import scene
-from tests.bench.measure import Spent, machine, median, spent
+from tests.bench.measure import Spent, cpu_of, machine, median, spent
 
 _ROUNDS = 9
 _PAGES = 10_000
@@ -87,11 +86,11 @@ def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
     try:
         mine = _found(home / "endpoint.json", child)
         assert fetch("GET", mine.url + "/healthz")[0] == 200
-        healthy = Spent(time.perf_counter() - begun, _cpu(child.pid))
+        healthy = Spent(time.perf_counter() - begun, cpu_of(child.pid))
         asked = {"Authorization": f"Bearer {mine.token}"}
         status, _, body = fetch("GET", mine.url + "/v1/pages?limit=20", headers=asked)
         assert status == 200, body
-        listed = Spent(time.perf_counter() - begun, _cpu(child.pid))
+        listed = Spent(time.perf_counter() - begun, cpu_of(child.pid))
     finally:
         child.terminate()
         child.wait()
@@ -107,9 +106,3 @@ def _found(file: Path, child: subprocess.Popen[bytes]) -> endpoint.Endpoint:
         assert child.poll() is None, "the daemon ended"
         time.sleep(_LOOK_S)
     raise AssertionError("the daemon did not become ready")
-
-
-def _cpu(pid: int) -> float:
-    """CPU seconds of a process so far (proc(5): utime and stime, in clock ticks)."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

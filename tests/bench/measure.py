@@ -69,6 +69,12 @@ def spent(argv: Sequence[str], env: Mapping[str, str]) -> Spent:
     return Spent(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime)
 
 
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process so far (proc(5): utime and stime, in clock ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def machine() -> str:
     """How busy the machine is: load per core."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

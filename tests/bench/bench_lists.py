@@ -1,0 +1,138 @@
+"""How long lists, searches, outlines and the status take in large stores."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from clipperd.cache_schema import open_cache
+from clipperd.clock import SystemClock
+from clipperd.db import Database
+from clipperd.outbox import lanes, views
+from clipperd.outbox.views import Filter
+from clipperd.outline import store as outlines
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.tree import Node, Tree
+from clipperd.pages.pages import Pages
+from tests.bench import scene
+from tests.bench.measure import machine, median, spread
+
+_PAGES = 100_000
+_CLIPS = 50_000
+_QUEUED = 5_000
+_BLOCKS = 1_000
+_EACH = 60
+Ask = Callable[[int], Awaitable[object]]
+
+
+def run() -> list[str]:
+    """Lines for ``make bench``: as multiples of one hop to the database's thread and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> list[str]:
+    outbox, cache = scene.open_outbox(folder / "outbox.db"), open_cache(folder / "cache.db")
+    try:
+        await cache.write(lambda c: scene.fill_pages(c, scene.SCOPE, _PAGES))
+        await cache.write(lambda c: outlines.save(c, scene.SCOPE, scene.page_id(0), _outline()))
+        await outbox.write(lambda c: scene.fill_clips(c, scene.SCOPE, _CLIPS, queued=_QUEUED))
+        questions = {**_of_pages(cache, outbox), **_of_clips(outbox)}
+        times: dict[str, list[float]] = {name: [] for name in questions}
+        hops: list[float] = []
+        for number in range(_EACH):
+            hops.append(await _timed(lambda _: cache.read(lambda _: None), number))
+            for name, ask in questions.items():
+                times[name].append(await _timed(ask, number))
+    finally:
+        cache.close()
+        outbox.close()
+    hop = median(hops)
+    lines = [
+        f"lists: {_PAGES:,} pages, {_CLIPS:,} clips, {_QUEUED:,} queued; one hop to the"
+        f" database's thread {hop * 1000:.2f} ms, {machine()}"
+    ]
+    for name, found in times.items():
+        middle = median(found) * 1000
+        lines.append(f"lists: {name}: {middle:.1f} ms; {spread(found, hop, 'hop')}")
+    return lines
+
+
+async def _timed(ask: Ask, number: int) -> float:
+    begun = time.perf_counter()
+    await ask(number)
+    return time.perf_counter() - begun
+
+
+class _NoNotion:
+    """Nothing here may ask Notion."""
+
+    async def send(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a list asked Notion")
+
+
+def _of_pages(cache: Database, outbox: Database) -> dict[str, Ask]:
+    clock = SystemClock()
+    pages = Pages(cache, outbox, _NoNotion(), clock, lambda *_: None)
+    outline = Outlines(cache, _NoNotion(), clock, lambda *_: None)
+    at = scene.SCOPE
+    typed = ("meet", "budget rev", "holiday kitchen", "launch 777", "p", "pl", "recip")
+
+    async def deep(number: int) -> None:
+        first = await pages.list(at, "all", limit=100)
+        await pages.list(at, "all", limit=100, cursor=first.next_cursor)
+
+    return {
+        "recent pages, 50": lambda _: pages.list(at, "recent", limit=50),
+        "all pages by title, two lists of 100": deep,
+        "search, words as typed": lambda n: pages.search(at, typed[n % len(typed)]),
+        "search, a typo": lambda n: pages.search(at, ("meetnig", "budegt", "kitchne")[n % 3]),
+        "search, nothing matches": lambda n: pages.search(at, f"zzqx{n}"),
+        f"outline of {_BLOCKS:,} blocks": lambda _: outline.get(at, scene.page_id(0), "cached"),
+        "index status": lambda _: pages.index_status(at),
+    }
+
+
+def _of_clips(outbox: Database) -> dict[str, Ask]:
+    user = scene.SCOPE.user_id
+
+    def listed(limit: int = 20, **chosen: Any) -> Ask:
+        wanted = Filter(**chosen)
+        return lambda _: outbox.read(
+            lambda c: views.page(c, user, wanted, limit=limit, cursor=None)
+        )
+
+    lane = (*_lane(), scene.page_id(_QUEUED % 1000))
+    return {
+        "newest clips, 20": listed(),
+        "newest clips, 100": listed(limit=100),
+        "delivered clips, 20": listed(states=("delivered",)),
+        "clips that need attention (none)": listed(states=("needs_attention",)),
+        "clips of one page": listed(page_id=scene.page_id(5)),
+        "clips with a word (none)": listed(text="nowhere"),
+        "counts for the status": lambda _: outbox.read(lambda c: views.counts(c, user)),
+        "last error": lambda _: outbox.read(lambda c: views.last_error(c, user)),
+        "open lanes": lambda _: outbox.read(lambda c: lanes.open_lanes(c, user)),
+        "what waits in a lane": lambda _: outbox.read(lambda c: lanes.waiting(c, lane)),
+        "last block of a page": lambda _: outbox.read(lambda c: lanes.last_block(c, lane)),
+    }
+
+
+def _lane() -> tuple[str, str]:
+    return scene.SCOPE.user_id, scene.SCOPE.workspace_id
+
+
+def _outline() -> outlines.Snapshot:
+    page = scene.page_id(0)
+    nodes = tuple(
+        Node(id=scene.page_id((1 << 30) + n), type="heading_2", level=2, text=f"Section {n}")
+        if n % 10 == 0
+        else Node(id=scene.page_id((1 << 30) + n), type="paragraph")
+        for n in range(_BLOCKS)
+    )
+    now = SystemClock().now()
+    return outlines.Snapshot(Tree(page, {page: nodes}), "Notes", None, now, now, now)
