@@ -34,6 +34,7 @@ from cloud_broker.storage.database import Database, to_ms
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import Transport
 from cloud_broker.web import auth, health, keys, user
+from cloud_broker.web.completion import Completion
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.flood import Flood
 from cloud_broker.web.inbound import Inbound
@@ -76,9 +77,14 @@ def create_app(
     """
     random = randomness or SystemRandomness()
     parts = _assemble(settings, database, transport, clock, random)
-    inbound = Inbound()
+    inbound, completion = Inbound(), Completion()
     app = web.Application(
-        middlewares=[inbound.middleware(), request_ids(clock, random), problems],
+        middlewares=[
+            inbound.middleware(),
+            request_ids(clock, random),
+            completion.middleware(),
+            problems,
+        ],
         client_max_size=settings.request_max_bytes,
     )
     app[INBOUND] = inbound
@@ -121,6 +127,7 @@ def create_app(
     )
     app.cleanup_ctx.append(_running(_repeating(parts.revocations.turn, clock)))
     app.cleanup_ctx.append(_running(_repeating(sweep, clock)))
+    app.cleanup_ctx.append(_completing(completion, settings.drain_s))
     return app
 
 
@@ -222,6 +229,16 @@ def _limits(budgets: Budgets) -> Callable[[str], dict[str, Any]]:
         }
 
     return limits
+
+
+def _completing(
+    completion: Completion, drain_s: float
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await completion.close(drain_s)
+
+    return context
 
 
 def _repeating(step: Callable[[], Awaitable[float]], clock: Clock) -> Callable[[], Awaitable[None]]:

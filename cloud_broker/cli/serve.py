@@ -41,7 +41,11 @@ async def run(settings: Settings) -> None:
 
 async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) -> None:
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=settings.drain_s
+        app,
+        access_log=None,
+        keepalive_timeout=IDLE_S,
+        shutdown_timeout=settings.drain_s,
+        handler_cancellation=True,  # see web/completion.py: of reads only
     )
     await runner.setup()
     try:

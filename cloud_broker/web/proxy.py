@@ -37,6 +37,7 @@ from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
 from cloud_broker.sessions import Claims
+from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import REQUEST_ID
 from cloud_broker.web.metrics import METRICS
 
@@ -72,6 +73,7 @@ async def relay(request: web.Request) -> web.StreamResponse:
     try:
         claims = await _claims(request, intake.sessions)
         call = await _call(request, intake, request_id)
+        request[READS] = call.match.route.kind == "read"
         answer = await request.app[RELAY].answer(claims, call)
         if isinstance(call.stream, _Upload) and call.stream.refusal is not None:
             raise call.stream.refusal

@@ -29,6 +29,7 @@ from cloud_broker.storage import idempotency
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
 from cloud_broker.transport import AiohttpTransport, Body, Response
+from cloud_broker.web.completion import Completion
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
 
 PAGE = "11111111-1111-4111-8111-111111111111"
@@ -277,7 +278,7 @@ async def a_proxy(
         await server.start_server()
         stack.push_async_callback(server.close)
         transport = await stack.enter_async_context(AiohttpTransport())
-        app = web.Application()
+        app = web.Application(middlewares=[Completion().middleware()])
         audit = Audit(database, clock, SystemRandomness())
         setup_proxy(
             app,
@@ -295,7 +296,7 @@ async def a_proxy(
             audit=audit,
             metrics=metrics,
         )
-        client = TestClient(TestServer(app))
+        client = TestClient(TestServer(app))  # cancels handlers, as cli/serve.py asks for
         await client.start_server()
         stack.push_async_callback(client.close)
         yield Stage(notion, tokens, database, clock, audit, metrics, client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.cloud_broker.proxy.stage import (
     PAGE,
     PROXY,
     WORKSPACE,
+    Held,
     Stage,
     a_proxy,
     an_error,
@@ -224,3 +226,33 @@ async def test_an_older_client_reads_archived(proxy: Stage) -> None:
 async def test_a_version_that_cannot_be_translated_is_refused(proxy: Stage) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": "2022-06-28"})
     assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "version_not_supported")
+
+
+async def test_a_read_whose_caller_leaves_is_given_up(proxy: Stage) -> None:
+    arrived, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        arrived.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    proxy.upstream.script = [hang]
+    caller = asyncio.ensure_future(proxy.call("POST", "search", json={}))
+    await arrived.wait()
+    caller.cancel()
+    await ended.wait()  # Notion's side sees the connection go
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
+
+
+async def test_a_write_whose_caller_leaves_is_finished(proxy: Stage) -> None:
+    held = Held(proxy.upstream)
+    caller = asyncio.ensure_future(proxy.append())
+    await held.arrived.wait()
+    caller.cancel()
+    await asyncio.sleep(0.05)
+    held.gate.set()
+    await proxy.call("GET", f"pages/{PAGE}")
+    assert len(proxy.upstream.applied) == 1
