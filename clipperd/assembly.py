@@ -140,7 +140,7 @@ async def assemble(
     sections = Places(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
     outbox = Outbox(outbox_db, clock, new_id=_new_id, publish=bulletin.publish)
     dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active)
-    background = Background(link.session, dispatcher, pages, outbox, clock, active)
+    background = _background(settings, clock, outbox, link, pages, dispatcher, active)
     bulletin.on_session = background.session_changed
     clips = Clips(outbox, link.accounts, dispatcher, clock)
     return Parts(
@@ -233,7 +233,7 @@ def _link(
         clock,
         broker=base,
         port=lambda: address.port,
-        device=socket.gethostname(),
+        device=settings.device or socket.gethostname(),
         random=secrets.token_bytes,
     )
     session = Session(
@@ -246,6 +246,29 @@ def _link(
         publish=bulletin.publish,
     )
     return _Link(http, connectivity, wire, accounts, session, BrokerNotion(wire, session))
+
+
+def _background(
+    settings: Settings,
+    clock: Clock,
+    outbox: Outbox,
+    link: _Link,
+    pages: Pages,
+    dispatcher: Dispatcher,
+    active: ActiveAccount,
+) -> Background:
+    background = Background(
+        link.session,
+        dispatcher,
+        pages,
+        outbox,
+        clock,
+        active,
+        keep_content_s=settings.content_days * 86400.0,
+        refresh_s=settings.refresh_s,
+    )
+    link.connectivity.listen(background.link_changed)
+    return background
 
 
 def _dispatcher(

@@ -14,9 +14,10 @@ from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import ClipperdError
 from clipperd.model import Scope
-from clipperd.outbox import actions
+from clipperd.outbox import retention
 from clipperd.outbox.outbox import Outbox
 from clipperd.pages.pages import Pages
+from clipperd.session.connectivity import Link
 from clipperd.session.errors import SecretsUnusable
 from clipperd.session.session import Session
 
@@ -48,21 +49,42 @@ class Background:
         outbox: Outbox,
         clock: Clock,
         active: ActiveAccount,
+        *,
+        keep_content_s: float,
+        refresh_s: float,
     ) -> None:
-        """All parts are given; :meth:`running` starts them. ``active`` is kept up to date."""
+        """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
+
+        ``keep_content_s``: how long content is kept once a clip is through. ``refresh_s``: how
+        often the page index is brought up to date.
+        """
         self._session = session
         self._dispatcher = dispatcher
         self._pages = pages
         self._outbox = outbox
         self._clock = clock
         self._active = active
-        self._indexing: asyncio.Task[None] | None = None
+        self._keep_content_s = keep_content_s
+        self._refresh_s = refresh_s
+        self._indexing: list[asyncio.Task[None]] = []
         self._indexed: Scope | None = None
+        self._reachable = asyncio.Event()
+        self._reachable.set()
         self._changed = asyncio.Event()
 
     def session_changed(self) -> None:
         """Look at the session again; called at every ``session`` event."""
         self._changed.set()
+
+    def link_changed(self, link: Link) -> None:
+        """Go on at once when the network is back; called at every change of the connectivity."""
+        if link.state == "offline":
+            self._reachable.clear()
+        elif link.state in ("online", "degraded") and not self._reachable.is_set():
+            self._reachable.set()
+            self._dispatcher.hurry()
+            if self._indexed is not None:
+                self._pages.poke(self._indexed)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -115,17 +137,32 @@ class Background:
         await self._stop_indexing()
         self._indexed = scope
         if scope is not None:
-            self._indexing = self._start(self._pages.run(scope), "index")
+            self._indexing = [
+                self._start(self._pages.run(scope), "index"),
+                self._start(self._keep_fresh(scope), "refresh"),
+            ]
+
+    async def _keep_fresh(self, scope: Scope) -> None:
+        """Bring the index up to date now and then: one timer, and none while offline."""
+        while True:
+            await self._reachable.wait()
+            await self._clock.sleep(self._refresh_s)
+            if self._reachable.is_set():
+                self._pages.poke(scope)
 
     async def _stop_indexing(self) -> None:
-        if self._indexing is not None:
-            self._indexing.cancel()
-            await asyncio.gather(self._indexing, return_exceptions=True)
-            self._indexing = None
+        tasks, self._indexing = self._indexing, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _erase(self) -> None:
         while True:
-            erase = partial(actions.erase_expired, now=self._clock.now())
+            erase = partial(
+                retention.erase_expired,
+                now=self._clock.now(),
+                keep_content_s=self._keep_content_s,
+            )
             with contextlib.suppress(ClipperdError):  # a full disk: try again later
                 await self._outbox.write(erase)
             await self._clock.sleep(_ERASE_EVERY)

@@ -50,7 +50,7 @@ def checks(
         return Finding("ok", f"{free >> 20} MiB are free.")
 
     async def queue_store() -> Finding:
-        return await _sound(outbox, "The queue", "Run clipperd support-bundle and ask for help.")
+        return await _sound(outbox, "The queue", "Stop clipperd and keep a copy of outbox.db.")
 
     async def cache_store() -> Finding:
         return await _sound(cache, "The cache", "Stop clipperd and delete cache.db; it is rebuilt.")

@@ -10,7 +10,7 @@ from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, NotSignedIn
 from clipperd.model import Scope
-from clipperd.outbox import actions, views
+from clipperd.outbox import actions, retention, views
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
 from clipperd.session.accounts import Accounts
@@ -63,13 +63,15 @@ class Clips:
         user = await self._known_user()
         now = self._clock.now()
 
-        def work(connection: sqlite3.Connection) -> list[LaneKey]:
+        def work(connection: sqlite3.Connection) -> tuple[list[LaneKey], bool]:
             rows = actions.rows_of(connection, user, clip_id, delivery_id)
             action(connection, rows, now)
-            return [actions.lane_of(row) for row in rows]
+            return [actions.lane_of(row) for row in rows], any(row["new_page"] for row in rows)
 
-        view, lanes = await self._outbox.act(user, clip_id, work)
+        view, (lanes, creates) = await self._outbox.act(user, clip_id, work)
         self._dispatcher.free(*lanes)
+        if creates:  # other lanes may wait for that page
+            self._dispatcher.poke()
         return view
 
     async def until(
@@ -81,12 +83,12 @@ class Clips:
     async def delete(self, clip_id: str) -> None:
         """Remove a finished clip. Raises NotFound, NotFinished."""
         user = await self._known_user()
-        await self._outbox.write(lambda c: actions.delete(c, user, clip_id))
+        await self._outbox.write(lambda c: retention.delete(c, user, clip_id))
 
     async def delete_many(self, states: Sequence[str], before: float | None) -> int:
         """Remove finished clips; returns how many."""
         user = await self.user()
-        return await self._outbox.write(lambda c: actions.delete_many(c, user, states, before))
+        return await self._outbox.write(lambda c: retention.delete_many(c, user, states, before))
 
     async def set_parked(self, scope: Scope, page_id: str, parked: str) -> None:
         """Whether a page's later clips wait for one that needs attention."""

@@ -46,7 +46,8 @@ def main(settings: Settings) -> int:
     except SchemaTooNew as error:
         return _fatal(error.detail, error.hint, 5)
     except (StorageFull, sqlite3.Error) as error:
-        return _fatal(f"The database cannot be opened: {error}", "Run clipperd doctor.", 5)
+        hint = f"Its file is left as it is; {places.log_file} tells more."
+        return _fatal(f"The database cannot be opened: {error}", hint, 5)
     except OSError as error:
         return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
     finally:

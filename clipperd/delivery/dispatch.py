@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from clipperd.clock import Clock
 from clipperd.delivery.courier import Courier
 from clipperd.delivery.pace import Pace
 from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.errors import StorageFull
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey
@@ -23,6 +25,8 @@ from clipperd.outbox.records import LaneKey
 _log = logging.getLogger(__name__)
 
 _CRASH_WAIT = 30.0  # a lane whose step raised something unforeseen rests this long
+_STORE_WAIT = 5.0  # so long does a store rest that refused to read or write
+_LONGEST_NAP = 60.0  # timers stand still while the machine sleeps; the boot clock does not
 
 
 class Dispatcher:
@@ -99,12 +103,24 @@ class Dispatcher:
             await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
 
     async def run(self) -> None:
-        """Recover what a crash left, then serve until canceled; then stop within two seconds."""
-        await self._outbox.write(requests.recover)
+        """Recover what a crash left, then serve until canceled; then stop within two seconds.
+
+        A store that fails for a while (a full disk) is tried again; nothing is sent before the
+        recovery is on record.
+        """
+        recovered = False
         try:
             while True:
                 self._wake.clear()
-                wait = await self._round()
+                try:
+                    if not recovered:
+                        await self._outbox.write(requests.recover)
+                        recovered = True
+                    wait = await self._round()
+                except (StorageFull, sqlite3.Error) as error:
+                    _log.error("the queue's store fails", exc_info=error)
+                    self._reload = self._stale = True
+                    wait = _STORE_WAIT
                 await self._sleep(wait)
         finally:
             self._stopping = True
@@ -184,6 +200,21 @@ class Dispatcher:
                 return After.LATER
             if self._around.active_user() != lane[0]:
                 return After.LATER
+            if self._is_awaited(lane):
+                return After.AGAIN
+
+    def _is_awaited(self, lane: LaneKey) -> bool:
+        """Whether another lane, no less urgent, is due and waits for this one's place."""
+        mine, boot = self._lanes.get(lane, 1), self._clock.boot()
+        if self._room(mine):
+            return False
+        return any(
+            priority <= mine
+            and other not in self._busy
+            and other not in self._locks
+            and self._pace.due(other) <= boot
+            for other, priority in self._lanes.items()
+        )
 
     def _ended(self, lane: LaneKey, task: asyncio.Task[After]) -> None:
         self._busy.pop(lane, None)
@@ -198,6 +229,8 @@ class Dispatcher:
         after = task.result()
         if after is After.MOVED:
             self._reload = True
+        if after is After.AGAIN and lane in self._lanes:  # to the end of the line
+            self._lanes[lane] = self._lanes.pop(lane)
         if after in (After.NOTHING, After.MOVED) and lane not in self._fresh:
             self._lanes.pop(lane, None)
 
@@ -205,7 +238,7 @@ class Dispatcher:
         if wait is None:
             await self._wake.wait()
             return
-        nap = asyncio.ensure_future(self._clock.sleep(wait))
+        nap = asyncio.ensure_future(self._clock.sleep(min(wait, _LONGEST_NAP)))
         woken = asyncio.ensure_future(self._wake.wait())
         try:
             await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)

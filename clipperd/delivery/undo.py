@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from clipperd.clock import Clock
@@ -17,7 +18,22 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey
 from clipperd.transport import Notion, Reply
 
-_TRASH = chunks.encode({"in_trash": False})
+_RESTORE = chunks.encode({"in_trash": False})
+_PASSING = frozenset({401, 408, 409, 425, 429})  # a 4xx that another try may not meet
+
+
+class _Denied(Exception):
+    """Notion will not let us look at it or remove it, however often we ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is known of the clip's own: its delivery, our bot, the prints of what was sent."""
+
+    scope: Scope
+    delivery: int
+    bot: str | None
+    prints: Mapping[str, str]
 
 
 class Undoing:
@@ -44,9 +60,10 @@ class Undoing:
         undo: dict[str, Any] = json.loads(row["undo"])
         bot = await self._around.bot_id(scope)
         if row["new_page"]:
-            await self._page(scope, str(row["page_id"]), bot, undo)
+            await self._page(scope, row, bot, undo)
         else:
-            await self._blocks(scope, row, bot, undo)
+            prints = await self._outbox.read(lambda c: lanes.prints_of(c, row["seq"]))
+            await self._blocks(row, _Own(scope, row["seq"], bot, prints), undo)
         undo["state"] = "done"
         await self._record(row, undo)
         await self._places.undone(scope, lane[2], undo["removed"])
@@ -56,35 +73,46 @@ class Undoing:
         await self._outbox.change(lambda c: actions.record_undo(c, row, undo, now))
 
     async def _page(
-        self, scope: Scope, page_id: str, bot: str | None, undo: dict[str, Any]
-    ) -> None:
-        """A page that the clip created goes as a whole, if only our bot ever edited it."""
-        reply = await self._read(scope, f"pages/{page_id}")
-        if reply is None:
-            undo["removed"].append(page_id)
-        elif _editor(reply) != bot and bot is not None:
-            undo["left"].append({"block_id": page_id, "why": "edited"})
-        else:
-            await self._remove(scope, page_id, None, undo)
-
-    async def _blocks(
         self, scope: Scope, row: sqlite3.Row, bot: str | None, undo: dict[str, Any]
     ) -> None:
-        prints = await self._outbox.read(lambda c: lanes.prints_of(c, row["seq"]))
+        """A page that the clip created goes as a whole, if it holds nothing of anybody else."""
+        page_id = str(row["page_id"])
+        try:
+            reply = await self._read(scope, f"pages/{page_id}")
+            if reply is None:
+                undo["removed"].append(page_id)
+            elif _editor(reply) != bot and bot is not None:
+                undo["left"].append({"block_id": page_id, "why": "edited"})
+            elif await self._outbox.read(lambda c: lanes.shares_page(c, row)):
+                undo["left"].append({"block_id": page_id, "why": "other_clips"})
+            else:
+                await self._remove(scope, page_id, None, undo)
+        except _Denied:
+            undo["left"].append({"block_id": page_id, "why": "denied"})
+
+    async def _blocks(self, row: sqlite3.Row, own: _Own, undo: dict[str, Any]) -> None:
         settled = {*undo["removed"], *(left["block_id"] for left in undo["left"])}
         wanted = [item for item in json.loads(row["block_ids"]) if item not in settled]
-        standing = await self._standing(scope, str(row["parent_id"]), wanted)
+        standing = await self._standing(own.scope, str(row["parent_id"]), wanted)
         for block_id in wanted:
-            block = standing.get(block_id) or await self._read(scope, f"blocks/{block_id}")
-            if block is None or block.get("in_trash") or block.get("archived"):
-                undo["removed"].append(block_id)
-                continue
-            why = await self._objection(scope, block, prints.get(block_id), bot)
-            if why is None:
-                await self._remove(scope, block_id, prints.get(block_id), undo)
-            else:
-                undo["left"].append({"block_id": block_id, "why": why})
+            try:
+                await self._block(block_id, standing.get(block_id), own, undo)
+            except _Denied:
+                undo["left"].append({"block_id": block_id, "why": "denied"})
             await self._record(row, undo)
+
+    async def _block(
+        self, block_id: str, listed: Block | None, own: _Own, undo: dict[str, Any]
+    ) -> None:
+        block = listed or await self._read(own.scope, f"blocks/{block_id}")
+        if block is None or block.get("in_trash") or block.get("archived"):
+            undo["removed"].append(block_id)
+            return
+        why = await self._objection(block, own)
+        if why is None:
+            await self._remove(own.scope, block_id, own.prints.get(block_id), undo)
+        else:
+            undo["left"].append({"block_id": block_id, "why": why})
 
     async def _standing(self, scope: Scope, parent_id: str, wanted: list[str]) -> dict[str, Block]:
         """The wanted blocks as one listing shows them; missing ones are asked for singly."""
@@ -96,39 +124,48 @@ class Undoing:
                 scope, "GET", f"blocks/{parent_id}/children", query=query
             )
             if not reply.ok or not isinstance(reply.body, dict):
-                if reply.status in (400, 404):
+                if _is_final(reply):
                     return found
                 raise ReadFailed(reply)
             found |= {b["id"]: b for b in reply.body["results"] if b.get("id") in wanted}
             cursor = reply.body.get("next_cursor") if reply.body.get("has_more") else None
         return found
 
-    async def _objection(
-        self, scope: Scope, block: Block, expected: str | None, bot: str | None
-    ) -> str | None:
+    async def _objection(self, block: Block, own: _Own) -> str | None:
         """Why this block must stay, or None."""
-        if bot is not None and _editor(block) != bot:
+        if own.bot is not None and _editor(block) != own.bot:
             return "edited"
-        if expected is not None and fingerprint.of(block) != expected:
+        expected = own.prints.get(block["id"])
+        if expected is not None and not _is_unchanged(block, expected):
             return "edited"
         if not block.get("has_children"):
             return None
+        # What was sent bare got its children from later chunks of this clip, or is not ours.
+        bare = expected is not None and fingerprint.of(block) != expected
         cursor: str | None = None
         while True:
             query = {"page_size": "100"} | ({"start_cursor": cursor} if cursor else {})
             reply = await self._notion.send(
-                scope, "GET", f"blocks/{block['id']}/children", query=query
+                own.scope, "GET", f"blocks/{block['id']}/children", query=query
             )
             if not reply.ok or not isinstance(reply.body, dict):
-                raise ReadFailed(reply)
-            for child in reply.body["results"]:
-                if bot is not None and bot not in (_editor(child),):
-                    return "children_edited"
-                if child.get("has_children") and await self._objection(scope, child, None, bot):
-                    return "children_edited"
+                raise _Denied if _is_final(reply) else ReadFailed(reply)
+            if not await self._all_ours(reply.body["results"], own, bare=bare):
+                return "children_edited"
             if not reply.body.get("has_more"):
                 return None
             cursor = reply.body.get("next_cursor")
+
+    async def _all_ours(self, children: list[Block], own: _Own, *, bare: bool) -> bool:
+        ids = [str(child["id"]) for child in children]
+        if bare and not own.prints.keys() >= set(ids):
+            return False
+        if await self._outbox.read(lambda c: lanes.receipted(c, ids, besides=own.delivery)):
+            return False  # another clip was put inside
+        for child in children:
+            if await self._objection(child, own) is not None:
+                return False
+        return True
 
     async def _remove(
         self, scope: Scope, block_id: str, expected: str | None, undo: dict[str, Any]
@@ -139,11 +176,11 @@ class Undoing:
             undo["removed"].append(block_id)
             return
         if not reply.ok:
-            raise ReadFailed(reply)
+            raise _Denied if _is_final(reply) else ReadFailed(reply)
         body = reply.body if isinstance(reply.body, dict) else {}
         whole = body.get("type") in body
-        if expected is not None and whole and fingerprint.of(body) != expected:
-            restored = await self._notion.send(scope, "PATCH", f"blocks/{block_id}", body=_TRASH)
+        if expected is not None and whole and not _is_unchanged(body, expected):
+            restored = await self._notion.send(scope, "PATCH", f"blocks/{block_id}", body=_RESTORE)
             if not restored.ok:
                 raise ReadFailed(restored)
             undo["left"].append({"block_id": block_id, "why": "edited"})
@@ -156,10 +193,19 @@ class Undoing:
         if reply.status == 404:
             return None
         if not reply.ok or not isinstance(reply.body, dict):
-            raise ReadFailed(reply)
+            raise _Denied if _is_final(reply) else ReadFailed(reply)
         if reply.body.get("in_trash"):
             return None
         return reply.body
+
+
+def _is_unchanged(block: Block, expected: str) -> bool:
+    """Whether the block is as it was sent, children that followed in later chunks aside."""
+    return expected in (fingerprint.of(block), fingerprint.of({**block, "has_children": False}))
+
+
+def _is_final(reply: Reply) -> bool:
+    return 400 <= reply.status < 500 and reply.status not in _PASSING
 
 
 def _editor(item: Mapping[str, Any]) -> str | None:

@@ -56,7 +56,8 @@ def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
     if draft.idempotency_key is None:
         return None
     row = connection.execute(
-        "SELECT hash, clip_id FROM idempotency WHERE user_id = ? AND client_id = ? AND key = ?",
+        "SELECT hash, clip_id, EXISTS (SELECT 1 FROM clip WHERE clip.id = clip_id) AS stands"
+        " FROM idempotency WHERE user_id = ? AND client_id = ? AND key = ?",
         (draft.scope.user_id, draft.client_id, draft.idempotency_key),
     ).fetchone()
     if row is None:
@@ -64,6 +65,11 @@ def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
     if row["hash"] != draft.fingerprint:
         raise IdempotencyConflict(
             "This Idempotency-Key was used for a clip with other content.",
+            hint="Use a new key for a new clip.",
+        )
+    if not row["stands"]:
+        raise IdempotencyConflict(
+            "The clip that was accepted under this Idempotency-Key has been deleted since.",
             hint="Use a new key for a new clip.",
         )
     return str(row["clip_id"])

@@ -1,4 +1,4 @@
-"""What a person does to clips: cancel, retry, resolve, move, edit, delete, undo, pause.
+"""What a person does to clips: cancel, retry, resolve, move, edit, undo, pause.
 
 Like ``requests.py``, every function is one transaction's work on the writer's connection. Each
 change is guarded by the old state: rowcount decides, so a click can never undo what has meanwhile
@@ -15,13 +15,17 @@ from typing import Any
 from clipperd.content import chunks
 from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
-from clipperd.errors import NotAllowedNow, NotFinished, NotFound, VersionMismatch
-from clipperd.model import FINISHED, State
+from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
+from clipperd.model import State
 from clipperd.outbox.accept import next_turn
-from clipperd.outbox.records import LaneKey, Target, plan_to_json, position_to_json
+from clipperd.outbox.records import (
+    LaneKey,
+    Target,
+    is_unsent,
+    plan_to_json,
+    position_to_json,
+)
 from clipperd.outbox.schema import DEFERRED
-
-_UNSENT = ("queued", "retrying", "needs_attention", "failed")
 
 
 def rows_of(
@@ -46,13 +50,7 @@ def lane_of(row: sqlite3.Row) -> LaneKey:
 
 def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
     """Withdraw what has not been sent. Raises NotAllowedNow when nothing of it can be."""
-    allowed = [
-        row
-        for row in rows
-        if row["state"] in ("queued", "retrying", "needs_attention")
-        and row["chunks_done"] == 0
-        and row["reason"] != "outcome_unknown"
-    ]
+    allowed = [row for row in rows if is_unsent(row) and row["state"] != State.FAILED]
     if not allowed:
         raise NotAllowedNow(
             "It is being sent or was sent already; it can no longer be canceled.",
@@ -74,14 +72,15 @@ def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: floa
         for row in rows
         if row["state"] in ("retrying", "needs_attention", "failed")
         and row["reason"] != "outcome_unknown"
+        and row["undo"] is None
     ]
     if not allowed:
         raise NotAllowedNow("There is nothing to retry in this state.")
     for row in allowed:
         connection.execute(
-            "UPDATE delivery SET state = 'queued', reason = NULL, due_at = NULL, batch_cap = 1,"
-            " anchor_losses = 0 WHERE seq = ? AND state IN ('retrying', 'needs_attention',"
-            " 'failed')",
+            "UPDATE delivery SET state = 'queued', reason = NULL, due_at = NULL,"
+            " batch_cap = iif(state = 'failed', 1, batch_cap), anchor_losses = 0 WHERE seq = ?"
+            " AND state IN ('retrying', 'needs_attention', 'failed')",
             (row["seq"],),
         )
     _bump(connection, rows[0]["clip"], now)
@@ -90,39 +89,63 @@ def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: floa
 def resolve(
     connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], how: str, now: float
 ) -> None:
-    """A person looked at the page: it is there (``delivered``) or is not (``resend``)."""
-    allowed = [
-        row
-        for row in rows
-        if row["state"] == State.NEEDS_ATTENTION and row["reason"] == "outcome_unknown"
-    ]
-    if not allowed:
+    """A person looked at the page: it is there (``delivered``) or is not (``resend``).
+
+    One that stopped halfway for another reason can be ``delivered`` too: as far as it came.
+    """
+    unknown = [row for row in rows if _needs(row) and row["reason"] == "outcome_unknown"]
+    halfway = [row for row in rows if _needs(row) and row["chunks_done"] and row not in unknown]
+    if not unknown and not (halfway and how == "delivered"):
         raise NotAllowedNow("Only a clip whose outcome is unknown can be resolved.")
-    for row in allowed:
-        if how == "resend":
+    for row in unknown:
+        if how == "delivered":
+            _confirm(connection, row, now)
+        else:
             connection.execute(
                 "UPDATE delivery SET state = 'queued', reason = NULL, error_code = NULL,"
                 " error_message = NULL, batch_cap = 1 WHERE seq = ?",
                 (row["seq"],),
             )
-            continue
-        done = row["chunks_done"] + 1
-        total = connection.execute(
-            "SELECT chunks FROM clip WHERE seq = ?", (row["clip"],)
-        ).fetchone()["chunks"]
-        state = State.DELIVERED if done >= total else State.QUEUED
+    for row in halfway if how == "delivered" else ():
         connection.execute(
-            "UPDATE delivery SET state = ?, reason = NULL, error_code = NULL, error_message ="
-            " NULL, chunks_done = ?, chunk_ids = ?, delivered_at = ? WHERE seq = ?",
-            (
-                state,
-                done,
-                json.dumps([*json.loads(row["chunk_ids"]), []]),
-                now if state is State.DELIVERED else None,
-                row["seq"],
-            ),
+            "UPDATE delivery SET state = 'delivered', reason = NULL, delivered_at = ?"
+            " WHERE seq = ?",
+            (now, row["seq"]),
         )
     _bump(connection, rows[0]["clip"], now)
+
+
+def _needs(row: sqlite3.Row) -> bool:
+    return bool(row["state"] == State.NEEDS_ATTENTION)
+
+
+def _confirm(connection: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
+    """The chunk (or the new page) that was under way is there, under ids that nobody knows."""
+    total = connection.execute("SELECT chunks FROM clip WHERE seq = ?", (row["clip"],)).fetchone()[
+        "chunks"
+    ]
+    if row["new_page"] and not row["page_id"] and total > 1:
+        # The page was created empty; its content can follow once a person says which it is.
+        connection.execute(
+            "UPDATE delivery SET new_page = NULL, reason = 'page_unknown',"
+            " error_code = 'page_unknown', error_message = 'Choose the page that was created.'"
+            " WHERE seq = ?",
+            (row["seq"],),
+        )
+        return
+    done = row["chunks_done"] + 1
+    state = State.DELIVERED if done >= total else State.QUEUED
+    connection.execute(
+        "UPDATE delivery SET state = ?, reason = NULL, error_code = NULL, error_message = NULL,"
+        " chunks_done = ?, chunk_ids = ?, delivered_at = ? WHERE seq = ?",
+        (
+            state,
+            min(done, total),
+            json.dumps([*json.loads(row["chunk_ids"]), []]),
+            now if state is State.DELIVERED else None,
+            row["seq"],
+        ),
+    )
 
 
 def retarget(
@@ -133,11 +156,14 @@ def retarget(
     now: float,
 ) -> None:
     """Send an unsent delivery somewhere else; it goes to the back of that page's line."""
-    if row["state"] not in _UNSENT or row["chunks_done"] or row["request_key"]:
+    if not is_unsent(row):
         raise NotAllowedNow("It is being sent or was sent already; it can no longer be moved.")
-    if row["reason"] == "outcome_unknown" or row["new_page"]:
-        raise NotAllowedNow("This delivery cannot be moved; resolve or cancel it first.")
+    if row["new_page"]:
+        raise NotAllowedNow("A page that is still to be created cannot be moved; cancel it.")
     page_id, page_ref, lane = place
+    turn = next_turn(connection)
+    if row["turn"] >= DEFERRED:  # its time has not come
+        turn += DEFERRED
     connection.execute(
         "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = NULL, lane = ?, turn = ?,"
         " position = ?, state = 'queued', reason = NULL, error_code = NULL, error_message = NULL,"
@@ -146,7 +172,7 @@ def retarget(
             page_id,
             page_ref,
             lane,
-            next_turn(connection),
+            turn,
             position_to_json(target.position),
             row["seq"],
         ),
@@ -172,9 +198,9 @@ def edit(
             hint="Read it again and use its version in If-Match.",
             params={"version": rows[0]["version"]},
         )
-    for row in rows:
-        if row["state"] not in _UNSENT or row["chunks_done"] or row["request_key"]:
-            raise NotAllowedNow("It is being sent or was sent already; it can't be edited.")
+    waiting = [row for row in rows if row["state"] != State.CANCELED]
+    if not waiting or not all(is_unsent(row) for row in waiting):
+        raise NotAllowedNow("It is being sent or was sent already; it can't be edited.")
     if content is not None:
         accepted, prepared, plan = content
         connection.execute(
@@ -199,8 +225,8 @@ def edit(
             ),
         )
         connection.execute(
-            "UPDATE delivery SET state = 'queued', error_code = NULL, error_message = NULL,"
-            " batch_cap = 100 WHERE clip_seq = ? AND state = 'failed'",
+            "UPDATE delivery SET state = 'queued', reason = NULL, error_code = NULL,"
+            " error_message = NULL, batch_cap = 100 WHERE clip_seq = ? AND state = 'failed'",
             (clip,),
         )
     if priority is not None:
@@ -218,19 +244,19 @@ def edit(
 def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKey], float | None]:
     """Let deliveries whose ``not_before`` has come join their lanes; say when the next is due."""
     rows = connection.execute(
-        "SELECT d.seq, d.user_id, d.workspace_id, d.lane FROM delivery d"
-        " JOIN clip ON clip.seq = d.clip_seq WHERE d.turn >= ? AND clip.not_before <= ?"
+        "SELECT d.seq, d.user_id, d.workspace_id, d.lane FROM delivery d"  # noqa: S608 - a constant
+        f" JOIN clip ON clip.seq = d.clip_seq WHERE d.turn >= {DEFERRED} AND clip.not_before <= ?"
         " AND d.state IN ('queued', 'retrying') ORDER BY clip.not_before, d.turn",
-        (DEFERRED, now),
+        (now,),
     ).fetchall()
     for row in rows:
         connection.execute(
             "UPDATE delivery SET turn = ? WHERE seq = ?", (next_turn(connection), row["seq"])
         )
     coming = connection.execute(
-        "SELECT min(clip.not_before) AS at FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        " WHERE d.turn >= ? AND d.state IN ('queued', 'retrying')",
-        (DEFERRED,),
+        "SELECT min(clip.not_before) AS at"  # noqa: S608 - a constant
+        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        f" WHERE d.turn >= {DEFERRED} AND d.state IN ('queued', 'retrying')",
     ).fetchone()
     return [lane_of(row) for row in rows], coming["at"]
 
@@ -240,9 +266,9 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
     allowed = [
         row
         for row in rows
-        if row["state"] == State.DELIVERED
+        if row["state"] in (State.DELIVERED, State.FAILED)
         and row["undo"] is None
-        and (row["block_ids"] != "[]" or row["new_page"])
+        and (row["block_ids"] != "[]" or (row["new_page"] and row["page_id"]))
     ]
     if not allowed:
         raise NotAllowedNow("There is nothing of this clip to take back.")
@@ -276,39 +302,6 @@ def record_undo(
         )
     _bump(connection, row["clip_seq"], now)
     return [row["clip_seq"]]
-
-
-def delete(connection: sqlite3.Connection, user_id: str, clip_id: str) -> None:
-    """Remove a finished clip from the history. Raises NotFound, NotFinished."""
-    rows = rows_of(connection, user_id, clip_id, None)
-    if any(State(row["state"]) not in FINISHED or _undoing(row) for row in rows):
-        raise NotFinished(
-            "Only a clip that is delivered, failed or canceled can be deleted.",
-            hint="Cancel it first.",
-        )
-    connection.execute("DELETE FROM clip WHERE seq = ?", (rows[0]["clip"],))
-
-
-def delete_many(
-    connection: sqlite3.Connection, user_id: str, states: Sequence[str], before: float | None
-) -> int:
-    """Remove finished clips accepted before a time; unfinished ones stay. Returns how many."""
-    marks = ", ".join("?" * len(states))
-    return connection.execute(
-        "DELETE FROM clip WHERE user_id = ? AND (? IS NULL OR created_at < ?)"  # noqa: S608 - marks
-        " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
-        f" AND (d.state NOT IN ({marks}) OR json_extract(d.undo, '$.state') = 'queued'))",
-        (user_id, before, before, *states),
-    ).rowcount
-
-
-def erase_expired(connection: sqlite3.Connection, now: float) -> int:
-    """Erase delivered content whose time is over; the receipts stay."""
-    return connection.execute(
-        "DELETE FROM content WHERE clip_seq IN"
-        " (SELECT seq FROM clip WHERE content_expires_at <= ?)",
-        (now,),
-    ).rowcount
 
 
 def set_parked(connection: sqlite3.Connection, lane: LaneKey, parked: str) -> None:
@@ -357,10 +350,6 @@ def unsent(connection: sqlite3.Connection, user_id: str, workspace_id: str) -> i
         (user_id, workspace_id),
     ).fetchone()
     return int(row["n"])
-
-
-def _undoing(row: sqlite3.Row) -> bool:
-    return row["undo"] is not None and json.loads(row["undo"])["state"] == "queued"
 
 
 def _bump(connection: sqlite3.Connection, clip_seq: int, now: float) -> None:

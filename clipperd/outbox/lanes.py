@@ -92,8 +92,10 @@ def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
     return "skip" if row is None else str(row["parked"])
 
 
-def receipted(connection: sqlite3.Connection, block_ids: Sequence[str]) -> set[str]:
-    """Which of these blocks we already hold a receipt for."""
+def receipted(
+    connection: sqlite3.Connection, block_ids: Sequence[str], *, besides: int = 0
+) -> set[str]:
+    """Which of these blocks we hold a receipt for, other than for the delivery ``besides``."""
     known: set[str] = set()
     for start in range(0, len(block_ids), 500):
         part = block_ids[start : start + 500]
@@ -101,8 +103,9 @@ def receipted(connection: sqlite3.Connection, block_ids: Sequence[str]) -> set[s
         known.update(
             row[0]
             for row in connection.execute(
-                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})",  # noqa: S608 - marks
-                part,
+                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})"  # noqa: S608 - marks
+                " AND delivery_seq <> ?",
+                [*part, besides],
             )
         )
     return known
@@ -135,6 +138,24 @@ def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()
     return row is not None
+
+
+def shares_page(connection: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    """Whether the page that this delivery created holds, or awaits, anything of other clips."""
+    found = connection.execute(
+        "SELECT 1 FROM delivery WHERE user_id = :user AND workspace_id = :workspace"
+        " AND seq <> :seq AND state NOT IN ('canceled', 'failed') AND (page_id = :page"
+        " OR json_extract(new_page, '$.parent.page_id') = :page"
+        " OR json_extract(new_page, '$.parent.page_ref') = :ref) LIMIT 1",
+        {
+            "user": row["user_id"],
+            "workspace": row["workspace_id"],
+            "seq": row["seq"],
+            "page": row["page_id"],
+            "ref": row["page_ref"],
+        },
+    ).fetchone()
+    return found is not None
 
 
 def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:

@@ -292,6 +292,17 @@ def waiting_from_row(row: sqlite3.Row) -> Waiting:
     )
 
 
+def is_begun(row: sqlite3.Row) -> bool:
+    """Whether something of this delivery stands at Notion already."""
+    return bool(row["chunks_done"] or (row["new_page"] and row["page_id"]))
+
+
+def is_unsent(row: sqlite3.Row) -> bool:
+    """Whether nothing of this delivery can have been sent, so that it may still be changed."""
+    idle = row["state"] in (State.QUEUED, State.RETRYING, State.NEEDS_ATTENTION, State.FAILED)
+    return idle and row["reason"] != "outcome_unknown" and not is_begun(row)
+
+
 def clip_state(states: Iterable[str]) -> str:
     """The first state of PRECEDENCE that any delivery is in."""
     present = set(states)

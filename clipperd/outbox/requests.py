@@ -44,8 +44,10 @@ def begin(
     for item in group:
         changed = connection.execute(
             "UPDATE delivery SET state = 'sending', reason = NULL, request_key = ?, due_at = NULL,"
-            " shared = max(shared, ?) WHERE seq = ? AND turn = ? AND lane = ?"
-            " AND state IN ('queued', 'retrying') AND EXISTS"
+            " shared = max(shared, ?),"
+            " position_changed = iif(chunks_done = 0, NULL, position_changed)"
+            " WHERE seq = ? AND turn = ? AND lane = ? AND state IN ('queued', 'retrying')"
+            " AND EXISTS"
             " (SELECT 1 FROM clip WHERE clip.seq = delivery.clip_seq AND clip.edition = ?)",
             (request.key, shared, item.seq, item.turn, request.lane, item.edition),
         )
@@ -288,7 +290,8 @@ def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
         " ON other.user_id = me.user_id AND other.workspace_id = me.workspace_id"
         " AND other.page_id = me.page_id AND other.position = me.position"
         " AND other.turn > me.turn AND other.state = 'delivered'"
-        " WHERE me.seq = ? AND me.position_changed IS NULL",
+        " WHERE me.seq = ? AND me.position_changed IS NULL AND"
+        " json_extract(me.position, '$.type') IN ('end', 'end_of_section', 'inside')",
         (delivery,),
     ).fetchone()
     if row["n"]:
@@ -306,6 +309,7 @@ def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
 def _expire_content(connection: sqlite3.Connection, clip_seq: int, at: float) -> None:
     connection.execute(
         "UPDATE clip SET content_expires_at = ? WHERE seq = ? AND NOT EXISTS"
-        " (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state != 'delivered')",
+        " (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
+        " AND d.state NOT IN ('delivered', 'canceled'))",
         (at, clip_seq),
     )

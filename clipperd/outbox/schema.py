@@ -140,4 +140,14 @@ def m001_clips(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-OUTBOX_STEPS = (m001_clips,)
+def m002_due_times(connection: sqlite3.Connection) -> None:
+    """What waits for its time, and the counts of the status, without reading the history."""
+    connection.execute(
+        "CREATE INDEX delivery_deferred ON delivery (turn) WHERE turn >= 1152921504606846976"
+    )
+    connection.execute(
+        "CREATE INDEX delivery_state ON delivery (user_id, state, workspace_id, created_at)"
+    )
+
+
+OUTBOX_STEPS = (m001_clips, m002_due_times)

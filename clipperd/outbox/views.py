@@ -15,6 +15,8 @@ from clipperd.outbox.records import (
     ClipView,
     DeliveryView,
     clip_state,
+    is_begun,
+    is_unsent,
     moment,
     position_from_json,
     position_view,
@@ -25,8 +27,8 @@ _OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
     State.RETRYING: ("retry", "edit", "retarget", "cancel"),
     State.SENDING: (),
     State.UNCONFIRMED: (),
-    State.NEEDS_ATTENTION: ("retry", "edit", "retarget", "cancel"),
-    State.FAILED: ("retry", "edit", "retarget"),
+    State.NEEDS_ATTENTION: ("retry", "edit", "retarget", "cancel", "open"),
+    State.FAILED: ("retry", "edit", "retarget", "undo"),
     State.CANCELED: (),
     State.DELIVERED: ("undo", "open"),
 }
@@ -106,7 +108,7 @@ def page(
         where.append("clip.created_at < :until")
         values["until"] = chosen.until
     if chosen.states:
-        where.append(_state_clause(chosen.states, values))
+        where.append(state_clause(chosen.states, values))
     query = (
         f"SELECT clip.* FROM clip WHERE {' AND '.join(where)}"  # noqa: S608 - constants only
         " ORDER BY clip.seq DESC LIMIT :limit"
@@ -117,7 +119,7 @@ def page(
     return views, more
 
 
-def _state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
+def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
     """A clip's state is the first of PRECEDENCE that a delivery is in; say that in SQL."""
     clauses = []
     for number, state in enumerate(states):
@@ -152,7 +154,8 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
     found = connection.execute(
         "SELECT * FROM delivery WHERE clip_seq = ? ORDER BY seq", (row["seq"],)
     ).fetchall()
-    deliveries = [_delivery(item, row["chunks"]) for item in found]
+    editable = all(is_unsent(item) or item["state"] == State.CANCELED for item in found)
+    deliveries = [_delivery(item, row["chunks"], editable=editable) for item in found]
     summary: dict[str, int] = {}
     for delivery in deliveries:
         summary[delivery.state] = summary.get(delivery.state, 0) + 1
@@ -176,7 +179,7 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
     )
 
 
-def _delivery(row: sqlite3.Row, chunks: int) -> DeliveryView:
+def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
     blocks: list[str] = json.loads(row["block_ids"])
     error = None
     if row["error_code"] is not None:
@@ -189,7 +192,7 @@ def _delivery(row: sqlite3.Row, chunks: int) -> DeliveryView:
         position=position_view(position_from_json(row["position"])),
         state=row["state"],
         reason=row["reason"],
-        actions=_actions(row, blocks),
+        actions=_actions(row, blocks, editable=editable),
         attempts=row["attempts"],
         next_attempt_at=moment(row["due_at"]) if row["state"] == State.RETRYING else None,
         error=error,
@@ -206,18 +209,29 @@ def _delivery(row: sqlite3.Row, chunks: int) -> DeliveryView:
     )
 
 
-def _actions(row: sqlite3.Row, blocks: Sequence[str]) -> list[str]:
-    actions = list(_OPEN_ACTIONS[row["state"]])
+def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list[str]:
+    """What a person can do now; ``actions.py`` refuses all else."""
+    offered = list(_OPEN_ACTIONS[row["state"]])
     if row["reason"] == "outcome_unknown":
-        return ["resend", "mark_delivered", "open"]
-    if row["chunks_done"] > 0:
-        actions = [a for a in actions if a not in ("edit", "retarget")]
-    undoable = bool(blocks) or row["new_page"] is not None
-    if row["undo"] is not None or (row["state"] == State.DELIVERED and not undoable):
-        actions = [a for a in actions if a != "undo"]
+        offered = ["resend", "mark_delivered", "open"]
+    elif row["state"] == State.NEEDS_ATTENTION and row["chunks_done"]:
+        offered.insert(1, "mark_delivered")
+    if row["reason"] == "no_access":
+        offered.append("reauth")
+    withheld = set()
+    if not editable:
+        withheld.add("edit")
+    if is_begun(row) and row["state"] != State.DELIVERED:
+        withheld |= {"retarget", "cancel"}
+    if row["new_page"]:
+        withheld.add("retarget")
+    if row["undo"] is not None:
+        withheld |= {"undo", "retry"}
+    if not blocks and not (row["new_page"] and row["page_id"]):
+        withheld.add("undo")
     if row["page_id"] is None:
-        actions = [a for a in actions if a != "open"]
-    return actions
+        withheld.add("open")
+    return [action for action in offered if action not in withheld]
 
 
 def block_url(page_id: str | None, block_id: str | None) -> str | None:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.errors import StorageFull
+from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import USER, Rig, StillClock
@@ -16,7 +18,9 @@ from tests.clipperd.fake_notion import SCOPE
 
 
 @asynccontextmanager
-async def dispatching(rig: Rig, parallel: int = 4) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    rig: Rig, parallel: int = 4, clock: StillClock | None = None
+) -> AsyncIterator[Dispatcher]:
     async def nothing(*_: object) -> None:
         return None
 
@@ -30,7 +34,7 @@ async def dispatching(rig: Rig, parallel: int = 4) -> AsyncIterator[Dispatcher]:
     )
     timing = Timing(parallel=parallel)
     dispatcher = Dispatcher(
-        rig.courier, rig.outbox, StillClock(rig.clock), rig.pace, timing, around
+        rig.courier, rig.outbox, clock or StillClock(rig.clock), rig.pace, timing, around
     )
     task = asyncio.create_task(dispatcher.run())
     try:
@@ -175,3 +179,70 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
         clip = await post(rig, dispatcher, good)
         assert (await delivered(rig, clip)).state == "delivered"
         assert rig.pace.due((USER, SCOPE.workspace_id, bad)) > rig.clock.boot()
+
+
+async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    plain = rig.outbox.write
+    failures = [asyncio.Event(), asyncio.Event()]  # in the recovery, then in a round
+
+    async def write(work):  # type: ignore[no-untyped-def]  # as the outbox
+        for failure in failures:
+            if not failure.is_set():
+                failure.set()
+                raise StorageFull("The disk is full.")
+        return await plain(work)
+
+    clip = await rig.clip(page, "x")
+    rig.outbox.write = write  # type: ignore[method-assign]  # a disk that is full for a moment
+    async with dispatching(rig) as dispatcher:
+        for failure in failures:
+            await failure.wait()
+            dispatcher.poke()
+        assert (await delivered(rig, clip)).state == "delivered"
+
+
+async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_by_priority(
+    rig: Rig, world: World
+) -> None:
+    bulk, other, urgent = (world.add_page(name) for name in ("Bulk", "Other", "Urgent"))
+    for page in (bulk, other):
+        for number in range(6):  # one after the other: no two have the same place
+            place = Position("after_block", block_id=world.add(page, text=f"b{number}"))
+            await rig.clip(page, f"n{number}", position=place, priority=2)
+    order: list[str] = []
+    over = asyncio.Event()
+    plain = world.send
+
+    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
+        order.append(path.split("/")[1])
+        if len(order) == 4:
+            await post(rig, dispatcher, urgent)
+        if len(order) == 13:
+            over.set()
+        return await plain(scope, method, path, **more)
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    async with dispatching(rig, parallel=2) as dispatcher:
+        await over.wait()
+    assert set(order[:4]) == {bulk, other}
+    assert urgent in order[4:6]
+
+
+async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("Notes")
+    naps: asyncio.Queue[float] = asyncio.Queue()
+    clock = StillClock(rig.clock)
+
+    async def sleep(seconds: float) -> None:
+        naps.put_nowait(seconds)
+        await asyncio.Event().wait()
+
+    clock.sleep = sleep  # type: ignore[method-assign]  # a timer that the test reads
+    await rig.clip(page, "later", not_before=rig.clock.now() + 8 * 3600)
+    async with dispatching(rig, clock=clock):
+        assert await naps.get() <= 60

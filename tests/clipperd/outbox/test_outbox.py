@@ -23,7 +23,7 @@ from clipperd.errors import (
     VersionMismatch,
 )
 from clipperd.model import Position
-from clipperd.outbox import actions, lanes, views
+from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Draft, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.world import World
@@ -179,9 +179,9 @@ async def test_editing_needs_the_version_that_was_read(rig: Rig) -> None:
 async def test_only_finished_clips_can_be_deleted(rig: Rig) -> None:
     view, _, _ = await rig.outbox.accept(draft())
     with pytest.raises(NotFinished):
-        await rig.outbox.write(lambda c: actions.delete(c, USER, view.id))
+        await rig.outbox.write(lambda c: retention.delete(c, USER, view.id))
     await rig.act(view, actions.cancel)
-    await rig.outbox.write(lambda c: actions.delete(c, USER, view.id))
+    await rig.outbox.write(lambda c: retention.delete(c, USER, view.id))
     with pytest.raises(NotFound):
         await get(rig, view.id)
 
@@ -191,7 +191,7 @@ async def test_emptying_the_history_leaves_what_waits(rig: Rig) -> None:
     gone, _, _ = await rig.outbox.accept(draft())
     await rig.act(gone, actions.cancel)
     states = ["delivered", "failed", "canceled"]
-    assert await rig.outbox.write(lambda c: actions.delete_many(c, USER, states, None)) == 1
+    assert await rig.outbox.write(lambda c: retention.delete_many(c, USER, states, None)) == 1
     assert (await get(rig, waiting.id)).state == "queued"
 
 
@@ -214,7 +214,7 @@ async def test_delivered_content_is_erased_after_its_time_and_the_receipt_stays(
     clip = await rig.clip(page, "secret text")
     await rig.drain()
     rig.clock.advance(8 * 86400)
-    await rig.outbox.write(lambda c: actions.erase_expired(c, rig.clock.now()))
+    await rig.outbox.write(lambda c: retention.erase_expired(c, rig.clock.now(), 0.0))
     with pytest.raises(ContentErased):
         await rig.outbox.read(lambda c: views.content(c, USER, clip.id))
     assert (await rig.view(clip)).deliveries[0].block_ids

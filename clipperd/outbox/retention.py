@@ -1,0 +1,68 @@
+"""What leaves the outbox: clips deleted by a person, content and keys whose time is over."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from clipperd.errors import NotFinished
+from clipperd.model import FINISHED, State
+from clipperd.outbox.actions import rows_of
+from clipperd.outbox.views import state_clause
+
+_KEEP_KEYS = 31 * 86400.0  # an Idempotency-Key counts for 30 days
+
+
+def delete(connection: sqlite3.Connection, user_id: str, clip_id: str) -> None:
+    """Remove a finished clip from the history. Raises NotFound, NotFinished."""
+    rows = rows_of(connection, user_id, clip_id, None)
+    if any(State(row["state"]) not in FINISHED or _undoing(row) for row in rows):
+        raise NotFinished(
+            "Only a clip that is delivered, failed or canceled can be deleted.",
+            hint="Cancel it first.",
+        )
+    connection.execute("DELETE FROM clip WHERE seq = ?", (rows[0]["clip"],))
+
+
+def delete_many(
+    connection: sqlite3.Connection, user_id: str, states: Sequence[str], before: float | None
+) -> int:
+    """Remove finished clips accepted before a time; unfinished ones stay. Returns how many."""
+    values: dict[str, Any] = {"user": user_id, "before": before}
+    chosen = state_clause(states, values)
+    return connection.execute(
+        "DELETE FROM clip WHERE user_id = :user AND (:before IS NULL OR created_at < :before)"  # noqa: S608 - constants only
+        f" AND {chosen} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
+        " AND json_extract(d.undo, '$.state') = 'queued')",
+        values,
+    ).rowcount
+
+
+def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: float) -> int:
+    """Erase the content of what is through once its time is over; the receipts stay.
+
+    Idempotency-Keys go too when theirs is over, unless their clip still waits.
+    """
+    done = "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state NOT IN"
+    connection.execute(
+        "UPDATE clip SET content_expires_at = updated_at + ? WHERE content_expires_at IS NULL"  # noqa: S608 - constants only
+        f" AND {done} ('delivered', 'canceled'))",
+        (keep_content_s,),
+    )
+    connection.execute(
+        "DELETE FROM idempotency WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM clip"  # noqa: S608 - constants only
+        " WHERE clip.id = idempotency.clip_id"
+        f" AND NOT {done} ('delivered', 'canceled', 'failed')))",
+        (now - _KEEP_KEYS,),
+    )
+    return connection.execute(
+        "DELETE FROM content WHERE clip_seq IN"
+        " (SELECT seq FROM clip WHERE content_expires_at <= ?)",
+        (now,),
+    ).rowcount
+
+
+def _undoing(row: sqlite3.Row) -> bool:
+    return row["undo"] is not None and json.loads(row["undo"])["state"] == "queued"

@@ -1,0 +1,127 @@
+"""Undo removes exactly what the clip created: whole trees of it, and nothing of anybody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clipperd.model import Position
+from clipperd.outbox import actions
+from clipperd.outbox.records import ClipView, Target
+from clipperd.transport import Reply
+from tests.clipperd.delivery.rig import Rig, paragraph
+from tests.clipperd.delivery.test_courier import blocks
+from tests.clipperd.delivery.world import World
+
+
+@pytest.fixture
+def page(world: World) -> str:
+    return world.add_page("Notes")
+
+
+def toggle(text: str, children: list[dict[str, Any]]) -> dict[str, Any]:
+    runs = [{"type": "text", "text": {"content": text}}]
+    return {
+        "object": "block",
+        "type": "toggle",
+        "toggle": {"rich_text": runs, "children": children},
+    }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    item = paragraph("leaf")
+    for level in range(depth):
+        item = toggle(f"l{level}", [item])
+    return item
+
+
+async def undo(rig: Rig, clip: ClipView) -> tuple[str, list[str]]:
+    """Take the clip back; its state after that, and why what was left was left."""
+    await rig.act(clip, actions.request_undo)
+    await rig.drain()
+    view = await rig.view(clip)
+    assert view.deliveries[0].undo is not None
+    return view.state, [left["why"] for left in view.deliveries[0].undo["left"]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [nested(5), paragraph("next")],
+        [toggle("t", [paragraph(f"c{i}") for i in range(230)])],
+        [paragraph(f"p{i}") for i in range(150)],
+    ],
+    ids=["deep", "wide", "long"],
+)
+async def test_a_clip_of_several_chunks_is_taken_back_whole(
+    rig: Rig, world: World, page: str, content: list[dict[str, Any]]
+) -> None:
+    clip = await rig.clip(page, {"format": "blocks", "blocks": content})
+    await rig.drain()
+    assert (await rig.view(clip)).deliveries[0].chunks_total > 1
+    assert await undo(rig, clip) == ("canceled", [])
+    assert world.texts(page) == []
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_a_tree_into_which_a_person_typed_stays(
+    rig: Rig, world: World, page: str, deep: bool
+) -> None:
+    clip = await rig.clip(page, {"format": "blocks", "blocks": [nested(5)]})
+    await rig.drain()
+    parent = world.children[page][0]
+    while deep and world.children[parent]:
+        parent = world.children[parent][0]
+    world.add(parent, text="mine")
+    assert await undo(rig, clip) == ("delivered", ["children_edited"])
+
+
+async def test_what_another_clip_put_inside_stays(rig: Rig, world: World, page: str) -> None:
+    clip = await rig.clip(page, {"format": "blocks", "blocks": [toggle("t", [paragraph("a")])]})
+    await rig.drain()
+    inside = Position("inside", block_id=world.children[page][0])
+    await rig.clip(page, "b", position=inside)
+    await rig.drain()
+    assert await undo(rig, clip) == ("delivered", ["children_edited"])
+    assert world.texts(world.children[page][0]) == ["a", "b"]
+
+
+async def test_a_new_page_that_holds_other_clips_stays(rig: Rig, world: World, page: str) -> None:
+    wanted = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
+    clip = await rig.clip(content="x", targets=[Target(Position(), new_page=wanted)])
+    other = await rig.clip(content="y", targets=[Target(Position(), page_ref="trip")])
+    await rig.drain()
+    assert await undo(rig, clip) == ("delivered", ["other_clips"])
+    assert (await undo(rig, other))[0] == "canceled"
+
+
+async def test_a_removal_that_notion_never_allows_does_not_hold_up_the_page(
+    rig: Rig, world: World, page: str
+) -> None:
+    clip = await rig.clip(page, "x")
+    await rig.drain()
+    plain = world._execute
+
+    def execute(method: str, path: str, raw: bytes) -> Reply:
+        if method == "DELETE":
+            return Reply(403, {"code": "restricted_resource"}, code="restricted_resource")
+        return plain(method, path, raw)
+
+    world._execute = execute  # type: ignore[method-assign]  # the capability is missing
+    assert await undo(rig, clip) == ("delivered", ["denied"])
+    behind = await rig.clip(page, "y")
+    await rig.drain()
+    assert (await rig.view(behind)).state == "delivered"
+
+
+async def test_what_arrived_of_a_failed_clip_can_be_taken_back(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.poison = "p120"
+    clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(150)]))
+    await rig.drain()
+    view = await rig.view(clip)
+    assert (view.state, view.deliveries[0].actions) == ("failed", ["retry", "undo"])
+    assert await undo(rig, clip) == ("canceled", [])
+    assert world.texts(page) == []

@@ -1,0 +1,113 @@
+"""What goes on behind the API: the index is kept fresh, the network's return is used at once."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clipperd.background import ActiveAccount, Background
+from clipperd.session.connectivity import Link
+from tests.clipperd.fake_notion import SCOPE, FakeClock
+
+
+class Timers(FakeClock):
+    """Sleepers wait until the test lets one round of them go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.naps: dict[float, asyncio.Event] = {}
+
+    async def sleep(self, seconds: float) -> None:
+        await self.naps.setdefault(seconds, asyncio.Event()).wait()
+
+    async def ring(self, seconds: float) -> None:
+        self.naps.pop(seconds, asyncio.Event()).set()
+        await rest()
+
+
+async def rest() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Parts:
+    """Stand-ins that note what they are told."""
+
+    def __init__(self) -> None:
+        self.clock = Timers()
+        self.pokes = self.hurries = 0
+        self.signed_in = True
+        never = asyncio.Event().wait
+
+        async def view() -> Any:
+            state = "signed_in" if self.signed_in else "signed_out"
+            return SimpleNamespace(state=state, user=SimpleNamespace(id=SCOPE.user_id))
+
+        async def scope(_: object) -> Any:
+            return SCOPE
+
+        async def nothing(*_: object) -> None:
+            return None
+
+        async def forever(*_: object) -> None:
+            await never()
+
+        session: Any = SimpleNamespace(
+            view=view, check=nothing, accounts=SimpleNamespace(scope=scope)
+        )
+        dispatcher: Any = SimpleNamespace(run=forever, hurry=self.hurry)
+        pages: Any = SimpleNamespace(run=forever, poke=self.poke)
+        outbox: Any = SimpleNamespace(write=nothing)
+        self.background = Background(
+            session,
+            dispatcher,
+            pages,
+            outbox,
+            self.clock,
+            ActiveAccount(),
+            keep_content_s=1.0,
+            refresh_s=300.0,
+        )
+
+    def poke(self, _scope: object) -> None:
+        self.pokes += 1
+
+    def hurry(self) -> None:
+        self.hurries += 1
+
+    def link(self, state: Any) -> None:
+        self.background.link_changed(Link(state, 0.0, None))
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+async def test_the_index_is_refreshed_now_and_then_while_signed_in(parts: Parts) -> None:
+    async with parts.background.running():
+        await rest()
+        for round_ in (1, 2):
+            await parts.clock.ring(300.0)
+            assert parts.pokes == round_
+        parts.signed_in = False
+        parts.background.session_changed()
+        await rest()
+        await parts.clock.ring(300.0)
+        assert parts.pokes == 2
+
+
+async def test_offline_no_timer_runs_and_the_networks_return_is_used_at_once(parts: Parts) -> None:
+    async with parts.background.running():
+        await rest()
+        parts.link("offline")
+        await parts.clock.ring(300.0)
+        assert (parts.pokes, 300.0 in parts.clock.naps) == (0, False)
+        before = parts.hurries
+        parts.link("online")
+        parts.link("degraded")
+        await rest()
+        assert (parts.pokes, parts.hurries - before, 300.0 in parts.clock.naps) == (1, 1, True)
