@@ -90,7 +90,34 @@ def m002_outlines(connection: sqlite3.Connection) -> None:
     )
 
 
-CACHE_STEPS = (m001_pages, m002_outlines)
+def m003_count(connection: sqlite3.Connection) -> None:
+    """How many pages can be shown, kept by triggers: every list tells it, and counting is slow."""
+    connection.execute(
+        """CREATE TABLE page_count (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            n INTEGER NOT NULL,
+            PRIMARY KEY (user_id, workspace_id)
+        ) STRICT, WITHOUT ROWID"""
+    )
+    connection.execute(
+        """INSERT INTO page_count SELECT user_id, workspace_id, count(*) FROM page
+            WHERE access = 'ok' GROUP BY user_id, workspace_id"""
+    )
+    for name, event, row, change in (
+        ("came", "INSERT", "new", 1),
+        ("went", "DELETE", "old", -1),
+        ("was_lost", "UPDATE OF access", "old", -1),
+        ("was_found", "UPDATE OF access", "new", 1),
+    ):
+        connection.execute(
+            f"""CREATE TRIGGER page_{name} AFTER {event} ON page WHEN {row}.access = 'ok' BEGIN
+                INSERT INTO page_count VALUES ({row}.user_id, {row}.workspace_id, {change})
+                ON CONFLICT DO UPDATE SET n = n + {change}; END"""  # noqa: S608 (constants)
+        )
+
+
+CACHE_STEPS = (m001_pages, m002_outlines, m003_count)
 """Steps of cache.db, in order."""
 
 
