@@ -23,10 +23,12 @@ from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.events import Events
 from clipperd.intake import Intake
 from clipperd.model import Scope
+from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.places import Places
+from clipperd.pages.directory import Directory
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.passthrough import LanePassThrough
@@ -156,7 +158,7 @@ async def assemble(
         dispatcher=dispatcher,
         background=background,
         clips=clips,
-        intake=Intake(outbox, link.accounts, dispatcher, clock),
+        intake=Intake(outbox, link.accounts, Directory(cache_db), dispatcher, clock),
         passthrough=LanePassThrough(
             link.notion,
             dispatcher,
@@ -291,6 +293,9 @@ def _dispatcher(
 
     async def delivered(scope: Scope, page_id: str) -> None:
         await pages.used(scope, page_id)
+        title = await pages.title_of(scope, page_id)
+        if title is not None:
+            await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
 
     around = Surroundings(
         active_user=active.get,

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -79,14 +80,27 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
     headings: Literal["demote", "keep"] | None = None
 
 
+class Directory(Protocol):
+    """What is known of pages without asking anybody."""
+
+    async def recognise(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
+        """Titles of the pages that are known. Raises WorkspaceMismatch for one known elsewhere."""
+
+
 class Intake:
     """Accepts clips, and replaces the content or the target of those not yet sent."""
 
     def __init__(
-        self, outbox: Outbox, accounts: Accounts, dispatcher: Dispatcher, clock: Clock
+        self,
+        outbox: Outbox,
+        accounts: Accounts,
+        directory: Directory,
+        dispatcher: Dispatcher,
+        clock: Clock,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox
+        self._directory = directory
         self._accounts = accounts
         self._dispatcher = dispatcher
         self._clock = clock
@@ -106,8 +120,9 @@ class Intake:
         """
         if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
             raise InvalidInput("An Idempotency-Key has 1 to 255 printable characters.")
-        scope = await self._accounts.scope(body.workspace_id or header_workspace)
-        targets = read_targets(body)
+        asked = body.workspace_id or header_workspace
+        scope = await self._accounts.scope(asked)
+        targets = await self._titled(scope, read_targets(body))
         not_before = _time(body.not_before, "/not_before")
         prepared, plan = await prepared_content(body.content, targets)
         accepted = chunks.encode(body.content)
@@ -122,7 +137,7 @@ class Intake:
             not_before=not_before,
             source=body.source or {},
             idempotency_key=key,
-            fingerprint=b"" if key is None else _fingerprint(body, scope),
+            fingerprint=b"" if key is None else _fingerprint(body, asked),
         )
         view, replayed, lanes = await self._outbox.accept(draft)
         if lanes and (not_before is None or not_before <= self._clock.now()):
@@ -171,6 +186,8 @@ class Intake:
         if target.new_page is not None:
             raise InvalidInput("A delivery moves to a page or a page_ref, not to a new page.")
         wanted = read_target(target, "/target", None)
+        at = Scope(user, (await self._outbox.get(user, clip_id)).workspace_id)
+        wanted = (await self._titled(at, [wanted]))[0]
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
@@ -183,6 +200,12 @@ class Intake:
         view, lanes = await self._outbox.act(user, clip_id, work)
         self._dispatcher.free(*lanes)
         return view
+
+    async def _titled(self, scope: Scope, targets: Sequence[Target]) -> list[Target]:
+        """The targets with what their pages are called. Raises WorkspaceMismatch."""
+        known = [target.page_id for target in targets if target.page_id is not None]
+        titles = await self._directory.recognise(scope, known) if known else {}
+        return [replace(target, title=titles.get(target.page_id or "")) for target in targets]
 
     async def _user(self) -> str:
         user = await self._accounts.current_user()
@@ -337,8 +360,12 @@ def _time(text: str | None, pointer: str) -> float | None:
         ) from error
 
 
-def _fingerprint(body: ClipBody, scope: Scope) -> bytes:
-    """What must be equal for two posts under one key to be the same clip."""
+def _fingerprint(body: ClipBody, asked: str | None) -> bytes:
+    """What must be equal for two posts under one key to be the same clip.
+
+    The workspace only as far as the client named it: a repeated post is the same clip even when
+    the current workspace was changed in between.
+    """
     wanted = msgspec.to_builtins(body)
-    wanted["workspace_id"] = scope.workspace_id
+    wanted["workspace_id"] = asked and (notion_id(asked) or asked)
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).digest()

@@ -124,8 +124,9 @@ def _insert_delivery(
         turn += DEFERRED
     connection.execute(
         "INSERT INTO delivery (id, clip_seq, user_id, workspace_id, lane, turn, page_id, page_ref,"
-        " new_page, position, state, created_at) VALUES (:id, :clip_seq, :user_id, :workspace_id,"
-        " :lane, :turn, :page_id, :page_ref, :new_page, :position, 'queued', :now)",
+        " page_title, new_page, position, state, created_at) VALUES (:id, :clip_seq, :user_id,"
+        " :workspace_id, :lane, :turn, :page_id, :page_ref, :page_title, :new_page, :position,"
+        " 'queued', :now)",
         {
             "id": delivery_id,
             "clip_seq": clip_seq,
@@ -135,6 +136,7 @@ def _insert_delivery(
             "turn": turn,
             "page_id": page_id,
             "page_ref": page_ref,
+            "page_title": title_of(connection, draft.scope, target),
             "new_page": _new_page_json(target.new_page),
             "position": position_to_json(target.position),
             "now": now,
@@ -162,6 +164,16 @@ def locate(
     return row["page_id"], ref, str(row["lane"])
 
 
+def title_of(connection: sqlite3.Connection, scope: Scope, target: Target) -> str | None:
+    """What the page of a target that was located is called, as far as that is known."""
+    if target.new_page is not None:
+        return str(target.new_page["title"])
+    if target.page_ref is not None:
+        title = _must_exist(connection, scope, target.page_ref)["page_title"]
+        return None if title is None else str(title)
+    return target.title
+
+
 def _must_exist(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.Row:
     row = creator(connection, scope, ref)
     if row is None:
@@ -174,8 +186,8 @@ def _must_exist(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlit
 def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.Row | None:
     """The delivery that creates (or created) the page called ``ref``, unless it was given up."""
     row: sqlite3.Row | None = connection.execute(
-        "SELECT seq, page_id, lane, state FROM delivery WHERE user_id = ? AND workspace_id = ?"
-        " AND page_ref = ? AND new_page IS NOT NULL AND state NOT IN ('canceled', 'failed')"
+        "SELECT seq, page_id, page_title, lane, state FROM delivery"
+        " WHERE user_id = ? AND workspace_id = ? AND page_ref = ? AND new_page IS NOT NULL AND state NOT IN ('canceled', 'failed')"
         " ORDER BY seq DESC LIMIT 1",
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()

@@ -16,8 +16,8 @@ from clipperd.content import chunks
 from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
 from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
-from clipperd.model import State
-from clipperd.outbox.accept import next_turn
+from clipperd.model import Scope, State
+from clipperd.outbox.accept import next_turn, title_of
 from clipperd.outbox.records import (
     LaneKey,
     Target,
@@ -165,12 +165,13 @@ def retarget(
     if row["turn"] >= DEFERRED:  # its time has not come
         turn += DEFERRED
     connection.execute(
-        "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = NULL, lane = ?, turn = ?,"
+        "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = ?, lane = ?, turn = ?,"
         " position = ?, state = 'queued', reason = NULL, error_code = NULL, error_message = NULL,"
         " due_at = NULL, anchor_losses = 0 WHERE seq = ?",
         (
             page_id,
             page_ref,
+            title_of(connection, Scope(row["user_id"], row["workspace_id"]), target),
             lane,
             turn,
             position_to_json(target.position),

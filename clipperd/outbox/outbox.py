@@ -53,6 +53,10 @@ class Outbox:
             self._tell([(draft.scope.user_id, view)])
         return view, replayed, lanes
 
+    async def get(self, user_id: str, clip_id: str) -> ClipView:
+        """One clip of an account. Raises NotFound."""
+        return await self.db.read(lambda c: views.get(c, user_id, clip_id))
+
     async def change(self, work: Callable[[sqlite3.Connection], Sequence[int]]) -> None:
         """Run a transition that returns the ``clip.seq`` numbers it changed; tell clients."""
 

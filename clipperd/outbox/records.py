@@ -24,12 +24,16 @@ LaneKey: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One destination of a draft: a page, a page still to be created by name, or a new page."""
+    """One destination of a draft: a page, a page still to be created by name, or a new page.
+
+    ``title`` is what the page index calls it, where that is known.
+    """
 
     position: Position
     page_id: str | None = None
     page_ref: str | None = None
     new_page: Mapping[str, Any] | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clipperd.model import Place, State
+from clipperd.model import Place, Scope, State
 from clipperd.outbox.records import Member, Request, Waiting, request_to_row
 
 
@@ -261,6 +261,18 @@ def placed_elsewhere(
         "UPDATE delivery SET position_changed = ? WHERE seq = ?",
         [(changed, m.delivery) for m in members],
     )
+
+
+def entitled(connection: sqlite3.Connection, scope: Scope, page_id: str, title: str) -> list[int]:
+    """The page's title became known after its clips were accepted."""
+    return [
+        row["clip_seq"]
+        for row in connection.execute(
+            "UPDATE delivery SET page_title = ? WHERE user_id = ? AND workspace_id = ?"
+            " AND page_id = ? AND page_title IS NULL RETURNING clip_seq",
+            (title, scope.user_id, scope.workspace_id, page_id),
+        ).fetchall()
+    ]
 
 
 def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:

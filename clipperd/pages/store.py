@@ -97,19 +97,6 @@ def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str 
     return None if row is None else str(row["title"])
 
 
-def whereabouts(
-    connection: sqlite3.Connection, scope: Scope, page_id: str
-) -> dict[str, tuple[str, str]]:
-    """Return the title and access of a page by workspace, in all that the account has here."""
-    rows = connection.execute(
-        """SELECT workspace_id, title, access FROM page WHERE user_id = :user AND page_id = :page
-             AND workspace_id IN (SELECT workspace_id FROM page_index WHERE user_id = :user
-                                  UNION SELECT :workspace)""",
-        _keys(scope, page=page_id),
-    )
-    return {row["workspace_id"]: (str(row["title"]), str(row["access"])) for row in rows}
-
-
 def recent(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
 ) -> list[sqlite3.Row]:

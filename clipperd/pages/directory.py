@@ -1,0 +1,56 @@
+"""What is known of single pages without asking anybody: their titles, and whose they are."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+
+from clipperd.db import Database
+from clipperd.errors import WorkspaceMismatch
+from clipperd.model import Scope
+
+
+class Directory:
+    """Reads the page index for those who accept clips; it may know nothing, and says so."""
+
+    def __init__(self, cache: Database) -> None:
+        """``cache`` is cache.db."""
+        self._cache = cache
+
+    async def recognise(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
+        """The stored titles of those pages that are known here; the others are left out.
+
+        Raises WorkspaceMismatch for a page known to be in another workspace of the account only.
+        A damaged cache knows nothing.
+        """
+
+        def work(connection: sqlite3.Connection) -> dict[str, str]:
+            titles: dict[str, str] = {}
+            for page_id in page_ids:
+                found = _whereabouts(connection, scope, page_id)
+                if scope.workspace_id in found:
+                    titles[page_id] = found[scope.workspace_id][0]
+                elif any(access == "ok" for _, access in found.values()):
+                    raise WorkspaceMismatch(
+                        "That page is in another workspace.",
+                        hint="Name the workspace of the page, or choose another page.",
+                    )
+            return titles
+
+        with contextlib.suppress(sqlite3.Error):
+            return await self._cache.read(work)
+        return {}
+
+
+def _whereabouts(
+    connection: sqlite3.Connection, scope: Scope, page_id: str
+) -> dict[str, tuple[str, str]]:
+    """The title and access of a page, by workspace."""
+    rows = connection.execute(
+        "SELECT workspace_id, title, access FROM page WHERE user_id = :user AND page_id = :page"
+        " AND workspace_id IN (SELECT workspace_id FROM page_index WHERE user_id = :user"
+        " UNION SELECT :workspace)",
+        {"user": scope.user_id, "workspace": scope.workspace_id, "page": page_id},
+    )
+    return {row["workspace_id"]: (str(row["title"]), str(row["access"])) for row in rows}
