@@ -50,7 +50,7 @@ class Dispatcher:
         self._around = around
         self._lanes: dict[LaneKey, int] = {}
         self._busy: dict[LaneKey, asyncio.Task[After]] = {}
-        self._locks: dict[LaneKey, int] = {}
+        self._locks: dict[LaneKey, tuple[int, asyncio.Lock]] = {}
         self._fresh: set[LaneKey] = set()
         self._wake = asyncio.Event()
         self._reload = True
@@ -257,15 +257,17 @@ class Dispatcher:
     @asynccontextmanager
     async def exclusive(self, lane: LaneKey) -> AsyncIterator[None]:
         """Hold a page's lane for a write that does not come from the queue."""
-        self._locks[lane] = self._locks.get(lane, 0) + 1
+        holders, turn = self._locks.get(lane, (0, asyncio.Lock()))
+        self._locks[lane] = (holders + 1, turn)
         try:
             running = self._busy.get(lane)
             if running is not None:
                 with contextlib.suppress(Exception):
                     await asyncio.shield(running)
-            yield
+            async with turn:
+                yield
         finally:
-            self._locks[lane] -= 1
-            if not self._locks[lane]:
-                del self._locks[lane]
+            holders, turn = self._locks.pop(lane)
+            if holders > 1:
+                self._locks[lane] = (holders - 1, turn)
             self.poke(lane)

@@ -187,7 +187,8 @@ def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.R
     """The delivery that creates (or created) the page called ``ref``, unless it was given up."""
     row: sqlite3.Row | None = connection.execute(
         "SELECT seq, page_id, page_title, lane, state FROM delivery"
-        " WHERE user_id = ? AND workspace_id = ? AND page_ref = ? AND new_page IS NOT NULL AND state NOT IN ('canceled', 'failed')"
+        " WHERE user_id = ? AND workspace_id = ? AND page_ref = ? AND new_page IS NOT NULL"
+        " AND state NOT IN ('canceled', 'failed')"
         " ORDER BY seq DESC LIMIT 1",
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()

@@ -246,3 +246,20 @@ async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
     await rig.clip(page, "later", not_before=rig.clock.now() + 8 * 3600)
     async with dispatching(rig, clock=clock):
         assert await naps.get() <= 60
+
+
+async def test_writes_around_the_queue_take_turns_on_a_page(rig: Rig, world: World) -> None:
+    lane = (USER, SCOPE.workspace_id, world.add_page("Notes"))
+    inside: list[int] = []
+    most: list[int] = []
+
+    async def write(dispatcher: Dispatcher, number: int) -> None:
+        async with dispatcher.exclusive(lane):
+            inside.append(number)
+            most.append(len(inside))
+            await asyncio.sleep(0)
+            inside.remove(number)
+
+    async with dispatching(rig) as dispatcher:
+        await asyncio.gather(*(write(dispatcher, number) for number in range(5)))
+    assert most == [1] * 5
