@@ -89,9 +89,7 @@ def create_app(
     )
     app[INBOUND] = inbound
     app[keys.DRAIN] = Drain()
-    app[keys.FLOOD] = Flood(
-        MemoryLimiter(), clock, scale=settings.limit_scale, proxies=settings.trusted_proxies
-    )
+    app[keys.FLOOD] = _flood(settings, clock)
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[keys.RANDOMNESS] = random
@@ -149,14 +147,7 @@ def _assemble(
 ) -> Parts:
     ring = KeyRing(_raw(settings.encryption_keys))
     signer = Signer(_raw(settings.signing_keys), issuer=settings.public_url, clock=clock)
-    oauth = NotionOAuth(
-        transport,
-        api_url=settings.notion_api_url,
-        version=settings.notion_version,
-        client_id=settings.notion_client_id,
-        client_secret=settings.notion_client_secret,
-        callback_url=settings.public_url + auth.CALLBACK_PATH,
-    )
+    oauth = _oauth(settings, transport)
     pepper = Pepper(ring)
     audit = Audit(database, clock, random)
     sessions = Sessions(
@@ -201,6 +192,22 @@ def _assemble(
         cookie_prefix="__Host-" if settings.is_https else "",
     )
     return Parts(audit, signer, pepper, sessions, revocations, tokens, accounts, sign_in)
+
+
+def _oauth(settings: Settings, transport: Transport) -> NotionOAuth:
+    return NotionOAuth(
+        transport,
+        api_url=settings.notion_api_url,
+        version=settings.notion_version,
+        client_id=settings.notion_client_id,
+        client_secret=settings.notion_client_secret,
+        callback_url=settings.public_url + auth.CALLBACK_PATH,
+    )
+
+
+def _flood(settings: Settings, clock: Clock) -> Flood:
+    scale, proxies = settings.limit_scale, settings.trusted_proxies
+    return Flood(MemoryLimiter(), clock, scale=scale, proxies=proxies)
 
 
 def _raw(keyring: Keys) -> list[tuple[str, bytes]]:

@@ -19,6 +19,7 @@ BrokerError
 │   ├── Duplicate             kind conflict         a unique key is taken
 │   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
 ├── ConfigurationInvalid                            (exit 4)
+├── AuditBroken                                     (exit 1) the audit chain does not hold
 ├── PortTaken                                       (exit 6)
 ├── KeysRefused                                     (exit 7) keys do not open what is stored
 └── SealBroken                                      a stored secret was tampered with or swapped
@@ -264,6 +265,13 @@ class ConfigurationInvalid(BrokerError):
         """Keep every fault, one sentence each, none with a secret's value."""
         super().__init__("; ".join(faults))
         self.faults = tuple(faults)
+
+
+class AuditBroken(BrokerError):
+    """A row of the audit log was changed or is missing (exit 1)."""
+
+    code = "audit_broken"
+    title = "The audit log was tampered with"
 
 
 class PortTaken(BrokerError):

@@ -120,8 +120,12 @@ class Sessions:
 
     async def refresh(self, token: str) -> IssuedTokens:
         """Trade a refresh token for a new pair. Raises InvalidGrant."""
-        async with self._database.transaction() as tx:
-            issued = await self._successor(tx, token)
+        issued = None
+        async with self._database.reading() as tx:  # who guesses must not hold up those who write
+            is_known = await rows.knows_refresh_token(tx, _digest(token))
+        if is_known:
+            async with self._database.transaction() as tx:
+                issued = await self._successor(tx, token)
         if issued is None:
             raise InvalidGrant("This session has ended.", hint="Sign in again.")
         return issued

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from cloud_broker.cli import keys, serve
+from cloud_broker.cli import examine, keys, serve
 from cloud_broker.errors import (
     BrokerError,
     ConfigurationInvalid,
@@ -36,6 +36,8 @@ _EXAMPLES = """examples:
   cloud-broker run --config broker.toml
   BROKER_PORT=0 cloud-broker run        let the system choose the port, which is printed
   cloud-broker migrate --check          say whether the database is up to date
+  cloud-broker audit verify             check that the audit log is whole
+  cloud-broker keys status              say how many rows each encryption key seals
   cloud-broker sandbox                  a stand-in for Notion, to develop against
 """
 
@@ -58,7 +60,7 @@ def _dispatch(args: argparse.Namespace, env: Mapping[str, str], sandbox: ModuleT
     if args.command == "version":
         print(f"cloud-broker {version('clipperd')}")
         return 0
-    if args.command == "keys":
+    if args.command == "keys" and args.keys_command == "new":
         print(keys.new_keys())
         return 0
     if sandbox is not None:
@@ -69,6 +71,12 @@ def _dispatch(args: argparse.Namespace, env: Mapping[str, str], sandbox: ModuleT
         return 0
     if args.command == "migrate":
         print(asyncio.run(serve.migrate_only(settings, check_only=args.check)))
+        return 0
+    if args.command == "audit":
+        print(asyncio.run(examine.verify_audit(settings)))
+        return 0
+    if args.command == "keys":
+        print(asyncio.run(examine.key_status(settings)))
         return 0
     asyncio.run(serve.run(settings))
     return 0
@@ -109,13 +117,17 @@ def _parser(sandbox: ModuleType | None) -> argparse.ArgumentParser:
         "--check", action="store_true", help="change nothing; exit 5 when something is missing"
     )
     check = commands.add_parser("check-config", help="check the settings and stop")
-    for command in (run, migrate, check):
-        command.add_argument(
-            "--config", type=Path, metavar="FILE.toml", help="settings; the environment wins"
-        )
     key_commands = commands.add_parser("keys", help="encryption and signing keys")
     kinds = key_commands.add_subparsers(dest="keys_command", required=True, metavar="COMMAND")
     kinds.add_parser("new", help="print a fresh value for each key setting")
+    status = kinds.add_parser("status", help="say how many rows each encryption key seals")
+    audit_commands = commands.add_parser("audit", help="the audit log")
+    kinds = audit_commands.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
+    verify = kinds.add_parser("verify", help="check that no row was changed or taken out")
+    for command in (run, migrate, check, status, verify):
+        command.add_argument(
+            "--config", type=Path, metavar="FILE.toml", help="settings; the environment wins"
+        )
     sandbox_parser = commands.add_parser("sandbox", help="run the stand-in for Notion")
     if sandbox is not None:
         sandbox.add_arguments(sandbox_parser)

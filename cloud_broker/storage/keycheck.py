@@ -37,3 +37,17 @@ async def keep_or_read(
     )
     assert row is not None
     return row
+
+
+async def rows_by_key(tx: Tx) -> dict[str, int]:
+    """How many rows each encryption key seals, in every table that has sealed columns."""
+    rows = await tx.all(
+        """
+        SELECT kid, COUNT(*) AS many FROM (
+          SELECT kid FROM broker_state
+          UNION ALL SELECT kid FROM notion_connections
+          UNION ALL SELECT kid FROM pending_revocations
+        ) AS sealed GROUP BY kid
+        """
+    )
+    return {row["kid"]: row["many"] for row in rows}

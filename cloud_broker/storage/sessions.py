@@ -191,6 +191,14 @@ async def add_refresh_token(
     )
 
 
+async def knows_refresh_token(tx: Tx, token_hash: str) -> bool:
+    """Say whether there is such a token."""
+    row = await tx.one(
+        "SELECT 1 AS one FROM refresh_tokens WHERE token_hash = :token_hash", token_hash=token_hash
+    )
+    return row is not None
+
+
 async def use_refresh_token(tx: Tx, token_hash: str, *, now: int) -> Row | None:
     """Note a use; the row says whether it was the first one and whether the token is retired."""
     first = await tx.execute(

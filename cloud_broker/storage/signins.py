@@ -16,6 +16,7 @@ STEPS = [
       expires_at BIGINT NOT NULL
     )
     """,
+    "CREATE INDEX oauth_states_expires ON oauth_states (expires_at)",  # swept at each sign-in
 ]
 
 

@@ -204,3 +204,9 @@ async def test_a_body_that_does_not_decode_is_invalid(stage: Stage) -> None:
         headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
     )
     assert (answer.status, (await answer.json())["code"]) == (400, "invalid_input")
+
+
+async def test_a_guessed_refresh_token_waits_for_no_writer(stage: Stage) -> None:
+    async with stage.database.transaction() as tx:
+        await tx.execute("DELETE FROM handoffs")  # a writer is at work, and stays
+        assert (await stage.refresh("a guess")).status == 400

@@ -1,0 +1,56 @@
+"""``cloud-broker audit verify`` and ``keys status``: what the database says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cloud_broker.errors import AuditBroken, DatabaseFailed, KeysRefused
+from cloud_broker.settings import Settings
+from cloud_broker.storage import audit, keycheck
+from cloud_broker.storage.database import Database
+from cloud_broker.storage.migrations import check
+from cloud_broker.storage.sqlite import open_sqlite
+
+
+async def verify_audit(settings: Settings) -> str:
+    """Walk the audit chain; return a sentence. Raises AuditBroken or DatabaseFailed."""
+    async with _database(settings) as database:
+        checked, misfit = await audit.verify(database)
+    if misfit is not None:
+        raise AuditBroken(
+            f"Row {misfit} does not follow from the {checked} rows before it: it was changed, or"
+            " rows are missing there."
+        )
+    return f"{checked} rows, each sealed to the one before it."
+
+
+async def key_status(settings: Settings) -> str:
+    """Say how many rows each encryption key seals. Raises KeysRefused when one is missing."""
+    async with _database(settings) as database, database.reading() as tx:
+        used = await keycheck.rows_by_key(tx)
+    ring = [kid for kid, _ in settings.encryption_keys]
+    missing = sorted(used.keys() - set(ring))
+    if missing:
+        raise KeysRefused(
+            f"Rows are sealed with keys that BROKER_ENCRYPTION_KEYS does not hold: "
+            f"{', '.join(f'{kid} ({used[kid]} rows)' for kid in missing)}.",
+            hint="Add them again, behind the first one.",
+        )
+    roles = ["seals and opens", *["opens only"] * (len(ring) - 1)]
+    return "\n".join(
+        f"{kid}  {role}  {used.get(kid, 0)} rows" for kid, role in zip(ring, roles, strict=True)
+    )
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """The database as it is: neither made nor migrated."""
+    if not settings.database_file.exists():
+        raise DatabaseFailed(f"There is no database at {settings.database_file}.")
+    database = await open_sqlite(settings.database_file)
+    try:
+        await check(database)
+        yield database
+    finally:
+        await database.close()
