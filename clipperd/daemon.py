@@ -21,6 +21,7 @@ from clipperd.cache_schema import open_cache
 from clipperd.clock import SystemClock, rfc3339
 from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.model import REASONS
 from clipperd.process import endpoint, lock, logs
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
@@ -76,7 +77,13 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
             clock=clock,
             allowed_origins=settings.allowed_origins,
         )
-        app = create_app(routes=ROUTES, access=access, clock=clock, new_id=lambda: uuid.uuid4().hex)
+        app = create_app(
+            routes=ROUTES,
+            access=access,
+            clock=clock,
+            new_id=lambda: uuid.uuid4().hex,
+            reasons=REASONS,
+        )
         surface = Surface(parts, app)
         surface.furnish()
         if settings.secrets == "file":

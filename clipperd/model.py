@@ -59,6 +59,24 @@ PRECEDENCE: tuple[State, ...] = (
 FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELIVERED})
 """Nothing more will happen by itself."""
 
+REASONS: dict[str, str] = {
+    "block_gone": "The block that names the place is no longer on the page.",
+    "content_refused": "Notion refuses this content; edit it.",
+    "heading_ambiguous": "Several headings of the page match; name one by its id.",
+    "heading_gone": "The heading that names the place is no longer on the page.",
+    "new_page_given_up": "The new page that it was for was never created.",
+    "no_access": "The connection may not write there; give it access in Notion.",
+    "outcome_unknown": "It may be on the page already; look, then say so or send it again.",
+    "page_gone": "The page is gone or no longer shared with the connection.",
+    "page_trashed": "The page is in the trash.",
+    "page_unknown": "The new page exists, but which it is could not be found out.",
+    "parent_gone": "The place for the new page is gone or no longer shared.",
+    "place_refused": "Notion kept refusing the place.",
+    "undone": "It was taken back.",
+    "workspace_full": "The workspace has used all of its free blocks.",
+}
+"""Why a delivery stopped, each with a sentence for a person. Clients may rely on the names."""
+
 PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
 
 

@@ -191,7 +191,10 @@ def edit(
     priority: int | None,
     not_before: float | None,
 ) -> None:
-    """Change a clip that has not been sent, if it still has ``version``."""
+    """Change a clip that has not been sent, if it still has ``version``.
+
+    ``not_before`` None leaves its time alone; a time that is over lets it go now.
+    """
     clip = rows[0]["clip"]
     if rows[0]["version"] != version:
         raise VersionMismatch(
@@ -233,13 +236,26 @@ def edit(
     if priority is not None:
         connection.execute("UPDATE clip SET priority = ? WHERE seq = ?", (priority, clip))
     if not_before is not None:
-        connection.execute("UPDATE clip SET not_before = ? WHERE seq = ?", (not_before, clip))
-        if not_before > now:
-            connection.execute(
-                "UPDATE delivery SET turn = turn + ? WHERE clip_seq = ? AND turn < ?",
-                (DEFERRED, clip, DEFERRED),
-            )
+        _reschedule(connection, clip, not_before if not_before > now else None)
     _bump(connection, clip, now)
+
+
+def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | None) -> None:
+    """Let a clip wait for a time, or join the back of its lines now."""
+    connection.execute("UPDATE clip SET not_before = ? WHERE seq = ?", (not_before, clip))
+    if not_before is not None:
+        connection.execute(
+            "UPDATE delivery SET turn = turn + ? WHERE clip_seq = ? AND turn < ?",
+            (DEFERRED, clip, DEFERRED),
+        )
+        return
+    deferred = connection.execute(
+        "SELECT seq FROM delivery WHERE clip_seq = ? AND turn >= ? ORDER BY turn", (clip, DEFERRED)
+    ).fetchall()
+    for row in deferred:
+        connection.execute(
+            "UPDATE delivery SET turn = ? WHERE seq = ?", (next_turn(connection), row["seq"])
+        )
 
 
 def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKey], float | None]:

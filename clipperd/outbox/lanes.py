@@ -162,7 +162,7 @@ def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:
     """The last block we are known to have put on this page, where a look may begin."""
     row = connection.execute(
         "SELECT block_ids FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_id = ?"
-        " AND state = 'delivered' AND block_ids != '[]' ORDER BY delivered_at DESC LIMIT 1",
+        " AND +state = 'delivered' AND block_ids != '[]' ORDER BY delivered_at DESC LIMIT 1",
         lane,
     ).fetchone()
     return None if row is None else str(json.loads(row["block_ids"])[-1])

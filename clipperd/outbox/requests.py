@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clipperd.model import Place, Scope, State
+from clipperd.model import REASONS, Place, Scope, State
 from clipperd.outbox.records import Member, Request, Waiting, request_to_row
 
 
@@ -177,6 +177,7 @@ def parked(
 
     What was canceled or moved while the place was looked up is left as it is.
     """
+    assert reason in REASONS, reason
     members = []
     for item in group:
         changed = connection.execute(
@@ -200,6 +201,7 @@ def closed(
     now: float,
 ) -> list[int]:
     """The request is over: its members need a person, or their content was refused."""
+    assert reason in REASONS, reason
     code, message = error
     connection.execute(
         "UPDATE delivery SET state = ?, reason = ?, error_code = ?, error_message = ?,"

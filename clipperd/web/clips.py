@@ -76,11 +76,11 @@ class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change in an unsent clip."""
+    """What to change in an unsent clip; ``not_before`` null lets it go now."""
 
     content: dict[str, Any] | list[dict[str, Any]] | None = None
     priority: str | None = None
-    not_before: str | None = None
+    not_before: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -217,9 +217,16 @@ async def edit_clip(request: web.Request) -> web.Response:
         version=int(version),
         content=body.content,
         priority=priority,
-        not_before=parse_time(body.not_before, "/not_before"),
+        not_before=_new_time(body.not_before),
     )
     return answer(view)
+
+
+def _new_time(given: str | msgspec.UnsetType | None) -> float | None:
+    """None leaves the time alone; null means a time that is over."""
+    if given is msgspec.UNSET:
+        return None
+    return 0.0 if given is None else parse_time(given, "/not_before")
 
 
 async def delete_clip(request: web.Request) -> web.Response:

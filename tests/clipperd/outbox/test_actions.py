@@ -303,3 +303,26 @@ async def test_what_the_queue_asks_all_the_time_does_not_read_the_history(
     steps = [s for s in await rig.outbox.write(work) if s.startswith(("SCAN", "SEARCH"))]
     assert steps
     assert all(any(index in step for index in indexes) for step in steps), steps
+
+
+async def test_a_clip_for_later_can_be_let_go_now(rig: Rig, world: World) -> None:
+    page = world.add_page("Notes")
+    clip = await rig.clip(page, "later", not_before=rig.clock.now() + 3600)
+    await rig.clip(page, "now")
+    await rig.drain()
+
+    def let_go(connection: Any, rows: Any, now: float) -> None:
+        actions.edit(
+            connection,
+            rows,
+            version=clip.version,
+            now=now,
+            content=None,
+            priority=None,
+            not_before=0.0,
+        )
+
+    await rig.act(clip, let_go)
+    await rig.drain()
+    assert world.texts(page) == ["now", "later"]
+    assert (await rig.view(clip)).not_before is None
