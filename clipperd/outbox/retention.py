@@ -30,10 +30,10 @@ def delete_many(
     connection: sqlite3.Connection, user_id: str, states: Sequence[str], before: float | None
 ) -> int:
     """Remove finished clips accepted before a time; unfinished ones stay. Returns how many."""
-    values: dict[str, Any] = {"user": user_id, "before": before}
+    values: dict[str, Any] = {"user_id": user_id, "before": before}
     chosen = state_clause(states, values)
     return connection.execute(
-        "DELETE FROM clip WHERE user_id = :user AND (:before IS NULL OR created_at < :before)"  # noqa: S608 - constants only
+        "DELETE FROM clip WHERE user_id = :user_id AND (:before IS NULL OR created_at < :before)"  # noqa: S608 - constants only
         f" AND {chosen} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
         " AND json_extract(d.undo, '$.state') = 'queued')",
         values,
