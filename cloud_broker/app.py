@@ -30,6 +30,7 @@ from cloud_broker.settings import Keys, Settings, key_bytes
 from cloud_broker.signin import SignIn
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
+from cloud_broker.storage import push as push_rows
 from cloud_broker.storage.database import Database, to_ms
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import Transport
@@ -40,6 +41,7 @@ from cloud_broker.web.flood import Flood
 from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.problems import problems, request_ids
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
+from cloud_broker.web.push_mount import setup_push
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +108,6 @@ def create_app(
         await parts.tokens.close()
         inbound.close()
 
-    async def sweep() -> float:
-        await parts.sessions.sweep()
-        return SWEEP_S
-
     app.cleanup_ctx.append(prepare)
     setup_proxy(
         app,
@@ -123,8 +121,10 @@ def create_app(
         randomness=random,
         audit=parts.audit,
     )
-    app.cleanup_ctx.append(_running(_repeating(parts.revocations.turn, clock)))
-    app.cleanup_ctx.append(_running(_repeating(sweep, clock)))
+    ring = KeyRing(_raw(settings.encryption_keys))
+    pushing = setup_push(app, settings=settings, database=database, ring=ring, clock=clock)
+    for step in (parts.revocations.turn, _sweeping(parts.sessions), *pushing):
+        app.cleanup_ctx.append(_running(_repeating(step, clock)))
     app.cleanup_ctx.append(_completing(completion, settings.drain_s))
     return app
 
@@ -178,7 +178,7 @@ def _assemble(
         randomness=random,
         audit=audit,
         exports={"audit": audit_rows.of_user},
-        erasers=(idempotency.erase, audit_rows.erase),
+        erasers=(idempotency.erase, audit_rows.erase, push_rows.erase),
     )
     sign_in = SignIn(
         database,
@@ -236,6 +236,14 @@ def _limits(budgets: Budgets) -> Callable[[str], dict[str, Any]]:
         }
 
     return limits
+
+
+def _sweeping(sessions: Sessions) -> Callable[[], Awaitable[float]]:
+    async def sweep() -> float:
+        await sessions.sweep()
+        return SWEEP_S
+
+    return sweep
 
 
 def _completing(

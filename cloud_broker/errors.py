@@ -2,12 +2,13 @@
 
 BrokerError
 ├── InvalidInput              kind invalid          what the caller sent cannot be accepted
-│   └── UnknownGrantType
+│   └── UnknownGrantType, WebhookStale
 ├── UnsupportedMedia          kind unsupported      a body that is not JSON
 ├── BodyTooSlow               kind too_slow         a body that does not arrive
 ├── TooManyRequests           kind too_many         an address or account asks too often
 ├── NotFound                  kind missing          no such object for this account
 ├── InvalidGrant              kind invalid          a hand-off or refresh token is worth nothing
+├── WebhookUnsigned           kind unauthenticated  a webhook that Notion did not sign
 ├── SessionExpired            kind unauthenticated  the access token is bad, expired or revoked
 ├── NoConnection              kind conflict         the account has no such Notion workspace
 │   └── WorkspaceRequired     kind invalid          several are connected, none was named
@@ -144,6 +145,24 @@ class SessionExpired(BrokerError):
     code = "session_expired"
     kind = Kind.UNAUTHENTICATED
     title = "Sign in again"
+
+
+# --- webhooks -------------------------------------------------------------------------------
+
+
+class WebhookUnsigned(BrokerError):
+    """A webhook without the signature of our subscription."""
+
+    code = "webhook_unsigned"
+    kind = Kind.UNAUTHENTICATED
+    title = "That webhook is not signed"
+
+
+class WebhookStale(InvalidInput):
+    """A webhook of an event too long ago: a replay, or a delivery that no longer helps."""
+
+    code = "webhook_stale"
+    title = "That event is too old"
 
 
 # --- connections to Notion ------------------------------------------------------------------

@@ -57,6 +57,8 @@ class Settings:
     log_level: str
     redis_url: str | None
     webhook_token: Secret | None
+    webhook_pending: int
+    push_poll_s: float
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, file: Mapping[str, Any] | None = None) -> Settings:
@@ -386,11 +388,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Networks whose X-Forwarded-For is believed, or none; name your reverse proxy's.",
     ),
     Setting("BROKER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR."),
-    Setting(
-        "BROKER_WEBHOOK_TOKEN",
-        _absent("Webhooks are"),
-        None,
-        "Not in this build: Notion's webhooks are not received yet.",
-        secret=True,
-    ),
+    Setting("BROKER_WEBHOOK_TOKEN", _secret, None, "Notion's verification token.", secret=True),
+    Setting("BROKER_WEBHOOK_PENDING", _whole(0, 1), "0", "1: take Notion's webhook handshake."),
+    Setting("BROKER_PUSH_POLL_S", _number(0, 4), "0", "Seconds between looks for others' events."),
 )

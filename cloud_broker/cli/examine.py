@@ -1,12 +1,16 @@
-"""``cloud-broker audit verify`` and ``keys status``: what the database says of itself."""
+"""``audit verify``, ``keys status`` and ``webhook-token``: what the database says of itself."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cloud_broker.errors import AuditBroken, DatabaseFailed, KeysRefused
-from cloud_broker.settings import Settings
+from cloud_broker.clock import SystemClock
+from cloud_broker.crypto.sealing import KeyRing
+from cloud_broker.errors import AuditBroken, DatabaseFailed, KeysRefused, NotFound
+from cloud_broker.push.intake import Intake
+from cloud_broker.push.notices import LocalNotices
+from cloud_broker.settings import Settings, key_bytes
 from cloud_broker.storage import audit, keycheck
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import check
@@ -41,6 +45,27 @@ async def key_status(settings: Settings) -> str:
     return "\n".join(
         f"{kid}  {role}  {used.get(kid, 0)} rows" for kid, role in zip(ring, roles, strict=True)
     )
+
+
+async def webhook_token(settings: Settings) -> str:
+    """The token that Notion's portal asks for. Raises NotFound before a handshake came."""
+    ring = KeyRing([(kid, key_bytes(key)) for kid, key in settings.encryption_keys])
+    async with _database(settings) as database:
+        intake = Intake(
+            database,
+            ring,
+            LocalNotices(),
+            SystemClock(),
+            token=settings.webhook_token,
+            is_pending=False,
+        )
+        token = await intake.token()
+    if token is None:
+        raise NotFound(
+            "No handshake has come yet.",
+            hint="Set BROKER_WEBHOOK_PENDING=1 and subscribe in Notion's portal.",
+        )
+    return token.reveal()
 
 
 @asynccontextmanager

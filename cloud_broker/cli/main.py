@@ -78,6 +78,9 @@ def _dispatch(args: argparse.Namespace, env: Mapping[str, str], sandbox: ModuleT
     if args.command == "keys":
         print(asyncio.run(examine.key_status(settings)))
         return 0
+    if args.command == "webhook-token":
+        print(asyncio.run(examine.webhook_token(settings)))
+        return 0
     asyncio.run(serve.run(settings))
     return 0
 
@@ -124,7 +127,8 @@ def _parser(sandbox: ModuleType | None) -> argparse.ArgumentParser:
     audit_commands = commands.add_parser("audit", help="the audit log")
     kinds = audit_commands.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
     verify = kinds.add_parser("verify", help="check that no row was changed or taken out")
-    for command in (run, migrate, check, status, verify):
+    told = commands.add_parser("webhook-token", help="print the token of Notion's handshake")
+    for command in (run, migrate, check, status, verify, told):
         command.add_argument(
             "--config", type=Path, metavar="FILE.toml", help="settings; the environment wins"
         )

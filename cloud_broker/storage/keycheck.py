@@ -39,6 +39,32 @@ async def keep_or_read(
     return row
 
 
+async def replace(
+    tx: Tx, *, name: str, kid: str, wrapped_key: bytes, value: bytes, now: int
+) -> None:
+    """Store the value, in place of one that is there."""
+    await tx.execute(
+        """
+        INSERT INTO broker_state (name, kid, wrapped_key, value_sealed, created_at)
+        VALUES (:name, :kid, :wrapped_key, :value, :now)
+        ON CONFLICT (name) DO UPDATE SET kid = excluded.kid, wrapped_key = excluded.wrapped_key,
+          value_sealed = excluded.value_sealed, created_at = excluded.created_at
+        """,
+        name=name,
+        kid=kid,
+        wrapped_key=wrapped_key,
+        value=value,
+        now=now,
+    )
+
+
+async def value(tx: Tx, name: str) -> Row | None:
+    """A stored value, sealed; None when there is none."""
+    return await tx.one(
+        "SELECT kid, wrapped_key, value_sealed FROM broker_state WHERE name = :name", name=name
+    )
+
+
 async def rows_by_key(tx: Tx) -> dict[str, int]:
     """How many rows each encryption key seals, in every table that has sealed columns."""
     rows = await tx.all(

@@ -17,6 +17,7 @@ from cloud_broker.storage import (
     connections,
     idempotency,
     keycheck,
+    push,
     sessions,
     signins,
 )
@@ -30,6 +31,7 @@ AREAS: tuple[tuple[str, Sequence[str]], ...] = (
     ("signins", signins.STEPS),
     ("idempotency", idempotency.STEPS),
     ("audit", audit.STEPS),
+    ("push", push.STEPS),
 )
 
 _LEDGER = """

@@ -57,7 +57,7 @@ def test_all_faults_are_told_together() -> None:
         ("BROKER_DATABASE_URL", "postgresql://db/broker", "not in this build"),
         ("BROKER_DATABASE_URL", "mysql://db", "sqlite:///PATH"),
         ("BROKER_REDIS_URL", "redis://redis", "not in this build"),
-        ("BROKER_WEBHOOK_TOKEN", "secret_x", "not in this build"),
+        ("BROKER_WEBHOOK_PENDING", "yes", "from 0 to 1"),
         ("BROKER_NOTION_VERSION", "latest", "date"),
         ("BROKER_ENCRYPTION_KEYS", "no-colon", "kid:base64"),
         ("BROKER_ENCRYPTION_KEYS", "one:@@@", "not base64"),

@@ -33,12 +33,14 @@ PUBLIC = {
     "GET /metrics",
     "GET /readyz",
     "POST /api/auth/token",
+    "POST /api/notion/webhook",
 }
 GUARDED = {
     "DELETE /api/auth/sessions/{session_id}",
     "DELETE /api/user",
     "DELETE /api/workspaces/{workspace_id}",
     "GET /api/auth/sessions",
+    "GET /api/events",
     "GET /api/user/export",
     "GET /api/user/me",
     "POST /api/auth/logout",

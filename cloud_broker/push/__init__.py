@@ -1,0 +1,1 @@
+"""Webhooks in, invalidations out: what changed at Notion, told to the daemons of its owners."""

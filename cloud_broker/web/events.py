@@ -1,0 +1,44 @@
+"""``GET /api/events``: a daemon's stream of invalidations, ids only."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from cloud_broker.push.fanout import Fanout
+from cloud_broker.sessions import Claims
+from cloud_broker.web.bodies import signed_in
+from cloud_broker.web.completion import READS
+from cloud_broker.web.keys import FLOOD
+
+OPENINGS = 60  # a minute and account
+WRITE_WITHIN_S = 30.0  # a reader that takes nothing for so long is gone
+FANOUT: web.AppKey[Fanout] = web.AppKey("fanout")
+ROUTES = web.RouteTableDef()
+
+
+@ROUTES.get("/api/events", allow_head=False)
+@signed_in
+async def events(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """Stream until the token ends, the session is revoked, or the reader leaves."""
+    await request.app[FLOOD].by_account(claims.user_id, "events", OPENINGS)
+    request[READS] = True
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )
+    last_id = request.headers.get("Last-Event-ID")
+    async with request.app[FANOUT].attach(claims, last_id) as stream:
+        await response.prepare(request)
+        while (chunk := await stream.next()) is not None:
+            try:
+                async with asyncio.timeout(WRITE_WITHIN_S):
+                    await response.write(chunk)
+            except (TimeoutError, ConnectionError):
+                break
+    response.force_close()
+    return response
