@@ -28,11 +28,14 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.places import Places
+from clipperd.outline.vouching import Vouching
 from clipperd.pages.directory import Directory
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.passthrough import LanePassThrough
 from clipperd.process import logs
+from clipperd.push.consequences import Consequences
+from clipperd.push.listener import Listener
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import BrokerAuth
 from clipperd.session.broker import BrokerNotion
@@ -91,6 +94,7 @@ class Parts:
     session: Session
     pages: Pages
     outlines: Outlines
+    listener: Listener
     dispatcher: Dispatcher
     background: Background
     clips: Clips
@@ -138,11 +142,12 @@ async def assemble(
     vault = _vault(settings, places, journal)
     link = _link(settings, outbox_db, clock, vault, address, bulletin)
     pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
-    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish)
+    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish, Vouching(clock))
     sections = Places(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
     outbox = Outbox(outbox_db, clock, new_id=_new_id, publish=bulletin.publish)
     dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active)
-    background = _background(settings, clock, outbox, link, pages, dispatcher, active)
+    listener = _listener(cache_db, clock, link, pages, sections, outlines.vouching, active)
+    background = _background(settings, clock, outbox, link, pages, dispatcher, active, listener)
     bulletin.on_session = background.session_changed
     clips = Clips(outbox, link.accounts, dispatcher, clock)
     return Parts(
@@ -155,6 +160,7 @@ async def assemble(
         session=link.session,
         pages=pages,
         outlines=outlines,
+        listener=listener,
         dispatcher=dispatcher,
         background=background,
         clips=clips,
@@ -250,6 +256,27 @@ def _link(
     return _Link(http, connectivity, wire, accounts, session, BrokerNotion(wire, session))
 
 
+def _listener(
+    cache: Database,
+    clock: Clock,
+    link: _Link,
+    pages: Pages,
+    sections: Places,
+    vouching: Vouching,
+    active: ActiveAccount,
+) -> Listener:
+    return Listener(
+        link.wire,
+        link.session,
+        Consequences(link.session, sections, pages, vouching),
+        vouching,
+        cache,
+        clock,
+        active_user=active.get,
+        rng=random.SystemRandom().random,
+    )
+
+
 def _background(
     settings: Settings,
     clock: Clock,
@@ -258,6 +285,7 @@ def _background(
     pages: Pages,
     dispatcher: Dispatcher,
     active: ActiveAccount,
+    listener: Listener,
 ) -> Background:
     background = Background(
         link.session,
@@ -266,6 +294,7 @@ def _background(
         outbox,
         clock,
         active,
+        listener=listener,
         keep_content_s=settings.content_days * 86400.0,
         refresh_s=settings.refresh_s,
     )

@@ -17,6 +17,7 @@ from clipperd.model import Scope
 from clipperd.outbox import retention
 from clipperd.outbox.outbox import Outbox
 from clipperd.pages.pages import Pages
+from clipperd.push.listener import Listener
 from clipperd.session.connectivity import Link
 from clipperd.session.errors import SecretsUnusable
 from clipperd.session.session import Session
@@ -50,10 +51,13 @@ class Background:
         clock: Clock,
         active: ActiveAccount,
         *,
+        listener: Listener | None = None,
         keep_content_s: float,
         refresh_s: float,
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
+
+        ``listener``: the event stream, where there is one.
 
         ``keep_content_s``: how long content is kept once a clip is through. ``refresh_s``: how
         often the page index is brought up to date.
@@ -64,6 +68,7 @@ class Background:
         self._outbox = outbox
         self._clock = clock
         self._active = active
+        self._listener = listener
         self._keep_content_s = keep_content_s
         self._refresh_s = refresh_s
         self._indexing: list[asyncio.Task[None]] = []
@@ -83,6 +88,8 @@ class Background:
         elif link.state in ("online", "degraded") and not self._reachable.is_set():
             self._reachable.set()
             self._dispatcher.hurry()
+            if self._listener is not None:
+                self._listener.hurry()
             if self._indexed is not None:
                 self._pages.poke(self._indexed)
 
@@ -95,6 +102,8 @@ class Background:
             self._start(self._check_secrets(), "secrets"),
             self._start(self._erase(), "erase"),
         ]
+        if self._listener is not None:
+            tasks.append(self._start(self._listener.run(), "push"))
         try:
             yield
         finally:
@@ -124,6 +133,8 @@ class Background:
             if active != self._active.user_id:
                 self._active.user_id = active
                 self._dispatcher.hurry()
+                if self._listener is not None:
+                    self._listener.account_changed()
             await self._index(active)
             await self._changed.wait()
 
@@ -143,11 +154,15 @@ class Background:
             ]
 
     async def _keep_fresh(self, scope: Scope) -> None:
-        """Bring the index up to date now and then: one timer, and none while offline."""
+        """Bring the index up to date now and then: one timer, and none while offline.
+
+        Not while changes are told: then what is new has been asked for already.
+        """
         while True:
             await self._reachable.wait()
             await self._clock.sleep(self._refresh_s)
-            if self._reachable.is_set():
+            told = self._listener is not None and self._listener.is_telling
+            if self._reachable.is_set() and not told:
                 self._pages.poke(scope)
 
     async def _stop_indexing(self) -> None:

@@ -117,7 +117,15 @@ def m003_count(connection: sqlite3.Connection) -> None:
         )
 
 
-CACHE_STEPS = (m001_pages, m002_outlines, m003_count)
+def m004_push(connection: sqlite3.Connection) -> None:
+    """How far each account's event stream was read."""
+    connection.execute(
+        """CREATE TABLE push_position (user_id TEXT PRIMARY KEY, last_id TEXT NOT NULL)
+            STRICT, WITHOUT ROWID"""
+    )
+
+
+CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push)
 """Steps of cache.db, in order."""
 
 

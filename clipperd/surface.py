@@ -126,7 +126,7 @@ class Surface:
         return await self._parts.pages.index_status(scope)
 
     async def _push(self) -> dict[str, Any]:
-        return {"state": "off", "why": "This broker sends no invalidations yet."}
+        return self._parts.listener.view()
 
     async def _secrets(self) -> dict[str, Any]:
         return {"mode": self._parts.secrets.mode, "why": self._parts.secrets.why}

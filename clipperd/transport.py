@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -79,6 +80,16 @@ class Answer:
     body: bytes
 
 
+class Incoming(Protocol):
+    """An answer whose body is read as it comes; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body until it ends. Raises BrokerUnreachable when it breaks off or goes silent."""
+
+
 class Http(Protocol):
     """One HTTP exchange with the broker, and nothing that it could mean."""
 
@@ -94,6 +105,14 @@ class Http(Protocol):
         """Exchange one request within ``total_s`` seconds, following no redirect.
 
         Raises BrokerUnreachable: ``sent`` is False only where no byte can have left this machine.
+        """
+
+    def stream(
+        self, url: URL, *, headers: Mapping[str, str], idle_s: float
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """GET an answer without an end; ``idle_s`` bounds the silence before and in its body.
+
+        Raises BrokerUnreachable.
         """
 
     async def drop_connections(self) -> None:
@@ -139,6 +158,29 @@ class AiohttpHttp:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
 
+    @asynccontextmanager
+    async def stream(
+        self, url: URL, *, headers: Mapping[str, str], idle_s: float
+    ) -> AsyncIterator[Incoming]:
+        """GET an answer without an end; see :class:`Http`."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=idle_s)
+        departure = SimpleNamespace(sent=False)
+        try:
+            session = await self._open(url)
+            response = await session.get(
+                url,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=departure,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
+        try:
+            yield _Streamed(response)
+        finally:
+            response.close()
+
     async def drop_connections(self) -> None:
         """Close the pool; the next request opens a new one."""
         session, self._session = self._session, None
@@ -174,6 +216,24 @@ class AiohttpHttp:
     def _must_trust(self, url: URL) -> bool:
         """Whether the certificates are still to be read; plain http goes to this machine only."""
         return self._tls is None and url.scheme == "https"
+
+
+class _Streamed:
+    """An aiohttp response that is read as it comes."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {
+            name.lower(): value for name, value in response.headers.items()
+        }
+        self._response = response
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BrokerUnreachable(_sentence(error), sent=True) from error
 
 
 def _trust() -> ssl.SSLContext:

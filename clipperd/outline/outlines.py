@@ -25,6 +25,7 @@ from clipperd.outline.reading import Reader
 from clipperd.outline.sections import Heading
 from clipperd.outline.store import Snapshot
 from clipperd.outline.tree import Node, Tree, to_node
+from clipperd.outline.vouching import Vouching
 from clipperd.pages import store as pages
 from clipperd.pages.crawl import Publish
 from clipperd.pages.entries import from_notion
@@ -72,8 +73,19 @@ class Look:
 class Outlines:
     """The stored outlines of every (user, workspace) and their way to Notion."""
 
-    def __init__(self, cache: Database, notion: Notion, clock: Clock, publish: Publish) -> None:
-        """``publish`` gets ``outline`` events when a stored outline has changed."""
+    def __init__(
+        self,
+        cache: Database,
+        notion: Notion,
+        clock: Clock,
+        publish: Publish,
+        vouching: Vouching | None = None,
+    ) -> None:
+        """``publish`` gets ``outline`` events when a stored outline has changed.
+
+        ``vouching``: what the event stream says; by default nothing.
+        """
+        self.vouching = vouching or Vouching(clock)
         self._cache = cache
         self._notion = notion
         self._clock = clock
@@ -91,6 +103,8 @@ class Outlines:
         stored = await self._cache.read(lambda c: store.load(c, scope, page_id))
         if freshness == "cached":
             return await self._cached(scope, page_id, stored)
+        if freshness == "auto" and stored is not None and self.vouching.holds((scope, page_id)):
+            return await self._render(scope, stored, "push", 0, stale=False)
         try:
             look, mine = await self._share(scope, page_id)
         except _OUTAGE as error:
@@ -103,8 +117,16 @@ class Outlines:
 
     async def current(self, scope: Scope, page_id: str) -> tuple[Snapshot, int]:
         """The page's snapshot as Notion has it now, and the calls that took; raises as get."""
+        stored = await self.stored(scope, page_id)
+        if stored is not None and self.vouching.holds((scope, page_id)):
+            return stored, 0
         look, mine = await self._share(scope, page_id)
         return look.snapshot, look.calls if mine else 0
+
+    def doubt(self, scope: Scope, page_id: str) -> None:
+        """Somebody changed the page: look before it is believed again."""
+        self.vouching.doubt((scope, page_id))
+        self._tell(scope, [page_id], [])
 
     async def stored(self, scope: Scope, page_id: str) -> Snapshot | None:
         """What is stored of the page, without a call."""
@@ -130,14 +152,17 @@ class Outlines:
 
     async def _cached(self, scope: Scope, page_id: str, stored: Snapshot | None) -> Outline:
         age = float("inf") if stored is None else self._clock.now() - stored.verified_at
-        if not 0 <= age < _RECHECK_S or (stored is not None and stored.moved):
+        page = (scope, page_id)
+        is_vouched = stored is not None and self.vouching.holds(page)
+        is_stale = self.vouching.is_doubted(page) or (stored is not None and stored.moved)
+        if not is_vouched and (is_stale or not 0 <= age < _RECHECK_S):
             self._flights.start((scope, page_id), lambda: self._look(scope, page_id))
         if stored is None:
             raise OutlineNotCached(
                 "The outline of that page was not read yet.",
                 hint="An outline event follows when it is here.",
             )
-        return await self._render(scope, stored, "cache", 0, stale=stored.moved)
+        return await self._render(scope, stored, "cache", 0, stale=is_stale and not is_vouched)
 
     async def _share(self, scope: Scope, page_id: str) -> tuple[Look, bool]:
         """Look once for all who ask at the same time; True for the one that began it."""
@@ -146,6 +171,7 @@ class Outlines:
 
     async def _look(self, scope: Scope, page_id: str) -> Look:
         reader = Reader(self._notion, self._clock, scope)
+        began = self._clock.boot()
         snapshot = await self.stored(scope, page_id)
         try:
             page: dict[str, Any] | None = None
@@ -153,11 +179,15 @@ class Outlines:
                 page = await reader.page(page_id)
                 await self._note_page(scope, page)
             if snapshot is not None and page is not None and _holds(snapshot, page):
-                return Look(await self._vouch(scope, snapshot, page), "verified", reader.calls)
+                held = await self._vouch(scope, snapshot, page)
+                self.vouching.looked((scope, page_id), began)
+                return Look(held, "verified", reader.calls)
             snapshot = await self._list(scope, page_id, reader, snapshot, page=page)
         except (PageGone, PageTrashed) as error:
             await self._drop(scope, page_id, error)
             raise
+        if not snapshot.shallow:
+            self.vouching.looked((scope, page_id), began)
         return Look(snapshot, "fetched", reader.calls)
 
     async def _vouch(self, scope: Scope, snapshot: Snapshot, page: dict[str, Any]) -> Snapshot:
@@ -239,7 +269,7 @@ class Outlines:
         self,
         scope: Scope,
         snapshot: Snapshot,
-        source: Literal["cache", "verified", "fetched"],
+        source: Literal["cache", "push", "verified", "fetched"],
         calls: int,
         *,
         stale: bool,

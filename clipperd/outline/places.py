@@ -23,6 +23,7 @@ from clipperd.outline.tree import UNKNOWN, Node, Tree, to_node
 from clipperd.outline.trust import Trust
 from clipperd.transport import Notion
 
+NEVER = float("-inf")
 _REPLACEABLE = frozenset({"heading_gone", "block_gone"})  # what if_gone=end_of_page answers
 
 
@@ -42,7 +43,8 @@ class Places:
         self._notion = notion
         self._cache = cache
         self._clock = clock
-        self._trust = Trust(clock, trust_s)
+        self._vouching = outlines.vouching
+        self._trust = Trust(clock, trust_s, self._vouching.covers)
         self._finder = Finder(outlines, cache)
         self._doubts: set[tuple[Scope, str, str]] = set()  # block or page ids Notion refused
 
@@ -88,6 +90,8 @@ class Places:
         else:
             nodes = [Node(block_id, UNKNOWN) for block_id in created_ids]
 
+        self._vouching.wrote((scope, page_id))
+
         def work(c: sqlite3.Connection) -> tuple[str | None, Tree | None]:
             snapshot = store.load(c, scope, page_id)
             if snapshot is None:
@@ -101,6 +105,8 @@ class Places:
             return after, tree
 
         after, tree = await self._cache.write(work)
+        if tree is None or len(blocks) != len(created_ids):
+            self._vouching.unsure((scope, page_id))
 
         def end_of(heading_id: str) -> str:
             found = None if tree is None else locate(tree, heading_id)
@@ -111,20 +117,31 @@ class Places:
 
         if after is not None:
             self._trust.advance(scope, page_id, after, end_of, edge=place.after is None)
+        elif place.edge == "end":
+            self._trust.forget_children(scope, page_id, place.parent_id)
 
     async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
         """Notion says the place is not there: trust nothing of the page, look at the next try."""
         self._trust.forget(scope, page_id)
+        self._vouching.unsure((scope, page_id))
         self._doubts.add((scope, page_id, place.after or place.parent_id))
 
     async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
         """Blocks of ours were removed: section ends go back to what stands before them."""
+        self._vouching.wrote((scope, page_id))
         await self._moved(scope, page_id, removed_ids)
         self._trust.forget(scope, page_id, set(removed_ids))
 
     async def touched(self, scope: Scope, page_id: str) -> None:
         """Something else of ours changed the page: its stamp and its section ends mean nothing."""
+        self._vouching.wrote((scope, page_id))
+        self._vouching.unsure((scope, page_id))
         await self._moved(scope, page_id, ())
+        self._trust.forget(scope, page_id)
+
+    def doubt(self, scope: Scope, page_id: str) -> None:
+        """Somebody else changed the page: its outline and section ends are to be looked at."""
+        self._outlines.doubt(scope, page_id)
         self._trust.forget(scope, page_id)
 
     async def _moved(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
@@ -190,9 +207,17 @@ class Places:
         return Place(parent_id=found.parent_id, after=found.node.id, level=level)
 
     async def _end_of_section(self, task: Task) -> Place:
+        page, began = (task.scope, task.page_id), self._clock.boot()
         found = await self._finder.heading(task)
         heading_id, doubted = found.node.id, self._is_doubted(task, found.node.id)
         if found.end is None and not found.node.toggleable and not doubted:
+            if self._vouching.holds(page):
+                snapshot = await self._outlines.stored(*page)
+                seen = None if snapshot is None else locate(snapshot.tree, heading_id)
+                if snapshot is not None and seen is not None:
+                    end = sections.section_end(snapshot.tree, seen.parent_id, seen.position)
+                    if end is not None:
+                        return Place(seen.parent_id, after=end, level=seen.node.level)
             known = self._trust.anchor(task.scope, task.page_id, heading_id)
             if known is not None:
                 return Place(known.parent_id, after=known.anchor, level=found.node.level)
@@ -202,7 +227,9 @@ class Places:
         if found.node.toggleable:
             return Place(parent_id=heading_id, level=found.node.level)
         assert found.end is not None, "a plain heading that was just seen has an end"
-        self._trust.vouch(task.scope, task.page_id, heading_id, found.parent_id, found.end)
+        seen_at = began if self._vouching.is_unchanged(page, began) else NEVER
+        parent_id = found.parent_id
+        self._trust.vouch(*page, heading_id, parent_id, found.end, seen_at=seen_at)
         return Place(found.parent_id, after=found.end, level=found.node.level)
 
     def _is_doubted(self, task: Task, block_id: str) -> bool:

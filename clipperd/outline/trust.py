@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from clipperd.clock import Clock
 from clipperd.model import Scope
+from clipperd.outline.vouching import BELIEVED_S
 
 _WRITE_S = 90.0  # a write that was resolved while vouched for may take this long (65 s + waits)
 
@@ -15,38 +16,51 @@ _WRITE_S = 90.0  # a write that was resolved while vouched for may take this lon
 class Vouched:
     """A section that ended at ``anchor``, a child of ``parent_id``, at boot time ``at``.
 
-    ``lent_at``: when a write was last resolved to it.
+    ``lent_at``: when a write was last resolved to it. ``seen_at``: when it was last read at
+    Notion, for what the event stream vouches for.
     """
 
     parent_id: str
     anchor: str
     at: float
     lent_at: float
+    seen_at: float
 
 
 class Trust:
     """Section ends that may be written after without a look, for a few seconds."""
 
-    def __init__(self, clock: Clock, trust_s: float) -> None:
-        """``trust_s``: how long nobody else is expected to have changed the section's end."""
+    def __init__(self, clock: Clock, trust_s: float, is_covered: Callable[[float], bool]) -> None:
+        """``trust_s``: how long nobody else is expected to have changed the section's end.
+
+        ``is_covered``: whether every change since that boot time was told (and is forgotten here).
+        """
+        self._is_covered = is_covered
         self._clock = clock
         self._trust_s = trust_s
         self._known: dict[tuple[Scope, str], dict[str, Vouched]] = {}
 
     def vouch(
-        self, scope: Scope, page_id: str, heading_id: str, parent_id: str, anchor: str
+        self,
+        scope: Scope,
+        page_id: str,
+        heading_id: str,
+        parent_id: str,
+        anchor: str,
+        *,
+        seen_at: float,
     ) -> None:
         """The section of the heading was just seen to end at ``anchor``."""
         now = self._clock.boot()
         self._sweep(now)
         page = self._known.setdefault((scope, page_id), {})
-        page[heading_id] = Vouched(parent_id, anchor, now, now)
+        page[heading_id] = Vouched(parent_id, anchor, now, now, seen_at)
 
     def anchor(self, scope: Scope, page_id: str, heading_id: str) -> Vouched | None:
-        """Where to write at the section's end, when that was true at most ``trust_s`` ago."""
+        """Where to write at the section's end, when that was true just now or is vouched for."""
         page = self._known.get((scope, page_id), {})
         known, now = page.get(heading_id), self._clock.boot()
-        if known is None or now - known.at > self._trust_s:
+        if known is None or not self._is_fresh(known, now):
             return None
         page[heading_id] = replace(known, lent_at=now)
         return known
@@ -63,10 +77,14 @@ class Trust:
         now = self._clock.boot()
         page = self._known.get((scope, page_id), {})
         for heading_id, known in list(page.items()):
-            fresh = now - known.at <= self._trust_s
+            if known.anchor != after:
+                continue
             lent = not edge and now - known.lent_at <= _WRITE_S
-            if known.anchor == after and (fresh or lent):
-                page[heading_id] = Vouched(known.parent_id, end_of(heading_id), now, now)
+            if lent or self._is_fresh(known, now):
+                end = end_of(heading_id)
+                page[heading_id] = replace(known, anchor=end, at=now, lent_at=now)
+            else:
+                del page[heading_id]  # its end has moved on: never to be vouched for again
 
     def forget(self, scope: Scope, page_id: str, anchors: Collection[str] | None = None) -> None:
         """Trust nothing of the page any more, or nothing that ends at one of ``anchors``."""
@@ -78,9 +96,19 @@ class Trust:
             if known.anchor in anchors or heading_id in anchors:
                 del page[heading_id]
 
+    def forget_children(self, scope: Scope, page_id: str, parent_id: str) -> None:
+        """Trust no section whose blocks are the parent's own children."""
+        page = self._known.get((scope, page_id), {})
+        for heading_id, known in list(page.items()):
+            if known.parent_id == parent_id:
+                del page[heading_id]
+
+    def _is_fresh(self, known: Vouched, now: float) -> bool:
+        return now - known.at <= self._trust_s or self._is_covered(known.seen_at)
+
     def _sweep(self, now: float) -> None:
         for key, page in list(self._known.items()):
-            kept = {h: v for h, v in page.items() if now - v.lent_at <= _WRITE_S}
+            kept = {h: v for h, v in page.items() if now - v.lent_at <= BELIEVED_S}
             if kept:
                 self._known[key] = kept
             else:

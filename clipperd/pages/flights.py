@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -47,12 +46,18 @@ class Flights(Generic[T]):
 
 
 async def either(first: Awaitable[Any], second: Awaitable[Any]) -> None:
-    """Return when one of the two is done; the other is cancelled and awaited."""
+    """Return when one of the two is done; the other is cancelled and awaited.
+
+    Raises what the one that is done raised.
+    """
     tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        # Gathered, not awaited one by one: being cancelled here must not be taken for their end.
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

@@ -201,6 +201,12 @@ class Pages:
         """Have ``run`` bring the index up to date now: signed in, back online, or asked for."""
         self._wake(scope).set()
 
+    async def lost(self, scope: Scope, page_id: str) -> None:
+        """Notion has told that the page is in the trash."""
+        now = self._clock.now()
+        if await self._cache.write(lambda c: store.mark_lost(c, scope, page_id, "trashed", now)):
+            self._tell(scope, [], [page_id])
+
     async def run(self, scope: Scope) -> None:
         """Bring the index up to date, then wait for a poke; for ever. Never polls."""
         while True:

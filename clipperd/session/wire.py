@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from clipperd import __version__
 from clipperd.clock import Clock
 from clipperd.errors import BrokerUnreachable, InvalidInput
 from clipperd.session.connectivity import Connectivity
-from clipperd.transport import Answer, Http
+from clipperd.transport import Answer, Http, Incoming
 
 TOTAL_S = 35.0  # the broker answers within 30 s, whatever Notion does
 
@@ -96,13 +97,29 @@ class Wire:
             return self._clock.now()
         return self._clock.boot() + self._ahead
 
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], idle_s: float
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """GET a stream below the base. It says nothing about reachability: requests do.
+
+        Raises BrokerUnreachable, then and while it is read.
+        """
+        url = URL(f"{self.base}/{path}", encoded=True)
+        full = {"Accept": "text/event-stream", "User-Agent": f"clipperd/{__version__}", **headers}
+        return self._http.stream(url, headers=full, idle_s=idle_s)
+
     def retry_after(self, answer: Answer) -> float | None:
         """Seconds to wait by the answer's Retry-After, given in seconds or as a date."""
-        text = answer.headers.get("retry-after", "").strip()
+        return self.pause_of(answer.headers)
+
+    def pause_of(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds to wait by Retry-After among ``headers`` (lower-case names)."""
+        text = headers.get("retry-after", "").strip()
         if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII):
             return float(text)
         at = _http_date(text)
-        return None if at is None else max(0.0, at - (server_date(answer) or self.server_now()))
+        now = _http_date(headers.get("date", "")) or self.server_now()
+        return None if at is None else max(0.0, at - now)
 
     async def drop_connections(self) -> None:
         """Close the pooled sockets, for example after sleep: the next request opens new ones."""
