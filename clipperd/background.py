@@ -156,13 +156,13 @@ class Background:
     async def _keep_fresh(self, scope: Scope) -> None:
         """Bring the index up to date now and then: one timer, and none while offline.
 
-        Not while changes are told: then what is new has been asked for already.
+        Not while changes are told and nothing was edited: what is new was asked for already.
         """
         while True:
             await self._reachable.wait()
             await self._clock.sleep(self._refresh_s)
-            told = self._listener is not None and self._listener.is_telling
-            if self._reachable.is_set() and not told:
+            is_current = self._listener is not None and self._listener.vouches_for_index(scope)
+            if self._reachable.is_set() and not is_current:
                 self._pages.poke(scope)
 
     async def _stop_indexing(self) -> None:

@@ -42,6 +42,7 @@ class Consequences:
         self._places = places
         self._pages = pages
         self._vouching = vouching
+        self._edited: set[Scope] = set()  # pages there have newer edits than the index knows
 
     async def take(self, user_id: str, token: str, frame: Frame) -> bool | None:
         """Do what an event asks for; for ``ready``: whether changes of pages are told at all.
@@ -80,6 +81,14 @@ class Consequences:
             await self._pages.lost(scope, page_id)
         elif told.what in _LISTED:
             self._pages.poke(scope)
+        else:
+            self._edited.add(scope)
+
+    def take_edited(self, scope: Scope) -> bool:
+        """Whether pages were edited since this was last asked: the list's order has changed."""
+        was = scope in self._edited
+        self._edited.discard(scope)
+        return was
 
     async def _check(self, user_id: str, token: str) -> None:
         """Refresh: the session learns at once whether it still stands."""

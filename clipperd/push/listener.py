@@ -12,6 +12,7 @@ from typing import Literal
 from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database
 from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, ReauthRequired
+from clipperd.model import Scope
 from clipperd.outline.vouching import SILENT_S, Vouching
 from clipperd.pages.flights import either
 from clipperd.push import position
@@ -75,6 +76,11 @@ class Listener:
     def is_telling(self) -> bool:
         """Whether changes of pages are told now."""
         return self._vouching.is_up
+
+    def vouches_for_index(self, scope: Scope) -> bool:
+        """Whether a refresh of the page list would find nothing new."""
+        was_edited = self._consequences.take_edited(scope)
+        return self.is_telling and not was_edited
 
     def view(self) -> dict[str, str | None]:
         """The stream as ``/v1/status`` shows it."""

@@ -61,6 +61,13 @@ class Parts:
         dispatcher: Any = SimpleNamespace(run=forever, hurry=self.hurry)
         pages: Any = SimpleNamespace(run=forever, poke=self.poke)
         outbox: Any = SimpleNamespace(write=nothing)
+        self.index_is_current = False
+        listener: Any = SimpleNamespace(
+            run=forever,
+            hurry=lambda: None,
+            account_changed=lambda: None,
+            vouches_for_index=lambda _: self.index_is_current,
+        )
         self.background = Background(
             session,
             dispatcher,
@@ -68,6 +75,7 @@ class Parts:
             outbox,
             self.clock,
             ActiveAccount(),
+            listener=listener,
             keep_content_s=1.0,
             refresh_s=300.0,
         )
@@ -111,3 +119,16 @@ async def test_offline_no_timer_runs_and_the_networks_return_is_used_at_once(par
         parts.link("degraded")
         await rest()
         assert (parts.pokes, parts.hurries - before, 300.0 in parts.clock.naps) == (1, 1, True)
+
+
+async def test_no_refresh_is_asked_for_while_the_stream_vouches_for_the_index(
+    parts: Parts,
+) -> None:
+    async with parts.background.running():
+        await rest()
+        parts.index_is_current = True
+        await parts.clock.ring(300.0)
+        assert parts.pokes == 0
+        parts.index_is_current = False
+        await parts.clock.ring(300.0)
+        assert parts.pokes == 1

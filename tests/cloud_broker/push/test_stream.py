@@ -10,6 +10,7 @@ import pytest
 
 from cloud_broker.push import fanout
 from cloud_broker.push.intake import LOG_KEPT_S
+from cloud_broker.sessions import Claims
 from cloud_broker.web.webhooks import INTAKE
 from tests.cloud_broker.push.scene import BOT, PAGE, TOKEN, an_event, listening, post, told
 from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage, a_broker
@@ -165,7 +166,7 @@ async def test_nobody_listens_without_a_token(stage: Stage) -> None:
 
 
 async def test_a_reader_who_lags_too_far_is_dropped() -> None:
-    claims = fanout.Claims("user", "session", "", "FREE", 1e12)
+    claims = Claims("user", "session", "", "FREE", 1e12)
     stream = fanout.Stream(claims)
     for _ in range(fanout.WAITING + 1):
         stream.put(b"x")

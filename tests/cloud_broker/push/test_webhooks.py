@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from cloud_broker.cli.examine import webhook_token
 from cloud_broker.clock import rfc3339
+from cloud_broker.errors import NotFound
 from tests.cloud_broker.push.scene import TOKEN, an_event, post
 from tests.cloud_broker.stage import Stage, a_broker
 
@@ -91,6 +93,15 @@ async def test_a_pending_handshake_is_kept_sealed_and_signs_from_then_on(
         assert (await post(stage, an_event(stage)))[0] == 200
     assert TOKEN.encode() not in kept_in(tmp_path)
     assert TOKEN not in caplog.text
+
+
+async def test_the_handshakes_token_can_be_shown_to_the_operator(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'broker.db'}"
+    async with a_broker(tmp_path, BROKER_WEBHOOK_PENDING="1", BROKER_DATABASE_URL=url) as stage:
+        with pytest.raises(NotFound):
+            await webhook_token(stage.settings)
+        await post(stage, {"verification_token": TOKEN}, **{"X-Notion-Signature": ""})
+        assert await webhook_token(stage.settings) == TOKEN
 
 
 async def test_no_event_outlives_the_last_connection_to_its_workspace(stage: Stage) -> None:
