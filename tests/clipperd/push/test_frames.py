@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_events_and_comments_are_told_apart() -> None:
 def test_it_does_not_matter_where_the_bytes_are_cut(cuts: list[int]) -> None:
     frames = Frames()
     places = [0, *sorted(cuts), len(STREAM)]
-    parts = [STREAM[a:b] for a, b in zip(places, places[1:], strict=False)]
+    parts = [STREAM[a:b] for a, b in itertools.pairwise(places)]
     assert [frame for part in parts for frame in frames.feed(part)] == EVENTS
 
 
