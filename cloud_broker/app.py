@@ -26,7 +26,8 @@ from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.randomness import Randomness, SystemRandomness
 from cloud_broker.revocations import Revocations
 from cloud_broker.sessions import Sessions
-from cloud_broker.settings import Keys, Settings, key_bytes
+from cloud_broker.settings.config import Settings
+from cloud_broker.settings.parsers import Keys, key_bytes
 from cloud_broker.signin import SignIn
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency

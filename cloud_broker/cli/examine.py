@@ -10,7 +10,8 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import AuditBroken, DatabaseFailed, KeysRefused, NotFound
 from cloud_broker.push.intake import Intake
 from cloud_broker.push.notices import LocalNotices
-from cloud_broker.settings import Settings, key_bytes
+from cloud_broker.settings.config import Settings
+from cloud_broker.settings.parsers import key_bytes
 from cloud_broker.storage import audit, keycheck
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import check

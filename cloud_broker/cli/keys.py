@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 
-from cloud_broker.settings import KEY_BYTES
+from cloud_broker.settings.parsers import KEY_BYTES
 
 
 def new_keys() -> str:

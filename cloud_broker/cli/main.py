@@ -20,7 +20,8 @@ from cloud_broker.errors import (
     KeysRefused,
     PortTaken,
 )
-from cloud_broker.settings import SETTINGS, Settings, read_file
+from cloud_broker.settings.config import Settings, read_file
+from cloud_broker.settings.table import SETTINGS
 
 FAILED, CONFIGURATION, DATABASE, PORT, KEYS = 1, 4, 5, 6, 7
 _EXIT: tuple[tuple[type[BrokerError], int], ...] = (

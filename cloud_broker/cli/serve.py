@@ -11,7 +11,7 @@ from cloud_broker.app import INBOUND, create_app
 from cloud_broker.clock import SystemClock
 from cloud_broker.errors import PortTaken
 from cloud_broker.logs import set_up
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.migrations import check, migrate
 from cloud_broker.storage.sqlite import open_sqlite

@@ -13,7 +13,7 @@ from cloud_broker.connections import Tokens
 from cloud_broker.crypto.signing import Signer
 from cloud_broker.randomness import Randomness
 from cloud_broker.sessions import Sessions
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.signin import SignIn
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain

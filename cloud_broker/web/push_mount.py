@@ -11,7 +11,7 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.push.fanout import Fanout
 from cloud_broker.push.intake import Intake
 from cloud_broker.push.notices import LocalNotices, Notices
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.web import events, webhooks
 from cloud_broker.web.metrics import METRICS

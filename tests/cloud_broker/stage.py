@@ -17,7 +17,7 @@ from aiohttp import ClientResponse, CookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from cloud_broker.app import create_app
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
 from cloud_broker.transport import AiohttpTransport
 

@@ -15,7 +15,7 @@ from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.app import create_app as create_sandbox
 from cloud_broker.sandbox.world import World
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
 from tests.cloud_broker.stage import (

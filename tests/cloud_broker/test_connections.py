@@ -25,7 +25,7 @@ from cloud_broker.oauth import NotionOAuth
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
-from cloud_broker.settings import key_bytes
+from cloud_broker.settings.parsers import key_bytes
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.sqlite import SqliteDatabase
 from cloud_broker.transport import AiohttpTransport, Body, Response, Transport

@@ -11,7 +11,9 @@ import pytest
 
 from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.secret import Secret
-from cloud_broker.settings import SETTINGS, Settings, key_bytes, read_file
+from cloud_broker.settings.config import Settings, read_file
+from cloud_broker.settings.parsers import key_bytes
+from cloud_broker.settings.table import SETTINGS
 from tests.cloud_broker.stage import KEY, an_environment
 
 DOCS = Path(__file__).parents[2] / "docs" / "broker-settings.md"

@@ -38,7 +38,7 @@ from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.logs import JsonLines
 from cloud_broker.sandbox import app as sandbox
-from cloud_broker.settings import Settings
+from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import Inbound

@@ -18,7 +18,8 @@ from aiohttp.test_utils import TestServer
 
 from cloud_broker.cli.keys import new_keys
 from cloud_broker.cli.main import main
-from cloud_broker.settings import SETTINGS, Settings
+from cloud_broker.settings.config import Settings
+from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage.audit import Event, append
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite

@@ -1,0 +1,1 @@
+"""What can be chosen from outside, and how it is read."""

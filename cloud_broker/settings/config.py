@@ -1,0 +1,116 @@
+"""The broker's settings: read once from a mapping, all faults reported together, frozen after.
+
+Every setting is one row of ``SETTINGS``: environment name ``BROKER_…``, key of the TOML file in
+lower case without the prefix, default, parser and one line of help. ``docs/broker-settings.md``
+lists the same rows (a test compares).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+from cloud_broker.errors import ConfigurationInvalid
+from cloud_broker.secret import Secret
+from cloud_broker.settings.parsers import Keys
+from cloud_broker.settings.table import SETTINGS, Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be chosen from outside. Secrets are masked in the repr."""
+
+    host: str
+    port: int
+    public_url: str
+    database_url: str
+    notion_api_url: str
+    notion_version: str
+    notion_client_id: str
+    notion_client_secret: Secret
+    encryption_keys: Keys
+    signing_keys: Keys
+    app_return_uris: tuple[str, ...]
+    access_token_s: int
+    limit_scale: float
+    notion_rate: float
+    notion_burst: int
+    request_max_bytes: int
+    response_max_bytes: int
+    answer_within_s: float
+    upstream_write_s: float
+    drain_s: float
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    log_level: str
+    redis_url: str | None
+    webhook_token: Secret | None
+    webhook_pending: int
+    push_poll_s: float
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], *, file: Mapping[str, Any] | None = None) -> Settings:
+        """Read BROKER_… from ``env``, else from ``file`` (a decoded TOML), else the defaults.
+
+        Raises ConfigurationInvalid with one sentence for each fault, never with a value that
+        may be secret.
+        """
+        faults: list[str] = []
+        values: dict[str, Any] = {}
+        for setting in SETTINGS:
+            text, origin = _find(setting, env, file or {})
+            try:
+                values[setting.field] = setting.parse(text) if text is not None else None
+            except ValueError as error:
+                faults.append(f"{origin}: {error}")
+                continue
+            if text is None and setting.required:
+                faults.append(f"{setting.name} is not set: {setting.help}")
+        known = {setting.name for setting in SETTINGS}
+        faults += [
+            f"{name} is not a setting" for name in env if _is_ours(name) and name not in known
+        ]
+        keys = {setting.key for setting in SETTINGS}
+        faults += [f"{key} is not a setting of the file" for key in file or {} if key not in keys]
+        if faults:
+            raise ConfigurationInvalid(faults)
+        return cls(**values)
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file of ``database_url``."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def is_https(self) -> bool:
+        """True when browsers reach this broker over TLS, so that cookies can demand it."""
+        return self.public_url.startswith("https://")
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Decode a TOML settings file. Raises ConfigurationInvalid."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationInvalid([f"{path} cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationInvalid([f"{path} is not valid TOML"]) from error
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("BROKER_")
+
+
+def _find(
+    setting: Setting, env: Mapping[str, str], file: Mapping[str, Any]
+) -> tuple[str | None, str]:
+    if env.get(setting.name):
+        return env[setting.name], setting.name
+    if setting.key in file:
+        value = file[setting.key]
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return text, f"{setting.key} in the file"
+    return setting.default, setting.name

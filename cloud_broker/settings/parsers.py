@@ -1,0 +1,154 @@
+"""Parsers of settings: text in, value out.
+
+Each raises ValueError with a sentence that never quotes the text, which may be secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from urllib.parse import urlsplit
+
+from cloud_broker.secret import Secret
+
+Keys = tuple[tuple[str, Secret], ...]  # (kid, base64 of 32 bytes), the first one is in use
+KEY_BYTES = 32  # AES-256 and Ed25519 seeds alike
+_KID = re.compile(r"\A[A-Za-z0-9_.-]{1,32}\Z")
+_SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]*\Z")
+_WEB_SCHEMES = frozenset({"http", "https", "javascript", "data", "file", "vbscript", "blob"})
+
+
+def text(text: str) -> str:
+    """Any text, as it is."""
+    return text
+
+
+def secret(text: str) -> Secret:
+    """Any text, masked from here on."""
+    return Secret(text)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number from {low} to {high}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A number from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"must be a number from {low:g} to {high:g}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def origin(text: str) -> str:
+    """An http(s) origin; what follows the port must be nothing or a slash."""
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.path not in {"", "/"}
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise ValueError("must be an origin such as https://broker.example, without a path")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def database(text: str) -> str:
+    """The address of a database."""
+    if text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("PostgreSQL is not in this build; use sqlite:///PATH")
+    if not text.startswith("sqlite:///") or text == "sqlite:///":
+        raise ValueError("must be sqlite:///PATH")
+    return text
+
+
+def absent(what: str) -> Callable[[str], None]:
+    """Refuse any value: ``what`` (such as "Redis is") is said to be not in this build."""
+
+    def parse(_: str) -> None:
+        raise ValueError(f"{what} not in this build; leave this setting out")
+
+    return parse
+
+
+def keys(text: str) -> Keys:
+    """``kid:base64,…``, each of 32 bytes, no kid twice."""
+    found: list[tuple[str, Secret]] = []
+    for number, item in enumerate(text.split(","), 1):
+        kid, colon, encoded = item.strip().partition(":")
+        if not colon or not _KID.match(kid):
+            raise ValueError(f"key {number} must have the form kid:base64")
+        try:
+            raw = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"key {number} ({kid}) is not base64") from None
+        if len(raw) != KEY_BYTES:
+            raise ValueError(f"key {number} ({kid}) has {len(raw)} bytes; it needs {KEY_BYTES}")
+        if kid in {k for k, _ in found}:
+            raise ValueError(f"key id {kid} is there twice")
+        found.append((kid, Secret(encoded)))
+    return tuple(found)
+
+
+def return_uris(text: str) -> tuple[str, ...]:
+    """Deep links of an app's own scheme, comma-separated."""
+    uris = tuple(part.strip() for part in text.split(",") if part.strip())
+    for uri in uris:
+        parts = urlsplit(uri)
+        if not _SCHEME.match(parts.scheme) or parts.scheme in _WEB_SCHEMES:
+            raise ValueError("each must be an app's own scheme, such as notion-clipper://auth")
+        if parts.query or parts.fragment or not parts.netloc:
+            raise ValueError("each must have the form scheme://host[/path], without a query")
+    if not uris:
+        raise ValueError("must name at least one address")
+    return uris
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """CIDR networks, comma-separated, or ``none``."""
+    try:
+        return () if text == "none" else tuple(ip_network(p.strip()) for p in text.split(","))
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, comma-separated, or none") from None
+
+
+def level(text: str) -> str:
+    """A level of Python's logging."""
+    if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return text.upper()
+
+
+def version(text: str) -> str:
+    """A date, which is how Notion's versions are named."""
+    if not re.match(r"\A\d{4}-\d{2}-\d{2}\Z", text):
+        raise ValueError("must be a date such as 2026-03-11")
+    return text
+
+
+def key_bytes(key: Secret) -> bytes:
+    """The 32 bytes of a key that ``from_env`` accepted."""
+    return base64.b64decode(key.reveal())

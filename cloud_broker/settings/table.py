@@ -1,0 +1,168 @@
+"""Every setting as one row; ``docs/broker-settings.md`` lists the same rows (a test compares)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cloud_broker.settings.parsers import (
+    absent,
+    database,
+    keys,
+    level,
+    networks,
+    number,
+    origin,
+    return_uris,
+    secret,
+    text,
+    version,
+    whole,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, with all that reading and documenting it need."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None
+    help: str
+    required: bool = False
+    secret: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key in the TOML file."""
+        return self.name.removeprefix("BROKER_").lower()
+
+    @property
+    def field(self) -> str:
+        """The attribute of Settings."""
+        return self.key
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("BROKER_HOST", text, "127.0.0.1", "Address to listen on."),
+    Setting("BROKER_PORT", whole(0, 65535), "8787", "Port to listen on; 0 lets the system choose."),
+    Setting(
+        "BROKER_PUBLIC_URL",
+        origin,
+        None,
+        "Origin at which browsers and daemons reach this broker, for example"
+        " https://broker.example. Notion must know PUBLIC_URL/api/auth/notion/callback.",
+        required=True,
+    ),
+    Setting(
+        "BROKER_DATABASE_URL",
+        database,
+        "sqlite:///broker.db",
+        "Where rows are kept: sqlite:///relative.db or sqlite:////absolute/path.db.",
+    ),
+    Setting(
+        "BROKER_REDIS_URL", absent("Redis is"), None, "Not in this build: limits are in-process."
+    ),
+    Setting("BROKER_NOTION_API_URL", origin, "https://api.notion.com", "Origin of Notion's API."),
+    Setting("BROKER_NOTION_VERSION", version, "2026-03-11", "The Notion-Version sent upstream."),
+    Setting(
+        "BROKER_NOTION_CLIENT_ID",
+        text,
+        None,
+        "OAuth client id of the Notion connection.",
+        required=True,
+    ),
+    Setting(
+        "BROKER_NOTION_CLIENT_SECRET",
+        secret,
+        None,
+        "OAuth client secret of the Notion connection.",
+        required=True,
+        secret=True,
+    ),
+    Setting(
+        "BROKER_ENCRYPTION_KEYS",
+        keys,
+        None,
+        "Keys that seal Notion's tokens, kid:base64 of 32 bytes, comma-separated; the first one"
+        " encrypts, all open. Make one with: cloud-broker keys new.",
+        required=True,
+        secret=True,
+    ),
+    Setting(
+        "BROKER_SIGNING_KEYS",
+        keys,
+        None,
+        "Ed25519 seeds that sign session tokens, same form; the first one signs, all verify.",
+        required=True,
+        secret=True,
+    ),
+    Setting(
+        "BROKER_APP_RETURN_URIS",
+        return_uris,
+        "notion-clipper://auth,notion-clipper://auth/callback",
+        "Deep links to which a sign-in may return, comma-separated; the first is the default.",
+    ),
+    Setting(
+        "BROKER_ACCESS_TOKEN_S", whole(1, 600), "600", "Life of an access token, seconds (≤ 600)."
+    ),
+    Setting(
+        "BROKER_LIMIT_SCALE",
+        number(0.001, 1e6),
+        "1",
+        "Multiplies every limit per user and endpoint, for load tests.",
+    ),
+    Setting(
+        "BROKER_NOTION_RATE",
+        number(0.01, 1e6),
+        "2.5",
+        "Requests per second and connection towards Notion, on average.",
+    ),
+    Setting(
+        "BROKER_NOTION_BURST",
+        whole(1, 1_000_000),
+        "6",
+        "Requests that one connection may send to Notion at once.",
+    ),
+    Setting(
+        "BROKER_REQUEST_MAX_BYTES",
+        whole(1_000, 10_000_000),
+        "512000",
+        "Largest request body towards Notion; Notion's own limit is 500 KB.",
+    ),
+    Setting(
+        "BROKER_RESPONSE_MAX_BYTES",
+        whole(1_000, 100_000_000),
+        "5242880",
+        "Largest answer taken from Notion, decoded bytes.",
+    ),
+    Setting(
+        "BROKER_ANSWER_WITHIN_S",
+        number(0.1, 300),
+        "30",
+        "Seconds within which a caller is answered, waits and retries included.",
+    ),
+    Setting(
+        "BROKER_UPSTREAM_WRITE_S",
+        number(0.1, 300),
+        "65",
+        "Seconds for which the answer to a write is awaited from Notion.",
+    ),
+    Setting(
+        "BROKER_DRAIN_S",
+        number(0, 300),
+        "70",
+        "Seconds that a stopping broker gives to requests under way.",
+    ),
+    Setting(
+        "BROKER_TRUSTED_PROXIES",
+        networks,
+        "127.0.0.0/8,::1/128",
+        "Networks whose X-Forwarded-For is believed, or none; name your reverse proxy's.",
+    ),
+    Setting("BROKER_LOG_LEVEL", level, "INFO", "DEBUG, INFO, WARNING or ERROR."),
+    Setting("BROKER_WEBHOOK_TOKEN", secret, None, "Notion's verification token.", secret=True),
+    Setting("BROKER_WEBHOOK_PENDING", whole(0, 1), "0", "1: take Notion's webhook handshake."),
+    Setting("BROKER_PUSH_POLL_S", number(0, 4), "0", "Seconds between looks for others' events."),
+)
