@@ -122,9 +122,11 @@ class Sessions:
         """Trade a refresh token for a new pair. Raises InvalidGrant."""
         issued = None
         async with self._database.reading() as tx:  # who guesses must not hold up those who write
-            is_known = await rows.knows_refresh_token(tx, _digest(token))
-        if is_known:
+            session_id = await rows.session_of_refresh_token(tx, _digest(token))
+        if session_id is not None:
             async with self._database.transaction() as tx:
+                # A token and its successor, used at once, must see each other's marks.
+                await tx.lock(f"session {session_id}")
                 issued = await self._successor(tx, token)
         if issued is None:
             raise InvalidGrant("This session has ended.", hint="Sign in again.")

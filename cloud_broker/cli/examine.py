@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from cloud_broker.clock import SystemClock
 from cloud_broker.crypto.sealing import KeyRing
-from cloud_broker.errors import AuditBroken, DatabaseFailed, KeysRefused, NotFound
+from cloud_broker.errors import AuditBroken, KeysRefused, NotFound
 from cloud_broker.push.intake import Intake
 from cloud_broker.push.notices import LocalNotices
 from cloud_broker.settings.config import Settings
@@ -15,7 +15,7 @@ from cloud_broker.settings.parsers import key_bytes
 from cloud_broker.storage import audit, keycheck
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import check
-from cloud_broker.storage.sqlite import open_sqlite
+from cloud_broker.storage.opening import open_database
 
 
 async def verify_audit(settings: Settings) -> str:
@@ -72,9 +72,11 @@ async def webhook_token(settings: Settings) -> str:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     """The database as it is: neither made nor migrated."""
-    if not settings.database_file.exists():
-        raise DatabaseFailed(f"There is no database at {settings.database_file}.")
-    database = await open_sqlite(settings.database_file)
+    database = await open_database(
+        settings.database_url.reveal(),
+        connections=settings.database_connections,
+        must_exist=True,
+    )
     try:
         await check(database)
         yield database

@@ -14,7 +14,7 @@ from cloud_broker.logs import set_up
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.migrations import check, migrate
-from cloud_broker.storage.sqlite import open_sqlite
+from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import IDLE_S
 from cloud_broker.web.keys import DRAIN
@@ -30,7 +30,9 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    database = await open_sqlite(settings.database_file)
+    database = await open_database(
+        settings.database_url.reveal(), connections=settings.database_connections
+    )
     try:
         async with AiohttpTransport() as transport:
             app = create_app(settings, database=database, transport=transport, clock=SystemClock())
@@ -71,7 +73,9 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
 
 async def migrate_only(settings: Settings, *, check_only: bool) -> str:
     """Migrate, or only check; return a sentence. Raises DatabaseFailed."""
-    database = await open_sqlite(settings.database_file)
+    database = await open_database(
+        settings.database_url.reveal(), connections=settings.database_connections
+    )
     try:
         if check_only:
             await check(database)

@@ -153,6 +153,7 @@ class Intake:
         """Forget what is old."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
+            await tx.lock("push log")
             await rows.sweep(
                 tx, log_before=to_ms(now - LOG_KEPT_S), events_before=to_ms(now - IDS_KEPT_S)
             )

@@ -27,7 +27,8 @@ class Settings:
     host: str
     port: int
     public_url: str
-    database_url: str
+    database_url: Secret
+    database_connections: int
     notion_api_url: str
     notion_version: str
     notion_client_id: str
@@ -46,7 +47,7 @@ class Settings:
     drain_s: float
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
-    redis_url: str | None
+    redis_url: Secret | None
     webhook_token: Secret | None
     webhook_pending: int
     push_poll_s: float
@@ -78,11 +79,6 @@ class Settings:
         if faults:
             raise ConfigurationInvalid(faults)
         return cls(**values)
-
-    @property
-    def database_file(self) -> Path:
-        """The SQLite file of ``database_url``."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
 
     @property
     def is_https(self) -> bool:

@@ -76,22 +76,32 @@ def origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def database(text: str) -> str:
-    """The address of a database."""
-    if text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("PostgreSQL is not in this build; use sqlite:///PATH")
+def database(text: str) -> Secret:
+    """The address of a database; it may hold a password."""
+    if text.startswith("postgresql://"):
+        return _address(text, {"postgresql"}, "postgresql://USER:PASSWORD@HOST/NAME")
     if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("must be sqlite:///PATH")
-    return text
+        raise ValueError("must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+    return Secret(text)
 
 
-def absent(what: str) -> Callable[[str], None]:
-    """Refuse any value: ``what`` (such as "Redis is") is said to be not in this build."""
+def redis(text: str) -> Secret:
+    """The address of a Redis server; it may hold a password."""
+    form = "redis://HOST:PORT/0, rediss://… or unix:///PATH"
+    if text.startswith("unix:///") and len(text) > len("unix:///"):
+        return Secret(text)
+    return _address(text, {"redis", "rediss"}, form)
 
-    def parse(_: str) -> None:
-        raise ValueError(f"{what} not in this build; leave this setting out")
 
-    return parse
+def _address(text: str, schemes: set[str], form: str) -> Secret:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"must be {form}") from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"must be {form}")
+    return Secret(text)
 
 
 def keys(text: str) -> Keys:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud_broker.settings.parsers import (
-    absent,
     database,
     keys,
     level,
     networks,
     number,
     origin,
+    redis,
     return_uris,
     secret,
     text,
@@ -59,10 +59,23 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_DATABASE_URL",
         database,
         "sqlite:///broker.db",
-        "Where rows are kept: sqlite:///relative.db or sqlite:////absolute/path.db.",
+        "Where rows are kept: sqlite:///relative.db, sqlite:////absolute/path.db or"
+        " postgresql://USER:PASSWORD@HOST/NAME.",
+        secret=True,
     ),
     Setting(
-        "BROKER_REDIS_URL", absent("Redis is"), None, "Not in this build: limits are in-process."
+        "BROKER_DATABASE_CONNECTIONS",
+        whole(2, 1000),
+        "10",
+        "Connections to PostgreSQL that this broker may hold at once.",
+    ),
+    Setting(
+        "BROKER_REDIS_URL",
+        redis,
+        None,
+        "Where brokers share limits, pauses and wake-ups: redis://HOST:PORT/0, rediss://… or"
+        " unix:///PATH. Without it they are this process's alone.",
+        secret=True,
     ),
     Setting("BROKER_NOTION_API_URL", origin, "https://api.notion.com", "Origin of Notion's API."),
     Setting("BROKER_NOTION_VERSION", version, "2026-03-11", "The Notion-Version sent upstream."),

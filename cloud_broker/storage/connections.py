@@ -238,7 +238,7 @@ async def claim_revocations(tx: Tx, *, now: int, again_at: int, limit: int) -> l
         WHERE id IN (
           SELECT id FROM pending_revocations WHERE next_attempt_at <= :now
           ORDER BY next_attempt_at LIMIT :limit
-        )
+        ) AND next_attempt_at <= :now
         RETURNING id, kid, wrapped_key, token_sealed, attempts, created_at
         """,
         now=now,

@@ -88,25 +88,13 @@ class Idempotency:
         self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int
     ) -> Record | None:
         """Write the intent. None: it is ours now; else what another one has written before."""
-        async with self._database.transaction() as tx:
-            claimed = await tx.execute(
-                """
-                INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
-                                         send_by, lease_until, expires_at)
-                VALUES (:user, :workspace, :key, :fingerprint, 'sending', :owner,
-                        :send_by, :until, :expires_at)
-                ON CONFLICT (user_id, workspace_id, key) DO NOTHING
-                """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
-                fingerprint=fingerprint,
-                owner=lease.owner,
-                send_by=lease.send_by,
-                until=lease.until,
-                expires_at=expires_at,
-            )
-            return None if claimed else await _find(tx, who)
+        while True:
+            async with self._database.transaction() as tx:
+                if await _insert(tx, who, fingerprint, lease, expires_at):
+                    return None
+                found = await _find(tx, who)
+            if found is not None:
+                return found  # else its owner has just released it
 
     async def renew(self, who: KeyId, lease: Lease, now: int) -> bool:
         """Move the lease on, and with it the fence. False: it has ended or is another's.
@@ -214,6 +202,27 @@ class Idempotency:
 async def erase(tx: Tx, user_id: str) -> int:
     """Delete everything of one user, in the caller's transaction."""
     return await tx.execute("DELETE FROM idempotency WHERE user_id = :user", user=user_id)
+
+
+async def _insert(tx: Tx, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
+    claimed = await tx.execute(
+        """
+        INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
+                                 send_by, lease_until, expires_at)
+        VALUES (:user, :workspace, :key, :fingerprint, 'sending', :owner,
+                :send_by, :until, :expires_at)
+        ON CONFLICT (user_id, workspace_id, key) DO NOTHING
+        """,
+        user=who.user_id,
+        workspace=who.workspace_id,
+        key=who.key,
+        fingerprint=fingerprint,
+        owner=lease.owner,
+        send_by=lease.send_by,
+        until=lease.until,
+        expires_at=expires_at,
+    )
+    return bool(claimed)
 
 
 async def _find(tx: Tx, who: KeyId) -> Record | None:

@@ -92,6 +92,7 @@ async def migrate(database: Database, *, now: int, wanted: Sequence[Step] | None
 async def check(database: Database, *, wanted: Sequence[Step] | None = None) -> None:
     """Raise SchemaOutdated when steps are missing, SchemaTooNew or SchemaChanged as above."""
     async with database.transaction() as tx:
+        await tx.lock("migrations")
         await tx.execute(_LEDGER)
         missing = await _missing(tx, steps() if wanted is None else wanted)
     if missing:

@@ -191,12 +191,13 @@ async def add_refresh_token(
     )
 
 
-async def knows_refresh_token(tx: Tx, token_hash: str) -> bool:
-    """Say whether there is such a token."""
+async def session_of_refresh_token(tx: Tx, token_hash: str) -> str | None:
+    """The session of a refresh token, None when there is no such token."""
     row = await tx.one(
-        "SELECT 1 AS one FROM refresh_tokens WHERE token_hash = :token_hash", token_hash=token_hash
+        "SELECT session_id FROM refresh_tokens WHERE token_hash = :token_hash",
+        token_hash=token_hash,
     )
-    return row is not None
+    return None if row is None else str(row["session_id"])
 
 
 async def use_refresh_token(tx: Tx, token_hash: str, *, now: int) -> Row | None:

@@ -188,7 +188,8 @@ class _SqliteTx:
         return (await self._query(sql, params))[0]
 
     async def lock(self, name: str) -> None:
-        """Nothing to do: a write transaction excludes every other one already."""
+        """Begin: a write transaction excludes every other one."""
+        await self._connection.run(self._ready)
 
     async def _query(self, sql: str, params: dict[str, Any]) -> tuple[list[Row], int]:
         def run() -> tuple[list[Row], int]:

@@ -1,13 +1,44 @@
-"""Fixtures of the broker's tests."""
+"""Fixtures of the broker's tests. Whatever keeps rows runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cloud_broker.stage import Stage, a_broker
+from tests.servers.kept import keep_in_postgres
+from tests.servers.postgres import Postgres, a_postgres
+
+SQLITE_ONLY = ("sandbox", "cli", "crypto", "test_settings", "test_sqlite")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what has a folder, and so may keep rows there, once with each database."""
+    place = metafunc.module.__name__.split(".")
+    if "tmp_path" in metafunc.fixturenames and not set(place) & set(SQLITE_ONLY):
+        metafunc.parametrize("kept_in", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with a_postgres() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def kept_in(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Choose the database of the test's folder before anything opens it."""
+    kind = str(getattr(request, "param", "sqlite"))
+    if kind != "postgres":
+        yield kind
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.fresh()
+    keep_in_postgres(request.getfixturevalue("tmp_path"), url)
+    yield kind
+    server.drop(url)
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cloud_broker.app import create_app
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
+from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
+from tests.servers.kept import open_kept
 
 KEY = base64.b64encode(b"k" * 32).decode()
 SEED = base64.b64encode(b"s" * 32).decode()
@@ -162,7 +163,7 @@ class Stage:
 
     notion: FakeNotion
     clock: HandClock
-    database: SqliteDatabase
+    database: Database
     settings: Settings
     app: web.Application
     browser: TestClient[web.Request, web.Application]
@@ -246,7 +247,7 @@ async def a_broker(folder: Path, **changes: str) -> AsyncIterator[Stage]:
     async with TestServer(notion.app()) as server:
         origin = f"http://{server.host}:{server.port}"
         settings = Settings.from_env(an_environment(BROKER_NOTION_API_URL=origin, **changes))
-        database = await open_sqlite(folder / "broker.db")
+        database = await open_kept(folder)
         try:
             async with AiohttpTransport() as transport:
                 app = create_app(settings, database=database, transport=transport, clock=clock)

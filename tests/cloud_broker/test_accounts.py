@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage
+from tests.servers.kept import tables
 
 
 async def everything_stored(stage: Stage) -> str:
+    names = await tables(stage.database)
     async with stage.database.reading() as tx:
-        tables = await tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")
-        rows = {t["name"]: await tx.all(f"SELECT * FROM {t['name']}") for t in tables}
+        rows = {name: await tx.all(f"SELECT * FROM {name}") for name in names}
     return str(rows)
 
 

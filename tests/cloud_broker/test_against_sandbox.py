@@ -16,7 +16,6 @@ from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.app import create_app as create_sandbox
 from cloud_broker.sandbox.world import World
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
 from tests.cloud_broker.stage import (
     LOOPBACK,
@@ -26,6 +25,7 @@ from tests.cloud_broker.stage import (
     challenge,
     parameters,
 )
+from tests.servers.kept import open_kept
 
 Browser = TestClient[web.Request, web.Application]
 
@@ -41,7 +41,7 @@ async def sandbox() -> AsyncIterator[TestServer]:
 async def browser(sandbox: TestServer, tmp_path: Path) -> AsyncIterator[Browser]:
     origin = str(sandbox.make_url("/")).rstrip("/")
     settings = Settings.from_env(an_environment(BROKER_NOTION_API_URL=origin))
-    database = await open_sqlite(tmp_path / "broker.db")
+    database = await open_kept(tmp_path)
     async with AiohttpTransport() as transport:
         app = create_app(settings, database=database, transport=transport, clock=SystemClock())
         async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:

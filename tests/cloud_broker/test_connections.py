@@ -27,7 +27,6 @@ from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
 from cloud_broker.settings.parsers import key_bytes
 from cloud_broker.storage.database import Database, Tx
-from cloud_broker.storage.sqlite import SqliteDatabase
 from cloud_broker.transport import AiohttpTransport, Body, Response, Transport
 from cloud_broker.web.keys import TOKENS
 from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Stage
@@ -92,7 +91,7 @@ class Asleep:
 class Faltering:
     """A database whose transactions fail now and then."""
 
-    inner: SqliteDatabase
+    inner: Database
     fails: set[int]  # which ones, counted from 1
     begun: int = 0
     blob_type: str = "BLOB"

@@ -31,7 +31,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.notion_version == "2026-03-11"
     assert (settings.notion_rate, settings.notion_burst, settings.limit_scale) == (2.5, 6, 1)
     assert settings.app_return_uris == ("notion-clipper://auth", "notion-clipper://auth/callback")
-    assert settings.database_file == Path("broker.db")
+    assert settings.database_url == Secret("sqlite:///broker.db")
 
 
 def test_nothing_set_names_everything_that_is_needed() -> None:
@@ -56,9 +56,9 @@ def test_all_faults_are_told_together() -> None:
         ("BROKER_PORT", "65536", "from 0 to 65535"),
         ("BROKER_PUBLIC_URL", "https://broker.example/path", "without a path"),
         ("BROKER_PUBLIC_URL", "https://user@broker.example", "origin"),
-        ("BROKER_DATABASE_URL", "postgresql://db/broker", "not in this build"),
+        ("BROKER_DATABASE_URL", "postgresql:///broker", "postgresql://USER"),
         ("BROKER_DATABASE_URL", "mysql://db", "sqlite:///PATH"),
-        ("BROKER_REDIS_URL", "redis://redis", "not in this build"),
+        ("BROKER_REDIS_URL", "redis://", "redis://HOST"),
         ("BROKER_WEBHOOK_PENDING", "yes", "from 0 to 1"),
         ("BROKER_NOTION_VERSION", "latest", "date"),
         ("BROKER_ENCRYPTION_KEYS", "no-colon", "kid:base64"),

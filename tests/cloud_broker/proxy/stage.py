@@ -26,11 +26,12 @@ from cloud_broker.secret import Secret
 from cloud_broker.sessions import Claims
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
+from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate, steps
-from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
+from tests.servers.kept import open_kept
 
 PAGE = "11111111-1111-4111-8111-111111111111"
 BLOCK = "22222222-2222-4222-8222-222222222222"
@@ -197,7 +198,7 @@ class Stage:
 
     upstream: Upstream
     tokens: FakeTokens
-    database: SqliteDatabase
+    database: Database
     clock: QuickClock
     audit: Audit
     metrics: Metrics
@@ -250,8 +251,8 @@ class SleepyTransport:
 
 
 @asynccontextmanager
-async def a_database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = await open_sqlite(tmp_path / "broker.db")
+async def a_database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_kept(tmp_path)
     try:
         await migrate(database, now=0, wanted=steps(OURS))
         yield database

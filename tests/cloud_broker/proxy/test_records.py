@@ -14,7 +14,7 @@ from cloud_broker.errors import DatabaseFailed
 from cloud_broker.metrics import Counter, Histogram
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage import audit as rows
-from cloud_broker.storage.sqlite import SqliteDatabase
+from cloud_broker.storage.database import Database
 from tests.cloud_broker.proxy.stage import PAGE, WORKSPACE, QuickClock, Stage, a_database, says
 
 
@@ -49,7 +49,7 @@ async def test_a_refused_call_leaves_a_row_too(proxy: Stage) -> None:
     assert row["facts"]["decision"] == "idempotency_key_expired"
 
 
-async def _three(database: SqliteDatabase) -> None:
+async def _three(database: Database) -> None:
     log = Audit(database, QuickClock(), SystemRandomness())
     for user in ("user-ada", "user-bob", "user-ada"):
         log.record("opened", user, facts={"n": 1}, subject={"connection": "c"})

@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 def an_event(stage: Stage, **changes: Any) -> dict[str, Any]:
     """A person edits a page of the connected workspace, now."""
     return {
-        "id": f"event-{next(_numbers)}",
+        "id": f"event-{next(_numbers):06d}",
         "timestamp": rfc3339(stage.clock.now()),
         "workspace_id": WORKSPACE,
         "workspace_name": "Lovelace",

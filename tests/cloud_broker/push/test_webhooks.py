@@ -14,6 +14,7 @@ from cloud_broker.clock import rfc3339
 from cloud_broker.errors import NotFound
 from tests.cloud_broker.push.scene import TOKEN, an_event, post
 from tests.cloud_broker.stage import Stage, a_broker
+from tests.servers.kept import database_url
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def test_a_pending_handshake_is_kept_sealed_and_signs_from_then_on(
 
 
 async def test_the_handshakes_token_can_be_shown_to_the_operator(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'broker.db'}"
+    url = database_url(tmp_path)
     async with a_broker(tmp_path, BROKER_WEBHOOK_PENDING="1", BROKER_DATABASE_URL=url) as stage:
         with pytest.raises(NotFound):
             await webhook_token(stage.settings)

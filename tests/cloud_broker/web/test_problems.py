@@ -17,13 +17,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from cloud_broker.errors import BrokerError, Kind
 from cloud_broker.logs import JsonLines
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.keys import DATABASE, DRAIN
 from cloud_broker.web.problems import STATUS, problems, request_ids
 from tests.cloud_broker.stage import HandClock, Stage
+from tests.servers.kept import open_kept
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ async def test_a_stopping_broker_is_not_ready_but_alive(stage: Stage) -> None:
 
 
 async def test_without_its_database_a_broker_is_not_ready(tmp_path: Path) -> None:
-    database = await open_sqlite(tmp_path / "broker.db")
+    database = await open_kept(tmp_path)
     await database.close()
     app = web.Application()
     app[DATABASE] = database

@@ -1,0 +1,40 @@
+"""Where a test's broker keeps its rows: in a SQLite file of its folder, or in PostgreSQL.
+
+A folder that holds a ``postgres.url`` is kept there; so two brokers over one folder share one
+database, whichever it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloud_broker.storage.database import Database
+from cloud_broker.storage.opening import open_database
+
+_NOTE = "postgres.url"
+
+
+def keep_in_postgres(folder: Path, url: str) -> None:
+    """From now on the broker of ``folder`` keeps its rows at ``url``."""
+    (folder / _NOTE).write_text(url)
+
+
+def database_url(folder: Path) -> str:
+    """The address of the database of ``folder``."""
+    note = folder / _NOTE
+    return note.read_text() if note.exists() else f"sqlite:///{folder / 'broker.db'}"
+
+
+async def open_kept(folder: Path) -> Database:
+    """Open the database of ``folder``."""
+    return await open_database(database_url(folder), connections=5)
+
+
+async def tables(database: Database) -> list[str]:
+    """The names of every table, whichever database it is."""
+    sql = {
+        "BLOB": "SELECT name FROM sqlite_master WHERE type = 'table'",
+        "BYTEA": "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'",
+    }[database.blob_type]
+    async with database.reading() as tx:
+        return [row["name"] for row in await tx.all(sql)]
