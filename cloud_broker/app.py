@@ -28,6 +28,7 @@ from cloud_broker.revocations import Revocations
 from cloud_broker.sessions import Sessions
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.parsers import Keys, key_bytes
+from cloud_broker.sharing import Sharing, alone, over_redis
 from cloud_broker.signin import SignIn
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
@@ -40,6 +41,7 @@ from cloud_broker.web.completion import Completion
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.flood import Flood
 from cloud_broker.web.inbound import Inbound
+from cloud_broker.web.metrics import METRICS
 from cloud_broker.web.problems import problems, request_ids
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
 from cloud_broker.web.push_mount import setup_push
@@ -91,14 +93,11 @@ def create_app(
         client_max_size=settings.request_max_bytes,
     )
     app[INBOUND] = inbound
-    app[keys.DRAIN] = Drain()
-    app[keys.FLOOD] = _flood(settings, clock)
-    app[keys.SETTINGS] = settings
-    app[keys.CLOCK] = clock
     app[keys.RANDOMNESS] = random
     app[keys.DATABASE] = database
-    app[keys.LIMITS] = _limits(_proxy_settings(settings).budgets)
-    _offer(app, parts)
+    sharing = _sharing(settings, database, clock, random)
+    app[keys.SHARING] = sharing
+    _offer(app, parts, settings, clock)
     for module in (auth, user, health):
         app.router.add_routes(module.ROUTES)
 
@@ -108,6 +107,7 @@ def create_app(
         yield
         await parts.tokens.close()
         inbound.close()
+        await sharing.close()
 
     app.cleanup_ctx.append(prepare)
     setup_proxy(
@@ -121,17 +121,26 @@ def create_app(
         rng=SystemRandom(),
         randomness=random,
         audit=parts.audit,
+        limiter=sharing.limiter,
     )
+    _measure(app, sharing)
     ring = KeyRing(_raw(settings.encryption_keys))
-    pushing = setup_push(app, settings=settings, database=database, ring=ring, clock=clock)
-    for step in (parts.revocations.turn, _sweeping(parts.sessions), *pushing):
+    pushing = setup_push(
+        app, settings=settings, database=database, ring=ring, clock=clock, notices=sharing.notices
+    )
+    for step in (parts.revocations.turn, _sweeping(parts.sessions), *pushing, *sharing.steps):
         app.cleanup_ctx.append(_running(_repeating(step, clock)))
     app.cleanup_ctx.append(_completing(completion, settings.drain_s))
     return app
 
 
-def _offer(app: web.Application, parts: Parts) -> None:
+def _offer(app: web.Application, parts: Parts, settings: Settings, clock: Clock) -> None:
     """Put what handlers ask for into the application."""
+    app[keys.SETTINGS] = settings
+    app[keys.CLOCK] = clock
+    app[keys.DRAIN] = Drain()
+    app[keys.FLOOD] = _flood(settings, clock)
+    app[keys.LIMITS] = _limits(_proxy_settings(settings).budgets)
     app[keys.SIGNER] = parts.signer
     app[keys.SESSIONS] = parts.sessions
     app[keys.TOKENS] = parts.tokens
@@ -203,6 +212,24 @@ def _oauth(settings: Settings, transport: Transport) -> NotionOAuth:
         client_id=settings.notion_client_id,
         client_secret=settings.notion_client_secret,
         callback_url=settings.public_url + auth.CALLBACK_PATH,
+    )
+
+
+def _measure(app: web.Application, sharing: Sharing) -> None:
+    metrics = app[METRICS]
+    metrics.gauge(
+        "broker_limits_shared",
+        "1: limits hold for all brokers together; 0: divided among them.",
+        lambda: int(sharing.is_shared()),
+    )
+    metrics.gauge("broker_instances", "Brokers known to be alive.", sharing.brokers)
+
+
+def _sharing(settings: Settings, database: Database, clock: Clock, random: Randomness) -> Sharing:
+    if settings.redis_url is None:
+        return alone()
+    return over_redis(
+        settings.redis_url, database, clock=clock, randomness=random, rng=SystemRandom()
     )
 
 

@@ -73,6 +73,15 @@ class MemoryLimiter:
             self._gates[name] = gate_rules.probing(self._gates[name], at)
         return Decision(True, wait_s, probes=probes, quotas=self._quotas(asks, at))
 
+    def pause(self, gates: Sequence[str], now: float) -> Decision | None:
+        """The refusal of the gate that stays closed longest; None when none is closed."""
+        at = to_us(now)
+        closed = {name: self._gates[name].closed_until for name in gates if name in self._gates}
+        name = max(closed, key=closed.__getitem__, default="")
+        if not name or closed[name] <= at:
+            return None
+        return Decision(False, (closed[name] - at) / MICRO, name)
+
     async def throttled(
         self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
     ) -> None:

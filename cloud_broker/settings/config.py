@@ -19,6 +19,8 @@ from cloud_broker.secret import Secret
 from cloud_broker.settings.parsers import Keys
 from cloud_broker.settings.table import SETTINGS, Setting
 
+SHARED_LOOK_S = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -79,6 +81,12 @@ class Settings:
         if faults:
             raise ConfigurationInvalid(faults)
         return cls(**values)
+
+    @property
+    def push_look_s(self) -> float:
+        """How often other brokers' events are looked for: a database that is shared, always."""
+        is_shared = self.database_url.reveal().startswith("postgresql://")
+        return self.push_poll_s or (SHARED_LOOK_S if is_shared else 0.0)
 
     @property
     def is_https(self) -> bool:

@@ -177,5 +177,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("BROKER_LOG_LEVEL", level, "INFO", "DEBUG, INFO, WARNING or ERROR."),
     Setting("BROKER_WEBHOOK_TOKEN", secret, None, "Notion's verification token.", secret=True),
     Setting("BROKER_WEBHOOK_PENDING", whole(0, 1), "0", "1: take Notion's webhook handshake."),
-    Setting("BROKER_PUSH_POLL_S", number(0, 4), "0", "Seconds between looks for others' events."),
+    Setting(
+        "BROKER_PUSH_POLL_S",
+        number(0, 4),
+        "0",
+        "Seconds between looks into the database for events that other brokers took, at most 4; 0:"
+        " two with PostgreSQL, never with SQLite.",
+    ),
 )

@@ -16,6 +16,7 @@ from cloud_broker.storage import (
     audit,
     connections,
     idempotency,
+    instances,
     keycheck,
     push,
     sessions,
@@ -32,6 +33,7 @@ AREAS: tuple[tuple[str, Sequence[str]], ...] = (
     ("idempotency", idempotency.STEPS),
     ("audit", audit.STEPS),
     ("push", push.STEPS),
+    ("instances", instances.STEPS),
 )
 
 _LEDGER = """

@@ -187,7 +187,7 @@ class _SqliteTx:
     async def all(self, sql: str, **params: Any) -> list[Row]:
         return (await self._query(sql, params))[0]
 
-    async def lock(self, name: str) -> None:
+    async def lock(self, name: str) -> None:  # noqa: ARG002 (the port's form)
         """Begin: a write transaction excludes every other one."""
         await self._connection.run(self._ready)
 

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.web.bodies import answer
-from cloud_broker.web.keys import DATABASE, DRAIN
+from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
 
 ROUTES = web.RouteTableDef()
 
@@ -22,7 +22,10 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     """Ready for traffic: the database answers and no stop has begun."""
     checks = {"database": await _answers(request), "accepting": not request.app[DRAIN].has_begun}
     ready = all(checks.values())
-    return answer({"ok": ready, "checks": checks}, status=200 if ready else 503)
+    # Without Redis a broker serves on: limits are divided among the brokers meanwhile.
+    limits = "shared" if request.app[SHARING].is_shared() else "divided"
+    body = {"ok": ready, "checks": checks, "limits": limits}
+    return answer(body, status=200 if ready else 503)
 
 
 async def _answers(request: web.Request) -> bool:

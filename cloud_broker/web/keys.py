@@ -14,6 +14,7 @@ from cloud_broker.crypto.signing import Signer
 from cloud_broker.randomness import Randomness
 from cloud_broker.sessions import Sessions
 from cloud_broker.settings.config import Settings
+from cloud_broker.sharing import Sharing
 from cloud_broker.signin import SignIn
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
@@ -30,6 +31,7 @@ TOKENS: web.AppKey[Tokens] = web.AppKey("tokens")
 RANDOMNESS: web.AppKey[Randomness] = web.AppKey("randomness")
 LIMITS: web.AppKey[Callable[[str], dict[str, Any]]] = web.AppKey("limits")  # of a tier
 DRAIN: web.AppKey[Drain] = web.AppKey("drain")
+SHARING: web.AppKey[Sharing] = web.AppKey("sharing")
 FLOOD: web.AppKey[Flood] = web.AppKey("flood")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")

@@ -10,7 +10,7 @@ from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.push.fanout import Fanout
 from cloud_broker.push.intake import Intake
-from cloud_broker.push.notices import LocalNotices, Notices
+from cloud_broker.push.notices import Notices
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.web import events, webhooks
@@ -27,17 +27,16 @@ def setup_push(
     database: Database,
     ring: KeyRing,
     clock: Clock,
-    notices: Notices | None = None,
+    notices: Notices,
 ) -> tuple[Turn, ...]:
     """Add the routes; return the steps to be run for ever, which the caller owns.
 
     The database must be migrated before the application's next cleanup context.
     """
-    shared = notices or LocalNotices()
     intake = Intake(
         database,
         ring,
-        shared,
+        notices,
         clock,
         token=settings.webhook_token,
         is_pending=bool(settings.webhook_pending),
@@ -46,7 +45,7 @@ def setup_push(
     async def hears() -> bool:
         return await intake.token() is not None
 
-    fanout = Fanout(database, shared, clock, poll_s=settings.push_poll_s, hears=hears)
+    fanout = Fanout(database, notices, clock, poll_s=settings.push_look_s, hears=hears)
     app[webhooks.INTAKE] = intake
     app[events.FANOUT] = fanout
     app.router.add_routes(webhooks.ROUTES)

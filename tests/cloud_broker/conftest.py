@@ -10,6 +10,7 @@ import pytest
 from tests.cloud_broker.stage import Stage, a_broker
 from tests.servers.kept import keep_in_postgres
 from tests.servers.postgres import Postgres, a_postgres
+from tests.servers.redis import RedisServer, a_redis
 
 SQLITE_ONLY = ("sandbox", "cli", "crypto", "test_settings", "test_sqlite")
 
@@ -24,6 +25,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with a_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with a_redis() as server:
         yield server
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,10 +24,32 @@ from cloud_broker.limits.arithmetic import (
 from cloud_broker.limits.gates import TripRule
 from cloud_broker.limits.limiter import Ask, Limiter, Watch
 from cloud_broker.limits.memory import MemoryLimiter
+from cloud_broker.limits.recollection import Recollection
+from cloud_broker.limits.redis import RedisLimiter
+from cloud_broker.limits.shared import SharedLimiter
+from cloud_broker.randomness import SystemRandomness
+from cloud_broker.redis import Redis
+from cloud_broker.secret import Secret
 from tests.cloud_broker.proxy.stage import PAGE, Stage, a_proxy, says
+from tests.servers.redis import RedisServer
 
-ADAPTERS: list[Callable[[], Limiter]] = [MemoryLimiter]
-each_adapter = pytest.mark.parametrize("adapter", ADAPTERS)
+
+@pytest.fixture(params=["memory", "redis", "shared"])
+async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Limiter]]:
+    """Makes limiters of a kind; those that share a Redis are each of an empty one."""
+    if request.param == "memory":
+        yield MemoryLimiter
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.say("FLUSHALL")
+    redis = Redis(Secret(server.url), budget_s=5.0)
+    seen = Recollection()
+    limiter = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
+    shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1))
+    yield lambda: limiter if request.param == "redis" else shared
+    await redis.close()
+
+
 WINDOW = Window(3)
 gaps = st.lists(st.integers(0, to_us(40)), max_size=60)
 
@@ -71,7 +94,6 @@ def test_a_burst_of_six_is_six_at_once() -> None:
     assert starts == [0, 0, 0, 0, 0, 0, 400_000, 800_000]
 
 
-@each_adapter
 async def test_a_refusal_spends_nothing_of_any_limit(adapter: Callable[[], Limiter]) -> None:
     limiter = adapter()
     tight, wide = Ask("tight", "t", Window(1)), Ask("wide", "w", WINDOW)
@@ -83,7 +105,6 @@ async def test_a_refusal_spends_nothing_of_any_limit(adapter: Callable[[], Limit
     assert left == 1
 
 
-@each_adapter
 async def test_a_short_wait_is_a_reservation_in_order(adapter: Callable[[], Limiter]) -> None:
     limiter, ask = adapter(), Ask("connection", "c", Bucket(2, 1))
     waits = [(await limiter.decide([ask], [], 0, 10)).wait_s for _ in range(4)]
@@ -91,7 +112,6 @@ async def test_a_short_wait_is_a_reservation_in_order(adapter: Callable[[], Limi
     assert not (await limiter.decide([ask], [], 0, 1)).allowed
 
 
-@each_adapter
 async def test_five_429s_in_a_row_close_a_gate_for_a_minute_then_one_probes(
     adapter: Callable[[], Limiter],
 ) -> None:
@@ -113,7 +133,6 @@ async def test_five_429s_in_a_row_close_a_gate_for_a_minute_then_one_probes(
     assert (free.allowed, free.probes) == (True, ())
 
 
-@each_adapter
 async def test_429s_that_were_on_their_way_together_are_one_strike(
     adapter: Callable[[], Limiter],
 ) -> None:
@@ -123,7 +142,6 @@ async def test_429s_that_were_on_their_way_together_are_one_strike(
     assert (await limiter.decide([], ["g"], 3, 0)).allowed
 
 
-@each_adapter
 async def test_a_probe_that_fails_closes_again_and_a_released_one_is_given_on(
     adapter: Callable[[], Limiter],
 ) -> None:
@@ -138,7 +156,6 @@ async def test_a_probe_that_fails_closes_again_and_a_released_one_is_given_on(
     assert (await limiter.decide([], ["g"], 11, 0)).wait_s == 10
 
 
-@each_adapter
 async def test_one_partys_failures_do_not_close_the_gate_of_all(
     adapter: Callable[[], Limiter],
 ) -> None:
@@ -155,7 +172,6 @@ async def test_one_partys_failures_do_not_close_the_gate_of_all(
     assert not (await limiter.decide([], ["up"], 6, 0)).allowed
 
 
-@each_adapter
 async def test_what_no_longer_matters_is_forgotten_without_changing_an_answer(
     adapter: Callable[[], Limiter],
 ) -> None:

@@ -17,10 +17,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from cloud_broker.errors import BrokerError, Kind
 from cloud_broker.logs import JsonLines
 from cloud_broker.randomness import SystemRandomness
+from cloud_broker.sharing import alone
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.inbound import Inbound
-from cloud_broker.web.keys import DATABASE, DRAIN
+from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
 from cloud_broker.web.problems import STATUS, problems, request_ids
 from tests.cloud_broker.stage import HandClock, Stage
 from tests.servers.kept import open_kept
@@ -150,6 +151,7 @@ async def test_without_its_database_a_broker_is_not_ready(tmp_path: Path) -> Non
     app = web.Application()
     app[DATABASE] = database
     app[DRAIN] = Drain()
+    app[SHARING] = alone()
     app.router.add_routes(health.ROUTES)
     async with TestClient(TestServer(app)) as client:
         ready = await client.get("/readyz")

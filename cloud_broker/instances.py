@@ -1,0 +1,50 @@
+"""How many brokers serve together: each says that it lives, and counts the others."""
+
+from __future__ import annotations
+
+import logging
+
+from cloud_broker.clock import Clock
+from cloud_broker.errors import DatabaseFailed
+from cloud_broker.randomness import Randomness
+from cloud_broker.storage import instances as rows
+from cloud_broker.storage.database import Database, to_ms
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+GONE_S = 20.0  # a broker that was not seen for so long counts no more
+FORGET_S = 3600.0
+
+
+class Instances:
+    """This broker among the others."""
+
+    def __init__(self, database: Database, clock: Clock, randomness: Randomness) -> None:
+        """Alone until the first ``turn``."""
+        self._database = database
+        self._clock = clock
+        self._id = randomness.new_id()
+        self._alive = 1
+
+    @property
+    def alive(self) -> int:
+        """How many live, this one included: the last known number when the database is away."""
+        return self._alive
+
+    async def turn(self) -> float:
+        """Say that this one lives and count all. Raises DatabaseFailed."""
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            await rows.beat(tx, self._id, now=to_ms(now))
+            self._alive = max(1, await rows.alive(tx, since=to_ms(now - GONE_S)))
+            await rows.sweep(tx, before=to_ms(now - FORGET_S))
+        return BEAT_S
+
+    async def leave(self) -> None:
+        """Stop being counted."""
+        try:
+            async with self._database.transaction() as tx:
+                await rows.leave(tx, self._id)
+        except DatabaseFailed as error:
+            log.info("this broker is counted for a while yet: %s", error)

@@ -1,0 +1,174 @@
+"""Limits shared in Redis, and this broker's share of them while Redis does not answer.
+
+Neither open nor closed (docs/decisions/0014-redis-lost.md): without Redis each of N brokers admits
+an N-th. Three calls in a row that fail, and Redis is left alone for five seconds; then one call
+tries it. Pauses that this broker was told by Notion are kept here too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+from cloud_broker.limits.arithmetic import MICRO, Bucket, Window, to_us
+from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
+from cloud_broker.limits.memory import MemoryLimiter
+from cloud_broker.limits.recollection import Recollection
+from cloud_broker.limits.redis import RedisLimiter
+from cloud_broker.redis import RedisLost
+
+log = logging.getLogger(__name__)
+
+FAILURES = 3  # in a row
+SKIP_S = 5.0
+JITTER_S = 0.5  # so that brokers do not all try at once
+SWEEP_S = 60.0
+
+
+class SharedLimiter:
+    """See the protocol ``Limiter``. ``brokers`` tells how many are alive, this one included."""
+
+    def __init__(
+        self,
+        shared: RedisLimiter,
+        recollection: Recollection,
+        *,
+        brokers: Callable[[], int],
+        rng: Random,
+    ) -> None:
+        """``recollection`` is the one that ``shared`` writes to."""
+        self._shared = shared
+        self._local = MemoryLimiter()
+        self._seen = recollection
+        self._brokers = brokers
+        self._rng = rng
+        self._failures = 0
+        self._skip_until = 0.0
+        self._swept = 0.0
+        self.lost = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether Redis decides."""
+        return self._failures < FAILURES
+
+    async def decide(
+        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+    ) -> Decision:
+        """Decide together with all brokers, else by this one's share."""
+        if not self._may_try(now):
+            return await self._alone(asks, gates, now, max_wait_s)
+        paused = self._local.pause(gates, now)
+        if paused is not None:  # told to this broker, perhaps while Redis was away
+            return paused
+        try:
+            decision = await self._shared.decide(asks, gates, now, max_wait_s)
+        except RedisLost as error:
+            self._failed(now, error)
+            return await self._alone(asks, gates, now, max_wait_s)
+        self._worked()
+        return decision
+
+    async def throttled(
+        self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
+    ) -> None:
+        """Close ``gate`` everywhere, and here in any case."""
+        await self._local.throttled(gate, now, entered=entered, pause_s=pause_s, counts=False)
+        tell = self._shared.throttled
+        await self._tell(
+            now, lambda: tell(gate, now, entered=entered, pause_s=pause_s, counts=counts)
+        )
+
+    async def finished(
+        self, watches: Sequence[Watch], now: float, *, entered: float, failed: bool
+    ) -> None:
+        """Report an answer or a failure."""
+        told = await self._tell(
+            now,
+            lambda: self._shared.finished(watches, now, entered=entered, failed=failed),
+        )
+        if not told:
+            await self._local.finished(watches, now, entered=entered, failed=failed)
+
+    async def released(self, gates: Sequence[str]) -> None:
+        """Give probes back."""
+        if not gates:
+            return
+        await self._local.released(gates)
+        if self.is_shared:
+            try:
+                await self._shared.released(gates)
+            except RedisLost as error:
+                log.info("a probe was not given back: %s", error)
+
+    def _may_try(self, now: float) -> bool:
+        """Whether to ask Redis; of those who come after a pause, the first alone."""
+        if self.is_shared:
+            return True
+        if now < self._skip_until:
+            return False
+        self._skip(now)
+        return True
+
+    def _skip(self, now: float) -> None:
+        self._skip_until = now + SKIP_S + self._rng.uniform(0, JITTER_S)
+
+    def _failed(self, now: float, error: RedisLost) -> None:
+        self.lost += 1
+        was_shared = self.is_shared
+        self._failures += 1
+        if was_shared and not self.is_shared:
+            self._skip(now)
+            log.warning("Redis does not answer (%s): limits are divided among brokers", error)
+
+    def _worked(self) -> None:
+        if not self.is_shared:
+            log.warning("Redis answers again: limits are shared")
+        self._failures = 0
+
+    async def _tell(self, now: float, call: Callable[[], Awaitable[None]]) -> bool:
+        if not self.is_shared:
+            return False
+        try:
+            await call()
+        except RedisLost as error:
+            self._failed(now, error)
+            return False
+        return True
+
+    async def _alone(
+        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+    ) -> Decision:
+        at, brokers = to_us(now), max(1, self._brokers())
+        if now - self._swept > SWEEP_S:
+            self._swept = now
+            self._seen.sweep(at, to_us(SWEEP_S))
+        mine = []
+        for ask in asks:
+            if isinstance(ask.rule, Bucket):
+                mine.append(Ask(ask.name, ask.key, _divided(ask.rule, brokers)))
+                continue
+            size, opens = self._seen.share(ask.key, ask.rule, at, brokers)
+            if opens > at:
+                return _full(ask, asks, (opens - at) / MICRO)
+            mine.append(Ask(ask.name, ask.key, Window(size, ask.rule.span_s)))
+        decision = await self._local.decide(mine, gates, now, max_wait_s)
+        if decision.allowed:
+            start = at + to_us(decision.wait_s)
+            for ask in asks:
+                if isinstance(ask.rule, Window):
+                    self._seen.admitted(ask.key, ask.rule, start)
+        return decision
+
+
+def _divided(rule: Bucket, brokers: int) -> Bucket:
+    return Bucket(rule.rate / brokers, max(1, rule.burst // brokers))
+
+
+def _full(ask: Ask, asks: Sequence[Ask], wait_s: float) -> Decision:
+    quotas = tuple(
+        Quota(each.name, each.rule, 0 if each is ask else 1, wait_s if each is ask else 0.0)
+        for each in asks
+    )
+    return Decision(False, wait_s, ask.name, quotas=quotas)

@@ -1,0 +1,70 @@
+"""What brokers share besides the database: limits, and the word that there is news."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+from cloud_broker.clock import Clock
+from cloud_broker.instances import Instances
+from cloud_broker.limits.limiter import Limiter
+from cloud_broker.limits.memory import MemoryLimiter
+from cloud_broker.limits.recollection import Recollection
+from cloud_broker.limits.redis import RedisLimiter
+from cloud_broker.limits.shared import SharedLimiter
+from cloud_broker.push.notices import LocalNotices, Notices, RedisNotices
+from cloud_broker.randomness import Randomness
+from cloud_broker.redis import Redis
+from cloud_broker.secret import Secret
+from cloud_broker.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The parts; ``steps`` are run for ever by the owner, who calls ``close`` at the end.
+
+    ``is_shared`` says whether limits hold for all brokers together just now.
+    """
+
+    limiter: Limiter
+    notices: Notices
+    is_shared: Callable[[], bool]
+    brokers: Callable[[], int]
+    steps: tuple[Callable[[], Awaitable[float]], ...]
+    close: Callable[[], Awaitable[None]]
+
+
+def alone() -> Sharing:
+    """Everything within this process."""
+
+    async def close() -> None:
+        """Nothing is open."""
+
+    return Sharing(MemoryLimiter(), LocalNotices(), lambda: True, lambda: 1, (), close)
+
+
+def over_redis(
+    url: Secret, database: Database, *, clock: Clock, randomness: Randomness, rng: Random
+) -> Sharing:
+    """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails."""
+    redis, seen = Redis(url), Recollection()
+    instances = Instances(database, clock, randomness)
+    limiter = SharedLimiter(
+        RedisLimiter(redis, randomness, seen), seen, brokers=lambda: instances.alive, rng=rng
+    )
+    notices = RedisNotices(redis)
+
+    async def close() -> None:
+        await notices.close()
+        await instances.leave()
+        await redis.close()
+
+    return Sharing(
+        limiter,
+        notices,
+        lambda: limiter.is_shared,
+        lambda: instances.alive,
+        (instances.turn, notices.listen),
+        close,
+    )
