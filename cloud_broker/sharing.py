@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from random import Random
 
 from cloud_broker.clock import Clock
+from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.instances import Instances
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.limits.recollection import Recollection
-from cloud_broker.limits.redis import RedisLimiter
-from cloud_broker.limits.shared import SharedLimiter
-from cloud_broker.push.notices import LocalNotices, Notices, RedisNotices
+from cloud_broker.push.notices import LocalNotices, Notices
 from cloud_broker.randomness import Randomness
-from cloud_broker.redis import Redis
 from cloud_broker.secret import Secret
 from cloud_broker.storage.database import Database
 
@@ -47,7 +44,20 @@ def alone() -> Sharing:
 def over_redis(
     url: Secret, database: Database, *, clock: Clock, randomness: Randomness, rng: Random
 ) -> Sharing:
-    """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails."""
+    """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails.
+
+    Raises ConfigurationInvalid where the driver is not installed.
+    """
+    try:
+        from cloud_broker.redis import Redis
+    except ImportError as error:
+        fault = "BROKER_REDIS_URL needs a driver; run: pip install 'clipperd[broker-scale]'"
+        raise ConfigurationInvalid([fault]) from error
+    from cloud_broker.limits.recollection import Recollection
+    from cloud_broker.limits.redis import RedisLimiter
+    from cloud_broker.limits.shared import SharedLimiter
+    from cloud_broker.push.broadcast import RedisNotices
+
     redis, seen = Redis(url), Recollection()
     instances = Instances(database, clock, randomness)
     limiter = SharedLimiter(

@@ -13,7 +13,7 @@ from cloud_broker.limits.limiter import Ask, Decision
 from cloud_broker.limits.recollection import Recollection
 from cloud_broker.limits.redis import EPOCH, RedisLimiter
 from cloud_broker.limits.shared import SharedLimiter
-from cloud_broker.push.notices import RedisNotices
+from cloud_broker.push.broadcast import RedisNotices
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.redis import Redis
 from cloud_broker.secret import Secret
