@@ -70,6 +70,7 @@ class Program:
         """End it, politely first; nothing when it does not run."""
         if self._child is None or self._child.poll() is not None:
             return
+        self.thaw()
         self._child.terminate()
         try:
             self._child.wait(_END_S)

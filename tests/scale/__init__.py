@@ -1,0 +1,1 @@
+"""Several brokers as one: real processes over one PostgreSQL and one Redis."""
