@@ -12,24 +12,24 @@ from typing import Any
 
 from aiohttp import web
 
-from cloud_broker.accounts import Accounts
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
-from cloud_broker.connections import Tokens
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.crypto.signing import Signer
+from cloud_broker.identity.accounts import Accounts
+from cloud_broker.identity.connections import Tokens
+from cloud_broker.identity.oauth import NotionOAuth
+from cloud_broker.identity.revocations import Revocations
+from cloud_broker.identity.sessions import Sessions
+from cloud_broker.identity.signin import SignIn
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.oauth import NotionOAuth
 from cloud_broker.proxy.admission import Budgets
 from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.randomness import Randomness, SystemRandomness
-from cloud_broker.revocations import Revocations
-from cloud_broker.sessions import Sessions
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.parsers import Keys, key_bytes
 from cloud_broker.sharing import Sharing, alone, over_redis
-from cloud_broker.signin import SignIn
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
 from cloud_broker.storage import push as push_rows

@@ -17,8 +17,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
 
 from cloud_broker.clock import Clock
-from cloud_broker.connections import OpenToken
 from cloud_broker.errors import BrokerError, ReauthRequired
+from cloud_broker.identity.connections import OpenToken
 from cloud_broker.limits.limiter import Quota
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Charge, Entered, Party

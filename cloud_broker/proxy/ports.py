@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cloud_broker.connections import OpenToken
-from cloud_broker.sessions import Claims
+from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.sessions import Claims
 
 
 class Tokens(Protocol):

@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock, rfc3339
-from cloud_broker.connections import OpenToken
 from cloud_broker.errors import BrokerError
+from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy import versions
 from cloud_broker.proxy.admission import Charge, Party
@@ -32,7 +33,6 @@ from cloud_broker.proxy.refusals import (
 )
 from cloud_broker.proxy.routes import BY_NAME, Match, parse_uuid
 from cloud_broker.proxy.writes import Keyed, Replay, Writes
-from cloud_broker.sessions import Claims
 from cloud_broker.storage.idempotency import KeyId
 from cloud_broker.transport import ConnectFailed
 

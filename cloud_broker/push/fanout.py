@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from cloud_broker.clock import Clock
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.push.notices import Notices
-from cloud_broker.sessions import Claims
 from cloud_broker.storage import push as rows
 from cloud_broker.storage.database import Database, Row, to_ms
 

@@ -16,8 +16,8 @@ from cloud_broker.errors import (
     TooManyRequests,
     UnknownGrantType,
 )
-from cloud_broker.sessions import Claims, IssuedTokens
-from cloud_broker.signin import Arrival, read_request
+from cloud_broker.identity.sessions import Claims, IssuedTokens
+from cloud_broker.identity.signin import Arrival, read_request
 from cloud_broker.web.bodies import answer, read_body, signed_in
 from cloud_broker.web.keys import (
     ACCOUNTS,

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from cloud_broker.errors import BodyTooSlow, InvalidInput, SessionExpired, UnsupportedMedia
-from cloud_broker.sessions import Claims
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.web.keys import SESSIONS
 
 S = TypeVar("S")

@@ -6,8 +6,8 @@ import asyncio
 
 from aiohttp import web
 
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.push.fanout import Fanout
-from cloud_broker.sessions import Claims
 from cloud_broker.web.bodies import signed_in
 from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import FLOOD

@@ -17,6 +17,7 @@ from cloud_broker.errors import (
     SessionExpired,
     WorkspaceRequired,
 )
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.answers import Answer, from_refusal
 from cloud_broker.proxy.keys import parse_key
@@ -36,7 +37,6 @@ from cloud_broker.proxy.refusals import (
 from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
-from cloud_broker.sessions import Claims
 from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import REQUEST_ID
 from cloud_broker.web.metrics import METRICS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cloud_broker.sessions import Claims
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.web.bodies import answer, signed_in
 from cloud_broker.web.keys import ACCOUNTS, FLOOD, LIMITS
 

@@ -18,12 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from cloud_broker.audit import Audit
-from cloud_broker.connections import OpenToken
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
+from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
-from cloud_broker.sessions import Claims
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
 from cloud_broker.storage.database import Database

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.identity.sessions import Claims
 from cloud_broker.push import fanout
 from cloud_broker.push.intake import LOG_KEPT_S
-from cloud_broker.sessions import Claims
 from cloud_broker.web.webhooks import INTAKE
 from tests.cloud_broker.push.scene import BOT, PAGE, TOKEN, an_event, listening, post, told
 from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage, a_broker

@@ -8,7 +8,7 @@ import logging
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import BrokerError
-from cloud_broker.oauth import DEADLINE_S, NotionOAuth
+from cloud_broker.identity.oauth import DEADLINE_S, NotionOAuth
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows

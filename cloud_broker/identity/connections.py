@@ -17,9 +17,9 @@ from cloud_broker.errors import (
     ReauthRequired,
     WorkspaceRequired,
 )
-from cloud_broker.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
+from cloud_broker.identity.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
+from cloud_broker.identity.revocations import Revocations
 from cloud_broker.randomness import Randomness
-from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms

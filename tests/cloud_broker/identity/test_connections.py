@@ -11,7 +11,6 @@ import pytest
 from yarl import URL
 
 from cloud_broker.audit import Audit
-from cloud_broker.connections import OpenToken, Tokens
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import (
     DatabaseFailed,
@@ -21,9 +20,10 @@ from cloud_broker.errors import (
     SealBroken,
     WorkspaceRequired,
 )
-from cloud_broker.oauth import NotionOAuth
+from cloud_broker.identity.connections import OpenToken, Tokens
+from cloud_broker.identity.oauth import NotionOAuth
+from cloud_broker.identity.revocations import Revocations
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
 from cloud_broker.settings.parsers import key_bytes
 from cloud_broker.storage.database import Database, Tx

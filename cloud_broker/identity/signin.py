@@ -16,7 +16,6 @@ from hmac import compare_digest
 from typing import NoReturn
 from urllib.parse import urlencode
 
-from cloud_broker.accounts import Accounts
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.errors import (
@@ -27,11 +26,12 @@ from cloud_broker.errors import (
     SignInRefused,
     WorkspaceTaken,
 )
-from cloud_broker.oauth import Grant, GrantEnded, NotionOAuth
+from cloud_broker.identity.accounts import Accounts
+from cloud_broker.identity.oauth import Grant, GrantEnded, NotionOAuth
+from cloud_broker.identity.revocations import Revocations
+from cloud_broker.identity.sessions import Sessions
 from cloud_broker.randomness import Randomness
-from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
-from cloud_broker.sessions import Sessions
 from cloud_broker.storage import signins as rows
 from cloud_broker.storage.database import Database, Row, to_ms
 

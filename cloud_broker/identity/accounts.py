@@ -8,21 +8,21 @@ from typing import Any
 
 from cloud_broker.audit import Audit, opening
 from cloud_broker.clock import Clock, rfc3339
-from cloud_broker.connections import (
+from cloud_broker.crypto.pepper import Pepper
+from cloud_broker.crypto.sealing import KeyRing
+from cloud_broker.errors import KeysRefused, NotFound, SealBroken, SessionExpired, WorkspaceTaken
+from cloud_broker.identity.connections import (
     canonical_id,
     open_access,
     open_refresh,
     place_of,
     seal_pair,
 )
-from cloud_broker.crypto.pepper import Pepper
-from cloud_broker.crypto.sealing import KeyRing
-from cloud_broker.errors import KeysRefused, NotFound, SealBroken, SessionExpired, WorkspaceTaken
-from cloud_broker.oauth import Grant, NotionUser
+from cloud_broker.identity.oauth import Grant, NotionUser
+from cloud_broker.identity.revocations import Revocations
+from cloud_broker.identity.sessions import Sessions
 from cloud_broker.randomness import Randomness
-from cloud_broker.revocations import Revocations
 from cloud_broker.secret import Secret
-from cloud_broker.sessions import Sessions
 from cloud_broker.storage import accounts as rows
 from cloud_broker.storage import connections as connection_rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
