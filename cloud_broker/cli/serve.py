@@ -1,30 +1,42 @@
-"""``cloud-broker run`` and ``migrate``: open the adapters, start, wait for a signal, drain."""
+"""``cloud-broker run``: open the adapters, start, wait for a signal, drain."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 
 from aiohttp import web
 
 from cloud_broker.app import INBOUND, create_app
+from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.clock import SystemClock
 from cloud_broker.errors import PortTaken
 from cloud_broker.logs import set_up
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.database import to_ms
-from cloud_broker.storage.migrations import check, migrate
+from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import IDLE_S
 from cloud_broker.web.keys import DRAIN
 
 
-async def run(settings: Settings) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_config(parser)
+    parser.epilog = f"example:\n  cloud-broker run --config broker.toml\n\n{_settings_help()}"
+
+
+def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then let what is under way finish.
 
     Raises DatabaseFailed, KeysRefused or PortTaken.
     """
+    asyncio.run(_run(settings_of(args)))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
     set_up(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -71,16 +83,9 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
         await runner.cleanup()
 
 
-async def migrate_only(settings: Settings, *, check_only: bool) -> str:
-    """Migrate, or only check; return a sentence. Raises DatabaseFailed."""
-    database = await open_database(
-        settings.database_url.reveal(), connections=settings.database_connections
-    )
-    try:
-        if check_only:
-            await check(database)
-            return "The database is up to date."
-        applied = await migrate(database, now=to_ms(SystemClock().now()))
-        return f"{applied} migrations applied." if applied else "The database is up to date."
-    finally:
-        await database.close()
+def _settings_help() -> str:
+    lines = ["settings (environment; the same in lower case without BROKER_ in the file):"]
+    for setting in SETTINGS:
+        default = "required" if setting.required else f"default: {setting.default or 'none'}"
+        lines.append(f"  {setting.name}\n      {setting.help} ({default})")
+    return "\n".join(lines)

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ready-file", type=Path, metavar="PATH", help="write the address here once it answers"
     )
+    parser.epilog = (
+        "examples:\n"
+        "  cloud-broker sandbox --port 8900     open the address it prints and watch\n"
+        "  cloud-broker sandbox --seed 7 --rate 0"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,10 +71,10 @@ async def _serve(args: argparse.Namespace) -> int:
             return EXIT_PORT
         host, port = runner.addresses[0][:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        sys.stdout.write(f"Sandbox Notion at {url}\n")
-        sys.stdout.flush()
         if args.ready_file is not None:
             await asyncio.to_thread(_write_ready, args.ready_file, url)
+        sys.stdout.write(f"Sandbox Notion at {url}\n")
+        sys.stdout.flush()
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from aiohttp import ClientSession, CookieJar
 from aiohttp.test_utils import TestServer
 
 from cloud_broker.cli.keys import new_keys
-from cloud_broker.cli.main import main
+from cloud_broker.cli.main import COMMANDS, Command, main
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage.audit import Event, append
@@ -121,11 +122,28 @@ def test_help_for_run_lists_every_setting(capsys: pytest.CaptureFixture[str]) ->
     assert [setting.name for setting in SETTINGS if setting.name not in told] == []
 
 
-def test_the_sandbox_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_tells_an_example_and_the_exit_codes(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["sandbox", "--help"])
+        main([command.name, "--help"])
     assert exit_.value.code == 0
-    assert "--seed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "example" in told
+    assert f"cloud-broker {command.name}" in told.partition("example")[2]
+    assert "exit codes: 0 ok" in told
+
+
+def test_a_command_is_imported_when_it_is_asked_for_and_not_before() -> None:
+    code = (
+        "import sys; from cloud_broker.cli.main import main; main(['version']);"
+        "print(*sorted(name for name in sys.modules if name.startswith('cloud_broker.')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cloud_broker.cli.about" in run.stdout
+    for module in ("cloud_broker.sandbox", "cloud_broker.app", "cloud_broker.storage"):
+        assert module not in run.stdout
 
 
 @asynccontextmanager

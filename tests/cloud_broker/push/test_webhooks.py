@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloud_broker.cli.examine import webhook_token
+from cloud_broker.cli.webhook_token import webhook_token
 from cloud_broker.clock import rfc3339
 from cloud_broker.errors import NotFound
 from tests.cloud_broker.push.scene import TOKEN, an_event, post

@@ -1,0 +1,17 @@
+"""``cloud-broker version``."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take none."""
+    parser.epilog = "example:\n  cloud-broker version"
+
+
+def run(_: argparse.Namespace) -> int:
+    """Print it."""
+    print(f"cloud-broker {version('clipperd')}")
+    return 0

@@ -1,0 +1,20 @@
+"""``cloud-broker check-config``: name every fault of the settings, start nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from cloud_broker.cli.configuration import add_config, settings_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_config(parser)
+    parser.epilog = "example:\n  cloud-broker check-config --config broker.toml"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the settings and print a sentence."""
+    settings_of(args)
+    print("The configuration is valid.")
+    return 0

@@ -1,0 +1,49 @@
+"""``cloud-broker webhook-token``: what Notion's portal asks for after the handshake."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from cloud_broker.cli.configuration import add_config, settings_of
+from cloud_broker.cli.database import existing_database
+from cloud_broker.clock import SystemClock
+from cloud_broker.crypto.sealing import KeyRing
+from cloud_broker.errors import NotFound
+from cloud_broker.push.intake import Intake
+from cloud_broker.push.notices import LocalNotices
+from cloud_broker.settings.config import Settings
+from cloud_broker.settings.parsers import key_bytes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_config(parser)
+    parser.epilog = "example:\n  cloud-broker webhook-token --config broker.toml"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it."""
+    print(asyncio.run(webhook_token(settings_of(args))))
+    return 0
+
+
+async def webhook_token(settings: Settings) -> str:
+    """The token of the handshake. Raises NotFound before one came."""
+    ring = KeyRing([(kid, key_bytes(key)) for kid, key in settings.encryption_keys])
+    async with existing_database(settings) as database:
+        intake = Intake(
+            database,
+            ring,
+            LocalNotices(),
+            SystemClock(),
+            token=settings.webhook_token,
+            is_pending=False,
+        )
+        token = await intake.token()
+    if token is None:
+        raise NotFound(
+            "No handshake has come yet.",
+            hint="Set BROKER_WEBHOOK_PENDING=1 and subscribe in Notion's portal.",
+        )
+    return token.reveal()
