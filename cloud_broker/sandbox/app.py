@@ -14,6 +14,7 @@ from cloud_broker.sandbox.control.routes import Control, control_errors
 from cloud_broker.sandbox.control.webhooks import Webhooks
 from cloud_broker.sandbox.faults import Faults
 from cloud_broker.sandbox.front import Front
+from cloud_broker.sandbox.model import Config
 from cloud_broker.sandbox.seed import plant
 from cloud_broker.sandbox.view.authorize import Authorize
 from cloud_broker.sandbox.view.pages import Pages
@@ -34,11 +35,12 @@ def create_app(
     client_id: str = "sandbox-client",
     client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox guards nothing)
     rate_per_minute: int | None = 180,
+    config: Config | None = None,
 ) -> web.Application:
     """Build the application. Without ``world``, a new one is planted with the seed pages.
 
-    ``rate_per_minute`` is the limit per token; None lifts it. ``clock`` and the rest are used only
-    for a new world; a given one brings its own.
+    ``rate_per_minute`` is the limit per token; None lifts it. ``config`` are all knobs instead.
+    ``clock`` and the rest are used only for a new world; a given one brings its own.
     """
     if world is None:
         world = World(
@@ -46,7 +48,7 @@ def create_app(
             seed=seed,
             client_id=client_id,
             client_secret=client_secret,
-            rate_per_token=rate_per_minute,
+            config=config or Config(rate_per_token=rate_per_minute),
         )
         plant(world)
     calls, oauth_calls, faults = Calls(), Calls(), Faults(world.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 from aiohttp import web
 
 from cloud_broker.sandbox.app import create_app
+from cloud_broker.sandbox.model import Config
 
 EXIT_OK = 0
 EXIT_PORT = 6
 SHUTDOWN_S = 2.0
+SCOPES = ("token", "integration", "workspace")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all ids and chances")
     parser.add_argument(
-        "--rate", type=int, default=180, help="requests a minute and token; 0 for no limit"
+        "--rate",
+        type=_count,
+        default=180,
+        metavar="N",
+        help="requests in a window; 0 for no limit (%(default)s)",
+    )
+    parser.add_argument(
+        "--limit-scope",
+        choices=SCOPES,
+        default=SCOPES[0],
+        help="what each window is for: a token, all tokens of an integration or of a workspace",
+    )
+    parser.add_argument(
+        "--window", type=_seconds, default=60.0, metavar="SECONDS", help="its length (%(default)s)"
+    )
+    parser.add_argument(
+        "--burst",
+        type=_at_least_one,
+        metavar="N",
+        help="refill evenly and let at most N through at once, instead of at any pace",
     )
     parser.add_argument(
         "--ready-file", type=Path, metavar="PATH", help="write the address here once it answers"
@@ -40,6 +62,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  cloud-broker sandbox --port 8900     open the address it prints and watch\n"
         "  cloud-broker sandbox --seed 7 --rate 0"
     )
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError("a number from 0")
+    return value
+
+
+def _at_least_one(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("a number from 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return value
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The knobs that the options set."""
+    config = Config(rate_per_token=None, window_s=args.window, burst=args.burst)
+    config.update({f"rate_per_{args.limit_scope}": args.rate or None})
+    return config
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +99,7 @@ async def _serve(args: argparse.Namespace) -> int:
         seed=args.seed,
         client_id=args.client_id,
         client_secret=args.client_secret,
-        rate_per_minute=args.rate or None,
+        config=config_of(args),
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from cloud_broker.sandbox import misbehave
 from cloud_broker.sandbox.api import blocks, databases, oauth, pages, search, uploads
 from cloud_broker.sandbox.api.call import Answer, Call, Endpoint, require
 from cloud_broker.sandbox.background import Background
+from cloud_broker.sandbox.budgets import Budget
 from cloud_broker.sandbox.calls import Calls, Record
 from cloud_broker.sandbox.clock import http_date
 from cloud_broker.sandbox.errors import NotionError, plain, rate_limited, validation
@@ -41,6 +42,8 @@ MOST_BODY_BYTES = 500_000  # https://developers.notion.com/reference/request-lim
 JSON_TYPE = "application/json; charset=utf-8"
 UNKNOWN_ROUTE = "unknown"
 INVALID_URL = "Invalid request URL."
+# https://developers.notion.com/reference/request-limits: what ``rate_limit_reason`` may say.
+REQUESTS, SPACE_REQUESTS = "public_api_request_rate_limit", "public_api_space_request_rate_limit"
 BEARER = 'Authorization header must use the format "Bearer <token>".'
 
 
@@ -143,8 +146,8 @@ class Front:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise NotionError(400, "invalid_json", "Error parsing JSON body.") from None
         if asked.endpoint.auth == "basic":
-            oauth.check_client(self._world, asked.headers.get("authorization", ""))
-            token, version = _NOBODY, VERSIONS[-1]
+            client_id = oauth.check_client(self._world, asked.headers.get("authorization", ""))
+            token, version = _nobody_of(client_id), VERSIONS[-1]
         else:
             token = self._authorize(asked.headers.get("authorization", ""))
             version = _read_version(asked.headers.get("notion-version"))
@@ -172,28 +175,24 @@ class Front:
         return token
 
     def _meter(self, token: Token) -> None:
-        """Refuse when a window is full; count the call in all of them otherwise."""
-        config, now = self._world.config, self._world.clock.now()
+        """Refuse when a budget is spent; else count the call in all of them."""
+        config, budgets = self._world.config, self._world.budgets
+        now = self._world.clock.now()
         limits = (
-            (f"token {token.access}", config.rate_per_token, "public_api_request_rate_limit"),
-            (
-                f"app {token.client_id}",
-                config.rate_per_integration,
-                "public_api_request_rate_limit",
-            ),
-            (
-                f"space {token.workspace_id}",
-                config.rate_per_workspace,
-                "public_api_space_request_rate_limit",
-            ),
+            (f"token {token.access}", config.rate_per_token, REQUESTS),
+            (f"app {token.client_id}", config.rate_per_integration, REQUESTS),
+            (f"space {token.workspace_id}", config.rate_per_workspace, SPACE_REQUESTS),
         )
-        windows = self._world.windows
-        for key, limit, reason in limits:
-            if limit is not None and (wait_s := windows.check(key, limit, config.window_s, now)):
+        drawn = [
+            (key, Budget(limit, config.window_s, config.burst), reason)
+            for key, limit, reason in limits
+            if limit is not None
+        ]
+        for key, budget, reason in drawn:
+            if wait_s := budgets.wait_s(key, budget, now):
                 raise rate_limited(wait_s, reason)
-        for key, limit, _ in limits:
-            if limit is not None:
-                windows.spend(key, config.window_s, now)
+        for key, budget, _ in drawn:
+            budgets.spend(key, budget, now)
 
     async def _spoil(
         self, request: web.Request, record: Record, asked: Asked, rule: Rule
@@ -243,8 +242,6 @@ class Front:
         }
 
 
-# OAuth calls come from the integration, not from a connection.
-_NOBODY = Token("", None, "", "", "", "", 0.0, frozenset())
 _BY_LENGTH: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
 for _endpoint in ENDPOINTS:
     _parts = tuple(_endpoint.template.split("/"))
@@ -264,6 +261,11 @@ def find(method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
         else:
             return endpoint, ids
     return None, {}
+
+
+def _nobody_of(client_id: str) -> Token:
+    """OAuth calls come from the integration, not from a connection."""
+    return Token("", None, "", "", "", client_id, 0.0, frozenset())
 
 
 def too_large(size: str) -> NotionError:

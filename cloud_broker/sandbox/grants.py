@@ -23,11 +23,17 @@ def mint(
     user_id: str,
     workspace_id: str,
     capabilities: Iterable[str] = ALL_CAPABILITIES,
+    client_id: str | None = None,
 ) -> Token:
-    """Make a new token pair for one person in one workspace; the bot stays the same."""
+    """Make a new token pair for one person in one workspace; the bot stays the same.
+
+    ``client_id`` is a known integration's; without it the token is of the sandbox's own.
+    """
     workspace = world.workspaces[workspace_id]
-    bot_id = str(uuid5(NAMESPACE_URL, f"bot:{world.client_id}:{workspace_id}:{user_id}"))
-    world.users[bot_id] = User(bot_id, "bot", world.integration, workspace_id=workspace.id)
+    integration = world.own if client_id is None else world.integrations[client_id]
+    named = f"bot:{integration.client_id}:{workspace_id}:{user_id}"
+    bot_id = str(uuid5(NAMESPACE_URL, named))
+    world.users[bot_id] = User(bot_id, "bot", integration.name, workspace_id=workspace.id)
     now = world.clock.now()
     ttl_s = world.config.token_ttl_s
     token = Token(
@@ -36,7 +42,7 @@ def mint(
         bot_id=bot_id,
         workspace_id=workspace_id,
         user_id=user_id,
-        client_id=world.client_id,
+        client_id=integration.client_id,
         issued_at=now,
         capabilities=frozenset(capabilities),
         ends_at=None if ttl_s is None else now + ttl_s,
@@ -53,11 +59,13 @@ def current(world: World, access: str) -> Token | None:
     return token
 
 
-def allow(world: World, user_id: str, workspace_id: str, redirect_uri: str | None) -> Code:
+def allow(
+    world: World, client_id: str, user_id: str, workspace_id: str, redirect_uri: str | None
+) -> Code:
     """Record a person's consent as a single-use code."""
     code = Code(
         world.new_secret("code_"),
-        world.client_id,
+        client_id,
         user_id,
         workspace_id,
         redirect_uri,
@@ -67,23 +75,32 @@ def allow(world: World, user_id: str, workspace_id: str, redirect_uri: str | Non
     return code
 
 
-def exchange(world: World, value: str, redirect_uri: str | None) -> Token:
-    """Turn a code into a token pair. Raises invalid_grant: used, old, or another redirect."""
+def exchange(world: World, client_id: str, value: str, redirect_uri: str | None) -> Token:
+    """Turn a code into a token pair.
+
+    Raises invalid_grant: used, old, another client's, or for another redirect.
+    """
     code = world.codes.pop(value, None)
     if code is None or world.clock.now() - code.issued_at > CODE_TTL_S:
         raise refusal(world, "invalid_grant", "Invalid code.")
+    if client_id != code.client_id:
+        raise refusal(world, "invalid_grant", "Invalid code.")
     if redirect_uri != code.redirect_uri:
         raise refusal(world, "invalid_grant", "Invalid redirect_uri for this code.")
-    return mint(world, code.user_id, code.workspace_id)
+    return mint(world, code.user_id, code.workspace_id, client_id=client_id)
 
 
-def renew(world: World, refresh: str) -> Token:
+def renew(world: World, client_id: str, refresh: str) -> Token:
     """Turn a refresh token into a new pair, rotating it where configured."""
     old = world.refreshes.get(refresh)
     now = world.clock.now()
-    if old is None or (old.refresh_ends_at is not None and old.refresh_ends_at <= now):
+    if (
+        old is None
+        or old.client_id != client_id
+        or (old.refresh_ends_at is not None and old.refresh_ends_at <= now)
+    ):
         raise refusal(world, "invalid_grant", "Invalid refresh_token.")
-    new = mint(world, old.user_id, old.workspace_id, old.capabilities)
+    new = mint(world, old.user_id, old.workspace_id, old.capabilities, client_id)
     ends_at = now + world.config.old_pair_grace_s
     old.ends_at = ends_at if old.ends_at is None else min(old.ends_at, ends_at)
     if world.config.refresh_rotation:

@@ -112,9 +112,18 @@ class Workspace:
     members: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """What a developer registered: an OAuth client with the name that people read."""
+
+    client_id: str
+    client_secret: str
+    name: str
+
+
 @dataclass(slots=True)
 class Token:
-    """One authorization of the integration: what an access token stands for."""
+    """One authorization of an integration: what an access token stands for."""
 
     access: str
     refresh: str | None
@@ -197,6 +206,7 @@ class Config:
     rate_per_integration: int | None = None
     rate_per_workspace: int | None = None
     window_s: float = 60.0
+    burst: int | None = None
     refresh_tokens: bool = True
     refresh_rotation: bool = True
     old_pair_grace_s: float = 0.0

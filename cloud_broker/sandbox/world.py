@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from uuid import UUID
 
 from cloud_broker.clock import Clock
+from cloud_broker.sandbox.budgets import Budgets
 from cloud_broker.sandbox.clock import ShiftingClock
 from cloud_broker.sandbox.errors import NotionError
 from cloud_broker.sandbox.model import (
@@ -21,6 +23,7 @@ from cloud_broker.sandbox.model import (
     Database,
     DataSource,
     Draft,
+    Integration,
     Json,
     Node,
     Page,
@@ -31,7 +34,6 @@ from cloud_broker.sandbox.model import (
     Workspace,
 )
 from cloud_broker.sandbox.shapes.rich_text import plain_text
-from cloud_broker.sandbox.windows import Windows
 
 
 class World:
@@ -44,24 +46,25 @@ class World:
         seed: int = 0,
         client_id: str = "sandbox-client",
         client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox guards nothing)
-        integration: str = "Clipper (sandbox)",
-        rate_per_token: int | None = 180,
+        config: Config | None = None,
     ) -> None:
-        """Start empty; ``seed.plant`` fills in the realistic workspace."""
+        """Start empty; ``seed.plant`` fills in the realistic workspace.
+
+        ``config`` are the knobs to start with, and to return to.
+        """
         self.clock = ShiftingClock(clock)
         self.seed = seed
-        self.client_id = client_id
-        self.client_secret = client_secret
-        self.integration = integration
-        self._rate_per_token = rate_per_token
+        self.own = Integration(client_id, client_secret, "Clipper (sandbox)")
+        self._config = config or Config()
         self.listeners: list[Callable[[Change], None]] = []
         self.clear()
 
     def clear(self) -> None:
         """Forget everything but the listeners, and begin the random numbers anew."""
         self.random = random.Random(f"world {self.seed}")  # noqa: S311 (repeatable, and guards nothing)
-        self.config = Config(rate_per_token=self._rate_per_token)
-        self.windows = Windows()
+        self.config = replace(self._config)
+        self.budgets = Budgets()
+        self.integrations = {self.own.client_id: self.own}
         self.nodes: dict[str, Node] = {}
         self.users: dict[str, User] = {}
         self.workspaces: dict[str, Workspace] = {}

@@ -82,7 +82,7 @@ def children(call: Call) -> Answer:
         cursor = _cursor(cursor)
     node = call.find(block_id)
     if call.world.in_trash(node):
-        raise not_found(block_id, call.world.integration)
+        raise not_found(block_id, call.integration)
     listing = [
         kid
         for kid in call.world.living(_listed_instead(call, node))
@@ -147,7 +147,7 @@ def read_trash(call: Call, body: Json) -> bool | None:
 def _block(call: Call) -> Node:
     node = call.find(call.id("block_id"))
     if isinstance(node, DataSource):
-        raise not_found(node.id, call.world.integration)
+        raise not_found(node.id, call.integration)
     return node
 
 

@@ -32,6 +32,11 @@ class Call:
     authorization: str = ""
 
     @property
+    def integration(self) -> str:
+        """The name of the integration that asks."""
+        return self.world.integrations[self.token.client_id].name
+
+    @property
     def render(self) -> Renderer:
         """The renderer for this call's version."""
         return Renderer(self.world, self.version, self.base_url)
@@ -53,7 +58,7 @@ class Call:
         """Return a node that exists and is shared with the connection, or 404."""
         node = self.world.nodes.get(node_id)
         if node is None or not self.world.visible(node, self.token):
-            raise not_found(node_id, self.world.integration, what)
+            raise not_found(node_id, self.integration, what)
         return node
 
     def _name_of(self, kind: str, node_id: str) -> str:
@@ -68,7 +73,7 @@ class Call:
     def _attachable(self, path: str, upload_id: str) -> None:
         upload = self.world.uploads.get(upload_id)
         if upload is None or upload.workspace_id != self.token.workspace_id:
-            raise not_found(upload_id, self.world.integration, "file upload")
+            raise not_found(upload_id, self.integration, "file upload")
         gone = upload.expires_at <= self.world.clock.now() and not upload.attached
         status = "expired" if gone else upload.status
         if status != "uploaded":
@@ -150,5 +155,5 @@ def page_or_404(call: Call, page_id: str) -> Page:
     """Return a page, or the 404 that also a block's id gets here."""
     node = call.find(page_id, "page")
     if not isinstance(node, Page):
-        raise not_found(page_id, call.world.integration, "page")
+        raise not_found(page_id, call.integration, "page")
     return node

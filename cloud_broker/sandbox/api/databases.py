@@ -40,7 +40,7 @@ def retrieve_database(call: Call) -> Answer:
     """GET /databases/{database_id}."""
     node = call.find(call.id("database_id"), "database")
     if not isinstance(node, Database):
-        raise not_found(node.id, call.world.integration, "database")
+        raise not_found(node.id, call.integration, "database")
     return Answer(call.render.database(node))
 
 
@@ -71,7 +71,7 @@ def query(call: Call) -> Answer:
     in_trash = want_bool(body.get("in_trash", False), "body.in_trash")
     source = _source(call)
     if call.world.in_trash(source):
-        raise not_found(source.id, call.world.integration, "data source")
+        raise not_found(source.id, call.integration, "data source")
     test = _read_filter(body.get("filter"), "body.filter", source, 0)
     rows = [call.world.nodes[each] for each in source.children]
     found = [row for row in rows if isinstance(row, Page) and row.trashed == in_trash and test(row)]
@@ -95,7 +95,7 @@ def _source(call: Call) -> DataSource:
     source_id = call.id("data_source_id")
     node = call.find(source_id, "data source")
     if not isinstance(node, DataSource):
-        raise not_found(source_id, call.world.integration, "data source")
+        raise not_found(source_id, call.integration, "data source")
     return node
 
 

@@ -13,16 +13,18 @@ from cloud_broker.sandbox.model import Json
 from cloud_broker.sandbox.world import World
 
 
-def check_client(world: World, authorization: str) -> None:
-    """Refuse anything but ``Basic base64(client_id:client_secret)`` of this integration."""
+def check_client(world: World, authorization: str) -> str:
+    """Return the client of ``Basic base64(client_id:client_secret)``; refuse anything else."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         said = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
     except binascii.Error:
         said = b""
-    wanted = f"{world.client_id}:{world.client_secret}".encode()
-    if not hmac.compare_digest(said, wanted):
-        raise grants.refusal(world, "invalid_client", "Client authentication failed.", 401)
+    for known in world.integrations.values():
+        wanted = f"{known.client_id}:{known.client_secret}".encode()
+        if hmac.compare_digest(said, wanted):
+            return known.client_id
+    raise grants.refusal(world, "invalid_client", "Client authentication failed.", 401)
 
 
 def token(call: Call) -> Answer:
@@ -33,9 +35,11 @@ def token(call: Call) -> Answer:
         redirect_uri = body.get("redirect_uri")
         if redirect_uri is not None:
             redirect_uri = _text(call, body, "redirect_uri")
-        made = grants.exchange(call.world, _text(call, body, "code"), redirect_uri)
+        code = _text(call, body, "code")
+        made = grants.exchange(call.world, call.token.client_id, code, redirect_uri)
     elif kind == "refresh_token":
-        made = grants.renew(call.world, _text(call, body, "refresh_token"))
+        refresh = _text(call, body, "refresh_token")
+        made = grants.renew(call.world, call.token.client_id, refresh)
     else:
         raise grants.refusal(call.world, "unsupported_grant_type", "Unsupported grant_type.")
     return Answer(grants.granted(call.world, made))

@@ -102,7 +102,7 @@ def _read_parent(call: Call, body: Json) -> tuple[Node | None, Parent]:
         node = call.world.nodes[node.children[0]]
         return node, Parent("data_source_id", node.id)
     if not isinstance(node, Page if kind == "page_id" else DataSource):
-        raise not_found(found, call.world.integration, kind.removesuffix("_id"))
+        raise not_found(found, call.integration, kind.removesuffix("_id"))
     return node, Parent("page_id" if kind == "page_id" else "data_source_id", node.id)
 
 

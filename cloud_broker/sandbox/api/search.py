@@ -79,7 +79,7 @@ def user(call: Call) -> Answer:
     user_id = call.id("user_id")
     known = call.world.users.get(user_id)
     if known is None or user_id not in _members(call):
-        raise not_found(user_id, call.world.integration, "user")
+        raise not_found(user_id, call.integration, "user")
     return Answer(call.render.user(known))
 
 

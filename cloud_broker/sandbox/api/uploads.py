@@ -117,7 +117,7 @@ def _upload(call: Call) -> Upload:
     upload_id = call.id("file_upload_id")
     upload = call.world.uploads.get(upload_id)
     if upload is None or upload.workspace_id != call.token.workspace_id:
-        raise not_found(upload_id, call.world.integration, "file upload")
+        raise not_found(upload_id, call.integration, "file upload")
     return upload
 
 

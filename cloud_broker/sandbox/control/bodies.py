@@ -62,7 +62,16 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
 
     workspace_id: str | None = None
     user_id: str | None = None
+    client_id: str | None = None
     capabilities: tuple[str, ...] = tuple(sorted(ALL_CAPABILITIES))
+
+
+class IntegrationBody(msgspec.Struct, forbid_unknown_fields=True):
+    """An integration as a developer registers one; what is absent is made up."""
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    name: str = "Another integration"
 
 
 class ShareBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,6 +95,7 @@ class ConfigBody(msgspec.Struct, forbid_unknown_fields=True):
     rate_per_integration: int | msgspec.UnsetType | None = msgspec.UNSET
     rate_per_workspace: int | msgspec.UnsetType | None = msgspec.UNSET
     window_s: float | msgspec.UnsetType = msgspec.UNSET
+    burst: int | msgspec.UnsetType | None = msgspec.UNSET
     refresh_tokens: bool | msgspec.UnsetType = msgspec.UNSET
     refresh_rotation: bool | msgspec.UnsetType = msgspec.UNSET
     old_pair_grace_s: float | msgspec.UnsetType = msgspec.UNSET

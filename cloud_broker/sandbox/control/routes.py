@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from cloud_broker.sandbox.control.bodies import (
     ClockBody,
     ConfigBody,
     EditBody,
+    IntegrationBody,
     PageBody,
     RevokeBody,
     RulesBody,
@@ -31,7 +33,7 @@ from cloud_broker.sandbox.control.bodies import (
 from cloud_broker.sandbox.control.webhooks import Webhooks
 from cloud_broker.sandbox.errors import ControlError
 from cloud_broker.sandbox.faults import Faults, RuleBody
-from cloud_broker.sandbox.model import ALL_CAPABILITIES, Json, Page
+from cloud_broker.sandbox.model import ALL_CAPABILITIES, Integration, Json, Page
 from cloud_broker.sandbox.render import NEW, Renderer
 from cloud_broker.sandbox.seed import plant
 from cloud_broker.sandbox.world import World
@@ -71,6 +73,8 @@ class Control:
             web.post("/_sandbox/settle", self.post_settle),
             web.post("/_sandbox/share", self.post_share),
             web.post("/_sandbox/tokens", self.post_token),
+            web.get("/_sandbox/integrations", self.get_integrations, allow_head=False),
+            web.post("/_sandbox/integrations", self.post_integration),
             web.post("/_sandbox/revoke", self.post_revoke),
             web.get("/_sandbox/webhooks", self.get_webhooks, allow_head=False),
             web.post("/_sandbox/webhooks", self.post_webhook),
@@ -144,6 +148,10 @@ class Control:
         values = {name: getattr(body, name) for name in body.__struct_fields__}
         if body.oauth_error_shape not in (msgspec.UNSET, "notion", "rfc6749"):
             raise ControlError("oauth_error_shape is notion or rfc6749.")
+        if values["window_s"] is not msgspec.UNSET and not 0 < values["window_s"] < math.inf:
+            raise ControlError("window_s is a number of seconds above 0.")
+        if isinstance(values["burst"], int) and values["burst"] < 1:
+            raise ControlError("burst is a number from 1, or null.")
         self.world.config.update({n: v for n, v in values.items() if v is not msgspec.UNSET})
         return answer(asdict(self.world.config))
 
@@ -201,9 +209,29 @@ class Control:
             raise ControlError(f"There is no workspace {workspace_id}.")
         if not set(body.capabilities) <= ALL_CAPABILITIES:
             raise ControlError(f"Known capabilities: {', '.join(sorted(ALL_CAPABILITIES))}.")
+        if body.client_id is not None and body.client_id not in self.world.integrations:
+            raise ControlError(f"There is no integration {body.client_id}.")
         user_id = edits.person(self.world, body.user_id, workspace_id)
-        token = grants.mint(self.world, user_id, workspace_id, body.capabilities)
+        token = grants.mint(self.world, user_id, workspace_id, body.capabilities, body.client_id)
         return answer(grants.granted(self.world, token), 201)
+
+    async def get_integrations(self, _: web.Request) -> web.Response:
+        """The OAuth clients that are registered."""
+        known = [asdict(each) for each in self.world.integrations.values()]
+        return answer({"integrations": known})
+
+    async def post_integration(self, request: web.Request) -> web.Response:
+        """Register an OAuth client, as a developer does in the portal."""
+        body = await read(request, IntegrationBody)
+        made = Integration(
+            body.client_id or self.world.new_id(),
+            body.client_secret or self.world.new_secret("secret_"),
+            body.name,
+        )
+        if made.client_id in self.world.integrations:
+            raise ControlError(f"There is an integration {made.client_id} already.")
+        self.world.integrations[made.client_id] = made
+        return answer(asdict(made), 201)
 
     async def post_revoke(self, request: web.Request) -> web.Response:
         """Remove a connection as a person does in the app. → how many tokens ended."""

@@ -165,6 +165,7 @@ class Webhooks:
             {
                 token.bot_id
                 for token in self._world.tokens.values()
+                if token.client_id == self._world.own.client_id
                 if node is not None and self._world.visible(node, token)
             }
         )
@@ -174,7 +175,7 @@ class Webhooks:
             "workspace_id": workspace.id,
             "workspace_name": workspace.name,
             "subscription_id": each.id,
-            "integration_id": self._world.client_id,
+            "integration_id": self._world.own.client_id,
             "type": last.type,
             "authors": [
                 {"id": each_id, "type": "bot" if each_id in bots else "person"}

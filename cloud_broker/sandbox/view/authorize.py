@@ -1,4 +1,4 @@
-"""The page on which a person lets the integration in: one click, or none with ``auto=1``.
+"""The page on which a person lets an integration in: one click, or none with ``auto=1``.
 
 https://developers.notion.com/docs/authorization. ``user`` and ``workspace`` (id, name, or for a
 person the email) pick who consents where; ``auto=deny`` refuses at once.
@@ -41,14 +41,15 @@ class Authorize:
             return _html(page("Authorize", body), 400)
         decision = query.get("auto", "")
         if decision in ("1", "true", "allow"):
-            code = grants.allow(self._world, user.id, workspace.id, redirect_uri)
+            client_id = query["client_id"]
+            code = grants.allow(self._world, client_id, user.id, workspace.id, redirect_uri)
             return self._back(query, {"code": code.value})
         if decision == "deny":
             return self._back(query, {"error": "access_denied"})
         return _html(page("Authorize", self._form(query, user, workspace)), 200)
 
     def _check(self, query: dict[str, str]) -> str:
-        if query.get("client_id") != self._world.client_id:
+        if query.get("client_id") not in self._world.integrations:
             raise Refused("The client_id is missing or unknown.")
         if query.get("response_type") != "code":
             raise Refused("response_type should be code.")
@@ -91,7 +92,8 @@ class Authorize:
         places = self._links(query, "workspace", spaces, workspace.id)
         allow = escape(_address({**query, "auto": "1", "user": user.id, "workspace": workspace.id}))
         deny = escape(_address({**query, "auto": "deny"}))
-        return f"""<h1>{escape(self._world.integration)} wants to use
+        name = self._world.integrations[query["client_id"]].name
+        return f"""<h1>{escape(name)} wants to use
 {escape(workspace.icon or "")} {escape(workspace.name)}</h1>
 <p>It will be able to read, add and change the pages of this workspace that are shared with it,
 as {escape(user.name)} ({escape(user.email)}).</p>

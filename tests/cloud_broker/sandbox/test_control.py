@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph, text_of
+from tests.cloud_broker.sandbox.stage import MISSING, Stage, paragraph, text_of
 
 PAGE = seed.READING_LIST
 
@@ -127,3 +127,20 @@ async def test_config_shows_and_keeps_its_knobs(stage: Stage) -> None:
     assert got == await stage.control("GET", "config")
     await stage.control("PATCH", "config", {"rate": 5}, 400)
     await stage.control("PATCH", "config", {"oauth_error_shape": "x"}, 400)
+    await stage.control("PATCH", "config", {"window_s": 0}, 400)
+    await stage.control("PATCH", "config", {"burst": 0}, 400)
+
+
+async def test_another_integration_has_tokens_and_a_bot_of_its_own(stage: Stage) -> None:
+    body = {"client_id": "second", "name": "Second"}
+    made = await stage.control("POST", "integrations", body, 201)
+    assert made["client_secret"]
+    assert await stage.control("POST", "integrations", body, 400)
+    known = (await stage.control("GET", "integrations"))["integrations"]
+    assert [each["client_id"] for each in known] == ["sandbox-client", "second"]
+    granted = await stage.control("POST", "tokens", {"client_id": "second"}, 201)
+    assert granted["bot_id"] != stage.bot_id
+    stage.token = granted["access_token"]
+    assert (await stage.ask("GET", "users/me"))["name"] == "Second"
+    assert 'integration "Second"' in (await stage.refused("GET", f"blocks/{MISSING}"))[2]
+    await stage.control("POST", "tokens", {"client_id": "third"}, 400)

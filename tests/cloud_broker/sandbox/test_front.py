@@ -94,8 +94,30 @@ async def test_limits_have_the_scope_they_are_set_for(
     other = grants.mint(stage.world, seed.MIRA, seed.WORKSPACE).access
     response = await stage.raw("GET", "users/me", Authorization=f"Bearer {other}")
     assert (response.status == 429) == shared
+    # A token that is neither of the workspace nor of the integration is never concerned.
+    made = await stage.control("POST", "integrations", {"client_id": "second"}, 201)
+    stranger = grants.mint(
+        stage.world, seed.MIRA, seed.OTHER_WORKSPACE, client_id=made["client_id"]
+    ).access
+    strange = await stage.raw("GET", "users/me", Authorization=f"Bearer {stranger}")
+    assert strange.status == 200
     if shared:
         assert (await response.json())["additional_data"]["rate_limit_reason"] == reason
+
+
+async def test_with_a_burst_the_limit_refills_evenly(stage: Stage) -> None:
+    await stage.control("PATCH", "config", {"rate_per_token": 30, "burst": 4})
+    for _ in range(4):
+        await stage.ask("GET", "users/me")
+    response = await stage.raw("GET", "users/me")
+    assert (response.status, response.headers["Retry-After"]) == (429, "2")
+    stage.clock.advance(2)
+    await stage.ask("GET", "users/me")
+    assert (await stage.raw("GET", "users/me")).status == 429
+    stage.clock.advance(3600)
+    for _ in range(4):
+        await stage.ask("GET", "users/me")
+    assert (await stage.raw("GET", "users/me")).status == 429
 
 
 async def test_calls_are_counted_by_route_failed_ones_too(stage: Stage) -> None:

@@ -213,3 +213,24 @@ async def test_oauth_calls_are_counted_apart(stage: Stage) -> None:
 async def test_a_person_can_remove_the_connection(stage: Stage) -> None:
     await stage.control("POST", "revoke", {"bot_id": stage.bot_id})
     assert not await works(stage, stage.token)
+
+
+async def test_codes_and_refresh_tokens_are_worth_nothing_to_another_integration(
+    stage: Stage,
+) -> None:
+    body = {"client_id": "second", "client_secret": "its secret", "name": "Second"}
+    await stage.control("POST", "integrations", body, 201)
+    second = encode_basic_auth("second", "its secret")
+    code = (await authorize(stage))["code"][0]
+    body = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK}
+    assert (await post(stage, "token", body, second))[0] == 400
+    mine = await signed_in(stage)
+    renewal = {"grant_type": "refresh_token", "refresh_token": mine["refresh_token"]}
+    assert (await post(stage, "token", renewal, second))[0] == 400
+    code = (await authorize(stage, client_id="second"))["code"][0]
+    status, got = await post(stage, "token", {**body, "code": code}, second)
+    assert status == 200
+    assert got["bot_id"] != mine["bot_id"]
+    renewal = {"grant_type": "refresh_token", "refresh_token": got["refresh_token"]}
+    status, renewed = await post(stage, "token", renewal, second)
+    assert (status, renewed["bot_id"]) == (200, got["bot_id"])

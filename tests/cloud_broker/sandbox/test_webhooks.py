@@ -69,6 +69,18 @@ async def test_nothing_is_sent_before_the_handshake_s_token_comes_back(stage: St
         assert len(listener.events) == 1
 
 
+async def test_an_event_names_no_bot_of_another_integration(stage: Stage) -> None:
+    await stage.control("POST", "integrations", {"client_id": "second"}, 201)
+    await stage.control("POST", "tokens", {"client_id": "second"}, 201)
+    async with listening() as listener:
+        await subscribe(stage, listener, "page.content_updated")
+        await stage.append(PAGE, paragraph("a"))
+        await pass_window(stage)
+        (event,) = listener.events
+        assert event["integration_id"] == "sandbox-client"
+        assert event["accessible_by"] == [{"id": stage.bot_id, "type": "bot"}]
+
+
 async def test_edits_in_one_window_are_one_signed_event_without_content(stage: Stage) -> None:
     async with listening() as listener:
         made = await subscribe(stage, listener, "page.content_updated")
