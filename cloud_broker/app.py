@@ -33,8 +33,8 @@ from cloud_broker.sharing import Sharing, alone, over_redis
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
 from cloud_broker.storage import push as push_rows
-from cloud_broker.storage.database import Database, to_ms
-from cloud_broker.storage.migrations import migrate
+from cloud_broker.storage.database import Database
+from cloud_broker.storage.migrations import migrate_patiently
 from cloud_broker.transport import Transport
 from cloud_broker.web import auth, health, keys, user
 from cloud_broker.web.completion import Completion
@@ -102,7 +102,7 @@ def create_app(
         app.router.add_routes(module.ROUTES)
 
     async def prepare(_: web.Application) -> AsyncIterator[None]:
-        await migrate(database, now=to_ms(clock.now()))
+        await migrate_patiently(database, clock)
         await parts.pepper.load(database, clock=clock, randomness=random)
         yield
         await parts.tokens.close()

@@ -18,6 +18,7 @@ BrokerError
 ├── NotionUnavailable         kind upstream         Notion did not answer as it should
 ├── DatabaseFailed            kind unavailable      (exit 5)
 │   ├── Duplicate             kind conflict         a unique key is taken
+│   ├── DatabaseBusy          kind unavailable      others hold what is needed; worth another try
 │   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
 ├── ConfigurationInvalid                            (exit 4)
 ├── AuditBroken                                     (exit 1) the audit chain does not hold
@@ -250,11 +251,18 @@ class Duplicate(DatabaseFailed):
     title = "That exists already"
 
 
+class DatabaseBusy(DatabaseFailed):
+    """Others hold the locks that were needed; another try may be luckier."""
+
+    code = "database_busy"
+    title = "The database is busy"
+
+
 class SchemaTooNew(DatabaseFailed):
-    """The database was migrated by a newer broker."""
+    """A newer broker took away what this one needs."""
 
     code = "schema_too_new"
-    title = "A newer broker wrote this database"
+    title = "This version is too old for the database"
 
 
 class SchemaOutdated(DatabaseFailed):

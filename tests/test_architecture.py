@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,6 +110,14 @@ def open_connections() -> Iterator[Fault]:
             yield name_of(path), "uses aiohttp.ClientSession: take a transport"
 
 
+def unnamed_columns() -> Iterator[Fault]:
+    for path in FILES:
+        if path.is_relative_to(ROOT / "cloud_broker"):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if re.search(r"(SELECT|RETURNING) \*", line) and "``" not in line:
+                    yield f"{name_of(path)}:{number}", "columns of a row are named, never *"
+
+
 RULES: tuple[Callable[[], Iterator[Fault]], ...] = (
     long_modules,
     long_functions,
@@ -116,6 +125,7 @@ RULES: tuple[Callable[[], Iterator[Fault]], ...] = (
     full_folders,
     crossing_imports,
     open_connections,
+    unnamed_columns,
 )
 
 

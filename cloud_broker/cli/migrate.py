@@ -8,39 +8,61 @@ import asyncio
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.clock import SystemClock
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.database import to_ms
-from cloud_broker.storage.migrations import check, migrate
+from cloud_broker.storage.migrations import Standing, check, migrate_patiently
 from cloud_broker.storage.opening import open_database
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--check", action="store_true", help="change nothing; exit 5 when something is missing"
+    )
+    how.add_argument(
+        "--contract",
+        action="store_true",
+        help="also take away what only earlier versions use; none may run any more",
     )
     add_config(parser)
     parser.epilog = (
         "examples:\n"
         "  cloud-broker migrate --config broker.toml\n"
-        "  cloud-broker migrate --check     before a release: is anything missing?"
+        "  cloud-broker migrate --check     before a release: is anything missing?\n"
+        "  cloud-broker migrate --contract  after a release, when every broker is of it"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it and print a sentence."""
-    print(asyncio.run(_migrate(settings_of(args), check_only=args.check)))
+    work = _migrate(settings_of(args), check_only=args.check, contract=args.contract)
+    print(asyncio.run(work))
     return 0
 
 
-async def _migrate(settings: Settings, *, check_only: bool) -> str:
+async def _migrate(settings: Settings, *, check_only: bool, contract: bool) -> str:
     database = await open_database(
-        settings.database_url.reveal(), connections=settings.database_connections
+        settings.database_url.reveal(),
+        connections=settings.database_connections,
+        must_exist=check_only,
     )
     try:
         if check_only:
-            await check(database)
-            return "The database is up to date."
-        applied = await migrate(database, now=to_ms(SystemClock().now()))
-        return f"{applied} migrations applied." if applied else "The database is up to date."
+            return _told(await check(database))
+        applied = await migrate_patiently(database, SystemClock(), contract=contract)
+        told = _told(await check(database))
     finally:
         await database.close()
+    return f"{applied} migrations applied. {told}" if applied else told
+
+
+def _told(found: Standing) -> str:
+    sentences = ["The database is up to date."]
+    if found.later:
+        sentences.append(f"A later version has added to it: {', '.join(found.later)}.")
+    if found.missing:
+        names = ", ".join(step.name for step in found.missing)
+        sentences.append(
+            "Once no earlier version runs any more, cloud-broker migrate --contract may apply"
+            f" {names}."
+        )
+    return " ".join(sentences)

@@ -92,7 +92,10 @@ async def verify(database: Database) -> tuple[int, int | None]:
     while True:
         async with database.reading() as tx:
             rows = await tx.all(
-                "SELECT * FROM audit_log WHERE seq > :seq ORDER BY seq LIMIT :page",
+                """
+                SELECT seq, at, event, facts, user_id, subject, salt, subject_digest, hash
+                FROM audit_log WHERE seq > :seq ORDER BY seq LIMIT :page
+                """,
                 seq=seq,
                 page=PAGE,
             )

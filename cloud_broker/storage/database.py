@@ -2,9 +2,10 @@
 
 SQL is written once, in the subset that SQLite >= 3.40 and PostgreSQL >= 15 share: types TEXT,
 BIGINT and ``{blob}`` (DDL only; the adapter fills in its name), ``:name`` placeholders,
-``RETURNING``, ``ON CONFLICT … DO UPDATE``. Truth values are BIGINT 0 or 1; moments are BIGINT
-milliseconds since the epoch. Every change of state is one statement guarded by the old state and
-decided by its row count, so that READ COMMITTED isolation is enough.
+``RETURNING``, ``ON CONFLICT … DO UPDATE``. Columns are named, never ``*``: PostgreSQL refuses a
+prepared ``SELECT *`` once a later release has added a column. Truth values are BIGINT 0 or 1;
+moments are BIGINT milliseconds since the epoch. Every change of state is one statement guarded by
+the old state and decided by its row count, so that READ COMMITTED isolation is enough.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ class Tx(Protocol):
 
     async def lock(self, name: str) -> None:
         """Hold the lock ``name`` against every other process until this transaction ends."""
+
+    async def give_up_after(self, *, lock_s: float, statement_s: float) -> None:
+        """From now on wait so long at most for others' locks, and so long for a statement.
+
+        After it ``execute`` and ``lock`` raise DatabaseBusy for a lock, DatabaseFailed for a
+        statement. SQLite has one lock, had when a transaction begins: nothing changes there.
+        """
+
+    async def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
 
 
 class Database(Protocol):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from cloud_broker.errors import DatabaseFailed, Duplicate
+from cloud_broker.errors import DatabaseBusy, DatabaseFailed, Duplicate
 from cloud_broker.storage.database import Row, Tx
 
 T = TypeVar("T")
@@ -134,6 +134,14 @@ class _PostgresTx:
         sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
         await _said(self._connection.execute(sql, name))
 
+    async def give_up_after(self, *, lock_s: float, statement_s: float) -> None:
+        for name, seconds in (("lock_timeout", lock_s), ("statement_timeout", statement_s)):
+            sql = "SELECT set_config($1, $2, true)"  # true: until this transaction ends
+            await _said(self._connection.execute(sql, name, f"{round(seconds * 1000)}ms"))
+
+    async def has_table(self, name: str) -> bool:
+        return await _said(self._connection.fetchval("SELECT to_regclass($1)", name)) is not None
+
 
 @lru_cache(maxsize=512)
 def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
@@ -157,6 +165,8 @@ async def _said(work: Awaitable[T]) -> T:
         return await work
     except asyncpg.UniqueViolationError as error:
         raise Duplicate("A row with this key exists.") from error
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        raise DatabaseBusy("Others hold the locks for it.") from error
     except asyncpg.PostgresError as error:
         sign = f"{error.sqlstate} {type(error).__name__}"
         raise DatabaseFailed(f"The database failed: {sign}.") from error

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloud_broker.errors import DatabaseFailed, Duplicate
+from cloud_broker.errors import DatabaseBusy, DatabaseFailed, Duplicate
 from cloud_broker.storage.database import Row, Tx
 
 T = TypeVar("T")
@@ -160,6 +160,10 @@ class _Connection:
             }:
                 raise Duplicate("A row with this key exists.") from error
             raise DatabaseFailed("The database refused a row.") from error
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                raise DatabaseBusy("Another process is writing.") from error
+            raise DatabaseFailed(f"The database failed: {error}.") from error
         except (sqlite3.Error, OSError) as error:
             raise DatabaseFailed(f"The database failed: {error}.") from error
         except RuntimeError as error:
@@ -190,6 +194,13 @@ class _SqliteTx:
     async def lock(self, name: str) -> None:  # noqa: ARG002 (the port's form)
         """Begin: a write transaction excludes every other one."""
         await self._connection.run(self._ready)
+
+    async def give_up_after(self, *, lock_s: float, statement_s: float) -> None:
+        """Nothing to do: whoever has begun waits for nobody."""
+
+    async def has_table(self, name: str) -> bool:
+        sql = "SELECT 1 AS one FROM sqlite_master WHERE type = 'table' AND name = :name"
+        return await self.one(sql, name=name) is not None
 
     async def _query(self, sql: str, params: dict[str, Any]) -> tuple[list[Row], int]:
         def run() -> tuple[list[Row], int]:

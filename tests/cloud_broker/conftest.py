@@ -13,13 +13,15 @@ from tests.servers.postgres import Postgres, a_postgres
 from tests.servers.redis import RedisServer, a_redis
 
 SQLITE_ONLY = ("sandbox", "cli", "crypto", "test_settings", "test_sqlite")
+POSTGRES_ONLY = ("test_postgres",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what has a folder, and so may keep rows there, once with each database."""
     place = metafunc.module.__name__.split(".")
     if "tmp_path" in metafunc.fixturenames and not set(place) & set(SQLITE_ONLY):
-        metafunc.parametrize("kept_in", ["sqlite", "postgres"], indirect=True)
+        kinds = ["postgres"] if set(place) & set(POSTGRES_ONLY) else ["sqlite", "postgres"]
+        metafunc.parametrize("kept_in", kinds, indirect=True)
 
 
 @pytest.fixture(scope="session")

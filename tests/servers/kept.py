@@ -38,3 +38,20 @@ async def tables(database: Database) -> list[str]:
     }[database.blob_type]
     async with database.reading() as tx:
         return [row["name"] for row in await tx.all(sql)]
+
+
+async def shape(database: Database) -> list[tuple[object, ...]]:
+    """Every table, column, constraint and index, in a form that can be compared."""
+    sql = {
+        "BLOB": ["SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"],
+        "BYTEA": [
+            "SELECT table_name, ordinal_position, column_name, data_type, is_nullable,"
+            " column_default FROM information_schema.columns WHERE table_schema = 'public'",
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace",
+            "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        ],
+    }[database.blob_type]
+    async with database.reading() as tx:
+        rows = [tuple(row.values()) for query in sql for row in await tx.all(query)]
+    return sorted(rows, key=repr)

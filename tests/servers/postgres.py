@@ -7,6 +7,7 @@ root; then it runs as nobody, who must be able to read the binaries and the fold
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -23,6 +24,7 @@ from tests.servers.ports import free_port
 
 _NOBODY = 65_534
 _PATIENCE_S = 30.0
+_NOISE = re.compile(r"^(--.*|SET .*|SELECT pg_catalog\..*|\\(un)?restrict .*|)\n", re.MULTILINE)
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -56,9 +58,10 @@ class Postgres:
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
     def dump(self, url: str) -> str:
-        """Everything in a database, as text."""
-        argv = [str(self.binaries / "pg_dump"), "--inserts", "-d", url]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        """Everything in a database, as statements that any release of PostgreSQL takes."""
+        argv = [str(self.binaries / "pg_dump"), "--inserts", "--no-owner", "-d", url]
+        text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return _NOISE.sub("", text)
 
     def _url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"

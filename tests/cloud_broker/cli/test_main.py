@@ -21,9 +21,11 @@ from cloud_broker.cli.keys import new_keys
 from cloud_broker.cli.main import COMMANDS, Command, main
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.table import SETTINGS
+from cloud_broker.storage import migrations
 from cloud_broker.storage.audit import Event, append
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
+from cloud_broker.storage.steps import Contract
 from tests.cloud_broker.stage import FakeNotion, an_environment, challenge, state_of
 
 
@@ -50,11 +52,37 @@ def test_every_fault_is_named_and_the_exit_code_is_4(capsys: pytest.CaptureFixtu
         assert name in told
 
 
-def test_migrating_brings_the_database_up_to_date(tmp_path: Path) -> None:
+def test_migrating_brings_the_database_up_to_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     env = an_env(tmp_path)
     assert main(["migrate", "--check"], env) == 5
+    assert list(tmp_path.iterdir()) == []  # a look makes no database
+    assert main(["migrate"], env) == 0
+    assert "migrations applied. The database is up to date." in capsys.readouterr().out
+    assert main(["migrate", "--check"], env) == 0
+
+
+def test_a_look_at_the_schema_names_what_is_missing_and_what_may_be_taken_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, now = an_env(tmp_path), list(migrations.AREAS)
+    assert main(["migrate"], env) == 0
+    added, gone = "CREATE TABLE later (id TEXT, n BIGINT)", Contract("DROP TABLE later")
+    monkeypatch.setattr(migrations, "AREAS", [*now, ("later", [added, gone])])
+    assert main(["migrate", "--check"], env) == 5
+    assert "Migrations are missing: later/001." in capsys.readouterr().err
     assert main(["migrate"], env) == 0
     assert main(["migrate", "--check"], env) == 0
+    assert "cloud-broker migrate --contract may apply later/002" in capsys.readouterr().out
+    monkeypatch.setattr(migrations, "AREAS", now)  # an earlier version, side by side
+    assert main(["migrate", "--check"], env) == 0
+    assert "A later version has added to it: later/001." in capsys.readouterr().out
+    monkeypatch.setattr(migrations, "AREAS", [*now, ("later", [added, gone])])
+    assert main(["migrate", "--contract"], env) == 0
+    monkeypatch.setattr(migrations, "AREAS", now)
+    assert main(["migrate", "--check"], env) == 5
+    assert "took away what this one needs: later/002" in capsys.readouterr().err
 
 
 def test_a_whole_audit_log_is_told_from_one_that_was_changed(

@@ -1,26 +1,48 @@
-"""Migrations: once each, in order, all or nothing, never edited."""
+"""Migrations: once each, in order, never edited; what a former release still needs stays."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from cloud_broker.errors import DatabaseFailed, SchemaChanged, SchemaOutdated, SchemaTooNew
+from cloud_broker.clock import SystemClock
+from cloud_broker.errors import (
+    DatabaseFailed,
+    SchemaChanged,
+    SchemaOutdated,
+    SchemaTooNew,
+)
 from cloud_broker.storage.database import Database
-from cloud_broker.storage.migrations import Step, check, migrate, steps
+from cloud_broker.storage.migrations import check, migrate, migrate_patiently, standing, steps
+from cloud_broker.storage.steps import Contract, Step
 from tests.servers.kept import open_kept
 from tests.servers.kept import tables as tables_of
 
-FIRST = Step("a/001", "CREATE TABLE one (id TEXT)")
-SECOND = Step("a/002", "CREATE TABLE two (id TEXT, raw {blob})")
+ONE = "CREATE TABLE one (id TEXT)"
+TWO = "CREATE TABLE two (id TEXT, raw {blob})"
+GROWN = "ALTER TABLE one ADD COLUMN n BIGINT NOT NULL DEFAULT 0"
+GONE = Contract("ALTER TABLE one DROP COLUMN n")
+
+
+def the(*statements: str | Contract) -> list[Step]:
+    """The steps of a release."""
+    return steps([("a", statements)])
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_kept(tmp_path)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def another(folder: Path) -> AsyncIterator[Database]:
+    opened = await open_kept(folder)
     yield opened
     await opened.close()
 
@@ -38,41 +60,94 @@ async def test_every_step_is_applied_once(database: Database) -> None:
     )
 
 
-async def test_two_brokers_may_start_at_once(tmp_path: Path, database: Database) -> None:
-    other = await open_kept(tmp_path)
-    try:
-        applied = await asyncio.gather(migrate(database, now=0), migrate(other, now=0))
-    finally:
-        await other.close()
-    assert sorted(applied) == [0, len(steps())]
+async def test_several_brokers_may_start_at_once(tmp_path: Path, database: Database) -> None:
+    clock = SystemClock()
+    async with another(tmp_path) as one, another(tmp_path) as two:
+        applied = await asyncio.gather(*(migrate_patiently(d, clock) for d in (database, one, two)))
+    assert sorted(applied) == [0, 0, len(steps())]
 
 
 async def test_a_new_step_is_added_to_what_is_there(database: Database) -> None:
-    await migrate(database, now=0, wanted=[FIRST])
-    with pytest.raises(SchemaOutdated, match="a/002"):
-        await check(database, wanted=[FIRST, SECOND])
-    assert await migrate(database, now=0, wanted=[FIRST, SECOND]) == 1
+    await migrate(database, now=0, wanted=the(ONE))
+    with pytest.raises(SchemaOutdated, match="a/002, a/003"):
+        await check(database, wanted=the(ONE, GROWN, TWO))
+    assert await migrate(database, now=0, wanted=the(ONE, GROWN, TWO)) == 2
+    await check(database, wanted=the(ONE, GROWN, TWO))
 
 
-async def test_a_step_that_fails_leaves_nothing(database: Database) -> None:
-    broken = Step("a/003", "CREATE TABLE (")
+async def test_a_fresh_database_gets_all_or_nothing(database: Database) -> None:
+    with pytest.raises(DatabaseFailed, match="a/002"):
+        await migrate(database, now=0, wanted=the(ONE, "CREATE TABLE ("))
+    assert await tables(database) == set()
+
+
+async def test_what_failed_is_undone_and_the_next_try_goes_on_from_there(
+    database: Database,
+) -> None:
+    await migrate(database, now=0, wanted=the(ONE))
+    with pytest.raises(DatabaseFailed, match="a/003"):
+        await migrate(database, now=0, wanted=the(ONE, TWO, "CREATE TABLE ("))
+    assert await migrate(database, now=0, wanted=the(ONE, TWO, GROWN)) == 1
+
+
+async def test_an_earlier_release_works_on_with_what_a_later_one_added(
+    database: Database,
+) -> None:
+    await migrate(database, now=0, wanted=the(ONE, GROWN, TWO))
+    assert await migrate(database, now=0, wanted=the(ONE)) == 0
+    found = await check(database, wanted=the(ONE))
+    assert found.later == ("a/002", "a/003")
+    async with database.transaction() as tx:
+        await tx.execute("INSERT INTO one (id) VALUES ('of the earlier release')")
+
+
+async def test_a_step_that_takes_something_away_waits_to_be_asked_for(database: Database) -> None:
+    await migrate(database, now=0, wanted=the(ONE, GROWN))
+    assert await migrate(database, now=0, wanted=the(ONE, GROWN, GONE, TWO)) == 1  # the last
+    found = await check(database, wanted=the(ONE, GROWN, GONE, TWO))
+    assert [step.name for step in found.missing] == ["a/003"]
+    async with database.transaction() as tx:
+        await tx.execute("INSERT INTO one (id, n) VALUES ('a', 1)")
+    assert await migrate(database, now=0, wanted=the(ONE, GROWN, GONE, TWO), contract=True) == 1
     with pytest.raises(DatabaseFailed):
-        await migrate(database, now=0, wanted=[FIRST, broken])
-    assert "one" not in await tables(database)
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO one (id, n) VALUES ('b', 1)")
 
 
-async def test_a_newer_database_is_not_touched(database: Database) -> None:
-    await migrate(database, now=0, wanted=[FIRST, SECOND])
-    with pytest.raises(SchemaTooNew, match="a/002"):
-        await migrate(database, now=0, wanted=[FIRST])
+async def test_an_earlier_release_stays_away_from_where_something_was_taken_away(
+    database: Database,
+) -> None:
+    await migrate(database, now=0, wanted=the(ONE, GROWN, GONE), contract=True)
+    for look in (
+        migrate(database, now=0, wanted=the(ONE, GROWN)),
+        check(database, wanted=the(ONE, GROWN)),
+    ):
+        with pytest.raises(SchemaTooNew, match="a/003") as refused:
+            await look
+        assert "later version" in (refused.value.hint or "")
+
+
+async def test_a_fresh_database_has_nothing_to_wait_for(database: Database) -> None:
+    assert await migrate(database, now=0, wanted=the(ONE, GROWN, GONE)) == 4
+    assert (await check(database, wanted=the(ONE, GROWN, GONE))).missing == ()
 
 
 async def test_an_edited_step_is_found(database: Database) -> None:
-    await migrate(database, now=0, wanted=[FIRST])
-    with pytest.raises(SchemaChanged):
-        await migrate(database, now=0, wanted=[Step("a/001", "CREATE TABLE one (id TEXT, x TEXT)")])
+    await migrate(database, now=0, wanted=the(ONE))
+    with pytest.raises(SchemaChanged, match="a/001"):
+        await migrate(database, now=0, wanted=the("CREATE TABLE one (id TEXT, x TEXT)"))
+    with pytest.raises(SchemaChanged, match="a/001"):
+        await check(database, wanted=the("CREATE TABLE one (id TEXT, x TEXT)"))
 
 
 async def test_white_space_is_no_edit(database: Database) -> None:
-    await migrate(database, now=0, wanted=[FIRST])
-    assert await migrate(database, now=0, wanted=[Step("a/001", f"\n  {FIRST.sql}\n")]) == 0
+    await migrate(database, now=0, wanted=the(ONE))
+    assert await migrate(database, now=0, wanted=the(f"\n  {ONE}\n")) == 0
+
+
+async def test_a_look_at_an_empty_database_leaves_it_empty(database: Database) -> None:
+    found = await standing(database)
+    assert list(found.missing) == steps()
+    with pytest.raises(SchemaOutdated):
+        await check(database)
+    assert await tables(database) == set()
