@@ -125,7 +125,41 @@ def m004_push(connection: sqlite3.Connection) -> None:
     )
 
 
-CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push)
+def m005_search(connection: sqlite3.Connection) -> None:
+    """Lists and search are answered from indexes alone; scripts without spaces are in them.
+
+    Pages known so far are forgotten: to fetch them again behind is less than to index them anew
+    at start.
+    """
+    for table in ("page", "page_index", "page_count"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
+    for index in ("page_recent", "page_title"):
+        connection.execute(f"DROP INDEX {index}")
+    for table in ("page_words", "page_grams", "page_term"):
+        connection.execute(f"DROP TABLE {table}")
+    owner = "user_id, workspace_id, access"
+    newest = "last_edited_time DESC, page_id DESC"
+    for name, columns in (
+        ("page_recent", f"{owner}, {newest}, folded, kind"),
+        ("page_title", f"{owner}, folded, page_id, last_edited_time, kind"),
+        ("page_kind", f"{owner}, kind, {newest}, folded"),
+    ):
+        connection.execute(f"CREATE INDEX {name} ON page ({columns})")
+    # Text that is folded already (no case, no diacritics), rowid = page.seq. runs: pairs_of(title).
+    connection.execute(
+        """CREATE VIRTUAL TABLE page_words USING fts5
+            (title, path, runs, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
+    )
+    connection.execute("CREATE VIRTUAL TABLE page_grams USING fts5 (title, tokenize = 'trigram')")
+    # Words of titles, for typos; fts5vocab would read every posting list to give them.
+    connection.execute(
+        """CREATE TABLE page_term (term TEXT PRIMARY KEY, backwards TEXT NOT NULL)
+            STRICT, WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX page_term_backwards ON page_term (backwards)")
+
+
+CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push, m005_search)
 """Steps of cache.db, in order."""
 
 

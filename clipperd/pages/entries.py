@@ -13,6 +13,12 @@ from msgspec import UNSET, UnsetType
 WORDS = re.compile(r"\w+")
 """Words of a folded text."""
 
+SPACELESS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+"""Runs of scripts whose words have no spaces between them: Thai, Lao, Burmese, Khmer, CJK."""
+
 Kind = Literal["page", "database", "data_source"]
 Access = Literal["ok", "trashed", "gone", "unknown"]
 Phase = Literal["never", "recents", "filling", "complete"]
@@ -147,6 +153,15 @@ def fold(text: str) -> str:
         c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)
     )
     return " ".join(unicodedata.normalize("NFKC", bare).split())
+
+
+def pairs_of(text: str) -> str:
+    """Every two neighbours in each run of a script without spaces, as words to be indexed.
+
+    A run's last character stands alone; a word between two runs keeps them from touching.
+    """
+    runs = SPACELESS.findall(text)
+    return " z ".join(" ".join(run[at : at + 2] for at in range(len(run))) for run in runs)
 
 
 def _page_title(properties: Any) -> str:

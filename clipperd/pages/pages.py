@@ -96,24 +96,24 @@ class Pages:
         heard = True
         if remote:
             heard, found = await self._ask_notion(scope, text)
-        uses = await self._outbox.read(lambda c: marks.uses(c, scope))
-        favorites = await self._favorites(scope)
-        habits = search.Habits(favorites, {use.page_id: use for use in uses})
+        habits = await self._outbox.read(lambda c: _habits(c, scope))
         now = self._clock.now()
 
         def work(c: sqlite3.Connection) -> Listing:
-            hits = {hit.page_id: hit for hit in search.find(c, scope, text)}
-            for page_id in found - hits.keys():
-                hits[page_id] = search.Hit(page_id, _REMOTE_MATCH)
-            rows = store.rows_of(c, scope, hits)
-            scored = [
-                (search.score(hits[page_id], row["last_edited_time"], habits, now), page_id)
-                for page_id, row in rows.items()
-                if row["access"] == "ok" and _is_kind(row, kind)
-            ]
-            scored.sort(key=lambda pair: (-pair[0], pair[1]))
+            hits = {
+                hit.page_id: hit
+                for hit in search.find(c, scope, text, habits, kind=kind, limit=limit)
+            }
+            for page_id, row in store.rows_of(c, scope, found - hits.keys()).items():
+                if row["access"] == "ok" and _is_kind(row, kind):
+                    edited = row["last_edited_time"]
+                    hits[page_id] = search.Hit(page_id, _REMOTE_MATCH, edited)
+            newest = sorted(hits.values(), key=lambda hit: (hit.edited, hit.page_id), reverse=True)
+            scored = [(search.score(hit, habits, now), hit.page_id) for hit in newest]
+            scored.sort(key=lambda pair: -pair[0])
+            rows = store.rows_of(c, scope, [page_id for _, page_id in scored[:limit]])
             items = [
-                replace(store.to_entry(c, scope, rows[page_id], favorites), score=value)
+                replace(store.to_entry(c, scope, rows[page_id], habits.favorites), score=value)
                 for value, page_id in scored[:limit]
             ]
             return Listing(items, None, len(scored) > limit, store.index_status(c, scope))
@@ -346,6 +346,11 @@ class Pages:
 
 
 _Rows = list[tuple[float | str, sqlite3.Row]]
+
+
+def _habits(connection: sqlite3.Connection, scope: Scope) -> search.Habits:
+    favorites = frozenset(page_id for page_id, _ in marks.favorites(connection, scope))
+    return search.Habits(favorites, {use.page_id: use for use in marks.uses(connection, scope)})
 
 
 def _ids(pairs: Iterable[tuple[str, float]]) -> list[str]:

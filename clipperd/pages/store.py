@@ -12,8 +12,20 @@ from msgspec import UNSET
 
 from clipperd.clock import rfc3339
 from clipperd.model import Scope
+from clipperd.pages import typos
 from clipperd.pages.cursors import Mark
-from clipperd.pages.entries import WORDS, Crumb, Entry, IndexStatus, Kind, Phase, Record, fold
+from clipperd.pages.entries import (
+    SPACELESS,
+    WORDS,
+    Crumb,
+    Entry,
+    IndexStatus,
+    Kind,
+    Phase,
+    Record,
+    fold,
+    pairs_of,
+)
 
 _DEEPEST = 32  # ancestors followed; Notion nests without limit, people do not
 _LAG_S = 600.0  # search may still show a page this long after its removal was seen
@@ -21,6 +33,14 @@ _LAG_S = 600.0  # search may still show a page this long after its removal was s
 _COLUMNS = (
     "seq, page_id, kind, title, url, icon, parent, parent_id, last_edited_time, access, checked_at"
 )
+
+# What a list of a kind shows; search shows databases as data sources since 2025-09-03.
+_KINDS = {
+    "": "1",
+    "page": "kind = 'page'",
+    "database": "kind IN ('database', 'data_source')",
+    "data_source": "kind = 'data_source'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +121,14 @@ def recent(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
 ) -> list[sqlite3.Row]:
     """Rows by last edit, newest first, after the mark."""
+    # Few pages are databases, so these have an index; nearly all are pages.
+    index = "page_kind" if kind in ("database", "data_source") else "page_recent"
     return connection.execute(
-        f"""SELECT {_COLUMNS}, last_edited_time AS sort_key FROM page
-            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok'
-              AND (:kind = '' OR kind = :kind OR (:kind = 'database' AND kind = 'data_source'))
+        f"""SELECT {_COLUMNS}, last_edited_time AS sort_key FROM page INDEXED BY {index}
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {_KINDS[kind]}
               AND (:key IS NULL OR (last_edited_time, page_id) < (:key, :page))
             ORDER BY last_edited_time DESC, page_id DESC LIMIT :limit""",  # noqa: S608 (constants)
-        _list_keys(scope, kind, after, limit),
+        _list_keys(scope, after, limit),
     ).fetchall()
 
 
@@ -115,13 +136,13 @@ def by_title(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
 ) -> list[sqlite3.Row]:
     """Rows by title, after the mark."""
+    index = "page_kind" if kind in ("database", "data_source") else "page_title"
     return connection.execute(
-        f"""SELECT {_COLUMNS}, folded AS sort_key FROM page
-            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok'
-              AND (:kind = '' OR kind = :kind OR (:kind = 'database' AND kind = 'data_source'))
-              AND (:key IS NULL OR (folded, page_id) > (:key, :page))
+        f"""SELECT {_COLUMNS}, folded AS sort_key FROM page INDEXED BY {index}
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {_KINDS[kind]}
+              AND (folded, page_id) > (:key, :page)
             ORDER BY folded, page_id LIMIT :limit""",  # noqa: S608 (constants)
-        _list_keys(scope, kind, after, limit),
+        _list_keys(scope, after or Mark("", ""), limit),
     ).fetchall()
 
 
@@ -249,9 +270,9 @@ def _keys(scope: Scope, **more: Any) -> dict[str, Any]:
     return {"user": scope.user_id, "workspace": scope.workspace_id, **more}
 
 
-def _list_keys(scope: Scope, kind: str, after: Mark | None, limit: int) -> dict[str, Any]:
+def _list_keys(scope: Scope, after: Mark | None, limit: int) -> dict[str, Any]:
     key, page = (after.key, after.page_id) if after else (None, None)
-    return _keys(scope, kind=kind, key=key, page=page, limit=limit)
+    return _keys(scope, key=key, page=page, limit=limit)
 
 
 def _row(connection: sqlite3.Connection, scope: Scope, page_id: str) -> sqlite3.Row | None:
@@ -261,6 +282,11 @@ def _row(connection: sqlite3.Connection, scope: Scope, page_id: str) -> sqlite3.
         _keys(scope, page=page_id),
     ).fetchone()
     return row
+
+
+def _is_spelt(word: str) -> bool:
+    """Whether somebody could misspell it: numbers, short words and other scripts are not."""
+    return len(word) >= typos.LEAST - 1 and word.isalpha() and not SPACELESS.search(word)
 
 
 def _is_older(record: Record, old: sqlite3.Row, now: float) -> bool:
@@ -322,12 +348,12 @@ def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str])
         above = " ".join(c.title for c in path_of(connection, scope, row["parent_id"]))
         connection.execute("DELETE FROM page_words WHERE rowid = ?", (row["seq"],))
         connection.execute(
-            "INSERT INTO page_words (rowid, title, path) VALUES (?, ?, ?)",
-            (row["seq"], title, fold(above)),
+            "INSERT INTO page_words (rowid, title, path, runs) VALUES (?, ?, ?, ?)",
+            (row["seq"], title, fold(above), pairs_of(title)),
         )
         connection.executemany(
-            "INSERT INTO page_term (term) VALUES (?) ON CONFLICT DO NOTHING",
-            [(word,) for word in WORDS.findall(title)],
+            "INSERT INTO page_term (term, backwards) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(word, word[::-1]) for word in WORDS.findall(title) if _is_spelt(word)],
         )
         connection.execute("DELETE FROM page_grams WHERE rowid = ?", (row["seq"],))
         connection.execute(

@@ -33,6 +33,11 @@ _WORDS = re.findall(
     launch roadmap interview customer feedback sprint retro design system report quarter summary
     journal inventory""",
 )
+_SYLLABLES = re.findall(
+    r"\w+", "ba co der en fi gra ho ist ka lo mi nor on pe qui ro sta ti ul ver"
+)
+_NAMES = 20_000
+_CJK = "会議議事録週次計画旅行予算買物資料研究報告日記料理設計"
 _EPOCH = 1_790_000_000.0
 
 
@@ -49,7 +54,7 @@ def pages(count: int) -> Iterator[Record]:
         yield Record(
             id=page_id(number),
             kind="page",
-            title=f"{' '.join(chance.sample(_WORDS, 3)).capitalize()} {number}",
+            title=_title(chance, number),
             url=f"https://www.notion.so/{page_id(number).replace('-', '')}",
             icon={"type": "emoji", "emoji": "📄"},
             parent={"type": "page_id", "page_id": parent} if parent else {"type": "workspace"},
@@ -57,6 +62,20 @@ def pages(count: int) -> Iterator[Record]:
             last_edited_time=rfc3339(_EPOCH - 60.0 * number),
             in_trash=False,
         )
+
+
+def _title(chance: Random, number: int) -> str:
+    """Two or three frequent words, often a rare name or a number; one in twenty is Japanese."""
+    draw = chance.random()
+    if draw < 0.05:
+        return "".join(chance.choices(_CJK, k=chance.randint(3, 8)))
+    words = chance.sample(_WORDS, chance.choice((1, 2, 2, 3)))
+    if draw < 0.6:
+        name = Random(int(_NAMES * chance.random() ** 2))
+        words.insert(0, "".join(name.choices(_SYLLABLES, k=3)))
+    if draw > 0.7:
+        words.append(str(number))
+    return " ".join(words).capitalize()
 
 
 def fill_pages(connection: sqlite3.Connection, scope: Scope, count: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipperd.pages.search import distance
+from clipperd.pages.typos import distance, is_one_slip
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.pages.world import World
 
@@ -35,13 +35,26 @@ async def library(world: World, *titles: str) -> dict[str, str]:
         ("eeting", "Meeting notes"),
         ("議事", "週次議事録"),
         ("議事録", "週次議事録"),
+        ("録", "週次議事録"),
+        ("会議", "会議の予定 team"),
+        ("会議 team", "会議の予定 team"),
+        ("予", "会議の予定 team"),
+        ("meetng not", "Meeting notes"),
+        ("plna", "100% plan"),
         ("c++", "C++ tricks"),
         ("100%", "100% plan"),
     ],
 )
 async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
     await library(
-        world, "Résumé", "Meeting notes", "Recipes", "週次議事録", "C++ tricks", "100% plan"
+        world,
+        "Résumé",
+        "Meeting notes",
+        "Recipes",
+        "週次議事録",
+        "会議の予定 team",
+        "C++ tricks",
+        "100% plan",
     )
     assert (await found(world, query))[:1] == [title]
     assert world.notion.take_calls() == []
@@ -99,6 +112,49 @@ async def test_remote_offline_answers_with_what_is_here(world: World) -> None:
     world.notion.offline = True
     listing = await world.pages.search(SCOPE, "plan", remote=True)
     assert ([e.title for e in listing.items], listing.remote) == (["Plan"], "unreachable")
+
+
+async def test_a_typo_in_the_title_beats_one_in_the_path(world: World) -> None:
+    top = world.notion.add_page("Kitchen")
+    for number in range(3):
+        world.notion.add_page(f"Budget {number}", parent={"type": "page_id", "page_id": top})
+    await library(world, "My kitchen")
+    assert set((await found(world, "kitchne"))[:2]) == {"Kitchen", "My kitchen"}
+
+
+async def test_where_very_many_match_the_newest_of_the_nearest_come_first(world: World) -> None:
+    world.notion.add_page("Plan")
+    for number in range(1200):
+        world.clock.advance(60)
+        world.notion.add_page(f"Plan {number}")
+        if number % 100 == 0:
+            world.notion.add_page(f"The plan {number}")
+    await world.settle()
+    titles = await found(world, "plan")
+    assert titles[:4] == ["Plan", "Plan 1199", "Plan 1198", "Plan 1197"]
+
+
+async def test_a_favourite_is_found_among_very_many(world: World) -> None:
+    first = world.notion.add_page("An old plan")
+    for number in range(1200):
+        world.notion.add_page(f"Another plan {number}")
+    await world.settle()
+    await world.pages.set_favorite(SCOPE, first, on=True)
+    assert "An old plan" in await found(world, "plan")
+
+
+async def test_a_kind_is_found_among_very_many_of_another(world: World) -> None:
+    world.notion.add_page("Plan of everything", kind="data_source")
+    for number in range(1200):
+        world.notion.add_page(f"Plan {number}")
+    await world.settle()
+    items = (await world.pages.search(SCOPE, "plan", kind="database")).items
+    assert [entry.title for entry in items] == ["Plan of everything"]
+
+
+@given(st.text("abc", max_size=6), st.text("abc", max_size=6))
+def test_one_slip_is_a_distance_of_one(a: str, b: str) -> None:
+    assert is_one_slip(a, b) == (distance(a, b, 1) <= 1)
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))

@@ -1,0 +1,81 @@
+"""Words that somebody may have meant who typed another: one slip, in long words two.
+
+One slip (a letter too many, too few, another one, or two swapped) leaves the first or the last
+part of a word alone, whichever it struck. Both parts are indexed, so few words are compared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+LEAST = 4  # shorter words are within a slip of everything
+_LONG = 6  # from this length on two slips are believed, if one explains nothing
+_LONGER = 4  # what is typed may be the beginning of a word that is longer by this much
+_MOST = 40  # words that are searched for in place of one
+
+
+def near(connection: sqlite3.Connection, word: str) -> list[str]:
+    """Words of titles within a slip of ``word``, or of its beginning. Digits are never slips."""
+    if len(word) < LEAST or any(c.isdigit() for c in word):
+        return []
+    part = (len(word) - 1) // 2
+    begins = _between(connection, "term", word[:part], len(word) - 1, len(word) + _LONGER)
+    ends = _between(connection, "backwards", word[: -part - 1 : -1], len(word) - 1, len(word) + 1)
+    found = [term for term in {*begins, *ends} if _is_slip_of(word, term)]
+    if not found and len(word) >= _LONG:
+        found = [term for term in begins if _distance_to(word, term) <= 2]
+    return sorted(found)[:_MOST]
+
+
+def is_one_slip(a: str, b: str) -> bool:
+    """Whether one insertion, deletion, replacement or swap of neighbours turns a into b."""
+    if len(a) > len(b):
+        a, b = b, a
+    if len(b) - len(a) > 1:
+        return False
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(a) < len(b):
+        return a[at:] == b[at + 1 :]
+    swapped = a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :]
+    return a[at + 1 :] == b[at + 1 :] or swapped
+
+
+def distance(a: str, b: str, most: int) -> int:
+    """Slips that turn a into b; most + 1 when more."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        older, before, row = before, row, [i]
+        for j, y in enumerate(b, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if older and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+        if min(row) > most:
+            return most + 1
+    return min(row[-1], most + 1)
+
+
+def _is_slip_of(word: str, term: str) -> bool:
+    length = len(word)
+    if len(term) <= length + 1 and is_one_slip(word, term):
+        return True
+    return any(is_one_slip(word, term[:end]) for end in (length - 1, length, length + 1))
+
+
+def _distance_to(word: str, term: str) -> int:
+    return min(distance(word, term, 2), distance(word, term[: len(word)], 2))
+
+
+def _between(
+    connection: sqlite3.Connection, column: str, start: str, least: int, longest: int
+) -> list[str]:
+    rows = connection.execute(
+        f"""SELECT term FROM page_term
+            WHERE {column} >= :start AND {column} < :start || char(1114111)
+            AND length(term) BETWEEN :least AND :longest""",  # noqa: S608 (a constant)
+        {"start": start, "least": least, "longest": longest},
+    )
+    return [term for (term,) in rows.fetchall()]
