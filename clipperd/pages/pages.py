@@ -211,14 +211,11 @@ class Pages:
         """Bring the index up to date, then wait for a poke; for ever. Never polls."""
         while True:
             self._wake(scope).clear()
-            await self._bring_up_to_date(scope)
+            await self.catch_up(scope)
             await self._wake(scope).wait()
 
-    async def close(self) -> None:
-        """End what runs behind."""
-        await self._flights.close()
-
-    async def _bring_up_to_date(self, scope: Scope) -> None:
+    async def catch_up(self, scope: Scope) -> None:
+        """Refresh, go on filling, fetch marked pages that are missing; tries again for a while."""
         for patience_s in (*_PATIENCE_S, None):
             try:
                 before = await self._cache.read(lambda c: store.index_row(c, scope))
@@ -235,6 +232,10 @@ class Pages:
                     return
                 await either(self._clock.sleep(wait_s), self._wake(scope).wait())
                 self._wake(scope).clear()
+
+    async def close(self) -> None:
+        """End what runs behind."""
+        await self._flights.close()
 
     async def _refresh(self, scope: Scope) -> int:
         try:

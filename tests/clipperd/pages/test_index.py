@@ -212,13 +212,14 @@ async def test_accounts_do_not_see_each_other(world: World) -> None:
 async def test_a_poke_refreshes_and_nothing_happens_without_one(world: World) -> None:
     world.some_pages(2)
     task = asyncio.create_task(world.pages.run(SCOPE))
+    await world.until_called()
     await world.breathe()
     assert world.notion.take_calls() == [SEARCH]
     world.clock.advance(86400)
     await world.breathe()
     assert world.notion.take_calls() == []
     world.pages.poke(SCOPE)
-    await world.breathe()
+    await world.until_called()
     assert world.notion.take_calls() == [SEARCH]
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

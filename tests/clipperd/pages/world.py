@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from pathlib import Path
 
 from clipperd.cache_schema import open_cache
@@ -49,18 +47,16 @@ class World:
         return ids
 
     async def settle(self) -> None:
-        """Run the background work until it waits for a poke."""
-        task = asyncio.create_task(self.pages.run(SCOPE))
-        await self.breathe(until_complete=True)
-        await self.breathe()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        """Run the background work until it would wait for a poke."""
+        await self.pages.catch_up(SCOPE)
 
-    async def breathe(self, *, until_complete: bool = False) -> None:
-        """Let background work go on for many turns of the loop and of both files."""
-        for _ in range(40_000 if until_complete else 20):
+    async def until_called(self) -> None:
+        """Wait until Notion was asked for something."""
+        while not self.notion.calls:
+            await self.breathe()
+
+    async def breathe(self) -> None:
+        """Let background work go on for some turns of the loop and of both files."""
+        for _ in range(20):
             await self.cache.read(lambda c: None)
             await self.outbox.read(lambda c: None)
-            if until_complete and (await self.pages.index_status(SCOPE)).complete:
-                return
