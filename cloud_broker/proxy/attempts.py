@@ -23,11 +23,11 @@ from cloud_broker.limits.limiter import Quota
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Charge, Entered, Party
 from cloud_broker.proxy.outcome import Outcome, Verdict, judge
-from cloud_broker.proxy.ports import Tokens
+from cloud_broker.proxy.ports import Tokens, Upload
 from cloud_broker.proxy.refusals import NotionTokenInvalid, NotSent
 from cloud_broker.proxy.routes import Route
 from cloud_broker.secret import Secret
-from cloud_broker.transport import Body, Transport, TransportError
+from cloud_broker.transport import Transport, TransportError
 
 MAX_RETRIES = 3  # seed section 7.1
 BACKOFF_S = 0.5
@@ -83,7 +83,7 @@ class Job:
     route: Route
     ids: tuple[str, ...]
     query: tuple[tuple[str, str], ...]
-    body: Body
+    body: bytes | Upload | None
     content_type: str | None
     party: Party
     token: OpenToken
@@ -199,6 +199,9 @@ class Attempts:
                 before_send=before_send,
             )
         except TransportError as error:
+            fault = None if isinstance(job.body, (bytes, type(None))) else job.body.fault(error)
+            if fault is not None:
+                raise fault from None  # it says nothing of Notion
             result = error
         return judge(result, job.route, children=job.children, now=self._clock.now())
 

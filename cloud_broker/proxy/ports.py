@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
+from cloud_broker.proxy.refusals import Refusal
+from cloud_broker.transport import TransportError
 
 
 class Tokens(Protocol):
@@ -23,3 +26,16 @@ class Sessions(Protocol):
 
     async def verify(self, token: str) -> Claims:
         """Raises SessionExpired."""
+
+
+class Upload(Protocol):
+    """A body that goes through as it comes, once."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces."""
+
+    def fault(self, error: TransportError) -> Refusal | None:
+        """Why sending it failed, where its caller did not bring it to its end.
+
+        Notion then has a part of a request, which it cannot apply.
+        """

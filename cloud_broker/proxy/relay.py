@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.keys import fingerprint
 from cloud_broker.proxy.outcome import Outcome, Verdict
-from cloud_broker.proxy.ports import Tokens
+from cloud_broker.proxy.ports import Tokens, Upload
 from cloud_broker.proxy.refusals import (
     Broken,
     InvalidRequest,
@@ -54,7 +54,7 @@ class Call:
     version: str
     request_id: str
     body: Mapping[str, Any] | None = None
-    stream: AsyncIterable[bytes] | None = None
+    stream: Upload | None = None
     content_type: str = _JSON
     workspace: str | None = None
     key: str | None = None

@@ -107,3 +107,24 @@ class _Plain(RequestHandler):
         response = malformed(status)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """The unread rest of a body that cannot be decoded is its sender's fault, not ours."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            log.info("a malformed request: the rest of its body")
+        else:
+            super().log_exception(*args, **kw)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send ``resp``; what aiohttp refuses before any middleware (Expect) is a problem too.
+
+        After a head that asks for an upgrade, aiohttp takes a body for the next request: nothing
+        that follows one is read.
+        """
+        if isinstance(resp, web.HTTPException) and resp.status >= 400:
+            resp = malformed(resp.status)
+        if "Upgrade" in request.headers:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)

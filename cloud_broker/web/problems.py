@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
 from cloud_broker.clock import Clock
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS_MAX_BYTES = 64 * 1024
+VERSIONS = (HttpVersion10, HttpVersion11)  # the parser takes 0.9 and 2.0 for a form of these
 _GIVEN_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
 
 STATUS: dict[Kind, HTTPStatus] = {
@@ -126,6 +127,14 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             code="headers_too_large",
             title="Headers too large",
             detail="The request's headers have more than 64 KB.",
+        )
+    if request.version not in VERSIONS:
+        return problem(
+            request,
+            HTTPStatus.BAD_REQUEST,
+            code="http_version",
+            title="Another HTTP",
+            detail="The broker speaks HTTP/1.1.",
         )
     try:
         return await handler(request)

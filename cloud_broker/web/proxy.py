@@ -37,6 +37,7 @@ from cloud_broker.proxy.refusals import (
 from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
+from cloud_broker.transport import Interrupted, TransportError
 from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import REQUEST_ID
 from cloud_broker.web.metrics import METRICS
@@ -75,8 +76,6 @@ async def relay(request: web.Request) -> web.StreamResponse:
         call = await _call(request, intake, request_id)
         request[READS] = call.match.route.kind == "read"
         answer = await request.app[RELAY].answer(claims, call)
-        if isinstance(call.stream, _Upload) and call.stream.refusal is not None:
-            raise call.stream.refusal
     except Refusal as refusal:
         answer = _refused(request, refusal, request_id)
     except BrokerError as error:
@@ -121,11 +120,14 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
 
 
 def _path(request: web.Request) -> str:
-    """The path as it stands on the request line. Encoded or doubled, it is in no row."""
-    path = request.rel_url.raw_path
-    if not path.startswith(PREFIX):
+    """The path as it stands on the request line. Encoded or doubled, it is in no row.
+
+    Of one target there is one reading: not with a fragment, nor with an origin of its own.
+    """
+    target = request.raw_path
+    if not target.startswith(PREFIX) or "#" in target:
         raise NoSuchRoute
-    return path[len(PREFIX) :]
+    return target.partition("?")[0][len(PREFIX) :]
 
 
 def _body(found: Match, raw: bytes) -> dict[str, object] | None:
@@ -178,15 +180,13 @@ async def _read(request: web.Request, intake: Intake) -> bytes:
 
 
 class _Upload:
-    """A body that goes through as it comes, counted and watched; can be read once.
-
-    ``refusal``: why it was cut off. Notion then has a part of a request, which it cannot apply.
-    """
+    """A form, counted and watched while it goes through; see ports.Upload."""
 
     def __init__(self, request: web.Request, within_s: float) -> None:
         self._content = request.content
         self._within_s = within_s  # for each piece; the whole has the time that a write has
-        self.refusal: Refusal | None = None
+        self._refusal: Refusal | None = None
+        self._is_awaited = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
@@ -197,15 +197,25 @@ class _Upload:
             yield chunk
 
     async def _next(self) -> bytes:
+        self._is_awaited = True  # and stays so when the time for the whole ends here
         try:
             async with asyncio.timeout(self._within_s):
-                return await self._content.readany()
+                piece = await self._content.readany()
         except TimeoutError:
             raise self._cut(TooSlow()) from None
+        except (web.RequestPayloadError, ConnectionError):
+            raise self._cut(InvalidRequest("The body broke off or cannot be decoded.")) from None
+        self._is_awaited = False
+        return piece
 
     def _cut(self, refusal: Refusal) -> Refusal:
-        self.refusal = refusal
+        self._refusal = refusal
         return refusal
+
+    def fault(self, error: TransportError) -> Refusal | None:
+        """Why sending it failed, where its caller did not bring it to its end."""
+        is_late = self._is_awaited and isinstance(error, Interrupted) and error.timed_out
+        return self._refusal or (TooSlow() if is_late else None)
 
 
 def _refusal_of(error: BrokerError) -> Refusal:

@@ -16,6 +16,7 @@ from clipperd.web.door.middleware import Limits
 from cloud_broker.sandbox.seed import WORKSPACE
 from cloud_broker.web.inbound import Inbound
 from tests.security.answers import Findings, no_problem
+from tests.security.fuzz.wire import Line
 from tests.security.hostile import NO_UTF8
 from tests.security.house import OWNER_TOKEN, Daemon, House, serving
 
@@ -41,6 +42,10 @@ def _malformed(port: int) -> Iterator[tuple[str, bytes]]:
     yield "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200)
     yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     yield "HTTP/9.9", head.replace(b"1.1", b"9.9") + b"\r\n"
+    yield "HTTP/2.0 in the form of 1.1", head.replace(b"1.1", b"2.0") + b"\r\n"
+    yield "HTTP/0.9 in the form of 1.1", head.replace(b"1.1", b"0.9") + b"\r\n"
+    yield "no version", head.replace(b" HTTP/1.1", b"") + b"\r\n"
+    yield "an expectation that nobody knows", head + b"Expect: " + SECRET.encode() + b"\r\n\r\n"
     yield "long header", head + b"X: " + FILLER + b"\r\n\r\n"
     yield "long path", head.replace(b"/clips", b"/clips/" + FILLER) + b"\r\n"
     yield "very long header", head + b"X: " + FILLER * 100 + b"\r\n\r\n"
@@ -143,6 +148,22 @@ async def test_the_broker_refuses_what_is_no_proper_http(house: House) -> None:
     assert (await house.ask("GET", "/healthz"))[0] == 200
     assert SECRET not in house.broker_log.getvalue()
     assert "trace" not in house.broker_log.getvalue()
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_what_follows_a_request_for_an_upgrade_is_no_request(
+    house: House, daemon: Daemon
+) -> None:
+    for path, port in (("/v1/health", daemon.port), ("/healthz", house.broker_url.port)):
+        one = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        for coding in ("xchunked", "identity", "gzip"):
+            head = f"{one}Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: {coding}"
+            line = await Line.to("127.0.0.1", port or 0)
+            line.send(f"{head}\r\n\r\n{one}\r\n".encode())
+            first = await line.answer(b"GET")
+            assert first is not None
+            assert await line.answer(b"GET") is None, (path, coding)
+            line.close()
 
 
 @pytest.mark.usefixtures("quiet")

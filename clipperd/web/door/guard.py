@@ -165,6 +165,14 @@ class _Plain(RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """After a head that asks for an upgrade, aiohttp takes a body for the next request."""
+        if "Upgrade" in request.headers:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
 
 class _NoQuotes(logging.Filter):
     """aiohttp logs exceptions with their messages; a parser's message quotes the headers."""

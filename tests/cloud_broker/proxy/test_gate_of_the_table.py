@@ -63,6 +63,25 @@ async def test_dots_on_the_request_line_are_not_resolved(proxy: Stage) -> None:
     assert proxy.upstream.seen == []
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{PROXY}users/me#",
+        f"{PROXY}users/me#/../../search",
+        f"{PROXY}blocks/{PAGE}/children?page_size=5#x",
+        f"http://127.0.0.1{PROXY}users/me",
+        f"ftp://evil.example{PROXY}users/me",
+        f"//evil.example{PROXY}users/me",
+    ],
+)
+async def test_a_target_that_can_be_read_in_two_ways_is_in_no_row(
+    proxy: Stage, target: str
+) -> None:
+    answer = await _raw(proxy.client.make_url("/"), f"GET {target} HTTP/1.1")
+    assert b" 404 " in answer.split(b"\r\n")[0]
+    assert proxy.upstream.seen == []
+
+
 async def _raw(url: URL, line: str) -> bytes:
     reader, writer = await asyncio.open_connection(url.host, url.port)
     head = f"{line}\r\nHost: x\r\nAuthorization: Bearer ada\r\nConnection: close\r\n\r\n"
