@@ -1,19 +1,14 @@
-"""One person's session reaches nothing of another's: at the broker, and in one daemon's store."""
+"""One person reaches nothing of another's in one daemon's store.
+
+The broker is walked in test_isolation_by_route.py.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import jwt
-import pytest
-
-from cloud_broker.clock import SystemClock
-from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.seed import (
     EMPTY_PAGE,
     JONAS,
-    MIRA,
     OTHER_WORKSPACE,
     TEAM_PAGE,
     WORKSPACE,
@@ -21,100 +16,12 @@ from cloud_broker.sandbox.seed import (
 from tests.security.answers import Findings, no_problem
 from tests.security.house import Daemon, House
 
-PROXY = "/api/notion/proxy/v1"
 MIRA_MAIL, JONAS_MAIL = "mira@example.com", "jonas@example.com"
-
-
-@pytest.fixture
-async def mira(house: House) -> dict[str, Any]:
-    return await house.person(MIRA_MAIL, WORKSPACE)
-
-
-@pytest.fixture
-async def jonas(house: House) -> dict[str, Any]:
-    return await house.person(JONAS_MAIL, OTHER_WORKSPACE)
 
 
 def _tokens_of(house: House, user_id: str) -> set[str]:
     world = house.notion[WORLD]
     return {f"Bearer {each.access}" for each in world.tokens.values() if each.user_id == user_id}
-
-
-async def test_no_call_of_one_person_goes_out_under_the_other_ones_token(
-    house: House, mira: dict[str, Any], jonas: dict[str, Any]
-) -> None:
-    found = Findings()
-    seen = len(house.witness.exchanges)
-    before = await house.rows()
-    workspaces: tuple[str | None, ...] = (OTHER_WORKSPACE, WORKSPACE, None)
-    for route in PROXY_ROUTES:
-        path = PROXY + route.path([TEAM_PAGE] * 2).removeprefix("/v1")
-        body = {"in_trash": True} if route.name == "blocks.update" else None
-        for workspace in workspaces:
-            headers = {} if workspace is None else {"X-Workspace-Id": workspace}
-            answer = await house.ask(
-                route.method, path, token=mira["access_token"], json=body, headers=headers
-            )
-            where = f"{route.name} in {workspace}"
-            if workspace == OTHER_WORKSPACE:
-                found.check(where, no_problem(*answer, 400, 403, 404))
-            if route.name not in ("search", "users.me", "file_uploads.create"):
-                found.check(where, no_problem(*answer, 400, 403, 404))
-            if TEAM_PAGE in str(answer[2].get("results", "")):
-                found.check(where, "shows the other one's page")
-    assert not found, found.told()
-    after = await house.rows()
-    assert {**after, "idempotency": 0} == {**before, "idempotency": 0}
-    sent = [each for each in house.witness.exchanges[seen:] if each.server == "notion"]
-    assert sent
-    assert {each.authorization for each in sent} <= _tokens_of(house, MIRA)
-    assert not {each.authorization for each in sent} & _tokens_of(house, JONAS)
-
-
-async def test_one_person_can_end_or_see_nothing_of_the_others_account(
-    house: House, mira: dict[str, Any], jonas: dict[str, Any]
-) -> None:
-    theirs = jwt.decode(jonas["access_token"], options={"verify_signature": False})
-    mine = mira["access_token"]
-    before, calls = await house.rows(), house.calls
-    for method, path in (
-        ("DELETE", f"/api/auth/sessions/{theirs['sid']}"),
-        ("DELETE", f"/api/workspaces/{OTHER_WORKSPACE}"),
-    ):
-        assert no_problem(*await house.ask(method, path, token=mine), 404) is None
-    for path in ("/api/user/me", "/api/user/export", "/api/auth/sessions"):
-        status, _, body = await house.ask("GET", path, token=mine)
-        assert status == 200
-        for secret in (OTHER_WORKSPACE, "jonas", theirs["sub"], theirs["sid"]):
-            assert secret not in str(body), path
-    assert (await house.rows(), house.calls) == (before, calls)
-    assert (await house.ask("GET", "/api/user/me", token=jonas["access_token"]))[0] == 200
-
-
-async def test_one_persons_key_tells_nothing_of_the_others_write(
-    house: House, mira: dict[str, Any], jonas: dict[str, Any]
-) -> None:
-    stamp = f"{int(SystemClock().now() * 1000):012x}"
-    key = f"{stamp[:8]}-{stamp[8:]}-7000-8000-000000000001"
-    block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": "x"}}]}}
-    answers = []
-    for tokens, workspace, page in (
-        (jonas, OTHER_WORKSPACE, TEAM_PAGE),
-        (mira, WORKSPACE, EMPTY_PAGE),
-    ):
-        answers.append(
-            await house.ask(
-                "PATCH",
-                f"{PROXY}/blocks/{page}/children",
-                token=tokens["access_token"],
-                json={"children": [block]},
-                headers={"Idempotency-Key": key, "X-Workspace-Id": workspace},
-            )
-        )
-    assert [answer[0] for answer in answers] == [200, 200], answers
-    ids = [answer[2]["results"][0]["id"] for answer in answers]
-    assert ids[0] != ids[1]
-    assert "Idempotency-Replayed" not in answers[1][1]
 
 
 async def test_after_a_change_of_account_nothing_of_the_first_is_seen(house: House) -> None:
