@@ -14,7 +14,7 @@ from cloud_broker.errors import BrokerError
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.metrics import Metrics
-from cloud_broker.proxy import versions
+from cloud_broker.proxy import databases, versions
 from cloud_broker.proxy.admission import Charge, Party
 from cloud_broker.proxy.answers import Answer, from_notion, from_refusal, limit_headers, receipt
 from cloud_broker.proxy.attempts import Attempts, Job, facts_of
@@ -24,7 +24,6 @@ from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.proxy.ports import Tokens, Upload
 from cloud_broker.proxy.refusals import (
     Broken,
-    InvalidRequest,
     NotSent,
     OutcomeUnknown,
     Refusal,
@@ -39,6 +38,7 @@ from cloud_broker.transport import ConnectFailed
 log = logging.getLogger(__name__)
 
 _JSON = "application/json"
+_DOUBTFUL = frozenset({500, 502, 503, 504})  # of a read before a write: nothing was written
 _ERROR_CODES = {403: "restricted_resource", 404: "object_not_found", 429: "rate_limited"}
 
 
@@ -139,8 +139,8 @@ class Relay:
             return await self._write(claims, call, until, trace)
         trace.token = await self._open(claims, call)
         trace.job = job = self._job(claims, call, trace.token, until)
-        if call.match.route.name == "databases.query":
-            return await self._query_database(call, job, trace)
+        if _is_of_a_table(call):
+            return await self._read_table(call, job, trace)
         trace.outcome = await self._attempts.run(job)
         return self._read_answer(call, trace.outcome)
 
@@ -161,6 +161,10 @@ class Relay:
             if replay is not None:
                 return self._replayed(call, replay)
         trace.job = job = self._job(claims, call, trace.token, until)
+        if call.match.route.creates == "page":
+            refused = await self._name_source(call, job, trace)
+            if refused is not None:
+                return refused
 
         def finished(outcome: Outcome | None) -> None:
             trace.outcome = outcome
@@ -198,20 +202,54 @@ class Relay:
         print_ = fingerprint(route.method, path, query, body)
         return Keyed(KeyId(claims.user_id, workspace, call.key), print_)
 
-    async def _query_database(self, call: Call, job: Job, trace: _Trace) -> Answer:
-        """Databases have no query of their own any more: ask their only data source."""
-        lookup = replace(BY_NAME["databases.get"], name=job.route.name, per_minute=30)
-        find = replace(job, route=lookup, query=(), body=None, content_type=None)
-        trace.outcome = found = await self._attempts.run(find)
-        job.quotas = find.quotas
-        if found.verdict is not Verdict.DONE:
+    async def _read_table(self, call: Call, job: Job, trace: _Trace) -> Answer:
+        """Read a database, or its rows, as before 2025-09-03: of its only data source."""
+        found, source = await self._source_of(job, call.match.ids[0], trace)
+        if source is None:
             return self._read_answer(call, found)
-        source = _only_source(found.value, call.match.ids[0])
-        query = replace(job, route=BY_NAME["data_sources.query"], ids=(source,), token=find.token)
-        query.charge = Charge.CONNECTION
-        trace.job, trace.outcome = query, await self._attempts.run(query)
-        query.quotas = find.quotas
-        return self._read_answer(call, trace.outcome)
+        is_query = call.match.route.name == "databases.query"
+        route = BY_NAME["data_sources.query" if is_query else "data_sources.get"]
+        trace.job = read = replace(job, route=route, ids=(source,))
+        trace.outcome = outcome = await self._attempts.run(read)
+        if not is_query and outcome.verdict is Verdict.DONE:
+            outcome = replace(outcome, value=databases.joined(found.value, outcome.value))
+        return self._read_answer(call, outcome)
+
+    async def _name_source(self, call: Call, job: Job, trace: _Trace) -> Answer | None:
+        """Put a new page under the only data source of the database that was named.
+
+        Notion answers 404 to a database as parent (reported in public for 2026-03-11, though its
+        SDK's types allow it). Returns an answer when nothing can be written.
+        """
+        parent = databases.parent_database(call.body)
+        if parent is None:
+            return None
+        found, source = await self._source_of(job, parent, trace)
+        if source is not None and call.body is not None:
+            job.body = encode(databases.under_source(call.body, source))
+            return None
+        if found.response is None or (found.status or 0) in _DOUBTFUL:
+            raise NotSent(retry_after_s=found.retry_after_s)
+        return self._read_answer(call, found)
+
+    async def _source_of(
+        self, job: Job, database_id: str, trace: _Trace
+    ) -> tuple[Outcome, str | None]:
+        """Look a database up; the id of its only data source, or None when it was not found.
+
+        What follows counts as one request with this one. Raises InvalidRequest.
+        """
+        row = BY_NAME["databases.get"]
+        route = replace(row, name=job.route.name, per_minute=job.route.per_minute)
+        look = replace(
+            job, route=route, ids=(database_id,), query=(), body=None, content_type=None, children=0
+        )
+        trace.outcome = found = await self._attempts.run(look)
+        job.token, job.quotas, job.charge = look.token, look.quotas, Charge.CONNECTION
+        job.attempts = look.attempts
+        if found.verdict is not Verdict.DONE:
+            return found, None
+        return found, databases.only_source(found.value, database_id)
 
     def _read_answer(self, call: Call, outcome: Outcome) -> Answer:
         if outcome.verdict is Verdict.GARBLED:
@@ -282,22 +320,11 @@ def _canonical(workspace_id: str) -> str:
     return parse_uuid(workspace_id) or workspace_id
 
 
-def _only_source(database: Any, database_id: str) -> str:
-    sources = database.get("data_sources")
-    ids = [s.get("id") for s in sources if isinstance(s, dict)] if sources else []
-    good = [i for i in ids if isinstance(i, str) and parse_uuid(i)]
-    if len(good) == 1:
-        return good[0]
-    if not good:
-        raise InvalidRequest("The database has no data source that this connection can see.")
-    raise InvalidRequest(
-        "Databases with multiple data sources are not supported here: query one of them.",
-        broker_code="multiple_data_sources",
-        data={
-            "error_type": "multiple_data_sources_for_database",
-            "database_id": database_id,
-            "child_data_source_ids": good,
-        },
+def _is_of_a_table(call: Call) -> bool:
+    """Whether the call is for a database as a table: its query always, itself to old clients."""
+    name = call.match.route.name
+    return name == "databases.query" or (
+        name == "databases.get" and versions.knows_tables(call.version)
     )
 
 

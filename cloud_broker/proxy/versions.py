@@ -1,32 +1,60 @@
 """Older clients: what they send and expect, in terms of the version spoken upstream. Pure.
 
-Upstream is pinned by the setting (2026-03-11). Its three differences from 2025-09-03 are
-https://developers.notion.com/guides/get-started/upgrade-guide-2026-03-11: ``after`` became
-``position``, ``archived`` became ``in_trash``, ``transcription`` became ``meeting_notes``. All
-three translate without loss. Versions before 2025-09-03 have other objects and are refused.
+Upstream is pinned by the setting (2026-03-11, or 2025-09-03). What translates without loss:
+
+- 2025-09-03, the default of Notion's present SDKs: ``after`` became ``position``, ``archived``
+  became ``in_trash``, ``transcription`` became ``meeting_notes``
+  (https://developers.notion.com/guides/get-started/upgrade-guide-2026-03-11).
+- 2022-06-28, the default of SDKs before that: the same, and a database was the table itself
+  (``databases.py``).
+
+Earlier versions give properties and parents in other forms, and are refused.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cloud_broker.proxy.refusals import InvalidRequest
+from cloud_broker.proxy.databases import (
+    FIRST_WITH_SOURCES,
+    as_table,
+    as_table_parent,
+    each_once,
+)
+from cloud_broker.proxy.refusals import InvalidRequest, NoSuchRoute
 from cloud_broker.proxy.routes import Route, parse_uuid
 
-OLDER = "2025-09-03"
+KNOWN = ("2022-06-28", FIRST_WITH_SOURCES, "2026-03-11")
+
+_LISTS = {"page_or_data_source": "page_or_database"}
 
 
-def spoken(asked: str | None, pinned: str) -> str:
-    """Return the version in which the client wants its answer. Raises InvalidRequest."""
+def spoken(asked: str | None, pinned: str, route: Route) -> str:
+    """Return the version in which the client wants its answer.
+
+    Raises InvalidRequest, or NoSuchRoute for a call that the version does not have.
+    """
     version = asked or pinned
-    if version not in {pinned, OLDER}:
+    known = [each for each in KNOWN if each <= pinned]
+    if version not in known:
         raise InvalidRequest(
-            f"Notion-Version should be {pinned} or {OLDER}.", broker_code="version_not_supported"
+            f"This Notion-Version is not understood here: send {' or '.join(reversed(known))} "
+            "(notionVersion or notion_version in Notion's SDKs).",
+            broker_code="version_not_supported",
+        )
+    if knows_tables(version) and route.words[0] == "data_sources":
+        raise NoSuchRoute(
+            f"Invalid request URL: data sources exist since Notion-Version {FIRST_WITH_SOURCES}."
         )
     return version
 
 
-def to_upstream(route: Route, body: dict[str, Any]) -> dict[str, Any]:
+def knows_tables(version: str) -> bool:
+    """Whether a database is a table to clients of this version."""
+    return version < FIRST_WITH_SOURCES
+
+
+def to_upstream(route: Route, body: dict[str, Any], version: str) -> dict[str, Any]:
     """Rewrite what older clients send. Raises InvalidRequest where that would lose something."""
     body = dict(body)
     if "after" in body:
@@ -44,7 +72,7 @@ def to_upstream(route: Route, body: dict[str, Any]) -> dict[str, Any]:
     if route.name == "blocks.update" and not isinstance(body.get("in_trash"), bool):
         raise InvalidRequest("body failed validation: body.in_trash should be a boolean.")
     if route.name == "search":
-        _refuse_database_filter(body)
+        _name_sources(body, version)
     return body
 
 
@@ -52,25 +80,52 @@ def to_client(value: Any, version: str, pinned: str) -> Any:
     """Give ``value`` (decoded JSON of an answer) the form of the client's ``version``, in place."""
     if version == pinned:
         return value
+    tables = knows_tables(version)
     nodes = [value]
     while nodes:
         node = nodes.pop()
         if isinstance(node, list):
             nodes.extend(node)
         elif isinstance(node, dict):
-            if "object" in node and isinstance(node.get("in_trash"), bool):
-                node.setdefault("archived", node["in_trash"])
-            if node.get("object") == "block" and node.get("type") == "meeting_notes":
-                node["type"] = "transcription"
-                node["transcription"] = node.pop("meeting_notes", {})
+            _rename(node)
+            if tables:
+                _without_sources(node)
             nodes.extend(child for child in node.values() if isinstance(child, (dict, list)))
     return value
 
 
-def _refuse_database_filter(body: dict[str, Any]) -> None:
+def _rename(node: dict[str, Any]) -> None:
+    if "object" in node and isinstance(node.get("in_trash"), bool):
+        node.setdefault("archived", node["in_trash"])
+    if node.get("object") == "block" and node.get("type") == "meeting_notes":
+        node["type"] = "transcription"
+        node["transcription"] = node.pop("meeting_notes", {})
+
+
+def _without_sources(node: dict[str, Any]) -> None:
+    if node.get("object") == "data_source":
+        as_table(node)
+    as_table_parent(node)
+    if node.get("object") != "list" or not isinstance(node.get("results"), list):
+        return
+    for item in node["results"]:
+        if isinstance(item, dict) and item.get("object") == "data_source":
+            as_table(item)
+    node["results"] = each_once(node["results"])
+    kind = node.get("type")
+    if isinstance(kind, str) and kind in _LISTS:
+        node["type"] = _LISTS[kind]
+        node[_LISTS[kind]] = node.pop(kind, {})
+
+
+def _name_sources(body: dict[str, Any], version: str) -> None:
+    """A filter for databases finds data sources, in which those clients see their databases."""
     wanted = body.get("filter")
-    if isinstance(wanted, dict) and wanted.get("value") == "database":
+    if not isinstance(wanted, dict) or wanted.get("value") != "database":
+        return
+    if not knows_tables(version):
         raise InvalidRequest(
             "body failed validation: body.filter.value should be `page` or `data_source`: "
-            "search answers with data sources since version 2025-09-03."
+            f"search answers with data sources since version {FIRST_WITH_SOURCES}."
         )
+    body["filter"] = {**wanted, "value": "data_source"}

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from cloud_broker.secret import Secret
 
 Keys = tuple[tuple[str, Secret], ...]  # (kid, base64 of 32 bytes), the first one is in use
+VERSIONS = ("2026-03-11", "2025-09-03")  # of Notion's API, which the proxy can speak to it
 KEY_BYTES = 32  # AES-256 and Ed25519 seeds alike
 _KID = re.compile(r"\A[A-Za-z0-9_.-]{1,32}\Z")
 _SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]*\Z")
@@ -153,9 +154,9 @@ def level(text: str) -> str:
 
 
 def version(text: str) -> str:
-    """A date, which is how Notion's versions are named."""
-    if not re.match(r"\A\d{4}-\d{2}-\d{2}\Z", text):
-        raise ValueError("must be a date such as 2026-03-11")
+    """A version of Notion's API whose calls the proxy knows."""
+    if text not in VERSIONS:
+        raise ValueError(f"must be {' or '.join(VERSIONS)}")
     return text
 
 

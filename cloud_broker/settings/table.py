@@ -78,7 +78,12 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting("BROKER_NOTION_API_URL", origin, "https://api.notion.com", "Origin of Notion's API."),
-    Setting("BROKER_NOTION_VERSION", version, "2026-03-11", "The Notion-Version sent upstream."),
+    Setting(
+        "BROKER_NOTION_VERSION",
+        version,
+        "2026-03-11",
+        "The Notion-Version sent upstream: 2026-03-11 or 2025-09-03.",
+    ),
     Setting(
         "BROKER_NOTION_CLIENT_ID",
         text,

@@ -97,7 +97,8 @@ async def _claims(request: web.Request, sessions: Sessions) -> Claims:
 
 async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
     found = match(request.method, _path(request), list(request.rel_url.query.items()))
-    version = versions.spoken(request.headers.get("Notion-Version"), intake.pinned)
+    asked = request.headers.get("Notion-Version")
+    version = versions.spoken(asked, intake.pinned, found.route)
     workspace = _workspace(request)
     if found.route.streams:
         return Call(
@@ -113,7 +114,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
         found,
         version,
         request_id,
-        body=_body(found, raw),
+        body=_body(found, raw, version),
         workspace=workspace,
         key=_key(request, found),
     )
@@ -130,9 +131,9 @@ def _path(request: web.Request) -> str:
     return target.partition("?")[0][len(PREFIX) :]
 
 
-def _body(found: Match, raw: bytes) -> dict[str, object] | None:
+def _body(found: Match, raw: bytes, version: str) -> dict[str, object] | None:
     body = bodies.parse(found.route, raw)
-    return None if body is None else versions.to_upstream(found.route, body)
+    return None if body is None else versions.to_upstream(found.route, body, version)
 
 
 def _key(request: web.Request, found: Match) -> str | None:

@@ -12,7 +12,17 @@ from tests.servers.kept import keep_in_postgres
 from tests.servers.postgres import Postgres, a_postgres
 from tests.servers.redis import RedisServer, a_redis
 
-SQLITE_ONLY = ("sandbox", "cli", "crypto", "test_settings", "test_sqlite")
+SQLITE_ONLY = (
+    "sandbox",
+    "cli",
+    "crypto",
+    "test_settings",
+    "test_sqlite",
+    "test_versions",
+    "test_sdk",
+    "test_deadlines",
+    "test_inbound",
+)
 POSTGRES_ONLY = ("test_postgres",)
 
 

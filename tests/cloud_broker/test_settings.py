@@ -60,7 +60,7 @@ def test_all_faults_are_told_together() -> None:
         ("BROKER_DATABASE_URL", "mysql://db", "sqlite:///PATH"),
         ("BROKER_REDIS_URL", "redis://", "redis://HOST"),
         ("BROKER_WEBHOOK_PENDING", "yes", "from 0 to 1"),
-        ("BROKER_NOTION_VERSION", "latest", "date"),
+        ("BROKER_NOTION_VERSION", "2022-06-28", "2025-09-03"),
         ("BROKER_ENCRYPTION_KEYS", "no-colon", "kid:base64"),
         ("BROKER_ENCRYPTION_KEYS", "one:@@@", "not base64"),
         ("BROKER_ENCRYPTION_KEYS", "one:c2hvcnQ=", "5 bytes"),

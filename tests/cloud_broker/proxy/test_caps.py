@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData, web
 
-from tests.cloud_broker.proxy.stage import BLOCK, CANARY, PAGE, PROXY, Stage, a_proxy
+from tests.cloud_broker.proxy.stage import CANARY, PAGE, PROXY, Stage, a_proxy
 
 
 async def _chunks(count: int) -> AsyncIterator[bytes]:
@@ -86,39 +86,6 @@ async def test_a_doubled_key_means_to_notion_what_it_meant_here(proxy: Stage) ->
 async def test_a_refusal_never_repeats_the_bodys_text(proxy: Stage) -> None:
     answer = await proxy.call("POST", "search", json={"my secret text": 1})
     assert "secret" not in await answer.text()
-
-
-async def test_older_names_are_translated(proxy: Stage) -> None:
-    body = {"children": [{"divider": {}}], "after": BLOCK}
-    await proxy.call("PATCH", f"blocks/{PAGE}/children", json=body)
-    await proxy.call("PATCH", f"blocks/{PAGE}", json={"archived": True})
-    assert [request["body"] for request in proxy.upstream.requests] == [
-        b'{"children":[{"divider":{}}],"position":{"type":"after_block","after_block":{"id":"'
-        + BLOCK.encode()
-        + b'"}}}',
-        b'{"in_trash":true}',
-    ]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("PATCH", f"blocks/{PAGE}/children", {"children": [], "after": BLOCK, "position": {}}),
-        ("PATCH", f"blocks/{PAGE}/children", {"children": [], "after": "x"}),
-        ("PATCH", f"blocks/{PAGE}", {"paragraph": {}}),
-        ("PATCH", f"blocks/{PAGE}", {"in_trash": "yes"}),
-        ("PATCH", f"blocks/{PAGE}", {"in_trash": True, "archived": False}),
-        ("POST", "search", {"filter": {"property": "object", "value": "database"}}),
-        ("GET", f"pages/{PAGE}", {"x": 1}),
-        ("POST", f"file_uploads/{PAGE}/complete", {"x": 1}),
-    ],
-)
-async def test_what_would_lose_something_is_refused(
-    proxy: Stage, method: str, path: str, body: dict[str, Any]
-) -> None:
-    answer = await proxy.call(method, path, json=body)
-    assert (answer.status, (await answer.json())["code"]) == (400, "validation_error")
-    assert proxy.upstream.seen == []
 
 
 async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: Stage) -> None:

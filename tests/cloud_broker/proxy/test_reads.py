@@ -15,7 +15,6 @@ from tests.cloud_broker.proxy.stage import (
     CANARY,
     PAGE,
     PROXY,
-    WORKSPACE,
     Held,
     Stage,
     a_proxy,
@@ -210,40 +209,6 @@ async def test_a_redirect_is_not_followed(proxy: Stage) -> None:
     assert answer.status == 502
     assert len(proxy.upstream.seen) == 1
     assert "Location" not in answer.headers
-
-
-async def test_an_old_database_query_goes_to_the_only_data_source(proxy: Stage) -> None:
-    proxy.upstream.script = [
-        says(200, {"object": "database", "data_sources": [{"id": BLOCK, "name": "n"}]}),
-        says(200, {"object": "list", "results": []}),
-    ]
-    answer = await proxy.call("POST", f"databases/{PAGE}/query", json={"page_size": 7})
-    assert answer.status == 200
-    assert proxy.upstream.seen == [
-        ("GET", f"/v1/databases/{PAGE}"),
-        ("POST", f"/v1/data_sources/{BLOCK}/query"),
-    ]
-    assert proxy.upstream.requests[1]["body"] == b'{"page_size":7}'
-
-
-async def test_a_database_with_two_sources_names_them(proxy: Stage) -> None:
-    sources = [{"id": BLOCK}, {"id": WORKSPACE}]
-    proxy.upstream.script = [says(200, {"object": "database", "data_sources": sources})]
-    answer = await proxy.call("POST", f"databases/{PAGE}/query", json={})
-    assert answer.status == 400
-    data = (await answer.json())["additional_data"]
-    assert data["child_data_source_ids"] == [BLOCK, WORKSPACE]
-
-
-async def test_an_older_client_reads_archived(proxy: Stage) -> None:
-    answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": "2025-09-03"})
-    assert (await answer.json())["archived"] is False
-    assert proxy.upstream.requests[0]["headers"]["Notion-Version"] == "2026-03-11"
-
-
-async def test_a_version_that_cannot_be_translated_is_refused(proxy: Stage) -> None:
-    answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": "2022-06-28"})
-    assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "version_not_supported")
 
 
 async def test_a_read_whose_caller_leaves_is_given_up(proxy: Stage) -> None:
