@@ -11,12 +11,17 @@ from cloud_broker.limits.arithmetic import Bucket, Window
 from cloud_broker.limits.limiter import Quota
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.refusals import Refusal
-from cloud_broker.proxy.routes import Route
+from cloud_broker.proxy.routes import Route, parse_uuid
 from cloud_broker.transport import Response
 
 # Rebuilt, never copied through: no cookie, no hop-by-hop header, no content-encoding.
 _PASSED = ("Retry-After", "x-notion-request-id")
 _JSON = "application/json; charset=utf-8"
+_READS = {
+    "data_source_id": "POST /v1/data_sources/{}/query",
+    "database_id": "POST /v1/databases/{}/query",
+    "page_id": "GET /v1/blocks/{}/children",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,25 @@ def receipt(
     elif body and isinstance(body.get("in_trash"), bool):
         found["in_trash"] = body["in_trash"]
     return found
+
+
+def where_to_look(route: Route, ids: Sequence[str], body: Mapping[str, Any] | None) -> str | None:
+    """Name the read that shows whether a write was applied; None where none does."""
+    if route.creates == "file_upload":
+        return None  # one more is harmless: what is not attached is gone in an hour
+    if route.creates == "page":
+        return _rows_of((body or {}).get("parent"))
+    path = route.path(ids[:1]).removesuffix("/send").removesuffix("/complete")
+    return f"GET {path}"
+
+
+def _rows_of(parent: Any) -> str | None:
+    given = parent if isinstance(parent, Mapping) else {}
+    for key, read in _READS.items():
+        found = parse_uuid(given[key]) if isinstance(given.get(key), str) else None
+        if found is not None:
+            return read.format(found)
+    return None
 
 
 def _base() -> dict[str, str]:

@@ -8,11 +8,12 @@ the connection stands and no byte was sent.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
+from multidict import CIMultiDict, CIMultiDictProxy
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
 
@@ -27,7 +28,7 @@ from cloud_broker.proxy.ports import Tokens, Upload
 from cloud_broker.proxy.refusals import NotionTokenInvalid, NotSent
 from cloud_broker.proxy.routes import Route
 from cloud_broker.secret import Secret
-from cloud_broker.transport import Transport, TransportError
+from cloud_broker.transport import Response, Transport, TransportError
 
 MAX_RETRIES = 3  # seed section 7.1
 BACKOFF_S = 0.5
@@ -198,6 +199,7 @@ class Attempts:
                 max_bytes=self._upstream.max_bytes,
                 before_send=before_send,
             )
+            result = without(result, job.token.access_token)
         except TransportError as error:
             fault = None if isinstance(job.body, (bytes, type(None))) else job.body.fault(error)
             if fault is not None:
@@ -223,6 +225,14 @@ class Attempts:
         shown = f"{status // 100}xx" if status else type(outcome.result).__name__
         shown = str(status) if status in {401, 409, 429, 529} else shown
         self._metrics.upstream.add(entered.route.name, shown)
+
+
+def without(response: Response, secret: Secret) -> Response:
+    """Take ``secret`` out of an answer: a gateway on the way may echo what it was sent."""
+    text, removed = secret.reveal(), "[removed]"
+    body = response.body.replace(text.encode(), removed.encode())
+    headers = CIMultiDict((k, v.replace(text, removed)) for k, v in response.headers.items())
+    return replace(response, headers=CIMultiDictProxy(headers), body=body)
 
 
 def _wants_again(outcome: Any) -> bool:

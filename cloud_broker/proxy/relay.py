@@ -16,7 +16,14 @@ from cloud_broker.identity.sessions import Claims
 from cloud_broker.metrics import Metrics
 from cloud_broker.proxy import databases, versions
 from cloud_broker.proxy.admission import Charge, Party
-from cloud_broker.proxy.answers import Answer, from_notion, from_refusal, limit_headers, receipt
+from cloud_broker.proxy.answers import (
+    Answer,
+    from_notion,
+    from_refusal,
+    limit_headers,
+    receipt,
+    where_to_look,
+)
 from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.keys import fingerprint
@@ -47,7 +54,8 @@ class Call:
     """A call whose path, query, headers and body have passed the table.
 
     ``body`` is in the upstream's version; ``stream`` goes through as it comes, with its
-    ``content_type``. ``version`` is the one the client wants to read.
+    ``content_type``. ``version`` is the one the client wants to read, ``within_s`` the seconds
+    after which it listens no more.
     """
 
     match: Match
@@ -58,6 +66,7 @@ class Call:
     content_type: str = _JSON
     workspace: str | None = None
     key: str | None = None
+    within_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -99,20 +108,21 @@ class Relay:
     async def answer(self, claims: Claims, call: Call) -> Answer:
         """Return what the caller gets; refusals are answers. Raises BrokerError otherwise."""
         begun = self._clock.monotonic()
+        until = begun + min(self._answer_within_s, call.within_s or self._answer_within_s)
         trace = _Trace()
         sign = "failed"
         try:
-            answer = await self._relay(claims, call, begun + self._answer_within_s, trace)
+            answer = await self._relay(claims, call, until, trace)
             sign = f"{answer.status // 100}xx"
         except Refusal as refusal:
-            answer = from_refusal(refusal, call.request_id)
+            answer = self._refused(refusal, call)
             sign = refusal.sign
         except BrokerError:
             raise
         except Exception as error:  # the proxy's boundary: this too takes Notion's shape
             log.error("a call failed", exc_info=error)
             failure = self._failed(call)
-            answer = from_refusal(failure, call.request_id)
+            answer = self._refused(failure, call)
             sign = failure.sign
         finally:
             took = self._clock.monotonic() - begun
@@ -126,6 +136,12 @@ class Relay:
         if trace.job is not None and "RateLimit" not in answer.headers:
             answer = answer.plus(limit_headers(trace.job.quotas))
         return answer
+
+    def _refused(self, refusal: Refusal, call: Call) -> Answer:
+        if isinstance(refusal, OutcomeUnknown):
+            read = where_to_look(call.match.route, call.match.ids, call.body)
+            refusal.data.update({"read": read} if read else {})
+        return from_refusal(refusal, call.request_id)
 
     def _failed(self, call: Call) -> Refusal:
         """After an error that nobody foresaw, a write may have been sent."""

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 PREFIX = "/api/notion/proxy/"
 SEND_MAX_BYTES = 20 * 1024 * 1024 + 64 * 1024  # a 20 MB part and its form's framing
 _BEARER = "bearer "
+_SECONDS = re.compile(r"\A[0-9]{1,4}(?:\.[0-9]{1,3})?\Z", re.ASCII)
 _MULTIPART = re.compile(
     r"\Amultipart/form-data;\s*boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?\Z", re.ASCII
 )
@@ -99,7 +100,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
     found = match(request.method, _path(request), list(request.rel_url.query.items()))
     asked = request.headers.get("Notion-Version")
     version = versions.spoken(asked, intake.pinned, found.route)
-    workspace = _workspace(request)
+    workspace, within_s = _workspace(request), _within(request)
     if found.route.streams:
         return Call(
             found,
@@ -108,6 +109,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
             stream=_Upload(request, intake.body_within_s),
             content_type=_multipart(request),
             workspace=workspace,
+            within_s=within_s,
         )
     raw = await _read(request, intake)
     return Call(
@@ -117,6 +119,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
         body=_body(found, raw, version),
         workspace=workspace,
         key=_key(request, found),
+        within_s=within_s,
     )
 
 
@@ -150,6 +153,16 @@ def _workspace(request: web.Request) -> str | None:
     if found is None:
         raise InvalidRequest("X-Workspace-Id should be a valid uuid.")
     return found
+
+
+def _within(request: web.Request) -> float | None:
+    """The seconds that the caller gives; more than the broker takes anyway change nothing."""
+    given = request.headers.get("X-Broker-Deadline")
+    if given is None:
+        return None
+    if not _SECONDS.match(given) or float(given) <= 0:
+        raise InvalidRequest("X-Broker-Deadline should be seconds, such as 2.5.")
+    return float(given)
 
 
 def _multipart(request: web.Request) -> str:

@@ -203,6 +203,23 @@ async def test_an_unreachable_notion_is_an_overload_of_which_nothing_was_sent(
         assert (answer.status, answer.headers["X-Broker-Code"]) == (529, "upstream_unavailable")
 
 
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_token_that_a_gateway_echoes_does_not_get_out(proxy: Stage, status: int) -> None:
+    async def echo(request: web.Request) -> web.StreamResponse:
+        sent = request.headers["Authorization"]
+        body = {**an_error(status), "message": f"refused: {sent}"}
+        return web.json_response(body, status=status, headers={"x-notion-request-id": sent})
+
+    proxy.upstream.always = echo
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.status == status
+    assert (await answer.json())["message"] == "refused: Bearer [removed]"
+    assert CANARY not in str(answer.headers)
+    await proxy.audit.flush()
+    async with proxy.database.reading() as tx:
+        assert CANARY not in str(await tx.all("SELECT * FROM audit_log"))
+
+
 async def test_a_redirect_is_not_followed(proxy: Stage) -> None:
     proxy.upstream.always = says(302, {"object": "page"}, Location="/v1/users")
     answer = await proxy.call("GET", f"pages/{PAGE}", allow_redirects=False)

@@ -102,6 +102,37 @@ async def test_a_dropped_connection_is_unknown_and_unanswered(proxy: Stage) -> N
     assert len(proxy.upstream.seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "read"),
+    [
+        ("PATCH", f"blocks/{PAGE}/children", {"children": []}, f"GET /v1/blocks/{PAGE}/children"),
+        ("POST", "pages", {"parent": {"page_id": PAGE}}, f"GET /v1/blocks/{PAGE}/children"),
+        (
+            "POST",
+            "pages",
+            {"parent": {"data_source_id": PAGE}},
+            f"POST /v1/data_sources/{PAGE}/query",
+        ),
+        ("POST", "pages", {"parent": {"page_id": "my text"}}, None),
+        ("PATCH", f"pages/{PAGE}", {"in_trash": True}, f"GET /v1/pages/{PAGE}"),
+        ("DELETE", f"blocks/{PAGE}", None, f"GET /v1/blocks/{PAGE}"),
+        ("POST", f"file_uploads/{PAGE}/complete", {}, f"GET /v1/file_uploads/{PAGE}"),
+        ("POST", "file_uploads", {}, None),
+    ],
+)
+async def test_an_unknown_outcome_names_the_read_that_shows_it(
+    proxy: Stage, method: str, path: str, body: Any, read: str | None
+) -> None:
+    proxy.upstream.script = [says(500)]
+    key = proxy.key()
+    headers = {"Idempotency-Key": key, "X-Workspace-Id": WORKSPACE}
+    first = await proxy.call(method, path, json=body, headers=headers)
+    again = await proxy.call(method, path, json=body, headers=headers)
+    assert (await first.json())["request_id"]
+    assert (await unknown(first)).get("read") == read
+    assert await unknown(again) == await unknown(first)
+
+
 async def test_a_committed_503_is_a_success(proxy: Stage) -> None:
     proxy.upstream.script = [committed(an_id(7), an_id(8))]
     key = proxy.key()
