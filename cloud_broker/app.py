@@ -82,10 +82,11 @@ def create_app(
     """
     random = randomness or SystemRandomness()
     parts = _assemble(settings, database, transport, clock, random)
-    inbound, completion = Inbound(), Completion()
+    inbound, completion, drain = _inbound(settings), Completion(), Drain()
     app = web.Application(
         middlewares=[
             inbound.middleware(),
+            drain.middleware(),
             request_ids(clock, random),
             completion.middleware(),
             problems,
@@ -93,6 +94,7 @@ def create_app(
         client_max_size=settings.request_max_bytes,
     )
     app[INBOUND] = inbound
+    app[keys.DRAIN] = drain
     app[keys.RANDOMNESS] = random
     app[keys.DATABASE] = database
     sharing = _sharing(settings, database, clock, random)
@@ -138,7 +140,6 @@ def _offer(app: web.Application, parts: Parts, settings: Settings, clock: Clock)
     """Put what handlers ask for into the application."""
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
-    app[keys.DRAIN] = Drain()
     app[keys.FLOOD] = _flood(settings, clock)
     app[keys.LIMITS] = _limits(_proxy_settings(settings).budgets)
     app[keys.SIGNER] = parts.signer
@@ -236,6 +237,10 @@ def _sharing(settings: Settings, database: Database, clock: Clock, random: Rando
 def _flood(settings: Settings, clock: Clock) -> Flood:
     scale, proxies = settings.limit_scale, settings.trusted_proxies
     return Flood(MemoryLimiter(), clock, scale=scale, proxies=proxies)
+
+
+def _inbound(settings: Settings) -> Inbound:
+    return Inbound(per_address=settings.connections_per_address, proxies=settings.trusted_proxies)
 
 
 def _raw(keyring: Keys) -> list[tuple[str, bytes]]:

@@ -18,7 +18,9 @@ from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import IDLE_S
-from cloud_broker.web.keys import DRAIN
+from cloud_broker.web.keys import CLOCK, DRAIN
+
+OPEN_FILES = 8_192  # connections from outside and to Notion, the database's files, and room
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> None:
     set_up(settings.log_level)
+    _allow_open_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,9 +81,22 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
         print(f"Broker at http://{host}:{port}", flush=True)
         await stop.wait()
         app[DRAIN].begin()
+        await app[CLOCK].sleep(settings.announce_s)
         server.close()
     finally:
         await runner.cleanup()
+
+
+def _allow_open_files() -> None:
+    """Raise what most systems give at first, 1,024: each call takes a connection in and one out."""
+    try:
+        import resource
+    except ImportError:  # a system without such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _settings_help() -> str:

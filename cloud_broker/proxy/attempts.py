@@ -56,8 +56,13 @@ class Upstream:
             encoded=True,
         )
 
-    def headers(self, token: Secret, content_type: str | None) -> dict[str, str]:
-        """Build the headers from nothing: none of the caller's gets through."""
+    def headers(
+        self, token: Secret, content_type: str | None, length: int | None
+    ) -> dict[str, str]:
+        """Build the headers from nothing: none of the caller's gets through.
+
+        ``length`` is that of a body which goes through as it comes; without it, it is chunked.
+        """
         headers = {
             "Authorization": f"Bearer {token.reveal()}",
             "Notion-Version": self.version,
@@ -66,6 +71,8 @@ class Upstream:
         }
         if content_type:
             headers["Content-Type"] = content_type
+        if length is not None:
+            headers["Content-Length"] = str(length)
         return headers
 
 
@@ -86,6 +93,7 @@ class Job:
     query: tuple[tuple[str, str], ...]
     body: bytes | Upload | None
     content_type: str | None
+    length: int | None
     party: Party
     token: OpenToken
     until: float
@@ -193,7 +201,7 @@ class Attempts:
             result = await self._transport.send(
                 job.route.method,
                 self._upstream.url(job.route.path(job.ids), job.query),
-                self._upstream.headers(job.token.access_token, job.content_type),
+                self._upstream.headers(job.token.access_token, job.content_type, job.length),
                 job.body,
                 deadline=job.answer_s or left,
                 max_bytes=self._upstream.max_bytes,
@@ -204,7 +212,7 @@ class Attempts:
             fault = None if isinstance(job.body, (bytes, type(None))) else job.body.fault(error)
             if fault is not None:
                 raise fault from None  # it says nothing of Notion
-            result = error
+            result = error.with_traceback(None)  # whose frames hold what was read of the answer
         return judge(result, job.route, children=job.children, now=self._clock.now())
 
     def _wait(self, state: RetryCallState) -> float:

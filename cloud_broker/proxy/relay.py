@@ -54,8 +54,8 @@ class Call:
     """A call whose path, query, headers and body have passed the table.
 
     ``body`` is in the upstream's version; ``stream`` goes through as it comes, with its
-    ``content_type``. ``version`` is the one the client wants to read, ``within_s`` the seconds
-    after which it listens no more.
+    ``content_type`` and, when it is known, its ``length``. ``version`` is the one the client wants
+    to read, ``within_s`` the seconds after which it listens no more.
     """
 
     match: Match
@@ -64,6 +64,7 @@ class Call:
     body: Mapping[str, Any] | None = None
     stream: Upload | None = None
     content_type: str = _JSON
+    length: int | None = None
     workspace: str | None = None
     key: str | None = None
     within_s: float | None = None
@@ -202,6 +203,7 @@ class Relay:
             query=call.match.query,
             body=call.stream or (None if call.body is None else encode(call.body)),
             content_type=call.content_type if call.stream or call.body is not None else None,
+            length=call.length if call.stream else None,
             party=Party(claims.user_id, claims.tier, token.connection_id, token.workspace_id),
             token=token,
             until=until,

@@ -47,6 +47,8 @@ class Settings:
     answer_within_s: float
     upstream_write_s: float
     drain_s: float
+    announce_s: float
+    connections_per_address: int
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
     redis_url: Secret | None

@@ -174,6 +174,19 @@ SETTINGS: tuple[Setting, ...] = (
         "Seconds that a stopping broker gives to requests under way.",
     ),
     Setting(
+        "BROKER_ANNOUNCE_S",
+        number(0, 300),
+        "0",
+        "Seconds for which a stopping broker still takes requests while /readyz says no; longer"
+        " than the load balancer takes to notice.",
+    ),
+    Setting(
+        "BROKER_CONNECTIONS_PER_ADDRESS",
+        whole(1, 1_000_000),
+        "256",
+        "Connections that one address (IPv6: a /64) may hold at once; trusted proxies are spared.",
+    ),
+    Setting(
         "BROKER_TRUSTED_PROXIES",
         networks,
         "127.0.0.0/8,::1/128",

@@ -66,6 +66,12 @@ def address_of(peer: str | None, forwarded: Sequence[str], proxies: Sequence[Net
     return str(found)
 
 
+def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
+    """Whether connections come from a proxy, which speaks for many."""
+    found = _parsed(peer)
+    return found is not None and _is_in(found, proxies)
+
+
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
         found = ip_address(text.partition("%")[0])

@@ -1,20 +1,23 @@
 """Limits on connections from outside, which aiohttp does not set by itself.
 
 A connection that has not sent a whole request head in time is closed, so is one that stays silent
-between requests; above a number of connections new ones are closed at once.
+between requests or does not take its answer; above a number of connections, in all or from one
+address, new ones are closed at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from aiohttp.web_protocol import RequestHandler
 
+from cloud_broker.web.flood import Network, address_of, is_trusted
 from cloud_broker.web.problems import Handler, malformed
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,8 @@ log = logging.getLogger(__name__)
 HEAD_WITHIN_S = 10.0
 IDLE_S = 75.0
 CONNECTIONS = 4_000
-Closable = Any  # aiohttp's protocol objects: ``force_close()`` is theirs
+PER_ADDRESS = 256  # a hundred daemons behind one address: a stream each, and what they ask
+Closable = Any  # aiohttp's protocol objects: ``force_close()`` and ``transport`` are theirs
 
 
 class Inbound:
@@ -34,19 +38,26 @@ class Inbound:
         head_within_s: float = HEAD_WITHIN_S,
         idle_s: float = IDLE_S,
         connections: int = CONNECTIONS,
+        per_address: int = PER_ADDRESS,
+        proxies: Sequence[Network] = (),
     ) -> None:
-        """Take the seconds to wait and the number of connections to allow."""
+        """Take the seconds to wait, the connections to allow, and whom ``per_address`` spares."""
         self._head_within_s = head_within_s
         self._idle_s = idle_s
         self._connections = connections
+        self._per_address = per_address
+        self._proxies = tuple(proxies)
         self._timers: dict[Closable, asyncio.TimerHandle] = {}
+        self._addresses: dict[Closable, str] = {}
+        self._counts: Counter[str] = Counter()
 
     def factory(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
         """Wrap what makes the server's protocols; use inside the running loop."""
+        watched = _watched(self)
 
         def connect() -> asyncio.Protocol:
             protocol = server()
-            protocol.__class__ = _Plain
+            protocol.__class__ = watched
             crowded = len(server.connections) >= self._connections
             self._arm(protocol, 0.0 if crowded else self._head_within_s)
             return protocol
@@ -62,7 +73,8 @@ class Inbound:
             try:
                 return await handler(request)
             finally:
-                self._arm(request.protocol, self._idle_s + self._head_within_s)
+                if request.protocol.transport is not None:  # it is still there
+                    self._arm(request.protocol, self._idle_s + self._head_within_s)
 
         return watch
 
@@ -71,6 +83,27 @@ class Inbound:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def opened(self, protocol: Closable, transport: asyncio.BaseTransport) -> None:
+        """Count a connection, or end it when its address has too many."""
+        peer = transport.get_extra_info("peername")
+        if not isinstance(peer, tuple) or is_trusted(str(peer[0]), self._proxies):
+            return
+        address = address_of(str(peer[0]), (), ())
+        self._addresses[protocol] = address
+        self._counts[address] += 1
+        if self._counts[address] > self._per_address:
+            self._arm(protocol, 0.0)
+
+    def closed(self, protocol: Closable) -> None:
+        """Count a connection no more."""
+        self._disarm(protocol)
+        address = self._addresses.pop(protocol, None)
+        if address is None:
+            return
+        self._counts[address] -= 1
+        if not self._counts[address]:
+            del self._counts[address]
 
     def _arm(self, protocol: Closable, seconds: float) -> None:
         self._disarm(protocol)
@@ -83,8 +116,29 @@ class Inbound:
             timer.cancel()
 
     def _end(self, protocol: Closable) -> None:
+        """Closing alone would wait for a reader who takes nothing."""
         self._timers.pop(protocol, None)
+        transport = protocol.transport
         protocol.force_close()
+        if transport is not None:
+            transport.abort()
+
+
+def _watched(inbound: Inbound) -> type[RequestHandler]:
+    class Watched(_Plain):
+        """Tells when it begins and ends."""
+
+        __slots__ = ()
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            inbound.opened(self, transport)
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            inbound.closed(self)
+            super().connection_lost(exc)
+
+    return Watched
 
 
 class _Plain(RequestHandler):

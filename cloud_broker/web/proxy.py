@@ -108,6 +108,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
             request_id,
             stream=_Upload(request, intake.body_within_s),
             content_type=_multipart(request),
+            length=_length(request),
             workspace=workspace,
             within_s=within_s,
         )
@@ -172,6 +173,11 @@ def _multipart(request: web.Request) -> str:
     if (request.content_length or 0) > SEND_MAX_BYTES:
         raise TooLarge("A file part may have 20 MB.")
     return given
+
+
+def _length(request: web.Request) -> int | None:
+    """The bytes of a body as it comes; a packed one is unpacked on the way."""
+    return None if "Content-Encoding" in request.headers else request.content_length
 
 
 async def _read(request: web.Request, intake: Intake) -> bytes:

@@ -77,6 +77,16 @@ class Program:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        assert self._child is not None
+        self._child.terminate()
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        assert self._child is not None
+        return self._child.wait(_READY_S)
+
     def last_words(self) -> str:
         """The end of its output."""
         return "\n".join(self.output.read_text("utf-8", "replace").splitlines()[-12:])

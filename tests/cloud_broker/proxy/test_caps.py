@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData, web
+from aiohttp.test_utils import TestServer
 
 from tests.cloud_broker.proxy.stage import CANARY, PAGE, PROXY, Stage, a_proxy
 
@@ -45,12 +46,13 @@ async def test_a_body_at_the_cap_is_relayed(proxy: Stage) -> None:
     assert answer.status == 200
 
 
-async def test_a_body_that_trickles_is_cut_off(tmp_path: Path) -> None:
-    never = asyncio.Event()
-
+@pytest.mark.parametrize("pause_s", [0.02, 3600.0])
+async def test_a_body_that_trickles_is_cut_off(tmp_path: Path, pause_s: float) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"{"
-        await never.wait()
+        while True:
+            await asyncio.sleep(pause_s)
+            yield b" "
 
     async with a_proxy(tmp_path, body_within_s=0.2) as proxy:
         answer = await proxy.call("POST", "search", data=trickle())
@@ -127,7 +129,69 @@ async def test_a_file_part_goes_through_as_it_comes(proxy: Stage) -> None:
     assert answer.status == 200
     request = proxy.upstream.requests[0]
     assert len(request["body"]) > 3_000_000
+    assert request["headers"]["Content-Length"] == str(len(request["body"]))
     assert request["headers"]["Content-Type"].startswith("multipart/form-data; boundary=")
+
+
+async def test_the_first_bytes_of_a_file_arrive_before_its_last_are_sent(tmp_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def take(request: web.Request) -> web.StreamResponse:
+        await request.content.readany()
+        arrived.set()
+        await request.read()
+        return web.json_response({"object": "file_upload", "id": PAGE})
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"--b"
+        await arrived.wait()
+        yield b"--"
+
+    notion = web.Application()
+    notion.router.add_route("*", "/{path:.*}", take)
+    async with (
+        TestServer(notion) as server,
+        a_proxy(tmp_path, base_url=str(server.make_url("/"))) as proxy,
+    ):
+        answer = await proxy.call(
+            "POST",
+            f"file_uploads/{PAGE}/send",
+            data=parts(),
+            headers={"Content-Type": "multipart/form-data; boundary=b"},
+        )
+        assert answer.status == 200
+
+
+async def test_a_file_whose_sender_leaves_is_not_sent_whole(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    arrived, ended = asyncio.Event(), asyncio.Event()
+
+    async def take(request: web.Request) -> web.StreamResponse:
+        seen.append(await request.content.readany())
+        arrived.set()
+        try:
+            seen.append(await request.read())
+        finally:
+            ended.set()
+        raise AssertionError
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"--b"
+        await asyncio.Event().wait()
+
+    notion = web.Application()
+    notion.router.add_route("*", "/{path:.*}", take)
+    async with (
+        TestServer(notion) as server,
+        a_proxy(tmp_path, base_url=str(server.make_url("/"))) as proxy,
+    ):
+        headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": "9"}
+        path = f"file_uploads/{PAGE}/send"
+        caller = asyncio.ensure_future(proxy.call("POST", path, data=parts(), headers=headers))
+        await arrived.wait()
+        caller.cancel()
+        await ended.wait()
+        assert b"".join(seen) == b"--b"
 
 
 async def test_a_file_part_over_its_cap_is_not_sent_whole(proxy: Stage) -> None:

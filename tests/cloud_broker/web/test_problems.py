@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -20,7 +19,6 @@ from cloud_broker.randomness import SystemRandomness
 from cloud_broker.sharing import alone
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
 from cloud_broker.web.problems import STATUS, problems, request_ids
 from tests.cloud_broker.stage import HandClock, Stage
@@ -168,23 +166,3 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
     codes = [kind.code for kind in tree(BrokerError)]
     assert len(codes) == len(set(codes))
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
-    inbound = Inbound(head_within_s=0.05)
-    runner = web.AppRunner(web.Application(middlewares=[inbound.middleware()]))
-    await runner.setup()
-    assert runner.server is not None
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(inbound.factory(runner.server), "127.0.0.1", 0)
-    try:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-        writer.write(sent)
-        assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()
-    finally:
-        server.close()
-        inbound.close()
-        await runner.cleanup()
