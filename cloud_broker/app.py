@@ -93,10 +93,8 @@ def create_app(
         ],
         client_max_size=settings.request_max_bytes,
     )
-    app[INBOUND] = inbound
-    app[keys.DRAIN] = drain
-    app[keys.RANDOMNESS] = random
-    app[keys.DATABASE] = database
+    app[INBOUND], app[keys.DRAIN] = inbound, drain
+    app[keys.RANDOMNESS], app[keys.DATABASE] = random, database
     sharing = _sharing(settings, database, clock, random)
     app[keys.SHARING] = sharing
     _offer(app, parts, settings, clock)

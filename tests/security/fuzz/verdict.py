@@ -49,7 +49,7 @@ def judge(case: Case, answers: Sequence[Answer], arrived: Sequence[Arrived], who
             found.append(f"{shown} is in no row of the table")
         else:
             found += [f"{shown}: {fault}" for fault in _request(case, each, row, who)]
-    if len(arrived) > 1 and not _is_database_query(arrived):
+    if len(arrived) > 1 and not _is_of_a_database(arrived):
         found.append(f"{len(arrived)} requests reached Notion")
     final = answers[0] if answers else None
     if arrived and final is not None and final.status != 200:
@@ -145,16 +145,19 @@ def _target(case: Case, arrived: Arrived, row: Route) -> Iterator[str]:
     path, _, query = arrived.target.partition("?")
     words = path.removeprefix("/v1/").split("/")
     asked = _path(case).decode("latin-1").removeprefix(PROXY).removeprefix("v1/").split("/")
-    if asked[:1] == ["databases"] and asked[2:] == ["query"]:  # two calls, the data source's second
-        if case.method != b"POST":
-            yield f"the caller said {case.method!r}"
-        same_id = words[1] in (_dashed(asked[1]), source_of(_dashed(asked[1])))
-        if words[0] not in ("databases", "data_sources") or not same_id:
-            yield "another database"
+    parent = _parent_database(case) if asked == ["pages"] else None
+    if asked[:1] == ["databases"] or parent is not None:  # up to two calls, the second as asked
+        database = parent or _dashed(asked[1])
         if row.name == "databases.get":
-            if query:
-                yield f"a query {query!r}"
+            if words[1] != database or (query and case.method == b"POST"):
+                yield f"another database, or a query {query!r}"
             return
+        if arrived.method.encode() != case.method:
+            yield f"the caller said {case.method!r}"
+        if words[0] == "data_sources" and words[1:] != [source_of(database), *asked[2:]]:
+            yield "another database"
+        if words[0] not in ("data_sources", "pages"):
+            yield f"the caller said {asked}"
     elif arrived.method.encode() != case.method:
         yield f"the caller said {case.method!r}"
     elif [_dashed(word) for word in asked] != words:
@@ -186,6 +189,9 @@ def _body(case: Case, arrived: Arrived, row: Route) -> Iterator[str]:
     if set(sent) - allowed:
         yield f"keys {sorted(set(sent) - allowed)}"
     given = _json(case.content or b"{}")
+    parent = _parent_database(case) if row.name == "pages.create" else None
+    if parent is not None:
+        given["parent"] = {"type": "data_source_id", "data_source_id": source_of(parent)}
     if not isinstance(given, dict) or sent != _upstream(given):
         yield f"another body than was sent: {arrived.body[:200]!r}"
 
@@ -209,14 +215,29 @@ def _path(case: Case) -> bytes:
     return case.target.partition(b"?")[0]
 
 
-def _is_database_query(arrived: Sequence[Arrived]) -> bool:
+def _is_of_a_database(arrived: Sequence[Arrived]) -> bool:
+    """A database is looked up, then its only data source is asked or gets a row."""
     if len(arrived) != 2:
         return False
     first, second = (each.target.partition("?")[0].split("/") for each in arrived)
-    ours = (arrived[0].method, first[2], arrived[1].method, second[2], second[4:])
-    return ours == ("GET", "databases", "POST", "data_sources", ["query"]) and (
-        second[3] == source_of(first[3])
-    )
+    if (arrived[0].method, first[2:3]) != ("GET", ["databases"]):
+        return False
+    source = source_of(first[3])
+    if second[2:] == ["pages"]:
+        return arrived[1].method == "POST" and source.encode() in arrived[1].body
+    ways = [("POST", ["data_sources", source, "query"]), ("GET", ["data_sources", source])]
+    return (arrived[1].method, second[2:]) in ways
+
+
+def _parent_database(case: Case) -> str | None:
+    """The database that a new page names as its parent, and no data source."""
+    given = _json(case.content or b"{}")
+    parent = given.get("parent") if isinstance(given, dict) else None
+    if not isinstance(parent, dict) or "data_source_id" in parent:
+        return None
+    named = parent.get("database_id")
+    found = _dashed(named) if isinstance(named, str) else ""
+    return found if AN_ID.fullmatch(found) else None
 
 
 def _dashed(word: str) -> str:
