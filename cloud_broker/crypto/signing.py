@@ -21,7 +21,10 @@ ACCESS = "at+jwt"  # RFC 9068 section 2.1
 HANDOFF = "handoff+jwt"
 SKEW_S = 60  # how far ahead another instance's clock may be
 MAX_LENGTH = 4096  # nothing this broker signs is longer
-_REQUIRED = ["iss", "aud", "sub", "iat", "exp", "jti"]
+_REQUIRED = {
+    ACCESS: ["iss", "aud", "sub", "iat", "exp", "jti", "sid"],
+    HANDOFF: ["iss", "aud", "sub", "iat", "exp", "jti"],
+}
 
 
 class TokenRejected(Exception):
@@ -72,7 +75,7 @@ class Signer:
                 audience=self._audience(typ),
                 issuer=self._issuer,
                 options={
-                    "require": _REQUIRED,
+                    "require": _REQUIRED[typ],
                     "verify_exp": False,
                     "verify_iat": False,
                     "verify_nbf": False,

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import NoReturn
 from urllib.parse import urlencode
@@ -27,7 +27,7 @@ from cloud_broker.errors import (
     WorkspaceTaken,
 )
 from cloud_broker.identity.accounts import Accounts
-from cloud_broker.identity.oauth import Grant, GrantEnded, NotionOAuth
+from cloud_broker.identity.oauth import Grant, GrantEnded, NotionOAuth, NotionUser
 from cloud_broker.identity.revocations import Revocations
 from cloud_broker.identity.sessions import Sessions
 from cloud_broker.randomness import Randomness
@@ -81,11 +81,16 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Where to send the browser in the end. ``url`` may hold a hand-off: never log it."""
+    """Where to send the browser in the end. ``url`` may hold a hand-off: never log it.
+
+    ``account``: the person's name and address as Notion tells them, empty after a failure.
+    """
 
     url: str
     is_loopback: bool
     has_failed: bool
+    device: str
+    account: str = ""
 
 
 class SignIn:
@@ -156,7 +161,8 @@ class SignIn:
             log.warning("sign-in failed at Notion: %s", unavailable.detail)
             return _failed(waiting, "temporarily_unavailable")
         handoff = await self._admit(grant, waiting)
-        return _arrival(waiting, {"token": handoff.reveal()}, has_failed=False)
+        arrival = _arrival(waiting, {"token": handoff.reveal()}, has_failed=False)
+        return replace(arrival, account=_named(grant.owner))
 
     async def _take(self, state: str, browser: str | None) -> Row:
         if not _OPAQUE.match(state):
@@ -267,8 +273,16 @@ def _arrival(waiting: Row, answer: Mapping[str, str], *, has_failed: bool) -> Ar
     target = str(waiting["return_to"])
     query = urlencode({**answer, "state": waiting["client_state"]})
     return Arrival(
-        f"{target}?{query}", is_loopback=target.startswith("http://"), has_failed=has_failed
+        f"{target}?{query}",
+        is_loopback=target.startswith("http://"),
+        has_failed=has_failed,
+        device=str(waiting["device"]),
     )
+
+
+def _named(person: NotionUser | None) -> str:
+    name, email = (person.name, person.email) if person is not None else (None, None)
+    return f"{name} ({email})" if name and email else name or email or "your account"
 
 
 def _digest(text: str) -> str:

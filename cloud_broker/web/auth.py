@@ -100,9 +100,7 @@ async def arrive(request: web.Request) -> web.StreamResponse:
 def _send_on(request: web.Request, arrival: Arrival) -> web.Response:
     if arrival.is_loopback:
         return web.Response(status=302, headers={"Location": arrival.url, **private_headers()})
-    return open_app_page(
-        arrival.url, has_failed=arrival.has_failed, randomness=request.app[RANDOMNESS]
-    )
+    return open_app_page(arrival, randomness=request.app[RANDOMNESS])
 
 
 def _refusal(request: web.Request, error: BrokerError) -> web.Response:
@@ -127,8 +125,8 @@ async def token(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, TokenRequest)
     sessions = request.app[SESSIONS]
     if body.grant_type == "handoff":
-        given, verifier = _present(body, "token"), _present(body, "code_verifier")
-        issued = await sessions.redeem(given, verifier)
+        # Without a verifier it is a wrong one: the hand-off is used up all the same.
+        issued = await sessions.redeem(_present(body, "token"), body.code_verifier or "")
     elif body.grant_type == "refresh_token":
         issued = await sessions.refresh(_present(body, "refresh_token"))
     else:
@@ -147,7 +145,7 @@ async def _token_answer(request: web.Request, issued: IssuedTokens) -> dict[str,
     }
 
 
-def _present(body: TokenRequest, name: Literal["token", "code_verifier", "refresh_token"]) -> str:
+def _present(body: TokenRequest, name: Literal["token", "refresh_token"]) -> str:
     value: str | None = getattr(body, name)
     if value is None:
         raise InvalidInput(

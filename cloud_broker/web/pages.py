@@ -7,6 +7,7 @@ from html import escape
 from aiohttp import web
 
 from cloud_broker.errors import BrokerError
+from cloud_broker.identity.signin import Arrival
 from cloud_broker.randomness import Randomness
 
 _STYLE = """
@@ -18,13 +19,21 @@ font-size:.85rem}@media(prefers-color-scheme:dark){body{color:#ddd;background:#1
 _OPEN = 'location.href=document.getElementById("open").href'
 
 
-def open_app_page(url: str, *, has_failed: bool, randomness: Randomness) -> web.Response:
-    """A button that opens the app at ``url``, and one attempt without a click."""
-    title = "Sign-in was not finished" if has_failed else "You are signed in"
-    text = "Return to the app to try again." if has_failed else "Return to the app to go on."
+def open_app_page(arrival: Arrival, *, randomness: Randomness) -> web.Response:
+    """Which device and account it is, a button that opens the app, one attempt without a click."""
+    device, account = escape(arrival.device), escape(arrival.account)
+    if arrival.has_failed:
+        title = "Sign-in was not finished"
+        text = f"<b>{device}</b> is not signed in. Return to the app to try again."
+    else:
+        title = "You are signed in"
+        text = (
+            f"<b>{device}</b> acts as <b>{account}</b> from now on. Return to the app to go on."
+            " If that is not your device, close this page."
+        )
     body = (
-        f"<h1>{title}</h1><p>{text}</p>"
-        f'<p><a class="button" id="open" href="{escape(url, quote=True)}">Open the app</a></p>'
+        f"<h1>{title}</h1><p>{text}</p><p>"
+        f'<a class="button" id="open" href="{escape(arrival.url, quote=True)}">Open the app</a></p>'
         '<p class="small">You can close this page afterwards.</p>'
     )
     return _page(200, title, body, script=_OPEN, randomness=randomness)
@@ -63,6 +72,13 @@ def _page(
             f"<body>{body}{code}</body></html>"
         ),
     )
+
+
+def keep_unframed(response: web.StreamResponse) -> None:
+    """Give a page that says nothing itself the strictest policy; whatever is HTML passes here."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        for name, value in private_headers().items():
+            response.headers.setdefault(name, value)
 
 
 def private_headers(policy: str = "default-src 'none'; frame-ancestors 'none'") -> dict[str, str]:

@@ -18,6 +18,7 @@ from cloud_broker.errors import BrokerError, Kind
 from cloud_broker.logs import REQUEST_ID as LOGGED_ID
 from cloud_broker.randomness import Randomness
 from cloud_broker.web.keys import REQUEST_ID
+from cloud_broker.web.pages import keep_unframed
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -190,6 +191,7 @@ def request_ids(clock: Clock, randomness: Randomness) -> Middleware:
             if not response.prepared:
                 response.headers["X-Request-Id"] = request_id
                 response.headers.setdefault("X-Content-Type-Options", "nosniff")
+                keep_unframed(response)
             return response
         except web.HTTPException as redirect:
             status = redirect.status

@@ -16,6 +16,7 @@ ISSUER = "https://broker.example"
 SEED, OTHER = b"s" * 32, b"o" * 32
 CLOCK = HandClock()
 NOW = int(CLOCK.now())
+CLAIMS = {"sub": "user", "jti": "j", "sid": "s"}
 GOOD: dict[str, Any] = {
     "sub": "user",
     "jti": "j",
@@ -39,7 +40,7 @@ def forged(claims: dict[str, Any], seed: bytes = SEED, **headers: Any) -> str:
 
 
 def test_what_it_signs_it_takes() -> None:
-    token = a_signer().sign(ACCESS, {"sub": "user", "jti": "j"}, life_s=60)
+    token = a_signer().sign(ACCESS, CLAIMS, life_s=60)
     assert a_signer().verify(token, ACCESS)["sub"] == "user"
 
 
@@ -55,6 +56,7 @@ def test_the_forger_of_these_tests_can_make_a_good_one() -> None:
         pytest.param(forged(GOOD, typ="JWT"), id="plain typ"),
         pytest.param(forged(GOOD, typ=HANDOFF), id="another use"),
         pytest.param(forged(GOOD, crit=["exp"]), id="crit"),
+        pytest.param(forged(GOOD, crit=["b64"], b64=True), id="crit that the library knows"),
         pytest.param(forged({**GOOD, "iss": ISSUER + ".evil"}), id="issuer"),
         pytest.param(forged({**GOOD, "aud": f"{ISSUER}/api/auth/token"}), id="audience"),
         pytest.param(forged({**GOOD, "exp": NOW}), id="expired"),
@@ -63,7 +65,7 @@ def test_the_forger_of_these_tests_can_make_a_good_one() -> None:
         pytest.param(forged({**GOOD, "iat": NOW + 120}), id="from the future"),
         *(
             pytest.param(forged({k: v for k, v in GOOD.items() if k != name}), id=f"no {name}")
-            for name in ("iss", "aud", "sub", "iat", "exp", "jti")
+            for name in ("iss", "aud", "sub", "iat", "exp", "jti", "sid")
         ),
         pytest.param("", id="empty"),
         pytest.param("a.b.c", id="garbage"),
@@ -90,7 +92,7 @@ def test_none_and_a_mac_with_the_public_key_are_no_signatures() -> None:
 def test_a_token_ends_by_the_brokers_clock() -> None:
     clock = HandClock()
     signer = a_signer(clock)
-    token = signer.sign(ACCESS, {"sub": "user", "jti": "j"}, life_s=60)
+    token = signer.sign(ACCESS, CLAIMS, life_s=60)
     clock.advance(60)
     with pytest.raises(TokenRejected):
         signer.verify(token, ACCESS)
@@ -99,8 +101,8 @@ def test_a_token_ends_by_the_brokers_clock() -> None:
 def test_keys_change_without_a_gap() -> None:
     before = a_signer(old=SEED)
     after = a_signer(new=OTHER, old=SEED)
-    token = before.sign(ACCESS, {"sub": "user", "jti": "j"}, life_s=60)
+    token = before.sign(ACCESS, CLAIMS, life_s=60)
     assert after.verify(token, ACCESS)["sub"] == "user"
-    fresh = after.sign(ACCESS, {"sub": "user", "jti": "j"}, life_s=60)
+    fresh = after.sign(ACCESS, CLAIMS, life_s=60)
     assert jwt.get_unverified_header(fresh)["kid"] == "new"
     assert [key["kid"] for key in after.public_keys()["keys"]] == ["new", "old"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import jwt
@@ -10,7 +11,7 @@ import pytest
 from cloud_broker.crypto.signing import ACCESS, HANDOFF
 from cloud_broker.errors import SessionExpired
 from cloud_broker.web.keys import SESSIONS, SIGNER
-from tests.cloud_broker.stage import Stage
+from tests.cloud_broker.stage import VERIFIER, Stage
 
 
 async def refreshed(stage: Stage, token: str) -> dict[str, Any]:
@@ -77,6 +78,23 @@ async def test_reuse_after_the_successor_was_used_ends_the_session(stage: Stage)
     assert (await stage.get("/api/user/me", third["access_token"])).status == 401
 
 
+async def test_a_second_use_is_written_down(stage: Stage) -> None:
+    handoff = await stage.hand_off()
+    body = {"grant_type": "handoff", "token": handoff, "code_verifier": VERIFIER}
+    await stage.token(**body)
+    await stage.token(**body)
+    first = await stage.sign_in()
+    second = await refreshed(stage, first["refresh_token"])
+    await refreshed(stage, second["refresh_token"])
+    await stage.refresh(first["refresh_token"])
+    token = (await stage.sign_in())["access_token"]
+    export = await (await stage.get("/api/user/export", token)).json()
+    ended = [row for row in export["audit"] if row["event"] == "session_ended"]
+    assert [row["facts"]["why"] for row in ended] == ["handoff_reused", "refresh_token_reused"]
+    sid = jwt.decode(first["access_token"], options={"verify_signature": False})["sid"]
+    assert ended[1]["subject"] == {"session": sid}
+
+
 async def test_of_two_successors_the_second_to_be_used_ends_the_session(stage: Stage) -> None:
     first = await stage.sign_in()
     thief = await refreshed(stage, first["refresh_token"])
@@ -133,10 +151,15 @@ async def test_a_revocation_by_another_instance_counts_within_five_seconds(stage
 
 
 async def test_tokens_are_stored_as_hashes_only(stage: Stage) -> None:
-    answer = await stage.sign_in()
+    handoff = await stage.hand_off()
+    jti = jwt.decode(handoff, options={"verify_signature": False})["jti"]
+    answer = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
+    refresh = (await answer.json())["refresh_token"]
     async with stage.database.reading() as tx:
-        rows = await tx.all("SELECT token_hash FROM refresh_tokens")
-    assert answer["refresh_token"] not in str(rows)
+        rows = [await tx.all(f"SELECT * FROM {name}") for name in ("refresh_tokens", "handoffs")]
+    for secret in (refresh, jti):
+        assert secret not in str(rows)
+        assert hashlib.sha256(secret.encode()).hexdigest() in str(rows)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c"])

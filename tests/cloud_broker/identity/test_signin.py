@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from cloud_broker.errors import InvalidInput
+from cloud_broker.identity.signin import read_request
 from tests.cloud_broker.stage import (
     HTML,
     LOOPBACK,
@@ -16,6 +19,7 @@ from tests.cloud_broker.stage import (
     Person,
     Stage,
     a_broker,
+    challenge,
     link_in,
     parameters,
     state_of,
@@ -114,6 +118,31 @@ async def test_another_browser_cannot_finish_the_sign_in(stage: Stage) -> None:
     assert stage.notion.calls == []
 
 
+async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: Stage) -> None:
+    jar = stage.browser.session.cookie_jar
+    (others,) = (await stage.depart()).cookies.values()
+    for value in (None, "", "A" * 43, "short", "é" * 43, others.value):
+        departed = await stage.depart(redirect_uri=LOOPBACK)
+        (cookie,) = departed.cookies.values()
+        jar.clear()
+        if value is not None:
+            jar.update_cookies({cookie.key: value})
+        assert (await stage.arrive(state=state_of(departed), code="good-code")).status == 403
+        jar.update_cookies({cookie.key: cookie.value})  # too late: the state is used up
+        assert (await stage.arrive(state=state_of(departed), code="good-code")).status == 400
+    assert stage.notion.calls == []
+
+
+async def test_states_and_cookies_are_kept_as_hashes_only(stage: Stage) -> None:
+    departed = await stage.depart()
+    (cookie,) = departed.cookies.values()
+    async with stage.database.reading() as tx:
+        kept = str(await tx.all("SELECT * FROM oauth_states"))
+    assert hashlib.sha256(cookie.value.encode()).hexdigest() in kept
+    assert cookie.value not in kept
+    assert state_of(departed) not in kept
+
+
 async def test_two_sign_ins_in_one_browser_do_not_disturb_each_other(stage: Stage) -> None:
     first, second = await stage.depart(redirect_uri=LOOPBACK), await stage.depart()
     assert (await stage.arrive(state=state_of(second), code="good-code")).status == 200
@@ -133,6 +162,21 @@ async def test_over_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: P
     assert cookie.startswith("__Host-")
     assert "Secure" in cookie
     assert "Domain" not in cookie
+
+
+async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: Path) -> None:
+    async with a_broker(tmp_path, BROKER_PUBLIC_URL="https://broker.example") as stage:
+        for prefix, status in (("", 403), ("__Host-", 302)):
+            departed = await stage.depart(redirect_uri=LOOPBACK)
+            (cookie,) = departed.cookies.values()
+            name = prefix + cookie.key.removeprefix("__Host-")
+            answer = await stage.browser.get(
+                "/api/auth/notion/callback",
+                params={"state": state_of(departed), "code": "good-code"},
+                headers={"Cookie": f"{name}={cookie.value}", **HTML},
+                allow_redirects=False,
+            )
+            assert answer.status == status
 
 
 @pytest.mark.parametrize(
@@ -166,6 +210,52 @@ async def test_only_the_daemons_own_loopback_address_is_returned_to(stage: Stage
     refused = await stage.depart(redirect_uri=uri)
     assert refused.status == 400
     assert {"pointer": "/redirect_uri", "code": "invalid"} in (await refused.json())["errors"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "evil://auth",
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "notion-clipper:",
+        "notion-clipper:auth",
+        "notion-clipper://",
+        "notion-clipper://auth/",
+        "notion-clipper://auth.evil.example",
+        "notion-clipper://evil@auth",
+        "notion-clipper://auth:80",
+        "notion-clipper://auth?next=https://evil.example",
+        "notion-clipper://auth#x",
+        "notion-clipper://auth/../evil",
+        "notion-clipper://auth/%2e%2e/evil",
+        "notion-clipper://auth\\@evil.example",
+        "notion-clipper://auth\n",
+        " notion-clipper://auth",
+        "NOTION-CLIPPER://AUTH",
+        "notion-clipper://auth/callback/",
+        "notion-clipper://auth\u2025callback",
+    ],
+)
+def test_only_a_listed_deep_link_is_returned_to(uri: str) -> None:
+    allowed = ("notion-clipper://auth", "notion-clipper://auth/callback")
+    good = {
+        "source": "app",
+        "state": "daemon-state-1",
+        "code_challenge": challenge(),
+        "code_challenge_method": "S256",
+        "device": "desk",
+    }
+    for link in allowed:
+        query = list({**good, "return_to": link}.items())
+        assert read_request(query, allowed).return_to == link
+    with pytest.raises(InvalidInput) as refused:
+        read_request(list({**good, "return_to": uri}.items()), allowed)
+    assert refused.value.errors == [{"pointer": "/return_to", "code": "invalid"}]
 
 
 async def test_loopback_over_ipv6_is_fine(stage: Stage) -> None:
@@ -268,10 +358,20 @@ async def test_a_hand_off_opens_a_session_once(stage: Stage) -> None:
 
 
 async def test_a_hand_off_is_worth_nothing_without_the_verifier(stage: Stage) -> None:
-    handoff = await stage.hand_off()
-    wrong = await stage.token(grant_type="handoff", token=handoff, code_verifier="w" * 43)
-    right = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
-    assert (wrong.status, right.status) == (400, 400)
+    wrong: dict[str, dict[str, str]] = {
+        "missing": {},
+        "empty": {"code_verifier": ""},
+        "another": {"code_verifier": "w" * 43},
+        "the challenge itself, as with plain": {"code_verifier": challenge()},
+        "too short": {"code_verifier": VERIFIER[:42]},
+        "too long": {"code_verifier": VERIFIER * 200},
+    }
+    for name, given in wrong.items():
+        handoff = await stage.hand_off()
+        body = {"grant_type": "handoff", "token": handoff}
+        for more in (given, {"code_verifier": VERIFIER}):  # it died on the first try
+            refused = await stage.token(**body, **more)
+            assert (refused.status, (await refused.json())["code"]) == (400, "invalid_grant"), name
 
 
 async def test_a_hand_off_lives_for_a_minute(stage: Stage) -> None:
