@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from cloud_broker.audit import Audit
+from cloud_broker.billing.intake import Billing
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
@@ -31,12 +32,14 @@ from cloud_broker.settings.config import Settings
 from cloud_broker.settings.parsers import Keys, key_bytes
 from cloud_broker.sharing import Sharing, alone, over_redis
 from cloud_broker.storage import audit as audit_rows
+from cloud_broker.storage import billing as billing_rows
 from cloud_broker.storage import idempotency
 from cloud_broker.storage import push as push_rows
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate_patiently
+from cloud_broker.tariff import Tariff
 from cloud_broker.transport import Transport
-from cloud_broker.web import auth, health, keys, user
+from cloud_broker.web import auth, billing, health, keys, user
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.flood import Flood
@@ -57,6 +60,7 @@ INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
 class Parts:
     """What the broker consists of, built and wired but not started."""
 
+    ring: KeyRing
     audit: Audit
     signer: Signer
     pepper: Pepper
@@ -65,6 +69,7 @@ class Parts:
     tokens: Tokens
     accounts: Accounts
     sign_in: SignIn
+    billing: Billing
 
 
 def create_app(
@@ -98,7 +103,7 @@ def create_app(
     sharing = _sharing(settings, database, clock, random)
     app[keys.SHARING] = sharing
     _offer(app, parts, settings, clock)
-    for module in (auth, user, health):
+    for module in (auth, user, health, billing):
         app.router.add_routes(module.ROUTES)
 
     async def prepare(_: web.Application) -> AsyncIterator[None]:
@@ -124,11 +129,11 @@ def create_app(
         limiter=sharing.limiter,
     )
     _measure(app, sharing)
-    ring = KeyRing(_raw(settings.encryption_keys))
+    ring, notices = parts.ring, sharing.notices
     pushing = setup_push(
-        app, settings=settings, database=database, ring=ring, clock=clock, notices=sharing.notices
+        app, settings=settings, database=database, ring=ring, clock=clock, notices=notices
     )
-    for step in (parts.revocations.turn, _sweeping(parts.sessions), *pushing, *sharing.steps):
+    for step in (*_own_steps(parts), *pushing, *sharing.steps):
         app.cleanup_ctx.append(_running(_repeating(step, clock)))
     app.cleanup_ctx.append(_completing(completion, settings.drain_s))
     return app
@@ -145,6 +150,7 @@ def _offer(app: web.Application, parts: Parts, settings: Settings, clock: Clock)
     app[keys.TOKENS] = parts.tokens
     app[keys.ACCOUNTS] = parts.accounts
     app[keys.SIGN_IN] = parts.sign_in
+    app[billing.BILLING] = parts.billing
 
 
 def _assemble(
@@ -159,14 +165,8 @@ def _assemble(
     oauth = _oauth(settings, transport)
     pepper = Pepper(ring)
     audit = Audit(database, clock, random)
-    sessions = Sessions(
-        database,
-        signer,
-        clock=clock,
-        randomness=random,
-        access_token_s=settings.access_token_s,
-        audit=audit,
-    )
+    tariff = Tariff(settings.billing_tiers or {}, settings.billing_grace_days * 86_400)
+    sessions = _sessions(settings, database, signer, audit, tariff, clock, random)
     revocations = Revocations(database, ring, oauth, clock=clock, randomness=random)
     tokens = Tokens(
         database,
@@ -186,8 +186,9 @@ def _assemble(
         clock=clock,
         randomness=random,
         audit=audit,
-        exports={"audit": audit_rows.of_user},
-        erasers=(idempotency.erase, audit_rows.erase, push_rows.erase),
+        tariff=tariff,
+        exports={"audit": audit_rows.of_user, "billing": billing_rows.of_user},
+        erasers=(billing_rows.erase, idempotency.erase, audit_rows.erase, push_rows.erase),
     )
     sign_in = SignIn(
         database,
@@ -200,7 +201,58 @@ def _assemble(
         randomness=random,
         cookie_prefix="__Host-" if settings.is_https else "",
     )
-    return Parts(audit, signer, pepper, sessions, revocations, tokens, accounts, sign_in)
+    return Parts(
+        ring=ring,
+        audit=audit,
+        signer=signer,
+        pepper=pepper,
+        sessions=sessions,
+        revocations=revocations,
+        tokens=tokens,
+        accounts=accounts,
+        sign_in=sign_in,
+        billing=_billing(settings, database, tariff, audit, clock, random, sessions.forget),
+    )
+
+
+def _sessions(
+    settings: Settings,
+    database: Database,
+    signer: Signer,
+    audit: Audit,
+    tariff: Tariff,
+    clock: Clock,
+    random: Randomness,
+) -> Sessions:
+    return Sessions(
+        database,
+        signer,
+        clock=clock,
+        randomness=random,
+        access_token_s=settings.access_token_s,
+        audit=audit,
+        tariff=tariff,
+    )
+
+
+def _billing(
+    settings: Settings,
+    database: Database,
+    tariff: Tariff,
+    audit: Audit,
+    clock: Clock,
+    random: Randomness,
+    changed: Callable[[str], None],
+) -> Billing:
+    return Billing(
+        database,
+        tariff,
+        secrets=settings.billing_secrets or (),
+        audit=audit,
+        clock=clock,
+        randomness=random,
+        changed=changed,
+    )
 
 
 def _oauth(settings: Settings, transport: Transport) -> NotionOAuth:
@@ -267,6 +319,10 @@ def _limits(budgets: Budgets) -> Callable[[str], dict[str, Any]]:
         }
 
     return limits
+
+
+def _own_steps(parts: Parts) -> tuple[Callable[[], Awaitable[float]], ...]:
+    return parts.revocations.turn, parts.billing.turn, _sweeping(parts.sessions)
 
 
 def _sweeping(sessions: Sessions) -> Callable[[], Awaitable[float]]:

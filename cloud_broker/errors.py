@@ -8,7 +8,7 @@ BrokerError
 ├── TooManyRequests           kind too_many         an address or account asks too often
 ├── NotFound                  kind missing          no such object for this account
 ├── InvalidGrant              kind invalid          a hand-off or refresh token is worth nothing
-├── WebhookUnsigned           kind unauthenticated  a webhook that Notion did not sign
+├── WebhookUnsigned           kind unauthenticated  a webhook without its sender's signature
 ├── SessionExpired            kind unauthenticated  the access token is bad, expired or revoked
 ├── NoConnection              kind conflict         the account has no such Notion workspace
 │   └── WorkspaceRequired     kind invalid          several are connected, none was named
@@ -152,7 +152,7 @@ class SessionExpired(BrokerError):
 
 
 class WebhookUnsigned(BrokerError):
-    """A webhook without the signature of our subscription."""
+    """A webhook without the signature of a sender that we know."""
 
     code = "webhook_unsigned"
     kind = Kind.UNAUTHENTICATED

@@ -121,6 +121,9 @@ class Metrics:
         self.replayed = Counter(
             "broker_writes_replayed_total", "Stored outcomes given again.", ("route",)
         )
+        self.billing = Counter(
+            "broker_billing_events_total", "Billing events by what became of them.", ("outcome",)
+        )
         self._gauges: list[Gauge] = []
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
@@ -135,6 +138,7 @@ class Metrics:
             self.upstream,
             self.unknown,
             self.replayed,
+            self.billing,
             *self._gauges,
         ]
         return "\n".join(line for one in found for line in one.render()) + "\n"

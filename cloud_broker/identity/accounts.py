@@ -26,6 +26,7 @@ from cloud_broker.secret import Secret
 from cloud_broker.storage import accounts as rows
 from cloud_broker.storage import connections as connection_rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
+from cloud_broker.tariff import EVERYBODYS, Tariff
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Accounts:
         clock: Clock,
         randomness: Randomness,
         audit: Audit,
+        tariff: Tariff,
         exports: Mapping[str, Part],
         erasers: Sequence[Eraser],
     ) -> None:
@@ -59,6 +61,7 @@ class Accounts:
         self._clock = clock
         self._random = randomness
         self._audit = audit
+        self._tariff = tariff
         self._exports = dict(exports)
         self._erasers = tuple(erasers)
 
@@ -167,6 +170,7 @@ class Accounts:
         """
         async with self._database.reading() as tx:
             profile = await rows.profile(tx, user_id)
+            bought = await rows.subscription(tx, user_id)
             workspaces = await connection_rows.workspaces_of(tx, user_id)
         if profile is None:
             raise SessionExpired("This account no longer exists.")
@@ -187,8 +191,18 @@ class Accounts:
                 }
                 for row in workspaces
             ],
-            "subscription": {"tier": profile["tier"], "status": profile["status"]},
+            "subscription": self._in_force(bought),
         }
+
+    def _in_force(self, bought: Row | None) -> dict[str, str]:
+        """The tier that counts now; nobody is without one."""
+        if bought is None:
+            return {"tier": EVERYBODYS, "status": "active"}
+        now = to_ms(self._clock.now())
+        tier = self._tariff.in_force(
+            bought["tier"], bought["status"], bought["past_due_since"], now
+        )
+        return {"tier": tier, "status": bought["status"]}
 
     async def export(self, user_id: str) -> dict[str, Any]:
         """Everything kept about the account, without secrets. Raises SessionExpired."""
@@ -198,12 +212,19 @@ class Accounts:
         await self._audit.flush()
         async with self._database.reading() as tx:
             profile = await rows.profile(tx, user_id)
+            bought = await rows.subscription(tx, user_id) or {}
             workspaces = await connection_rows.workspaces_of(tx, user_id)
             others = {name: await part(tx, user_id) for name, part in self._exports.items()}
         return {
             "exported_at": rfc3339(now),
             "profile": _with_times(profile or {}),
-            "subscription": summary["subscription"],
+            "subscription": {
+                **summary["subscription"],
+                "bought": bought.get("tier"),
+                "period_starts_at": _time(bought.get("current_period_start")),
+                "period_ends_at": _time(bought.get("current_period_end")),
+                "past_due_since": _time(bought.get("past_due_since")),
+            },
             "workspaces": [_with_times(row) for row in workspaces],
             "sessions": [_with_times(row) for row in sessions],
             **{name: [_with_times(row) for row in part] for name, part in others.items()},
@@ -221,11 +242,12 @@ class Accounts:
             connections = await connection_rows.connections_of(tx, user_id)
             for connection in connections:
                 await self._drop(tx, connection)
-            facts = {"tokens_opened": len(connections)}
-            await self._audit.write(tx, "account_erased", "", facts=facts, subject={})
             for erase in self._erasers:
                 await erase(tx, user_id)
             await rows.delete_profile(tx, user_id)
+            facts = {"tokens_opened": len(connections)}
+            # Last: whoever holds the audit's lock should wait for no row.
+            await self._audit.write(tx, "account_erased", "", facts=facts, subject={})
         self._sessions.forget(user_id)
         self._revocations.wake()
 
@@ -233,8 +255,10 @@ class Accounts:
 def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:
     """Render the moments of a row (``at`` and ``…_at``, in ms) as RFC 3339."""
     return {
-        name: rfc3339(value / 1000)
-        if (name == "at" or name.endswith("_at")) and value is not None
-        else value
+        name: _time(value) if name == "at" or name.endswith("_at") else value
         for name, value in row.items()
     }
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms / 1000)

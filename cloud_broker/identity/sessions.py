@@ -25,6 +25,7 @@ from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import sessions as rows
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
+from cloud_broker.tariff import Tariff
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Sessions:
         randomness: Randomness,
         access_token_s: int,
         audit: Audit,
+        tariff: Tariff,
     ) -> None:
         """``access_token_s`` is the life of an access token in seconds."""
         self._database = database
@@ -78,6 +80,7 @@ class Sessions:
         self._random = randomness
         self._access_token_s = access_token_s
         self._audit = audit
+        self._tariff = tariff
         self._seen: OrderedDict[bytes, tuple[Claims, float]] = OrderedDict()
 
     # --- signing in ------------------------------------------------------------------------
@@ -239,7 +242,9 @@ class Sessions:
             user_id=session["user_id"],
             session_id=session["id"],
             email=session["email"],
-            tier=session["tier"],
+            tier=self._tariff.in_force(
+                session["tier"], session["status"], session["past_due_since"], self._now()
+            ),
             expires_at=float(body["exp"]),
         )
 

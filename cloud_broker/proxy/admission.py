@@ -34,15 +34,16 @@ class Budgets:
 
     per_minute: int = 120
     scale: float = 1.0
-    tiers: Mapping[str, float] = field(
-        default_factory=lambda: {"FREE": 1.0, "PRO": 1.0, "TEAM": 1.0}
-    )
+    tiers: Mapping[str, float] = field(default_factory=dict)
     notion_rate: float = 2.5
     notion_burst: int = 6
 
     def window(self, per_minute: int, tier: str) -> Window:
-        """Return the limit per user for a row's number and the user's tier."""
-        factor = self.scale * self.tiers.get(tier.upper(), 1.0)
+        """Return the limit per user for a row's number and the user's tier.
+
+        A tier that is not in the table has the least of its factors.
+        """
+        factor = self.scale * self.tiers.get(tier, min(self.tiers.values(), default=1.0))
         return Window(max(1, int(per_minute * factor)))
 
     def bucket(self) -> Bucket:

@@ -18,6 +18,7 @@ from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.secret import Secret
 from cloud_broker.settings.parsers import Keys
 from cloud_broker.settings.table import SETTINGS, Setting
+from cloud_broker.tariff import Tier
 
 SHARED_LOOK_S = 2.0
 
@@ -40,6 +41,7 @@ class Settings:
     app_return_uris: tuple[str, ...]
     access_token_s: int
     limit_scale: float
+    tiers: Mapping[str, float]
     notion_rate: float
     notion_burst: int
     request_max_bytes: int
@@ -55,6 +57,9 @@ class Settings:
     webhook_token: Secret | None
     webhook_pending: int
     push_poll_s: float
+    billing_secrets: tuple[Secret, ...] | None
+    billing_tiers: Mapping[str, Tier] | None
+    billing_grace_days: float
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, file: Mapping[str, Any] | None = None) -> Settings:
@@ -80,6 +85,8 @@ class Settings:
         ]
         keys = {setting.key for setting in SETTINGS}
         faults += [f"{key} is not a setting of the file" for key in file or {} if key not in keys]
+        if values.get("billing_secrets") and values.get("billing_tiers", ()) is None:
+            faults.append("BROKER_BILLING_TIERS is not set: no price would buy a tier.")
         if faults:
             raise ConfigurationInvalid(faults)
         return cls(**values)

@@ -13,11 +13,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from cloud_broker.secret import Secret
+from cloud_broker.tariff import TIERS, Tier, is_tier
 
 Keys = tuple[tuple[str, Secret], ...]  # (kid, base64 of 32 bytes), the first one is in use
 VERSIONS = ("2026-03-11", "2025-09-03")  # of Notion's API, which the proxy can speak to it
 KEY_BYTES = 32  # AES-256 and Ed25519 seeds alike
 _KID = re.compile(r"\A[A-Za-z0-9_.-]{1,32}\Z")
+_PRICE = re.compile(r"\A[A-Za-z0-9_.-]{1,100}\Z")
+_TIERS = ", ".join(TIERS)
 _SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]*\Z")
 _WEB_SCHEMES = frozenset({"http", "https", "javascript", "data", "file", "vbscript", "blob"})
 
@@ -30,6 +33,41 @@ def text(text: str) -> str:
 def secret(text: str) -> Secret:
     """Any text, masked from here on."""
     return Secret(text)
+
+
+def secrets(text: str) -> tuple[Secret, ...]:
+    """Secrets, comma-separated, each of at least 16 characters."""
+    found = tuple(Secret(part.strip()) for part in text.split(","))
+    if any(len(secret.reveal()) < 16 for secret in found):
+        raise ValueError("must be secrets of at least 16 characters, comma-separated")
+    return found
+
+
+def prices(text: str) -> dict[str, Tier]:
+    """``price_…:PRO,prod_…:TEAM``: ids of prices or products, each with its tier."""
+    found: dict[str, Tier] = {}
+    for number, item in enumerate(text.split(","), 1):
+        name, _, tier = item.strip().rpartition(":")
+        if not _PRICE.match(name) or not is_tier(tier):
+            raise ValueError(f"entry {number} must have the form price_…:TIER, one of {_TIERS}")
+        if name in found:
+            raise ValueError(f"entry {number} names {name} again")
+        found[name] = tier
+    return found
+
+
+def factors(text: str) -> dict[str, float]:
+    """``FREE:1,PRO:2,TEAM:4``: every tier once, with what it multiplies limits by."""
+    parse = number(0.001, 1e6)
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        tier, _, factor = item.strip().partition(":")
+        if tier not in TIERS or tier in found:
+            raise ValueError(f"must name each of {_TIERS} once, as in FREE:1,PRO:2,TEAM:4")
+        found[tier] = parse(factor)
+    if len(found) < len(TIERS):
+        raise ValueError(f"must name each of {_TIERS} once, as in FREE:1,PRO:2,TEAM:4")
+    return found
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -8,14 +8,17 @@ from typing import Any
 
 from cloud_broker.settings.parsers import (
     database,
+    factors,
     keys,
     level,
     networks,
     number,
     origin,
+    prices,
     redis,
     return_uris,
     secret,
+    secrets,
     text,
     version,
     whole,
@@ -132,6 +135,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Multiplies every limit per user and endpoint, for load tests.",
     ),
     Setting(
+        "BROKER_TIERS",
+        factors,
+        "FREE:1,PRO:2,TEAM:4",
+        "What each tier multiplies the limits per user and endpoint by.",
+    ),
+    Setting(
         "BROKER_NOTION_RATE",
         number(0.01, 1e6),
         "2.5",
@@ -201,5 +210,25 @@ SETTINGS: tuple[Setting, ...] = (
         "0",
         "Seconds between looks into the database for events that other brokers took, at most 4; 0:"
         " two with PostgreSQL, never with SQLite.",
+    ),
+    Setting(
+        "BROKER_BILLING_SECRETS",
+        secrets,
+        None,
+        "Signing secrets of Stripe's webhook endpoint, comma-separated; several while one is being"
+        " replaced. Without them no billing event is taken.",
+        secret=True,
+    ),
+    Setting(
+        "BROKER_BILLING_TIERS",
+        prices,
+        None,
+        "Stripe's prices or products, each with the tier that it buys: price_…:PRO,prod_…:TEAM.",
+    ),
+    Setting(
+        "BROKER_BILLING_GRACE_DAYS",
+        number(0, 365),
+        "14",
+        "Days for which a tier outlives a payment that failed.",
     ),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cloud_broker.storage.database import Row, Tx
 
 STEPS = [
@@ -45,6 +48,7 @@ STEPS = [
     )
     """,
     "CREATE INDEX workspace_history_first_user ON workspace_history (first_user_id)",
+    "ALTER TABLE subscriptions ADD COLUMN past_due_since BIGINT",
 ]
 
 
@@ -123,17 +127,54 @@ async def claim_workspace(
 
 
 async def profile(tx: Tx, user_id: str) -> Row | None:
-    """The account's profile with its subscription's ``tier`` and ``status``."""
+    """The account's profile."""
     return await tx.one(
         """
-        SELECT p.id, p.notion_user_id, p.email, p.full_name, p.avatar_url, p.auth_provider,
-               p.created_at, p.updated_at,
-               COALESCE(s.tier, 'FREE') AS tier, COALESCE(s.status, 'active') AS status,
-               s.current_period_start, s.current_period_end
-        FROM user_profiles p LEFT JOIN subscriptions s ON s.user_id = p.id
-        WHERE p.id = :user_id
+        SELECT id, notion_user_id, email, full_name, avatar_url, auth_provider, created_at,
+               updated_at
+        FROM user_profiles WHERE id = :user_id
         """,
         user_id=user_id,
+    )
+
+
+async def subscription(tx: Tx, user_id: str) -> Row | None:
+    """What the account has bought: tier, status, Stripe's ids, period (moments in ms)."""
+    return await tx.one(
+        """
+        SELECT tier, status, stripe_customer_id, stripe_subscription_id, current_period_start,
+               current_period_end, past_due_since
+        FROM subscriptions WHERE user_id = :user_id
+        """,
+        user_id=user_id,
+    )
+
+
+async def replace_subscription(
+    tx: Tx, user_id: str, bought: Mapping[str, Any], *, new_id: str, now: int
+) -> None:
+    """Write what ``subscription`` then reads; nothing for an account that is gone."""
+    await tx.execute(
+        """
+        INSERT INTO subscriptions (id, user_id, tier, status, stripe_customer_id,
+          stripe_subscription_id, current_period_start, current_period_end, past_due_since,
+          created_at, updated_at)
+        SELECT :new_id, p.id, :tier, :status, :stripe_customer_id, :stripe_subscription_id,
+          CAST(:current_period_start AS BIGINT), CAST(:current_period_end AS BIGINT),
+          CAST(:past_due_since AS BIGINT), CAST(:now AS BIGINT), CAST(:now AS BIGINT)
+        FROM user_profiles p WHERE p.id = :user_id
+        ON CONFLICT (user_id) DO UPDATE SET
+          tier = excluded.tier, status = excluded.status,
+          stripe_customer_id = excluded.stripe_customer_id,
+          stripe_subscription_id = excluded.stripe_subscription_id,
+          current_period_start = excluded.current_period_start,
+          current_period_end = excluded.current_period_end,
+          past_due_since = excluded.past_due_since, updated_at = excluded.updated_at
+        """,
+        new_id=new_id,
+        user_id=user_id,
+        now=now,
+        **bought,
     )
 
 

@@ -23,6 +23,7 @@ from cloud_broker.errors import (
 from cloud_broker.storage import (
     accounts,
     audit,
+    billing,
     connections,
     idempotency,
     instances,
@@ -44,6 +45,7 @@ AREAS: tuple[Area, ...] = (
     ("audit", audit.STEPS),
     ("push", push.STEPS),
     ("instances", instances.STEPS),
+    ("billing", billing.STEPS),
 )
 
 _TABLE = "schema_migrations"

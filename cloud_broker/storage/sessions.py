@@ -107,12 +107,11 @@ async def add_session(
 
 
 async def live_session(tx: Tx, session_id: str, *, now: int) -> Row | None:
-    """A session that is neither revoked nor expired, with its account's email and tier."""
+    """A session that is neither revoked nor expired, with its account's email and subscription."""
     return await tx.one(
         """
         SELECT s.id, s.user_id, s.device, COALESCE(p.email, '') AS email,
-               CASE WHEN sub.status IN ('active', 'trialing', 'past_due')
-                 THEN sub.tier ELSE 'FREE' END AS tier
+               sub.tier, sub.status, sub.past_due_since
         FROM sessions s JOIN user_profiles p ON p.id = s.user_id
         LEFT JOIN subscriptions sub ON sub.user_id = s.user_id
         WHERE s.id = :id AND s.revoked_at IS NULL AND s.expires_at > :now

@@ -22,6 +22,22 @@ Authorized = Callable[[web.Request, Claims], Awaitable[web.StreamResponse]]
 Plain = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+async def read_raw(request: web.Request, max_bytes: int) -> bytes:
+    """The body as it came. Raises BodyTooSlow, InvalidInput, or aiohttp's 413."""
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.content.iter_any():
+                raw += chunk
+                if len(raw) > max_bytes:
+                    raise web.HTTPRequestEntityTooLarge(max_bytes, len(raw))
+    except TimeoutError as error:
+        raise BodyTooSlow("The body did not arrive within 30 seconds.") from error
+    except web.RequestPayloadError:  # its Content-Encoding is not what it says
+        raise InvalidInput("The body cannot be decoded.") from None
+    return bytes(raw)
+
+
 async def read_body(request: web.Request, shape: type[S]) -> S:
     """Parse a JSON body into ``shape``.
 
@@ -29,19 +45,9 @@ async def read_body(request: web.Request, shape: type[S]) -> S:
     """
     if request.content_type != "application/json":
         raise UnsupportedMedia("The body must be application/json.")
-    raw = bytearray()
+    raw = await read_raw(request, BODY_MAX_BYTES)
     try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            async for chunk in request.content.iter_any():
-                raw += chunk
-                if len(raw) > BODY_MAX_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(BODY_MAX_BYTES, len(raw))
-    except TimeoutError as error:
-        raise BodyTooSlow("The body did not arrive within 30 seconds.") from error
-    except web.RequestPayloadError:  # its Content-Encoding is not what it says
-        raise InvalidInput("The body cannot be decoded.") from None
-    try:
-        return msgspec.json.decode(bytes(raw), type=shape)
+        return msgspec.json.decode(raw, type=shape)
     except msgspec.ValidationError as error:
         # Not chained: the cause may quote the body.
         raise InvalidInput(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 
 from aiohttp import web
@@ -39,6 +39,7 @@ class ProxySettings:
     notion_api_url: str
     notion_version: str = "2026-03-11"
     limit_scale: float = 1.0
+    tiers: Mapping[str, float] = field(default_factory=dict)
     notion_rate: float = 2.5
     notion_burst: int = 6
     request_max_bytes: int = 500 * 1024
@@ -52,7 +53,10 @@ class ProxySettings:
     def budgets(self) -> Budgets:
         """The limits by these settings."""
         return Budgets(
-            scale=self.limit_scale, notion_rate=self.notion_rate, notion_burst=self.notion_burst
+            scale=self.limit_scale,
+            tiers=self.tiers,
+            notion_rate=self.notion_rate,
+            notion_burst=self.notion_burst,
         )
 
 

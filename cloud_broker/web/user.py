@@ -17,7 +17,7 @@ ROUTES = web.RouteTableDef()
 async def me(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Profile, workspaces, subscription, limits."""
     summary = await request.app[ACCOUNTS].summary(claims.user_id)
-    return answer({**summary, "limits": request.app[LIMITS](claims.tier)})
+    return answer({**summary, "limits": request.app[LIMITS](summary["subscription"]["tier"])})
 
 
 @ROUTES.get("/api/user/export")

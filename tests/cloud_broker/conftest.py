@@ -22,6 +22,9 @@ SQLITE_ONLY = (
     "test_sdk",
     "test_deadlines",
     "test_inbound",
+    "test_door",
+    "test_tier",
+    "test_pages",
 )
 POSTGRES_ONLY = ("test_postgres",)
 

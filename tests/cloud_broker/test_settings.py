@@ -32,6 +32,28 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.notion_rate, settings.notion_burst, settings.limit_scale) == (2.5, 6, 1)
     assert settings.app_return_uris == ("notion-clipper://auth", "notion-clipper://auth/callback")
     assert settings.database_url == Secret("sqlite:///broker.db")
+    assert settings.tiers == {"FREE": 1, "PRO": 2, "TEAM": 4}
+    assert settings.billing_secrets is None
+
+
+def test_a_billing_secret_needs_a_table_of_prices() -> None:
+    (found,) = faults(BROKER_BILLING_SECRETS="whsec_of_the_endpoint")
+    assert found == "BROKER_BILLING_TIERS is not set: no price would buy a tier."
+
+
+def test_billing_takes_secrets_and_a_table_of_prices() -> None:
+    settings = Settings.from_env(
+        an_environment(
+            BROKER_BILLING_SECRETS="whsec_of_the_endpoint, whsec_of_the_next_one",
+            BROKER_BILLING_TIERS="price_1:PRO, prod_2:TEAM,gold-plan:TEAM",
+        )
+    )
+    assert settings.billing_secrets == (
+        Secret("whsec_of_the_endpoint"),
+        Secret("whsec_of_the_next_one"),
+    )
+    assert settings.billing_tiers == {"price_1": "PRO", "prod_2": "TEAM", "gold-plan": "TEAM"}
+    assert "whsec" not in repr(settings)
 
 
 def test_nothing_set_names_everything_that_is_needed() -> None:
@@ -73,6 +95,16 @@ def test_all_faults_are_told_together() -> None:
         ("BROKER_ACCESS_TOKEN_S", "601", "from 1 to 600"),
         ("BROKER_LIMIT_SCALE", "nan", "number"),
         ("BROKER_LOG_LEVEL", "LOUD", "DEBUG"),
+        ("BROKER_TIERS", "FREE:1,PRO:2", "each of FREE, PRO, TEAM once"),
+        ("BROKER_TIERS", "FREE:1,PRO:2,PRO:3,TEAM:4", "each of FREE, PRO, TEAM once"),
+        ("BROKER_TIERS", "FREE:1,PRO:2,TEAM:4,GOLD:8", "each of FREE, PRO, TEAM once"),
+        ("BROKER_TIERS", "FREE:0,PRO:2,TEAM:4", "from 0.001"),
+        ("BROKER_BILLING_SECRETS", "whsec_short", "at least 16 characters"),
+        ("BROKER_BILLING_SECRETS", "whsec_of_the_endpoint,", "at least 16 characters"),
+        ("BROKER_BILLING_TIERS", "price_1", "price_…:TIER"),
+        ("BROKER_BILLING_TIERS", "price_1:GOLD", "price_…:TIER"),
+        ("BROKER_BILLING_TIERS", "price_1:PRO,price_1:TEAM", "again"),
+        ("BROKER_BILLING_GRACE_DAYS", "-1", "from 0 to 365"),
         ("BROKER_TYPO", "1", "not a setting"),
     ],
 )

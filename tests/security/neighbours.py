@@ -128,7 +128,12 @@ def _bare(answer: Reply, ids: Mapping[str, str]) -> str:
 @asynccontextmanager
 async def two_people(folder: Path, **changes: str) -> AsyncIterator[Two]:
     """A house with both signed in, and something of Mira's of every kind."""
-    changes = {"BROKER_WEBHOOK_TOKEN": WEBHOOK_TOKEN, "BROKER_PUSH_POLL_S": "0.2"} | changes
+    changes = {
+        "BROKER_WEBHOOK_TOKEN": WEBHOOK_TOKEN,
+        "BROKER_PUSH_POLL_S": "0.2",
+        "BROKER_BILLING_SECRETS": "whsec_that_nobody_signs_with",
+        "BROKER_BILLING_TIERS": "price_1:PRO",
+    } | changes
     async with a_house(folder, **changes) as house:
         mira = await house.person("mira@example.com", WORKSPACE, device="miras-own-desk")
         two = Two(house, "", mira, {}, frozenset())

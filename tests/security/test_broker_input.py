@@ -33,6 +33,7 @@ PUBLIC = {
     "GET /metrics",
     "GET /readyz",
     "POST /api/auth/token",
+    "POST /api/billing/webhook",
     "POST /api/notion/webhook",
 }
 GUARDED = {

@@ -117,11 +117,15 @@ async def _hears_ones_own(two: Two, method: str, path: str) -> None:
             two.found.check(path, f"tells {kind}" if value.encode() in heard else None)
 
 
-async def _believes_notion_only(two: Two, method: str, path: str) -> None:
+async def _believes_the_sender_only(two: Two, method: str, path: str) -> None:
     """It takes signed events, whoever brings them."""
     event = {"workspace_id": "{workspace}", "entity": {"id": "{page}"}, "type": "page.deleted"}
+    if path == "/api/billing/webhook":
+        bought = {"customer": "cus_1", "client_reference_id": "{user}"}
+        event = {"id": "evt_1", "type": "checkout.session.completed", "data": {"object": bought}}
     before = await two.house.rows()
-    for headers in ({}, {"X-Notion-Signature": "sha256=" + "0" * 64}):
+    forged = {"X-Notion-Signature": "sha256=" + "0" * 64, "Stripe-Signature": "t=1,v1=" + "0" * 64}
+    for headers in ({}, forged):
         await two.refused(Asked(method, path, event, headers), 401)
     two.found.check(path, None if await two.house.rows() == before else "stored something")
 
@@ -204,7 +208,8 @@ CASES: dict[str, How] = {
     "GET /readyz": _same_for_all,
     "POST /api/auth/logout": _ends_ones_own,
     "POST /api/auth/token": _refuses_what_was_not_asked_for,
-    "POST /api/notion/webhook": _believes_notion_only,
+    "POST /api/billing/webhook": _believes_the_sender_only,
+    "POST /api/notion/webhook": _believes_the_sender_only,
 }
 
 

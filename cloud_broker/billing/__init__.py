@@ -1,0 +1,1 @@
+"""What a person has paid for, as Stripe tells it."""
