@@ -20,6 +20,7 @@ SQLITE_ONLY = (
     "test_sqlite",
     "test_versions",
     "test_sdk",
+    "test_sdk_js",
     "test_deadlines",
     "test_inbound",
     "test_door",

@@ -89,29 +89,30 @@ class Lone:
         )
 
     async def sign_in(self) -> None:
-        """Sign in as the sandbox's first person, through the real flow."""
-        digest = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest())
-        query = {
-            "source": "cli",
-            "state": secrets.token_urlsafe(16),
-            "code_challenge": digest.rstrip(b"=").decode(),
-            "code_challenge_method": "S256",
-            "device": "a test",
-            "redirect_uri": _CALLBACK,
-        }
-        url = URL(f"{self.url}/api/auth/notion").with_query(query)
-        while not str(url).startswith(_CALLBACK):
-            url = url.update_query(auto="1") if url.path.endswith("/authorize") else url
-            async with self.http.get(url, allow_redirects=False) as answer:
-                url = url.join(URL(answer.headers["Location"]))
-        body = {
-            "grant_type": "handoff",
-            "token": url.query["token"],
-            "code_verifier": _VERIFIER,
-        }
-        async with self.http.post(f"{self.url}/api/auth/token", json=body) as answer:
-            tokens = await answer.json()
+        """Sign in as the sandbox's first person."""
+        tokens = await signed_in(self.http, self.url)
         self.token, self.workspace = tokens["access_token"], tokens["workspaces"][0]["id"]
+
+
+async def signed_in(http: ClientSession, url: str) -> dict[str, Any]:
+    """Sign in at the broker at ``url`` through the real flow, with a jar that keeps cookies."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest())
+    query = {
+        "source": "cli",
+        "state": secrets.token_urlsafe(16),
+        "code_challenge": digest.rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "device": "a test",
+        "redirect_uri": _CALLBACK,
+    }
+    at = URL(f"{url}/api/auth/notion").with_query(query)
+    while not str(at).startswith(_CALLBACK):
+        at = at.update_query(auto="1") if at.path.endswith("/authorize") else at
+        async with http.get(at, allow_redirects=False) as answer:
+            at = at.join(URL(answer.headers["Location"]))
+    body = {"grant_type": "handoff", "token": at.query["token"], "code_verifier": _VERIFIER}
+    async with http.post(f"{url}/api/auth/token", json=body) as answer:
+        return dict(await answer.json())
 
 
 @asynccontextmanager
