@@ -39,10 +39,12 @@ from cloud_broker.clock import SystemClock
 from cloud_broker.logs import JsonLines
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.sqlite import SqliteDatabase, open_sqlite
+from cloud_broker.storage.database import Database as BrokerDatabase
+from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import Inbound
 from tests.security.witness import Witness
+from tests.servers.kept import tables
 
 OWNER_TOKEN = "owner-canary-Xq3v9ZpL7wR2tY8sK4nB6mC1"
 INSTANCE = "instance-of-the-house"
@@ -152,7 +154,7 @@ class House:
     notion_url: URL
     broker: web.Application
     broker_url: URL
-    database: SqliteDatabase
+    database: BrokerDatabase
     witness: Witness
     broker_log: io.StringIO
     browser: ClientSession
@@ -211,13 +213,13 @@ class House:
 
         The audit's are left out: they come a little later, and may tell of refusals.
         """
+        names = await tables(self.database)
         async with self.database.reading() as tx:
-            tables = await tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")
             counts = {}
-            for table in tables:
-                row = await tx.one(f'SELECT count(*) AS n FROM "{table["name"]}"')
+            for name in names:
+                row = await tx.one(f'SELECT count(*) AS n FROM "{name}"')
                 assert row is not None
-                counts[str(table["name"])] = int(row["n"])
+                counts[name] = int(row["n"])
             counts.pop("audit_log")
             return counts
 
@@ -303,6 +305,7 @@ async def a_house(folder: Path, **changes: str) -> AsyncIterator[House]:
         settings = Settings.from_env(
             {
                 "BROKER_PUBLIC_URL": f"http://127.0.0.1:{port}",
+                "BROKER_DATABASE_URL": f"sqlite:///{folder / 'broker.db'}",
                 "BROKER_NOTION_API_URL": str(server.make_url("/")).rstrip("/"),
                 "BROKER_NOTION_CLIENT_ID": "sandbox-client",
                 "BROKER_NOTION_CLIENT_SECRET": "sandbox-secret",
@@ -314,7 +317,7 @@ async def a_house(folder: Path, **changes: str) -> AsyncIterator[House]:
                 **{name: text for name, text in changes.items() if name.startswith("BROKER_")},
             }
         )
-        database = await open_sqlite(folder / "broker.db")
+        database = await open_database(settings.database_url.reveal(), connections=10)
         stack.push_async_callback(database.close)
         transport = await stack.enter_async_context(AiohttpTransport())
         app = broker.create_app(
@@ -358,6 +361,8 @@ def _broker_log(stream: io.StringIO) -> Iterator[None]:
     """What the broker would write to standard error; at debug, where most is written."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
+    # The sandbox's access lines: the broker's own command turns such off.
+    handler.addFilter(lambda record: record.name != "aiohttp.access")
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

@@ -192,6 +192,7 @@ async def test_nothing_secret_or_private_leaks_in_a_whole_day(day: Day) -> None:
     kinds = {kind.rsplit(" ", 1)[0] for kind in day.secrets}
     assert {"notion access_token", "notion refresh_token", "broker access_token"} <= kinds
     assert {"daemon token", "broker code", "broker refresh_token", "notion Bearer"} <= kinds
+    assert "broker code_verifier" in kinds
     found = [
         *_in_logs(day),
         *_in_files(day),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.typedefs import Middleware
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,6 +25,17 @@ class Exchange:
     status: int
     location: str
     answered: bytes
+    cookies: str = ""
+
+
+async def _look_into(request: web.Request) -> None:
+    """Read the body, which is then read again: the broker takes it from the stream."""
+    with suppress(web.RequestPayloadError, web.HTTPRequestEntityTooLarge):
+        body = await request.read()
+        again = StreamReader(request.protocol, 2**16, loop=asyncio.get_running_loop())
+        again.feed_data(body)
+        again.feed_eof()
+        request._payload = again
 
 
 @dataclass
@@ -37,6 +50,8 @@ class Witness:
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
             response: web.StreamResponse
+            if request.path == "/api/auth/token":
+                await _look_into(request)
             try:
                 response = await handler(request)
             except web.HTTPException as raised:
@@ -59,5 +74,6 @@ class Witness:
                 response.status,
                 response.headers.get("Location", ""),
                 bytes(body) if isinstance(body, bytes | bytearray) else b"",
+                response.cookies.output(header="", sep=" "),
             )
         )
