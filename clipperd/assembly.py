@@ -36,6 +36,7 @@ from clipperd.passthrough import LanePassThrough
 from clipperd.process import logs
 from clipperd.push.consequences import Consequences
 from clipperd.push.listener import Listener
+from clipperd.rescue.backup import Backups
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import BrokerAuth
 from clipperd.session.broker import BrokerNotion
@@ -147,7 +148,10 @@ async def assemble(
     outbox = Outbox(outbox_db, clock, new_id=_new_id, publish=bulletin.publish)
     dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active)
     listener = _listener(cache_db, clock, link, pages, sections, outlines.vouching, active)
-    background = _background(settings, clock, outbox, link, pages, dispatcher, active, listener)
+    backups = Backups(places.outbox, places.backups)
+    background = _background(
+        settings, clock, outbox, link, pages, dispatcher, active, listener, backups
+    )
     bulletin.on_session = background.session_changed
     clips = Clips(outbox, link.accounts, dispatcher, clock)
     return Parts(
@@ -179,6 +183,8 @@ async def assemble(
         health=Health(
             checks(
                 data_dir=places.data_dir,
+                quarantine=places.quarantine,
+                clock=clock,
                 outbox=outbox_db,
                 cache=cache_db,
                 secrets=vault,
@@ -286,6 +292,7 @@ def _background(
     dispatcher: Dispatcher,
     active: ActiveAccount,
     listener: Listener,
+    backups: Backups,
 ) -> Background:
     background = Background(
         link.session,
@@ -295,6 +302,7 @@ def _background(
         clock,
         active,
         listener=listener,
+        backups=backups,
         keep_content_s=settings.content_days * 86400.0,
         refresh_s=settings.refresh_s,
     )

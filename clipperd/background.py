@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,18 +13,20 @@ from typing import Any
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.errors import ClipperdError
+from clipperd.errors import ClipperdError, StorageFull
 from clipperd.model import Scope
 from clipperd.outbox import retention
 from clipperd.outbox.outbox import Outbox
 from clipperd.pages.pages import Pages
 from clipperd.push.listener import Listener
+from clipperd.rescue.backup import EVERY_S, Backups
 from clipperd.session.connectivity import Link
 from clipperd.session.errors import SecretsUnusable
 from clipperd.session.session import Session
 
 _log = logging.getLogger(__name__)
 
+_COPY_AFTER = 120.0  # seconds after the start, which is busy enough
 _ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
 
 
@@ -52,12 +55,13 @@ class Background:
         active: ActiveAccount,
         *,
         listener: Listener | None = None,
+        backups: Backups | None = None,
         keep_content_s: float,
         refresh_s: float,
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
 
-        ``listener``: the event stream, where there is one.
+        ``listener``: the event stream, where there is one. ``backups``: of the queue's file.
 
         ``keep_content_s``: how long content is kept once a clip is through. ``refresh_s``: how
         often the page index is brought up to date.
@@ -69,6 +73,7 @@ class Background:
         self._clock = clock
         self._active = active
         self._listener = listener
+        self._backups = backups
         self._keep_content_s = keep_content_s
         self._refresh_s = refresh_s
         self._indexing: list[asyncio.Task[None]] = []
@@ -104,6 +109,8 @@ class Background:
         ]
         if self._listener is not None:
             tasks.append(self._start(self._listener.run(), "push"))
+        if self._backups is not None:
+            tasks.append(self._start(self._copy(self._backups), "copies"))
         try:
             yield
         finally:
@@ -181,6 +188,19 @@ class Background:
             with contextlib.suppress(ClipperdError):  # a full disk: try again later
                 await self._outbox.write(erase)
             await self._clock.sleep(_ERASE_EVERY)
+
+    async def _copy(self, backups: Backups) -> None:
+        """Copy the queue's file once a day on which it changed."""
+        await self._clock.sleep(_COPY_AFTER)
+        while True:
+            wait = await asyncio.to_thread(backups.wait_s, self._clock.now())
+            if wait <= 0:
+                wait = EVERY_S
+                try:
+                    await asyncio.to_thread(backups.make, self._clock.now())
+                except (StorageFull, OSError, sqlite3.Error) as error:
+                    _log.warning("the queue's file was not copied", exc_info=error)
+            await self._clock.sleep(wait)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -11,12 +11,15 @@ from typing import Literal
 import msgspec
 
 from clipperd.clips import Clips
+from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database
+from clipperd.rescue.opening import Report, latest_report
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import Secrets
 
 Severity = Literal["ok", "info", "warning", "error"]
 
+_TOLD_S = 30 * 86400.0
 _LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit
 
 
@@ -35,6 +38,8 @@ Check = Callable[[], Awaitable[Finding]]
 def checks(
     *,
     data_dir: Path,
+    quarantine: Path,
+    clock: Clock,
     outbox: Database,
     cache: Database,
     secrets: Secrets,
@@ -51,6 +56,9 @@ def checks(
 
     async def queue_store() -> Finding:
         return await _sound(outbox, "The queue", "Stop clipperd and keep a copy of outbox.db.")
+
+    async def queue_rescue() -> Finding:
+        return _rescued(latest_report(quarantine), quarantine, clock.now())
 
     async def cache_store() -> Finding:
         return await _sound(cache, "The cache", "Stop clipperd and delete cache.db; it is rebuilt.")
@@ -83,11 +91,31 @@ def checks(
     return {
         "disk": disk,
         "queue_store": queue_store,
+        "queue_rescue": queue_rescue,
         "cache_store": cache_store,
         "secrets": secret_store,
         "link": link,
         "queue": queue,
     }
+
+
+def _rescued(report: Report | None, quarantine: Path, now: float) -> Finding:
+    """Told for a month; whoever needs the damaged file longer has seen it by then."""
+    if report is None or now - report.at > _TOLD_S:
+        return Finding("ok", "The queue's file was not damaged lately.")
+    came = "an older copy" if report.from_copy else "what could be read of it"
+    detail = (
+        f"The queue's file was damaged ({rfc3339(report.at)}); {came} was saved,"
+        f" {report.rows.get('clip', 0)} clips."
+    )
+    open_ = report.undecided + report.without_content + report.without_place
+    if open_:
+        detail += f" {open_} of them need you."
+    if report.leftover:
+        detail += f" {report.leftover} texts without a clip are in leftover.json."
+    folder = quarantine / report.quarantine
+    remedy = f"Look at clipperd queue list; the damaged file is kept in {folder}."
+    return Finding("warning", detail, remedy)
 
 
 async def _sound(database: Database, name: str, remedy: str) -> Finding:

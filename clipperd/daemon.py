@@ -18,11 +18,14 @@ from aiohttp import web
 
 from clipperd.assembly import STEPS, Parts, assemble
 from clipperd.cache_schema import open_cache
-from clipperd.clock import SystemClock, rfc3339
+from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
 from clipperd.model import REASONS
+from clipperd.outbox.mending import mend
 from clipperd.process import endpoint, lock, logs
+from clipperd.rescue.backup import Backups
+from clipperd.rescue.opening import Mending, Opening
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
 from clipperd.surface import Surface
@@ -68,7 +71,7 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
     instance = uuid.uuid4().hex
     token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
     journal.redactor.add(token)
-    with _databases(places) as (outbox, cache):
+    with _databases(places, clock) as (outbox, cache):
         parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ)
         access = Access(
             token,
@@ -107,8 +110,8 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
 
 
 @contextlib.contextmanager
-def _databases(places: Locations) -> Iterator[tuple[Database, Database]]:
-    outbox = Database.open(places.outbox, name="outbox", steps=STEPS, synchronous="FULL")
+def _databases(places: Locations, clock: Clock) -> Iterator[tuple[Database, Database]]:
+    outbox = _opening(places, clock).open(clock.now())
     try:
         cache = open_cache(places.cache)
         try:
@@ -117,6 +120,26 @@ def _databases(places: Locations) -> Iterator[tuple[Database, Database]]:
             cache.close()
     finally:
         outbox.close()
+
+
+def _opening(places: Locations, clock: Clock) -> Opening:
+    def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
+        return mend(
+            connection,
+            outdated=outdated,
+            copy=copy,
+            now=clock.now(),
+            new_id=lambda: uuid.uuid4().hex,
+        )
+
+    return Opening(
+        places.outbox,
+        name="outbox",
+        steps=STEPS,
+        backups=Backups(places.outbox, places.backups),
+        quarantine=places.quarantine,
+        mend=repair,
+    )
 
 
 async def _stay(parts: Parts, surface: Surface, file: Path, mine: endpoint.Endpoint) -> None:

@@ -61,6 +61,7 @@ FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELI
 
 REASONS: dict[str, str] = {
     "block_gone": "The block that names the place is no longer on the page.",
+    "content_lost": "Its content was lost with a damaged file; put it in again, or cancel.",
     "content_refused": "Notion refuses this content; edit it.",
     "heading_ambiguous": "Several headings of the page match; name one by its id.",
     "heading_gone": "The heading that names the place is no longer on the page.",
@@ -71,11 +72,15 @@ REASONS: dict[str, str] = {
     "page_trashed": "The page is in the trash.",
     "page_unknown": "The new page exists, but which it is could not be found out.",
     "parent_gone": "The place for the new page is gone or no longer shared.",
+    "place_lost": "Where it was to go was lost with a damaged file; choose a page, or cancel.",
     "place_refused": "Notion kept refusing the place.",
     "undone": "It was taken back.",
     "workspace_full": "The workspace has used all of its free blocks.",
 }
 """Why a delivery stopped, each with a sentence for a person. Clients may rely on the names."""
+
+UNTRIABLE: frozenset[str] = frozenset({"outcome_unknown", "content_lost", "place_lost"})
+"""Reasons that trying again does not mend: a person has to say something first."""
 
 PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
 

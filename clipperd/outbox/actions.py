@@ -16,9 +16,10 @@ from clipperd.content import chunks
 from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
 from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
-from clipperd.model import Scope, State
+from clipperd.model import UNTRIABLE, Scope, State
 from clipperd.outbox.accept import next_turn, title_of
 from clipperd.outbox.records import (
+    NO_PLAN,
     LaneKey,
     Target,
     is_unsent,
@@ -66,12 +67,12 @@ def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: flo
 
 
 def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
-    """Try again at once. An unknown outcome is not retried but resolved."""
+    """Try again at once, unless a person has to say something first (UNTRIABLE)."""
     allowed = [
         row
         for row in rows
         if row["state"] in ("retrying", "needs_attention", "failed")
-        and row["reason"] != "outcome_unknown"
+        and row["reason"] not in UNTRIABLE
         and row["undo"] is None
     ]
     if not allowed:
@@ -102,9 +103,11 @@ def resolve(
             _confirm(connection, row, now)
         else:
             connection.execute(
-                "UPDATE delivery SET state = 'queued', reason = NULL, error_code = NULL,"
-                " error_message = NULL, batch_cap = 1 WHERE seq = ?",
-                (row["seq"],),
+                "UPDATE delivery SET state = iif(lost, 'needs_attention', 'queued'),"
+                " reason = iif(lost, 'content_lost', NULL), error_code = NULL,"
+                " error_message = NULL, batch_cap = 1 FROM (SELECT EXISTS (SELECT 1 FROM content"
+                " WHERE clip_seq = ?1 AND plan = ?2) AS lost) WHERE seq = ?3",
+                (row["clip"], NO_PLAN, row["seq"]),
             )
     for row in halfway if how == "delivered" else ():
         connection.execute(
@@ -230,7 +233,8 @@ def edit(
         )
         connection.execute(
             "UPDATE delivery SET state = 'queued', reason = NULL, error_code = NULL,"
-            " error_message = NULL, batch_cap = 100 WHERE clip_seq = ? AND state = 'failed'",
+            " error_message = NULL, batch_cap = 100 WHERE clip_seq = ?"
+            " AND (state = 'failed' OR reason = 'content_lost')",
             (clip,),
         )
     if priority is not None:

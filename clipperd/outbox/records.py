@@ -208,6 +208,10 @@ def position_from_json(text: str) -> Position:
     )
 
 
+NO_PLAN = b"[]"
+"""The plan of a clip whose content was lost: there is nothing that could be sent."""
+
+
 def plan_to_json(plan: Iterable[Chunk]) -> bytes:
     """Serialise a chunk plan."""
     return msgspec.json.encode([{"blocks": c.blocks, "parent": c.parent} for c in plan])

@@ -221,6 +221,10 @@ def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list
     offered = list(_OPEN_ACTIONS[row["state"]])
     if row["reason"] == "outcome_unknown":
         offered = ["resend", "mark_delivered", "open"]
+    elif row["reason"] == "content_lost":
+        offered = ["edit", "cancel", "open"]
+    elif row["reason"] == "place_lost":
+        offered = ["retarget", "cancel"]
     elif row["state"] == State.NEEDS_ATTENTION and row["chunks_done"]:
         offered.insert(1, "mark_delivered")
     if row["reason"] == "no_access":

@@ -59,6 +59,16 @@ class Locations:
         return self.data_dir / "outbox.db"
 
     @property
+    def backups(self) -> Path:
+        """Whole copies of the outbox."""
+        return self.data_dir / "backups"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged outboxes, each with a report of what was saved from it."""
+        return self.data_dir / "quarantine"
+
+    @property
     def cache(self) -> Path:
         """Page index, outlines, anchors: disposable."""
         return self.data_dir / "cache.db"

@@ -1,0 +1,1 @@
+"""What becomes of the queue when its file is damaged: copies beforehand, salvage afterwards."""
