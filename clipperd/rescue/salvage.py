@@ -227,6 +227,6 @@ def _lend_first_page(lender: Path, borrower: Path) -> bool:
     return bool(_tables(borrower))
 
 
-def _page_size(head: bytes) -> int:
+def _page_size(head: bytes | bytearray) -> int:
     size = int.from_bytes(head[16:18], "big")
     return 65_536 if size == 1 else size
