@@ -13,7 +13,7 @@ import msgspec
 from clipperd.clips import Clips
 from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database
-from clipperd.rescue.opening import Report, latest_report
+from clipperd.rescue.opening import latest_report
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import Secrets
 
@@ -58,24 +58,16 @@ def checks(
         return await _sound(outbox, "The queue", "Stop clipperd and keep a copy of outbox.db.")
 
     async def queue_rescue() -> Finding:
-        return _rescued(latest_report(quarantine), quarantine, clock.now())
+        return _rescued(quarantine, clock.now())
 
     async def cache_store() -> Finding:
         return await _sound(cache, "The cache", "Stop clipperd and delete cache.db; it is rebuilt.")
 
     async def secret_store() -> Finding:
-        if secrets.mode == "memory":
-            why = secrets.why or "The session ends with the program."
-            return Finding("warning", why, "Unlock or install a keyring, then sign in again.")
-        return Finding("ok", f"The session is kept in: {secrets.mode}.")
+        return _kept(secrets)
 
     async def link() -> Finding:
-        state = connectivity.link
-        if state.state == "online":
-            return Finding("ok", "The service can be reached.")
-        if state.state in ("signed_out", "reauth_required"):
-            return Finding("warning", "Nobody is signed in.", "Run clipperd login.")
-        return Finding("warning", f"The service is {state.state}: {state.why or 'no answer'}.")
+        return _reached(connectivity)
 
     async def queue() -> Finding:
         status = await clips.status()
@@ -99,8 +91,25 @@ def checks(
     }
 
 
-def _rescued(report: Report | None, quarantine: Path, now: float) -> Finding:
+def _kept(secrets: Secrets) -> Finding:
+    if secrets.mode == "memory":
+        why = secrets.why or "The session ends with the program."
+        return Finding("warning", why, "Unlock or install a keyring, then sign in again.")
+    return Finding("ok", f"The session is kept in: {secrets.mode}.")
+
+
+def _reached(connectivity: Connectivity) -> Finding:
+    state = connectivity.link
+    if state.state == "online":
+        return Finding("ok", "The service can be reached.")
+    if state.state in ("signed_out", "reauth_required"):
+        return Finding("warning", "Nobody is signed in.", "Run clipperd login.")
+    return Finding("warning", f"The service is {state.state}: {state.why or 'no answer'}.")
+
+
+def _rescued(quarantine: Path, now: float) -> Finding:
     """Told for a month; whoever needs the damaged file longer has seen it by then."""
+    report = latest_report(quarantine)
     if report is None or now - report.at > _TOLD_S:
         return Finding("ok", "The queue's file was not damaged lately.")
     came = "an older copy" if report.from_copy else "what could be read of it"
