@@ -180,19 +180,31 @@ async def assemble(
             entropy=secrets.token_bytes,
         ),
         settings=StoredSettings(settings, env, _flags(settings), places.config_file),
-        health=Health(
-            checks(
-                data_dir=places.data_dir,
-                quarantine=places.quarantine,
-                clock=clock,
-                outbox=outbox_db,
-                cache=cache_db,
-                secrets=vault,
-                connectivity=link.connectivity,
-                clips=clips,
-            )
-        ),
+        health=_health(places, clock, outbox_db, cache_db, vault, link, clips),
         http=link.http,
+    )
+
+
+def _health(
+    places: Locations,
+    clock: Clock,
+    outbox: Database,
+    cache: Database,
+    vault: Secrets,
+    link: _Link,
+    clips: Clips,
+) -> Health:
+    return Health(
+        checks(
+            data_dir=places.data_dir,
+            quarantine=places.quarantine,
+            clock=clock,
+            outbox=outbox,
+            cache=cache,
+            secrets=vault,
+            connectivity=link.connectivity,
+            clips=clips,
+        )
     )
 
 
