@@ -36,8 +36,12 @@ SPOILED = (
 
 @pytest.mark.parametrize("command", ["check-config", "migrate"])
 def test_no_fault_of_a_secret_setting_says_its_value(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     good = an_environment(BROKER_DATABASE_URL=f"sqlite:///{tmp_path / 'broker.db'}")
     secret = canaries.word("settingsecret")
     refused = 0

@@ -30,7 +30,7 @@ class Exchange:
 
 async def _look_into(request: web.Request) -> None:
     """Read the body, which is then read again: the broker takes it from the stream."""
-    with suppress(web.RequestPayloadError, web.HTTPRequestEntityTooLarge):
+    with suppress(web.RequestPayloadError, ConnectionError):
         body = await request.read()
         again = StreamReader(request.protocol, 2**16, loop=asyncio.get_running_loop())
         again.feed_data(body)
@@ -50,7 +50,7 @@ class Witness:
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
             response: web.StreamResponse
-            if request.path == "/api/auth/token":
+            if request.path == "/api/auth/token" and 0 < (request.content_length or 0) < 8192:
                 await _look_into(request)
             try:
                 response = await handler(request)
