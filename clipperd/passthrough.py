@@ -51,18 +51,21 @@ class LanePassThrough:
         path: str,
         query: Mapping[str, str],
         body: bytes | None,
+        version: str | None,
     ) -> Reply:
         """Send one call; see ``web/notion.py``."""
         if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
-            return await self._notion.send(scope, method, path, query=query, body=body)
+            return await self._notion.send(
+                scope, method, path, query=query, body=body, version=version
+            )
         key = new_key(self._server_now(), self._entropy)
         page = await self._page(scope, path, body)
         if page is None:
-            return await self._write(scope, method, path, query, body, key)
+            return await self._write(scope, method, path, query, body, key, version)
         lane = (scope.user_id, scope.workspace_id, page)
         async with self._dispatcher.exclusive(lane):
             try:
-                return await self._write(scope, method, path, query, body, key)
+                return await self._write(scope, method, path, query, body, key, version)
             finally:
                 await self._places.touched(scope, page)
 
@@ -74,9 +77,12 @@ class LanePassThrough:
         query: Mapping[str, str],
         body: bytes | None,
         key: str,
+        version: str | None,
     ) -> Reply:
         """Send a write and put on record what it created, before the page's lane goes on."""
-        reply = await self._notion.send(scope, method, path, query=query, body=body, key=key)
+        reply = await self._notion.send(
+            scope, method, path, query=query, body=body, key=key, version=version
+        )
         made = _created(method, path, body, reply)
         if made:
             now = self._clock.now()

@@ -62,10 +62,12 @@ class Notion(Protocol):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Reply:
         """Send one request; ``path`` is Notion's after ``/v1/``, for example ``pages/<id>``.
 
-        ``key`` is the Idempotency-Key of a write. Raises BrokerUnreachable (``sent`` tells
+        ``key`` is the Idempotency-Key of a write, ``version`` the Notion-Version of body and
+        answer (None: the one that the broker speaks). Raises BrokerUnreachable (``sent`` tells
         whether it may have been heard), NotSignedIn or ReauthRequired; every HTTP answer is a
         Reply, errors included.
         """

@@ -31,6 +31,7 @@ class BrokerNotion:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Reply:
         """Send one request; see ``transport.Notion``.
 
@@ -39,10 +40,13 @@ class BrokerNotion:
         it counts as an answer that was lost.
         """
         token = await self._session.token_for(scope.user_id)
-        reply = await self._once(scope, token, method, path, query, body, key)
+        headers = {"X-Workspace-Id": scope.workspace_id}
+        headers |= {"Idempotency-Key": key} if key is not None else {}
+        headers |= {"Notion-Version": version} if version is not None else {}
+        reply = await self._once(token, method, path, query, body, headers)
         if _expired(reply):
             token = await self._session.token_for(scope.user_id, stale=token)
-            reply = await self._once(scope, token, method, path, query, body, key)
+            reply = await self._once(token, method, path, query, body, headers)
             if _expired(reply):
                 raise BrokerUnreachable("The service does not accept its own session.", sent=False)
         if reply.broker_code == "NOTION_TOKEN_INVALID":
@@ -56,17 +60,14 @@ class BrokerNotion:
 
     async def _once(
         self,
-        scope: Scope,
         token: str,
         method: str,
         path: str,
         query: Mapping[str, str] | None,
         body: bytes | None,
-        key: str | None,
+        headers: Mapping[str, str],
     ) -> Reply:
-        headers = {"Authorization": f"Bearer {token}", "X-Workspace-Id": scope.workspace_id}
-        if key is not None:
-            headers["Idempotency-Key"] = key
+        headers = {"Authorization": f"Bearer {token}", **headers}
         answer = await self._wire.call(
             method, _PREFIX + path, headers=headers, query=query, body=body
         )

@@ -29,6 +29,8 @@ from clipperd.web.routes import Route, RouteScope
 
 _PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)
 
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
 
 class PassThrough(Protocol):
     """Sends one call; a write takes its page's lane and updates or voids the caches."""
@@ -40,8 +42,11 @@ class PassThrough(Protocol):
         path: str,
         query: Mapping[str, str],
         body: bytes | None,
+        version: str | None,
     ) -> Reply:
         """``path`` is Notion's after ``/v1/``; ``body`` is checked JSON as received.
+
+        ``version`` is the Notion-Version that the caller speaks, if it says so.
 
         Raises BrokerUnreachable, NotSignedIn, ReauthRequired; any HTTP answer is a Reply.
         """
@@ -77,7 +82,9 @@ async def _forward(request: web.Request) -> web.Response:
     if body:
         _check_json(body)
     scope = await request.app[SCOPE_FOR](_workspace(request))
-    reply = await request.app[PASS_THROUGH].send(scope, request.method, path, query, body or None)
+    reply = await request.app[PASS_THROUGH].send(
+        scope, request.method, path, query, body or None, _version(request)
+    )
     return _render(reply)
 
 
@@ -98,6 +105,14 @@ def _workspace(request: web.Request) -> str | None:
     if workspace_id is None:
         raise InvalidInput("X-Workspace-Id is not an id.")
     return workspace_id
+
+
+def _version(request: web.Request) -> str | None:
+    """Which ones are understood is the broker's to say."""
+    given = request.headers.get("Notion-Version")
+    if given is not None and not _VERSION.fullmatch(given):
+        raise InvalidInput("Notion-Version is a date, for example 2026-03-11.")
+    return given
 
 
 def _render(reply: Reply) -> web.Response:

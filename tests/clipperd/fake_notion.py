@@ -188,6 +188,7 @@ class FakeNotion:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Reply:
         if self.offline:
             raise BrokerUnreachable("The service cannot be reached.", sent=False)

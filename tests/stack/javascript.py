@@ -24,6 +24,7 @@ def install(folder: Path) -> None:
     archive = (SOURCE / package["resolved"].removeprefix("file:")).read_bytes()
     digest = base64.b64encode(hashlib.sha512(archive).digest()).decode()
     assert package["integrity"] == f"sha512-{digest}", "the SDK is not the one that was pinned"
+    folder.mkdir(exist_ok=True)
     unpacked = folder / "unpacked"
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(unpacked, filter="data")

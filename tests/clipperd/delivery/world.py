@@ -76,6 +76,7 @@ class World(FakeNotion):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Reply:
         self._apply_late()
         if method == "GET" or path.endswith(("/query", "search")):

@@ -40,6 +40,7 @@ class Bridge:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Reply:
         words = "&".join(f"{name}={value}" for name, value in (query or {}).items())
         more = {"Content_Type": "application/json"} if body else {}

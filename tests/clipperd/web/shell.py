@@ -110,6 +110,7 @@ class FakeNotion:
     def __init__(self) -> None:
         self.reply: Reply | Exception = Reply(200, {"object": "page"})
         self.asked: list[tuple[Scope, str, str, dict[str, str], bytes | None]] = []
+        self.versions: list[str | None] = []
 
     async def send(
         self,
@@ -118,8 +119,10 @@ class FakeNotion:
         path: str,
         query: Mapping[str, str],
         body: bytes | None,
+        version: str | None,
     ) -> Reply:
         self.asked.append((scope, method, path, dict(query), body))
+        self.versions.append(version)
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply

@@ -45,6 +45,16 @@ async def test_a_read_is_handed_on_and_answered_as_notion_did(api: Door, prefix:
     assert api.notion.asked == [(scope, "GET", f"pages/{PAGE}", {"filter_properties": "a"}, None)]
 
 
+async def test_the_callers_version_is_handed_on(api: Door) -> None:
+    for version in (None, "2022-06-28"):
+        headers = {} if version is None else {"Notion-Version": version}
+        await api.call("GET", f"/v1/notion/pages/{PAGE}", headers=headers)
+    assert api.notion.versions == [None, "2022-06-28"]
+    bad = await api.call("GET", f"/v1/notion/pages/{PAGE}", headers={"Notion-Version": "x"})
+    assert bad[0] == 400
+    assert len(api.notion.versions) == 2
+
+
 async def test_a_write_hands_its_bytes_on_as_they_are(api: Door) -> None:
     body = b'{ "children": [ {"x": 1.0} ] }'
     json = {"Content-Type": "application/json", "X-Workspace-Id": PAGE.replace("-", "")}

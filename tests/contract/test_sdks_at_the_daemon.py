@@ -1,0 +1,75 @@
+"""Notion's SDKs pointed at the daemon's pass-through: the whole way to the sandbox and back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from notion_client import APIErrorCode, APIResponseError, AsyncClient
+from notion_client.helpers import async_collect_paginated_api
+
+from cloud_broker.sandbox import seed
+from tests.security.house import OWNER_TOKEN, Daemon, House, a_house
+from tests.stack.javascript import walk
+
+STEPS = ("reads", "writes", "databases", "refusals", "overload", "retries", "versions")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with a_house(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def daemon(house: House) -> AsyncIterator[Daemon]:
+    async with house.daemon() as started:
+        await started.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)
+        yield started
+
+
+def a_client(daemon: Daemon, version: str = "2025-09-03") -> AsyncClient:
+    base_url = f"{daemon.url}/v1/notion"
+    return AsyncClient(auth=OWNER_TOKEN, base_url=base_url, notion_version=version)
+
+
+async def test_notions_own_sdk_works_through_the_daemon(
+    house: House, daemon: Daemon, record_property: Callable[[str, object], None]
+) -> None:
+    node = shutil.which("node")
+    if node is None:
+        record_property("table: NOT RUN", "Notion's JavaScript SDK: this machine has no node")
+        return
+    done = await walk(
+        node,
+        house.folder / "js",
+        STEPS,
+        url=f"{daemon.url}/v1/notion",
+        token=OWNER_TOKEN,
+        sandbox=str(house.notion_url).rstrip("/"),
+    )
+    assert done == list(STEPS)
+
+
+async def test_the_python_sdk_works_through_the_daemon(daemon: Daemon) -> None:
+    async with a_client(daemon) as sdk:
+        page = await sdk.pages.retrieve(seed.EMPTY_PAGE)
+        assert page["archived"] is False
+        block = {"paragraph": {"rich_text": [{"text": {"content": "x"}}]}}
+        made = await sdk.blocks.children.append(seed.EMPTY_PAGE, children=[block])
+        listed = await async_collect_paginated_api(
+            sdk.blocks.children.list, block_id=seed.EMPTY_PAGE
+        )
+        assert [item["id"] for item in listed] == [made["results"][0]["id"]]
+        with pytest.raises(APIResponseError) as caught:
+            await sdk.users.list()
+        assert caught.value.code == APIErrorCode.InvalidRequestURL
+
+
+async def test_a_client_of_2022_works_through_the_daemon(daemon: Daemon) -> None:
+    async with a_client(daemon, "2022-06-28") as sdk:
+        (table,) = (await sdk.search(filter={"property": "object", "value": "database"}))["results"]
+        assert (table["object"], table["id"]) == ("database", seed.DATABASE)
+        assert (await sdk.databases.retrieve(seed.DATABASE))["properties"] == table["properties"]
