@@ -6,6 +6,8 @@ import base64
 import hashlib
 import os
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -43,7 +45,7 @@ class Answer:
 class Fleet:
     """The programs. ``a_fleet`` is the way to have one."""
 
-    def __init__(self, folder: Path, database: str, redis: str, **changes: str) -> None:
+    def __init__(self, folder: Path, database: str, redis: str | None, **changes: str) -> None:
         """``changes`` are settings of the brokers, BROKER_…"""
         self._folder = folder
         sandbox_port = free_port()
@@ -58,7 +60,7 @@ class Fleet:
         self._env = base | {
             "BROKER_PUBLIC_URL": self.urls[0],
             "BROKER_DATABASE_URL": database,
-            "BROKER_REDIS_URL": redis,
+            **({} if redis is None else {"BROKER_REDIS_URL": redis}),
             "BROKER_NOTION_API_URL": self.notion.url,
             "BROKER_NOTION_CLIENT_ID": "sandbox-client",
             "BROKER_NOTION_CLIENT_SECRET": "sandbox-secret",
@@ -74,15 +76,15 @@ class Fleet:
         self._ports = ports
         self.brokers = [self._broker(number) for number in range(BROKERS)]
 
-    def _broker(self, number: int, **changes: str) -> Program:
-        env = {**self._env, "BROKER_PORT": str(self._ports[number]), **changes}
+    def _broker(self, number: int, module: str = "cloud_broker") -> Program:
+        env = {**self._env, "BROKER_PORT": str(self._ports[number])}
         file = self._folder / f"broker-{number}.txt"
-        return Program(f"broker {number}", ["cloud_broker", "run"], env, file)
+        return Program(f"broker {number}", [module, "run"], env, file)
 
-    def open(self) -> None:
-        """Start everything."""
+    def open(self, count: int = BROKERS) -> None:
+        """Start everything, or only so many brokers."""
         self.sandbox.start(self._ready.exists)
-        for number in range(BROKERS):
+        for number in range(count):
             self.start(number)
 
     def start(self, number: int) -> None:
@@ -96,6 +98,16 @@ class Fleet:
         self.brokers[number].stop()
         self.brokers[number] = self._broker(number)
         self.start(number)
+
+    def command(self, module: str, *words: str) -> tuple[int, str]:
+        """Run a command with the brokers' settings; return its exit code and what it said."""
+        argv = [sys.executable, "-m", module, *words]
+        done = subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=40)
+        return done.returncode, done.stdout + done.stderr
+
+    def replace(self, number: int, module: str) -> None:
+        """From its next start on, broker ``number`` is another program."""
+        self.brokers[number] = self._broker(number, module)
 
     def setting(self, name: str) -> str:
         """A setting of the brokers as it is now."""
@@ -162,21 +174,21 @@ def a_fleet(
 
 
 @asynccontextmanager
-async def a_person(fleet: Fleet, user: str) -> AsyncIterator[Person]:
-    """Sign somebody in through the real flow, at the first broker."""
+async def a_person(fleet: Fleet, user: str, at: int = 0) -> AsyncIterator[Person]:
+    """Sign somebody in through the real flow, at one broker."""
     async with ClientSession(timeout=ClientTimeout(40)) as http:
         body = {
             "grant_type": "handoff",
-            "token": _hand_off(fleet, user),
+            "token": _hand_off(fleet, user, at),
             "code_verifier": _VERIFIER,
         }
-        async with http.post(f"{fleet.urls[0]}/api/auth/token", json=body) as answer:
+        async with http.post(f"{fleet.urls[at]}/api/auth/token", json=body) as answer:
             assert answer.status == 200, await answer.text()
             tokens = await answer.json()
         yield Person(fleet, http, tokens)
 
 
-def _hand_off(fleet: Fleet, user: str) -> str:
+def _hand_off(fleet: Fleet, user: str, at: int) -> str:
     digest = hashlib.sha256(_VERIFIER.encode()).digest()
     query = {
         "source": "cli",
@@ -186,8 +198,10 @@ def _hand_off(fleet: Fleet, user: str) -> str:
         "device": "a test",
         "redirect_uri": _CALLBACK,
     }
-    url, cookies = f"{fleet.urls[0]}/api/auth/notion?{urlencode(query)}", dict[str, str]()
+    url, cookies = f"{fleet.urls[at]}/api/auth/notion?{urlencode(query)}", dict[str, str]()
     while not url.startswith(_CALLBACK):
+        if url.startswith(fleet.urls[0]):  # Notion sends back to the public address
+            url = fleet.urls[at] + url.removeprefix(fleet.urls[0])
         if "/v1/oauth/authorize" in url:
             url += "&" + urlencode({"auto": "1", "user": user})
         sent = "; ".join(f"{name}={value}" for name, value in cookies.items())

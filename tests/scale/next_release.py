@@ -1,0 +1,36 @@
+"""``python -m tests.scale.next_release``: today's broker, with a schema that has grown since.
+
+Every table has a column more, and there is a table and an index more: whatever the next release
+may add beside today's. Its last step takes something away again.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from cloud_broker.cli.main import main
+from cloud_broker.storage import migrations
+from cloud_broker.storage.steps import Contract, Step
+
+TODAY = migrations.steps()
+_TABLES = sorted({name for s in TODAY for name in re.findall(r"CREATE TABLE (\w+)", s.sql)})
+ADDED = [
+    *(f"ALTER TABLE {table} ADD COLUMN later TEXT" for table in _TABLES),
+    "ALTER TABLE sessions ADD COLUMN place TEXT NOT NULL DEFAULT 'home'",
+    "CREATE INDEX sessions_place ON sessions (place)",
+    "CREATE TABLE later (id TEXT PRIMARY KEY, n BIGINT NOT NULL)",
+    "INSERT INTO later (id, n) VALUES ('one', 1)",
+    Contract("DROP TABLE later"),
+]
+NEXT = (*migrations.AREAS, ("later", ADDED))
+
+
+def steps() -> list[Step]:
+    """Every step of the next release."""
+    return migrations.steps(NEXT)
+
+
+if __name__ == "__main__":
+    migrations.AREAS = NEXT
+    sys.exit(main())
