@@ -58,11 +58,14 @@ class Redis:
         args: Sequence[str | int],
         before: Sequence[Sequence[str | int]] = (),
     ) -> Any:
-        """Run a script, behind the commands ``before`` in the same message. Raises RedisLost."""
+        """Run a script, behind the commands ``before`` in the same message. Raises RedisLost.
+
+        What becomes of ``before`` is not looked at: in a full Redis it comes to nothing.
+        """
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
         try:
             async with asyncio.timeout(self._budget_s):
-                return await self._send([*before, call])
+                return (await self._send([*before, call], each=False))[-1]
         except NoScriptError:
             return await self._teach(script, keys, args)
         except (RedisError, OSError, TimeoutError) as error:
@@ -72,7 +75,7 @@ class Redis:
         """Send commands together; return the last one's answer. Raises RedisLost."""
         try:
             async with asyncio.timeout(self._budget_s):
-                return await self._send(commands)
+                return (await self._send(commands))[-1]
         except (RedisError, OSError, TimeoutError) as error:
             raise RedisLost(type(error).__name__) from error
 
@@ -103,20 +106,20 @@ class Redis:
                 await client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def _send(self, commands: Sequence[Sequence[str | int]]) -> Any:
+    async def _send(self, commands: Sequence[Sequence[str | int]], *, each: bool = True) -> Any:
+        """Every answer. Raises the first error, or with ``each`` false only that of the last."""
         if len(commands) == 1:
             # (the library gives no types here)
             call = self._client.execute_command(*commands[0])  # type: ignore[no-untyped-call]
-            return await call
+            return [await call]
         pipe = self._client.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
-        return (await pipe.execute())[-1]
+        answers = await pipe.execute(raise_on_error=each)
+        if isinstance(answers[-1], RedisError):
+            raise answers[-1]
+        return answers
 
     async def _teach(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         """Redis has not seen the script, or has forgotten it; what went before it is done."""
-        try:
-            async with asyncio.timeout(self._budget_s):
-                return await self._send([("EVAL", script.text, len(keys), *keys, *args)])
-        except (RedisError, OSError, TimeoutError) as error:
-            raise RedisLost(type(error).__name__) from error
+        return await self.say(("EVAL", script.text, len(keys), *keys, *args))

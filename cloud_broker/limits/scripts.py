@@ -10,6 +10,26 @@ from cloud_broker.limits.arithmetic import to_us
 from cloud_broker.limits.gates import PROBE_S, PROBE_WAIT_S
 from cloud_broker.redis import Script
 
+# A full Redis refuses what adds something, unless the script has removed something before. So a DEL
+# or ZREMRANGEBYSCORE comes first everywhere: limits hold in a full Redis as in any other.
+# put: life in ms, or nil for as long as before. stay: live at least so many ms more.
+_KEYS = """
+local function put(key, value, life)
+  life = life or redis.call('PTTL', key)
+  redis.call('DEL', key)
+  if life < 0 then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', math.max(1, life))
+  end
+end
+local function stay(key, life)
+  if redis.call('PTTL', key) < life then
+    redis.call('PEXPIRE', key, life)
+  end
+end
+"""
+
 # KEYS: epoch, one for each ask, one for each gate.
 # ARGV: now (-1: Redis's clock), longest wait, nonce, number of asks, then for each ask:
 #   kind (w or b), limit or burst, span or interval, epoch of the last look, starts seen then,
@@ -17,7 +37,8 @@ from cloud_broker.redis import Script
 # Answer: allowed, wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch,
 #   then left and reset of each ask, then 1 or 0 (is the probe) and the state of each gate.
 DECIDE = Script(
-    """
+    _KEYS
+    + """
 local now = tonumber(ARGV[1])
 if now < 0 then
   local t = redis.call('TIME')
@@ -27,7 +48,7 @@ local max_wait, nonce, n = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then
   epoch = nonce
-  redis.call('SET', KEYS[1], epoch)
+  put(KEYS[1], epoch)
 end
 
 local asks, at = {}, 5
@@ -37,7 +58,6 @@ for i = 1, n do
   local known, seen, age = ARGV[at + 3], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local own = tonumber(ARGV[at + 6])
   if ask.kind == 'w' then
-    -- As the first write: it is allowed in a full Redis, and then so is all that follows.
     redis.call('ZREMRANGEBYSCORE', ask.key, '-inf', now - ask.unit)
     if known ~= '' and known ~= epoch then
       for j = redis.call('ZCARD', ask.key) + 1, seen do
@@ -48,6 +68,7 @@ for i = 1, n do
       local start = now - tonumber(ARGV[at + 6 + j])
       redis.call('ZADD', ask.key, start, nonce .. ':o' .. j)
     end
+    stay(ask.key, math.ceil(ask.unit / 1000) + 1000)
     ask.card = redis.call('ZCARD', ask.key)
   else
     ask.full = tonumber(redis.call('GET', ask.key) or '0')
@@ -106,17 +127,17 @@ if allowed then
     if ask.kind == 'w' then
       redis.call('ZADD', ask.key, start, nonce)
       redis.call('ZREMRANGEBYRANK', ask.key, 0, -ask.size - 1)
-      redis.call('PEXPIRE', ask.key, math.ceil((start + ask.unit - now) / 1000) + 1000)
+      stay(ask.key, math.ceil((start + ask.unit - now) / 1000) + 1000)
     else
       ask.full = math.max(ask.full, start) + ask.unit
       local life = math.ceil((ask.full - now) / 1000) + 1000
-      redis.call('SET', ask.key, string.format('%.0f', ask.full), 'PX', life)
+      put(ask.key, string.format('%.0f', ask.full), life)
     end
   end
   for g, mine in ipairs(probes) do
     if mine == 1 then
       local state = string.gsub(states[g], '%d+$', string.format('%.0f', now + PROBE))
-      redis.call('SET', KEYS[n + 1 + g], state, 'KEEPTTL')
+      put(KEYS[n + 1 + g], state)
       states[g] = state
     end
   end
@@ -158,14 +179,15 @@ return answer
 # KEYS: one. ARGV: what stands there ('' for nothing), what shall stand there, its life in ms (0: as
 # long as before).
 SWAP = Script(
-    """
+    _KEYS
+    + """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
   return 0
 end
 if ARGV[3] == '0' then
-  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+  put(KEYS[1], ARGV[2])
 else
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  put(KEYS[1], ARGV[2], tonumber(ARGV[3]))
 end
 return 1
 """

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from cloud_broker.limits.arithmetic import Bucket, Window
-from cloud_broker.limits.limiter import Ask, Decision
+from cloud_broker.limits.gates import UPSTREAM_TRIP
+from cloud_broker.limits.limiter import Ask, Decision, Watch
 from cloud_broker.limits.recollection import Recollection
 from cloud_broker.limits.redis import EPOCH, RedisLimiter
 from cloud_broker.limits.shared import SharedLimiter
@@ -130,14 +131,24 @@ async def test_hung_it_delays_three_decisions_and_then_none(server: RedisServer)
         assert fleet.shared == [True] * BROKERS
 
 
-async def test_full_it_is_done_without(server: RedisServer) -> None:
+async def test_full_it_decides_as_ever(server: RedisServer) -> None:
     async with Fleet(server.url) as fleet:
         spent = await fleet.flood(10)
         server.say("CONFIG", "SET", "maxmemory", "1")
-        spent += await fleet.flood(6 * LIMIT)
-        assert LIMIT - BROKERS <= spent <= LIMIT + BROKERS
-        bucket = Ask("connection", "v1:{c:1}:bucket", Bucket(1, 6))
-        assert 6 - BROKERS <= await fleet.flood(60, bucket) <= 6 + BROKERS
+        watch = Watch("up", "c", UPSTREAM_TRIP)
+        for _ in range(30):  # whose good answers cannot be counted now
+            spent += await fleet.flood(9)
+            for limiter in fleet.limiters:
+                await limiter.finished([watch], fleet.now, entered=fleet.now, failed=False)
+            fleet.now += 0.2
+        assert spent == LIMIT
+        assert await fleet.flood(60, Ask("connection", "v1:{c:1}:bucket", Bucket(1, 6))) == 6
+        server.say("FLUSHALL")
+        fleet.now += 61
+        assert await fleet.flood(3 * LIMIT) == LIMIT
+        await fleet.limiters[0].throttled("g", fleet.now, entered=0, pause_s=30, counts=True)
+        assert not (await fleet.limiters[1].decide([], ["g"], fleet.now, 0)).allowed
+        assert sum(limiter.lost for limiter in fleet.limiters) == 0
 
 
 async def test_a_pause_outlives_the_memory_of_redis(server: RedisServer) -> None:

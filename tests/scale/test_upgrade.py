@@ -47,7 +47,7 @@ async def _upgraded_under_load(fleet: Fleet) -> None:
             turn = 0
             while not done.is_set():
                 turn += 1
-                for number in list(serving):
+                for number in serving:
                     text = f"{lane}.{turn}.{number}"
                     answers = [
                         await mira.call(number, "GET", "/api/user/me"),

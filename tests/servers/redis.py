@@ -43,6 +43,15 @@ class RedisServer:
             time.sleep(0.01)
         raise RuntimeError(f"Redis did not start:\n{(self._folder / 'log').read_text()}")
 
+    def start_cluster(self) -> None:
+        """Start it as the one node of a cluster, which has every slot."""
+        self.start("--cluster-enabled", "yes")
+        self.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        end = time.monotonic() + _PATIENCE_S
+        while b"cluster_state:ok" not in self.say("CLUSTER", "INFO"):
+            assert time.monotonic() < end, "the cluster did not come up"
+            time.sleep(0.05)
+
     def say(self, *words: str) -> bytes:
         """Send one command by a connection of its own; return the raw answer."""
         message = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
