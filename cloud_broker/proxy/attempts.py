@@ -7,6 +7,7 @@ the connection stands and no byte was sent.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
@@ -149,7 +150,7 @@ class Attempts:
         outcome = await self._send(job)
         if outcome.verdict is Verdict.REFRESH and not job.has_refreshed:
             job.has_refreshed = True
-            job.token = await self._refreshed(job.token)
+            job.token = await self._refreshed(job)
             if not isinstance(job.body, (bytes, type(None))):
                 raise NotSent("Notion's token was renewed. Send the file again.")
             outcome = await self._send(job)
@@ -157,13 +158,23 @@ class Attempts:
             raise NotionTokenInvalid
         return outcome
 
-    async def _refreshed(self, token: OpenToken) -> OpenToken:
+    async def _refreshed(self, job: Job) -> OpenToken:
+        """A newer token, if there is one in time: behind a broker that died it takes its lease."""
+        refresh = asyncio.ensure_future(self._tokens.refresh(job.token))
+        timer = asyncio.ensure_future(self._clock.sleep(job.until - self._clock.monotonic()))
         try:
-            return await self._tokens.refresh(token)
+            await asyncio.wait({refresh, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not refresh.done():
+                raise NotSent(retry_after_s=REFRESH_AGAIN_S)
+            return refresh.result()
         except ReauthRequired as error:
             raise NotionTokenInvalid from error
         except BrokerError as error:  # Notion cannot say, or the new pair cannot be kept
             raise NotSent(retry_after_s=REFRESH_AGAIN_S) from error
+        finally:
+            refresh.cancel()
+            timer.cancel()
+            await asyncio.gather(refresh, timer, return_exceptions=True)
 
     async def _send(self, job: Job) -> Outcome:
         with self._admission.seat(job.party):

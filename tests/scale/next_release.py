@@ -11,11 +11,11 @@ import sys
 
 from cloud_broker.cli.main import main
 from cloud_broker.storage import migrations
-from cloud_broker.storage.steps import Contract, Step
+from cloud_broker.storage.steps import Area, Contract
 
 TODAY = migrations.steps()
 _TABLES = sorted({name for s in TODAY for name in re.findall(r"CREATE TABLE (\w+)", s.sql)})
-ADDED = [
+ADDED: list[str | Contract] = [
     *(f"ALTER TABLE {table} ADD COLUMN later TEXT" for table in _TABLES),
     "ALTER TABLE sessions ADD COLUMN place TEXT NOT NULL DEFAULT 'home'",
     "CREATE INDEX sessions_place ON sessions (place)",
@@ -23,13 +23,7 @@ ADDED = [
     "INSERT INTO later (id, n) VALUES ('one', 1)",
     Contract("DROP TABLE later"),
 ]
-NEXT = (*migrations.AREAS, ("later", ADDED))
-
-
-def steps() -> list[Step]:
-    """Every step of the next release."""
-    return migrations.steps(NEXT)
-
+NEXT: tuple[Area, ...] = (*migrations.AREAS, ("later", ADDED))
 
 if __name__ == "__main__":
     migrations.AREAS = NEXT

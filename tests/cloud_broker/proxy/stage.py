@@ -82,6 +82,7 @@ class FakeTokens:
     workspace_id: str = WORKSPACE  # as Notion writes it
     opened: int = 0
     refreshed: int = 0
+    stuck: asyncio.Event | None = None  # a refresh waits for it
 
     async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
         assert purpose.startswith("proxy:")
@@ -95,6 +96,8 @@ class FakeTokens:
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         self.refreshed += 1
+        if self.stuck is not None:
+            await self.stuck.wait()
         if self.grant_ended:
             raise ReauthRequired("ended")
         self.version = opened.version + 1

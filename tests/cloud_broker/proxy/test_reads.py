@@ -170,6 +170,20 @@ async def test_an_ended_grant_is_said_so(proxy: Stage) -> None:
     assert (await answer.json())["code"] == "unauthorized"
 
 
+async def test_nobody_waits_longer_than_the_deadline_for_a_refresh(proxy: Stage) -> None:
+    proxy.tokens.stuck = asyncio.Event()
+    proxy.upstream.always = says(401)
+    begun = proxy.clock.monotonic()
+    reading = asyncio.ensure_future(proxy.call("GET", f"pages/{PAGE}"))
+    writing = asyncio.ensure_future(proxy.append(proxy.key()))
+    answers = await asyncio.gather(reading, writing)
+    assert proxy.clock.monotonic() - begun >= 30  # the default of BROKER_ANSWER_WITHIN_S
+    signs = [answer.headers["X-Broker-Code"] for answer in answers]
+    assert signs[0] == "upstream_unavailable"
+    assert signs[1] in ("upstream_unavailable", "in_progress")  # whichever is a little sooner
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+
+
 @pytest.mark.parametrize("token", ["", "Basic x", "Bearer expired"])
 async def test_without_a_live_session_nothing_is_sent(proxy: Stage, token: str) -> None:
     answer = await proxy.client.get(f"{PROXY}pages/{PAGE}", headers={"Authorization": token})
