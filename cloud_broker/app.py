@@ -280,7 +280,12 @@ def _sharing(settings: Settings, database: Database, clock: Clock, random: Rando
     if settings.redis_url is None:
         return alone()
     return over_redis(
-        settings.redis_url, database, clock=clock, randomness=random, rng=SystemRandom()
+        settings.redis_url,
+        database,
+        budget_s=settings.redis_budget_ms / 1000,
+        clock=clock,
+        randomness=random,
+        rng=SystemRandom(),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -49,3 +50,14 @@ def from_rfc3339(text: str) -> float:
     if stamp.tzinfo is None:
         raise ValueError("a time needs its zone, for example 2026-11-22T10:00:00Z")
     return stamp.timestamp()
+
+
+async def within(clock: Clock, seconds: float, coming: Coroutine[Any, Any, object]) -> bool:
+    """Wait for what is ``coming``, so many ``seconds`` at most; say whether it came."""
+    waiting, sleeping = asyncio.ensure_future(coming), asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.done()
+    finally:
+        waiting.cancel()
+        sleeping.cancel()

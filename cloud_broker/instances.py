@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, within
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import instances as rows
@@ -26,20 +27,32 @@ class Instances:
         self._clock = clock
         self._id = randomness.new_id()
         self._alive = 1
+        self._at_once = asyncio.Event()
+        self._at_once.set()
 
     @property
     def alive(self) -> int:
         """How many live, this one included: the last known number when the database is away."""
         return self._alive
 
+    def wake(self) -> None:
+        """Count at once: the number is about to matter, and brokers may just have started."""
+        self._at_once.set()
+
     async def turn(self) -> float:
+        """When it is time, say that this one lives and count all. Raises DatabaseFailed."""
+        await within(self._clock, BEAT_S, self._at_once.wait())
+        self._at_once.clear()
+        await self.count()
+        return 0.0
+
+    async def count(self) -> None:
         """Say that this one lives and count all. Raises DatabaseFailed."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
             await rows.beat(tx, self._id, now=to_ms(now))
             self._alive = max(1, await rows.alive(tx, since=to_ms(now - GONE_S)))
             await rows.sweep(tx, before=to_ms(now - FORGET_S))
-        return BEAT_S
 
     async def leave(self) -> None:
         """Stop being counted."""

@@ -19,7 +19,6 @@ from redis.exceptions import NoScriptError, RedisError
 
 from cloud_broker.secret import Secret
 
-BUDGET_S = 0.05  # of one call, connecting included
 CONNECTIONS = 64
 QUIET_S = 60.0  # a silent subscription is asked for a sign of life after this
 
@@ -40,8 +39,11 @@ class Script:
 class Redis:
     """A pool of connections that are made when they are needed."""
 
-    def __init__(self, url: Secret, *, budget_s: float = BUDGET_S) -> None:
-        """``url``: redis://, rediss:// or unix://. Connects to nothing yet."""
+    def __init__(self, url: Secret, *, budget_s: float) -> None:
+        """``url``: redis://, rediss:// or unix://. Connects to nothing yet.
+
+        ``budget_s``: for one call, connecting included.
+        """
         self._budget_s = budget_s
         options: dict[str, Any] = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}
         pool = driver.BlockingConnectionPool.from_url(

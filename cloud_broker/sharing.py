@@ -42,11 +42,17 @@ def alone() -> Sharing:
 
 
 def over_redis(
-    url: Secret, database: Database, *, clock: Clock, randomness: Randomness, rng: Random
+    url: Secret,
+    database: Database,
+    *,
+    budget_s: float,
+    clock: Clock,
+    randomness: Randomness,
+    rng: Random,
 ) -> Sharing:
     """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails.
 
-    Raises ConfigurationInvalid where the driver is not installed.
+    Each call has ``budget_s``. Raises ConfigurationInvalid where the driver is not installed.
     """
     try:
         from cloud_broker.redis import Redis
@@ -58,10 +64,14 @@ def over_redis(
     from cloud_broker.limits.shared import SharedLimiter
     from cloud_broker.push.broadcast import RedisNotices
 
-    redis, seen = Redis(url), Recollection()
+    redis, seen = Redis(url, budget_s=budget_s), Recollection()
     instances = Instances(database, clock, randomness)
     limiter = SharedLimiter(
-        RedisLimiter(redis, randomness, seen), seen, brokers=lambda: instances.alive, rng=rng
+        RedisLimiter(redis, randomness, seen),
+        seen,
+        brokers=lambda: instances.alive,
+        rng=rng,
+        missed=instances.wake,
     )
     notices = RedisNotices(redis)
 

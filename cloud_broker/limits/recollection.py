@@ -1,15 +1,15 @@
 """What one broker remembers of the shared windows, for when the shared memory is gone.
 
-Of each key: how many starts Redis last counted, and when; and the starts that this broker has
-admitted since without Redis. With both, a Redis that has forgotten everything is told again, and
-a broker without Redis knows how much of a limit was spent. Times in microseconds on the caller's
-steady clock.
+Of each key: how many starts Redis last counted, and when; and this broker's own starts, by number.
+With both, a Redis that has forgotten everything is told again, and a broker without Redis knows
+how much of a limit was spent. Times in microseconds on the caller's steady clock.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from cloud_broker.limits.arithmetic import Window
 
@@ -25,42 +25,74 @@ class View:
     epoch: str
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A start of this broker's, by a number that no other of its starts has."""
+
+    at: int
+    number: int
+
+
 UNSEEN = View(0, 0, "")
 
 
+@dataclass(slots=True)
+class _Memory:
+    view: View = UNSEEN
+    told: list[Own] = field(default_factory=list)  # known to the shared memory of the view
+    untold: list[Own] = field(default_factory=list)
+    until: int = 0  # from when on no window can see any of it
+
+
 class Recollection:
-    """Views and own starts by key; the keys not looked at for longest are dropped beyond a cap."""
+    """Keys with what is known of them, for as long as a window may see it.
+
+    Beyond a cap those go that were not looked at for longest.
+    """
 
     def __init__(self) -> None:
         """Nothing seen yet."""
-        self._views: OrderedDict[str, View] = OrderedDict()
-        self._own: dict[str, list[int]] = {}
+        self._keys: OrderedDict[str, _Memory] = OrderedDict()
+        self._number = 0
 
-    def saw(self, key: str, view: View) -> None:
-        """Redis has counted, and with it everything that this broker had not told it."""
-        self._views[key] = view
-        self._views.move_to_end(key)
-        self._own.pop(key, None)
-        if len(self._views) > MAX_KEYS:
-            dropped, _ = self._views.popitem(last=False)
-            self._own.pop(dropped, None)
+    def number(self) -> int:
+        """A number for a start."""
+        self._number += 1
+        return self._number
 
-    def view(self, key: str) -> View:
-        """The last count."""
-        return self._views.get(key, UNSEEN)
+    def saw(self, key: str, rule: Window, view: View, started: Own | None) -> None:
+        """Redis has counted, with everything that this broker had not told it, and ``started``."""
+        memory = self._at(key, rule, view.at if started is None else started.at, view.at)
+        new = memory.untold if started is None else [*memory.untold, started]
+        memory.told = [*_within(memory.told, rule, view.at), *new]
+        memory.untold = []
+        memory.view = view
 
-    def own(self, key: str, rule: Window, now: int) -> list[int]:
-        """The starts within the window that Redis has not been told."""
-        return [start for start in self._own.get(key, ()) if start > now - rule.span_us]
+    def reminded(self, key: str, rule: Window, now: int) -> None:
+        """A new shared memory has been told all of the key; what else it counts is not known."""
+        memory = self._at(key, rule, now, now)
+        memory.view = View(memory.view.used + len(memory.untold), memory.view.at, "")
+        memory.told, memory.untold = [*memory.told, *memory.untold], []
 
     def admitted(self, key: str, rule: Window, start: int) -> None:
         """Note a start that was admitted without Redis."""
-        starts = self.own(key, rule, start)
-        self._own[key] = [*starts, start]
+        memory = self._at(key, rule, start, start)
+        memory.untold = [*_within(memory.untold, rule, start), Own(start, self.number())]
 
-    def sweep(self, now: int, span_us: int) -> None:
-        """Forget what no window of ``span_us`` can see."""
-        self._own = {key: starts for key, starts in self._own.items() if starts[-1] > now - span_us}
+    def view(self, key: str) -> View:
+        """The last count."""
+        memory = self._keys.get(key)
+        return UNSEEN if memory is None else memory.view
+
+    def told(self, key: str, rule: Window, now: int) -> Sequence[Own]:
+        """The own starts within the window that were counted in the view."""
+        memory = self._keys.get(key)
+        return () if memory is None else _within(memory.told, rule, now)
+
+    def untold(self, key: str, rule: Window, now: int) -> Sequence[Own]:
+        """The own starts within the window that Redis has not been told."""
+        memory = self._keys.get(key)
+        return () if memory is None else _within(memory.untold, rule, now)
 
     def share(self, key: str, rule: Window, now: int, brokers: int) -> tuple[int, int]:
         """This broker's share of the window without Redis: how many starts, from which moment.
@@ -70,7 +102,22 @@ class Recollection:
         """
         view = self.view(key)
         end = view.at + rule.span_us
-        if view.epoch and now < end:
+        if view.used and now < end:
             left = max(0, rule.limit - view.used) // brokers
             return (left, now) if left else (max(1, rule.limit // brokers), end)
         return max(1, rule.limit // brokers), now
+
+    def _at(self, key: str, rule: Window, last: int, now: int) -> _Memory:
+        """The memory of a key that is used now; its last start is at ``last``."""
+        memory = self._keys.setdefault(key, _Memory())
+        memory.until = max(memory.until, last + rule.span_us)
+        self._keys.move_to_end(key)
+        for _ in range(2):  # so that what is over goes as fast as keys can come
+            oldest = next(iter(self._keys))
+            if len(self._keys) > MAX_KEYS or self._keys[oldest].until <= now:
+                del self._keys[oldest]
+        return memory
+
+
+def _within(starts: Sequence[Own], rule: Window, now: int) -> list[Own]:
+    return [own for own in starts if own.at > now - rule.span_us]

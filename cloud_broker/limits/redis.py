@@ -15,8 +15,8 @@ from cloud_broker.limits import gates as gate_rules
 from cloud_broker.limits.arithmetic import MICRO, Bucket, Window, to_us
 from cloud_broker.limits.gates import Gate, TripRule
 from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
-from cloud_broker.limits.recollection import Recollection, View
-from cloud_broker.limits.scripts import DECIDE, SWAP
+from cloud_broker.limits.recollection import Own, Recollection, View
+from cloud_broker.limits.scripts import DECIDE, SWAP, TELL
 from cloud_broker.randomness import Randomness
 from cloud_broker.redis import Redis, RedisLost
 
@@ -46,7 +46,6 @@ class RedisLimiter:
         self._name = randomness.new_id()
         self._seen = recollection
         self._own_clock = own_clock
-        self._calls = 0
         self._offset: int | None = None if own_clock else 0  # Redis's clock less the caller's
         self._good: dict[tuple[str, str, float], int] = defaultdict(int)
         self._good_since = 0
@@ -57,16 +56,17 @@ class RedisLimiter:
         self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Check and spend in one call; see the protocol."""
-        at = to_us(now)
-        self._calls += 1
-        nonce = f"{self._name}:{self._calls}"
-        args: list[str | int] = [-1 if self._own_clock else at, to_us(max_wait_s), nonce, len(asks)]
-        for ask in asks:
-            args += self._told(ask, at)
+        at, number = to_us(now), self._seen.number()
         keys = [EPOCH, *(ask.key for ask in asks), *gates]
         good = self._take_good(at) if at - self._good_since >= to_us(GATHER_S) else []
-        answer = await self._redis.run(DECIDE, keys, args, before=good)
-        return self._read(answer, asks, gates, at)
+        for _ in range(TRIES):
+            args = self._asked(asks, at, number, max_wait_s)
+            answer = await self._redis.run(DECIDE, keys, args, before=good)
+            if answer[0] >= 0:
+                return self._read(answer, asks, gates, at, number)
+            await self._remind(asks, at)
+            good = []
+        raise RedisLost("forgetful")
 
     async def throttled(
         self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
@@ -110,22 +110,55 @@ class RedisLimiter:
         for gate in gates:
             await self._change(gate, 0, lambda state, _: gate_rules.released(state))
 
-    def _told(self, ask: Ask, at: int) -> list[str | int]:
-        match ask.rule:
-            case Window() as rule:
-                view, own = self._seen.view(ask.key), self._seen.own(ask.key, rule, at)
-                ages = [max(0, at - start) for start in own]
-                known: list[str | int] = [view.epoch, view.used, max(0, at - view.at)]
-                return ["w", rule.limit, rule.span_us, *known, len(ages), *ages]
-            case Bucket() as bucket:
-                return ["b", bucket.burst, bucket.interval_us, "", 0, 0, 0]
+    def _asked(
+        self, asks: Sequence[Ask], at: int, number: int, max_wait_s: float
+    ) -> list[str | int]:
+        args: list[str | int] = [self._now(at), to_us(max_wait_s), self._of(number), len(asks)]
+        for ask in asks:
+            match ask.rule:
+                case Window() as rule:
+                    untold = self._starts(self._seen.untold(ask.key, rule, at), at)
+                    known = self._seen.view(ask.key).epoch
+                    args += ["w", rule.limit, rule.span_us, known, len(untold) // 2, *untold]
+                case Bucket() as bucket:
+                    args += ["b", bucket.burst, bucket.interval_us, "", 0]
+        return args
+
+    async def _remind(self, asks: Sequence[Ask], at: int) -> None:
+        """Tell a Redis that has forgotten what this broker knows of the windows."""
+        for ask in asks:
+            if not isinstance(ask.rule, Window):
+                continue
+            view = self._seen.view(ask.key)
+            told = self._seen.told(ask.key, ask.rule, at)
+            own = [*told, *self._seen.untold(ask.key, ask.rule, at)]
+            gone = max(0, at - view.at)
+            args = [self._now(at), ask.rule.limit, ask.rule.span_us, max(0, view.used - len(told))]
+            await self._redis.run(TELL, [ask.key], [*args, gone, *self._starts(own, at)])
+            self._seen.reminded(ask.key, ask.rule, at)
+
+    def _starts(self, starts: Sequence[Own], at: int) -> list[str | int]:
+        """Age and name of each."""
+        return [part for own in starts for part in (at - own.at, self._of(own.number))]
+
+    def _of(self, number: int) -> str:
+        return f"{self._name}:{number}"
+
+    def _now(self, at: int) -> int:
+        return -1 if self._own_clock else at
 
     def _read(
-        self, answer: list[int | str], asks: Sequence[Ask], gates: Sequence[str], at: int
+        self,
+        answer: list[int | str],
+        asks: Sequence[Ask],
+        gates: Sequence[str],
+        at: int,
+        number: int,
     ) -> Decision:
         allowed, wait_us, refused, now, epoch = answer[:5]
         if self._own_clock:
             self._offset = int(now) - at
+        started = Own(at + int(wait_us), number) if allowed else None
         rest = answer[5:]
         quotas = []
         for ask in asks:
@@ -133,7 +166,7 @@ class RedisLimiter:
             quotas.append(Quota(ask.name, ask.rule, int(left), int(reset) / MICRO))
             if isinstance(ask.rule, Window):
                 used = ask.rule.limit - int(left)
-                self._seen.saw(ask.key, View(used, at, str(epoch)))
+                self._seen.saw(ask.key, ask.rule, View(used, at, str(epoch)), started)
         probes = []
         for gate in gates:
             mine, text, *rest = rest

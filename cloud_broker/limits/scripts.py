@@ -30,20 +30,25 @@ local function stay(key, life)
 end
 """
 
-# KEYS: epoch, one for each ask, one for each gate.
-# ARGV: now (-1: Redis's clock), longest wait, nonce, number of asks, then for each ask:
-#   kind (w or b), limit or burst, span or interval, epoch of the last look, starts seen then,
-#   age of that look, number of own starts unknown to Redis, the age of each of those.
-# Answer: allowed, wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch,
-#   then left and reset of each ask, then 1 or 0 (is the probe) and the state of each gate.
-DECIDE = Script(
-    _KEYS
-    + """
+_NOW = """
 local now = tonumber(ARGV[1])
 if now < 0 then
   local t = redis.call('TIME')
   now = tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
+"""
+
+# KEYS: epoch, one for each ask, one for each gate.
+# ARGV: now (-1: Redis's clock), longest wait, nonce, number of asks, then for each ask:
+#   kind (w or b), limit or burst, span or interval, epoch of the last look,
+#   number of own starts unknown to Redis, age and name of each of those.
+# Answer: -1 when Redis has forgotten what the caller knew, and nothing was done. Else allowed,
+#   wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch, then left and reset
+#   of each ask, then 1 or 0 (is the probe) and the state of each gate.
+DECIDE = Script(
+    _KEYS
+    + _NOW
+    + """
 local max_wait, nonce, n = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then
@@ -53,28 +58,25 @@ end
 
 local asks, at = {}, 5
 for i = 1, n do
-  local ask = {key = KEYS[i + 1], kind = ARGV[at], size = tonumber(ARGV[at + 1]),
-               unit = tonumber(ARGV[at + 2])}
-  local known, seen, age = ARGV[at + 3], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-  local own = tonumber(ARGV[at + 6])
+  local known, own = ARGV[at + 3], tonumber(ARGV[at + 4])
+  if known ~= '' and known ~= epoch then
+    return {-1}
+  end
+  asks[i] = {key = KEYS[i + 1], kind = ARGV[at], size = tonumber(ARGV[at + 1]),
+             unit = tonumber(ARGV[at + 2]), first = at + 5, own = own}
+  at = at + 5 + 2 * own
+end
+for i, ask in ipairs(asks) do
   if ask.kind == 'w' then
     redis.call('ZREMRANGEBYSCORE', ask.key, '-inf', now - ask.unit)
-    if known ~= '' and known ~= epoch then
-      for j = redis.call('ZCARD', ask.key) + 1, seen do
-        redis.call('ZADD', ask.key, now - age, nonce .. ':s' .. j)
-      end
-    end
-    for j = 1, own do
-      local start = now - tonumber(ARGV[at + 6 + j])
-      redis.call('ZADD', ask.key, start, nonce .. ':o' .. j)
+    for j = ask.first, ask.first + 2 * ask.own - 2, 2 do
+      redis.call('ZADD', ask.key, now - tonumber(ARGV[j]), ARGV[j + 1])
     end
     stay(ask.key, math.ceil(ask.unit / 1000) + 1000)
     ask.card = redis.call('ZCARD', ask.key)
   else
     ask.full = tonumber(redis.call('GET', ask.key) or '0')
   end
-  at = at + 7 + own
-  asks[i] = ask
 end
 
 local start, refused, probes, states = now, 0, {}, {}
@@ -174,6 +176,63 @@ for g, mine in ipairs(probes) do
 end
 return answer
 """.replace("PROBE_WAIT", str(to_us(PROBE_WAIT_S))).replace("PROBE)", f"{to_us(PROBE_S)})")
+)
+
+# What one broker knows of a window, told to a Redis that has forgotten it.
+# KEYS: the window. ARGV: now (-1: Redis's clock), limit, span, starts of others seen, age of that
+#   look, then age and name of each own start.
+# Own starts count once, however often they are told. For those of others stand-ins are added, as
+# many as nobody has told; whoever tells a start takes one of its time away.
+TELL = Script(
+    _KEYS
+    + _NOW
+    + """
+local key, size, unit = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local others, looked = tonumber(ARGV[4]), now - tonumber(ARGV[5])
+redis.call('ZREMRANGEBYSCORE', key, '-inf', now - unit)
+
+local standing, free = {}, {}
+for j = 1, size do
+  local name = 'standin:' .. j
+  local score = redis.call('ZSCORE', key, name)
+  if score then
+    standing[#standing + 1] = {name = name, at = tonumber(score)}
+  else
+    free[#free + 1] = name
+  end
+end
+
+local mine = 0  -- of those that the look counted, and so may be found again below
+for j = 6, #ARGV, 2 do
+  local start = now - tonumber(ARGV[j])
+  if start <= looked then
+    mine = mine + 1
+  end
+  if redis.call('ZADD', key, start, ARGV[j + 1]) == 1 then
+    for k, one in ipairs(standing) do
+      if one.at >= start then
+        redis.call('ZREM', key, one.name)
+        table.remove(standing, k)
+        break
+      end
+    end
+  end
+end
+
+-- A stand-in of a later look stands for what earlier looks had seen as well.
+local there = #standing - mine
+for _, one in ipairs(standing) do
+  if one.at <= looked then
+    there = there - 1
+  end
+end
+local lacking = others - there - redis.call('ZCOUNT', key, '-inf', looked)
+for j = 1, math.min(lacking, #free) do
+  redis.call('ZADD', key, looked, free[j])
+end
+stay(key, math.ceil(unit / 1000) + 1000)
+return 1
+"""
 )
 
 # KEYS: one. ARGV: what stands there ('' for nothing), what shall stand there, its life in ms (0: as

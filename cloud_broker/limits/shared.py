@@ -23,11 +23,10 @@ log = logging.getLogger(__name__)
 FAILURES = 3  # in a row
 SKIP_S = 5.0
 JITTER_S = 0.5  # so that brokers do not all try at once
-SWEEP_S = 60.0
 
 
 class SharedLimiter:
-    """See the protocol ``Limiter``. ``brokers`` tells how many are alive, this one included."""
+    """See the protocol ``Limiter``."""
 
     def __init__(
         self,
@@ -36,16 +35,21 @@ class SharedLimiter:
         *,
         brokers: Callable[[], int],
         rng: Random,
+        missed: Callable[[], None],
     ) -> None:
-        """``recollection`` is the one that ``shared`` writes to."""
+        """``recollection`` is the one that ``shared`` writes to.
+
+        ``brokers`` tells how many are alive, this one included; ``missed`` is called for each call
+        that Redis did not answer, so that the number can be brought up to date.
+        """
         self._shared = shared
         self._local = MemoryLimiter()
         self._seen = recollection
         self._brokers = brokers
         self._rng = rng
+        self._missed = missed
         self._failures = 0
         self._skip_until = 0.0
-        self._swept = 0.0
         self.lost = 0
 
     @property
@@ -116,6 +120,7 @@ class SharedLimiter:
 
     def _failed(self, now: float, error: RedisLost) -> None:
         self.lost += 1
+        self._missed()
         was_shared = self.is_shared
         self._failures += 1
         if was_shared and not self.is_shared:
@@ -141,9 +146,6 @@ class SharedLimiter:
         self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         at, brokers = to_us(now), max(1, self._brokers())
-        if now - self._swept > SWEEP_S:
-            self._swept = now
-            self._seen.sweep(at, to_us(SWEEP_S))
         mine = []
         for ask in asks:
             if isinstance(ask.rule, Bucket):

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, within
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push.notices import Notices
 from cloud_broker.storage import push as rows
@@ -167,13 +167,7 @@ class Fanout:
     async def turn(self) -> float:
         """Wait for news and hand them out."""
         if self._poll_s > 0:
-            waiting = asyncio.ensure_future(self._notices.wait())
-            sleeping = asyncio.ensure_future(self._clock.sleep(self._poll_s))
-            try:
-                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                sleeping.cancel()
+            await within(self._clock, self._poll_s, self._notices.wait())
         else:
             await self._notices.wait()
         await self._hand_out()

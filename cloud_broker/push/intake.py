@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, within
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import NotFound, WebhookStale, WebhookUnsigned
 from cloud_broker.push import webhook
@@ -23,6 +23,7 @@ PLACE = Place("broker_state", NAME)
 STALE_S = 600.0  # older than this is a replay, and no outline is believed that long
 EARLY_S = 300.0  # how far Notion's clock may be ahead of ours
 COALESCE_S = 1.0
+LEFT_S = 3.0  # what has waited longer was taken by a broker that is gone
 BATCH = 2_000
 LOG_KEPT_S = 3 * 86_400.0
 IDS_KEPT_S = 2 * STALE_S  # longer than anything older than STALE_S could come again
@@ -40,14 +41,19 @@ class Intake:
         *,
         token: Secret | None,
         is_pending: bool,
+        look_s: float = 0.0,
     ) -> None:
-        """``token``: given by setting, else from the handshake, taken while ``is_pending``."""
+        """``token``: given by setting, else from the handshake, taken while ``is_pending``.
+
+        ``look_s``: how often to look for events that another broker took before it died; 0: never.
+        """
         self._database = database
         self._ring = ring
         self._notices = notices
         self._clock = clock
         self._token = token
         self._is_pending = is_pending
+        self._look_s = look_s
         self._more = asyncio.Event()
         self._more.set()  # what a former process left
 
@@ -122,7 +128,8 @@ class Intake:
 
     async def turn(self) -> float:
         """Wait for events, give them a second to gather, move them to the log."""
-        await self._more.wait()
+        if not await self._some():
+            return 0.0
         await self._clock.sleep(COALESCE_S)
         self._more.clear()
         try:
@@ -132,6 +139,15 @@ class Intake:
             self._more.set()  # they are still there
             raise
         return 0.0
+
+    async def _some(self) -> bool:
+        """Wait for events taken here, or find some that were left behind by another broker."""
+        if self._look_s <= 0:
+            return await self._more.wait()
+        if await within(self._clock, self._look_s, self._more.wait()):
+            return True
+        async with self._database.reading() as tx:
+            return await rows.is_left_behind(tx, before=to_ms(self._clock.now() - LEFT_S))
 
     async def publish(self) -> int:
         """Move what waits to the log, one row for each page and kind; return how many waited."""

@@ -54,6 +54,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
     redis_url: Secret | None
+    redis_budget_ms: int
     webhook_token: Secret | None
     webhook_pending: int
     push_poll_s: float

@@ -80,6 +80,13 @@ SETTINGS: tuple[Setting, ...] = (
         " unix:///PATH. Without it they are this process's alone.",
         secret=True,
     ),
+    Setting(
+        "BROKER_REDIS_BUDGET_MS",
+        whole(5, 5_000),
+        "50",
+        "Milliseconds within which Redis must answer; after three failures in a row limits are"
+        " divided among brokers for a while.",
+    ),
     Setting("BROKER_NOTION_API_URL", origin, "https://api.notion.com", "Origin of Notion's API."),
     Setting(
         "BROKER_NOTION_VERSION",

@@ -70,6 +70,18 @@ async def take(tx: Tx, event: Mapping[str, Any]) -> bool:
     )
 
 
+async def is_left_behind(tx: Tx, *, before: int) -> bool:
+    """Whether an event taken before then (ms) still waits for the log."""
+    row = await tx.one(
+        """
+        SELECT 1 AS one FROM webhook_events
+        WHERE is_pending = 1 AND received_at < :before LIMIT 1
+        """,
+        before=before,
+    )
+    return row is not None
+
+
 async def pending(tx: Tx, limit: int) -> list[Row]:
     """Take out what waits for the log, oldest first; the ids stay, against duplicates."""
     rows = await tx.all(

@@ -40,6 +40,7 @@ def setup_push(
         clock,
         token=settings.webhook_token,
         is_pending=bool(settings.webhook_pending),
+        look_s=settings.push_look_s,
     )
 
     async def hears() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from random import Random
 
 import pytest
@@ -38,12 +39,19 @@ class Fleet:
     def __init__(self, url: str, budget_s: float = 2.0) -> None:
         self.now = 1000.0
         self.links = [Redis(Secret(url), budget_s=budget_s) for _ in range(BROKERS)]
+        self.missed: list[int] = []
         self.limiters = []
         for number, link in enumerate(self.links):
             seen = Recollection()
             inner = RedisLimiter(link, SystemRandomness(), seen, own_clock=False)
             self.limiters.append(
-                SharedLimiter(inner, seen, brokers=lambda: BROKERS, rng=Random(number))
+                SharedLimiter(
+                    inner,
+                    seen,
+                    brokers=lambda: BROKERS,
+                    rng=Random(number),
+                    missed=partial(self.missed.append, number),
+                )
             )
 
     async def __aenter__(self) -> Fleet:
@@ -115,6 +123,45 @@ async def test_emptied_it_is_told_again(server: RedisServer) -> None:
         assert fleet.shared == [True] * BROKERS
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_emptied_again_and_again_it_grants_what_some_had_not_seen_yet_and_no_more(
+    server: RedisServer, seed: int
+) -> None:
+    chance = Random(seed)
+    async with Fleet(server.url) as fleet:
+        for _ in range(2):
+            spent = 0
+            for _ in range(250):
+                fleet.now += 0.2
+                spent += (await fleet.ask(chance.randrange(BROKERS))).allowed
+                if chance.random() < 0.2:
+                    server.say("FLUSHALL")
+            assert LIMIT <= spent <= LIMIT + 2 * BROKERS  # nothing is withheld either
+            fleet.now += 61
+
+
+async def test_each_broker_tells_its_own_starts_and_stands_in_for_those_of_a_dead_one(
+    server: RedisServer,
+) -> None:
+    async with Fleet(server.url) as fleet:
+
+        async def spent(number: int) -> int:
+            fleet.now += 0.01
+            decision = await fleet.ask(number)
+            assert decision.allowed
+            return LIMIT - decision.quotas[0].left
+
+        assert [await spent(number) for number in (0, 0, 0, 0, 1, 1, 1, 2)] == [*range(1, 9)]
+        server.say("FLUSHALL")
+        assert await spent(2) == 9  # it stands in for all that it had seen
+        assert await spent(0) == 10  # whose own ones were told again, and count once
+        server.say("FLUSHALL")
+        assert await spent(2) == 10  # it has not seen the last one
+        assert await spent(0) == 12  # which was broker 0's
+        fleet.now += 61
+        assert await spent(1) == 1
+
+
 async def test_hung_it_delays_three_decisions_and_then_none(server: RedisServer) -> None:
     async with Fleet(server.url, budget_s=0.05) as fleet:
         spent = await fleet.flood(30)
@@ -124,6 +171,7 @@ async def test_hung_it_delays_three_decisions_and_then_none(server: RedisServer)
         took = asyncio.get_running_loop().time() - began
         assert fleet.shared == [False] * BROKERS
         assert sum(limiter.lost for limiter in fleet.limiters) == 3 * BROKERS
+        assert set(fleet.missed) == set(range(BROKERS))  # so that each counts the brokers anew
         assert took < 3.0  # 300 decisions; nine of them waited 50 ms
         server.go_on()
         fleet.now += 6
@@ -203,7 +251,7 @@ async def test_every_key_of_an_owner_lies_in_one_slot_of_a_cluster(server: Redis
 
 
 async def test_news_reach_the_other_brokers(server: RedisServer) -> None:
-    links = [Redis(Secret(server.url)) for _ in range(2)]
+    links = [Redis(Secret(server.url), budget_s=2.0) for _ in range(2)]
     one, two = (RedisNotices(link) for link in links)
     hearing = asyncio.ensure_future(two.listen())
     await two.wait()  # heard from now on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -61,6 +62,7 @@ class Fleet:
             "BROKER_PUBLIC_URL": self.urls[0],
             "BROKER_DATABASE_URL": database,
             **({} if redis is None else {"BROKER_REDIS_URL": redis}),
+            "BROKER_REDIS_BUDGET_MS": "2000",  # a busy machine is no failure here
             "BROKER_NOTION_API_URL": self.notion.url,
             "BROKER_NOTION_CLIENT_ID": "sandbox-client",
             "BROKER_NOTION_CLIENT_SECRET": "sandbox-secret",
@@ -122,10 +124,13 @@ class Fleet:
 class Person:
     """Somebody with a session, who asks one broker or another."""
 
-    def __init__(self, fleet: Fleet, http: ClientSession, tokens: dict[str, Any]) -> None:
+    def __init__(
+        self, fleet: Fleet, http: ClientSession, address: str, tokens: dict[str, Any]
+    ) -> None:
         """``tokens``: the answer of ``POST /api/auth/token``."""
         self._fleet = fleet
         self._http = http
+        self._address = address
         self.tokens = tokens
         self.workspace = str(tokens["workspaces"][0]["id"])
 
@@ -133,8 +138,7 @@ class Person:
         self, number: int, method: str, path: str, *, body: Any = None, key: str | None = None
     ) -> Answer:
         """One request to broker ``number``."""
-        headers = {"Authorization": f"Bearer {self.tokens['access_token']}"}
-        headers["X-Workspace-Id"] = self.workspace
+        headers = {**self.headers, "X-Workspace-Id": self.workspace}
         if key is not None:
             headers["Idempotency-Key"] = key
         url = self._fleet.urls[number % BROKERS] + path
@@ -155,7 +159,8 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.tokens['access_token']}"}
+        token = self.tokens["access_token"]
+        return {"Authorization": f"Bearer {token}", "X-Forwarded-For": self._address}
 
 
 @contextmanager
@@ -175,20 +180,31 @@ def a_fleet(
 
 @asynccontextmanager
 async def a_person(fleet: Fleet, user: str, at: int = 0) -> AsyncIterator[Person]:
-    """Sign somebody in through the real flow, at one broker."""
+    """Sign somebody in through the real flow, at one broker, from an address of their own."""
+    address = f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
     async with ClientSession(timeout=ClientTimeout(40)) as http:
         body = {
             "grant_type": "handoff",
-            "token": _hand_off(fleet, user, at),
+            "token": await asyncio.to_thread(_hand_off, fleet, user, at, address),
             "code_verifier": _VERIFIER,
         }
-        async with http.post(f"{fleet.urls[at]}/api/auth/token", json=body) as answer:
+        url, headers = f"{fleet.urls[at]}/api/auth/token", {"X-Forwarded-For": address}
+        async with http.post(url, json=body, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             tokens = await answer.json()
-        yield Person(fleet, http, tokens)
+        yield Person(fleet, http, address, tokens)
 
 
-def _hand_off(fleet: Fleet, user: str, at: int) -> str:
+@asynccontextmanager
+async def a_newcomer(fleet: Fleet, user: str) -> AsyncIterator[Person]:
+    """The same for an account that has spent nothing of any limit: the one before is erased."""
+    async with a_person(fleet, user) as before:
+        assert (await before.call(0, "DELETE", "/api/user")).status == 204
+    async with a_person(fleet, user) as person:
+        yield person
+
+
+def _hand_off(fleet: Fleet, user: str, at: int, address: str) -> str:
     digest = hashlib.sha256(_VERIFIER.encode()).digest()
     query = {
         "source": "cli",
@@ -204,8 +220,10 @@ def _hand_off(fleet: Fleet, user: str, at: int) -> str:
             url = fleet.urls[at] + url.removeprefix(fleet.urls[0])
         if "/v1/oauth/authorize" in url:
             url += "&" + urlencode({"auto": "1", "user": user})
-        sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        status, headers, body_ = fetch("GET", url, headers={"Cookie": sent} if sent else None)
+        sent = {"X-Forwarded-For": address}
+        if cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        status, headers, body_ = fetch("GET", url, headers=sent)
         assert status in (302, 303), (status, body_[:300])
         for line in headers.get("set-cookie", []):
             name, _, value = line.partition(";")[0].partition("=")

@@ -45,7 +45,7 @@ async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], 
     redis = Redis(Secret(server.url), budget_s=5.0)
     seen = Recollection()
     limiter = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
-    shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1))
+    shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1), missed=lambda: None)
     yield lambda: limiter if request.param == "redis" else shared
     await redis.close()
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push import fanout
-from cloud_broker.push.intake import LOG_KEPT_S
+from cloud_broker.push.intake import LEFT_S, LOG_KEPT_S, Intake
+from cloud_broker.push.notices import LocalNotices
+from cloud_broker.secret import Secret
 from cloud_broker.web.webhooks import INTAKE
 from tests.cloud_broker.push.scene import BOT, PAGE, TOKEN, an_event, listening, post, told
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage, a_broker
+from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Person, Stage, a_broker
 
 
 @pytest.fixture
@@ -71,6 +75,27 @@ async def test_what_was_missed_is_told_over_a_restart_of_the_broker(tmp_path: Pa
         async with listening(stage, tokens["access_token"], "0") as stream:
             seen = [await stream.next(), await stream.next()]
         assert change() in seen
+
+
+async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: Stage) -> None:
+    await stage.sign_in()
+    clock, notices, ring = HandClock(), LocalNotices(), KeyRing([("one", b"k" * 32)])
+    other = Intake(
+        stage.database, ring, notices, clock, token=Secret(TOKEN), is_pending=False, look_s=2.0
+    )
+
+    async def a_turn() -> None:
+        turning = asyncio.ensure_future(other.turn())
+        while not turning.done():
+            clock.advance(0.1)
+            await stage.turn()
+
+    await a_turn()  # it has just started, and nothing was left
+    assert (await post(stage, an_event(stage)))[0] == 200  # at one whose clock stands from here on
+    hearing = asyncio.ensure_future(notices.wait())
+    while not hearing.done():
+        await a_turn()
+    assert clock.now() - stage.clock.now() > LEFT_S  # not while its owner may live
 
 
 @pytest.mark.parametrize("last_id", ["99", "nonsense", "-1"])

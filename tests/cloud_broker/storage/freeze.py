@@ -48,7 +48,7 @@ async def live(stage: Stage) -> dict[str, str]:
     rows, who, now = Idempotency(stage.database), KeyId(user, WORKSPACE, WRITE), _now_ms(stage)
     assert await rows.claim(who, "print", Lease("o", now, now), expires_at=now + KEPT_MS) is None
     await rows.done(who, "o", 200, [BLOCK])
-    await Instances(stage.database, stage.clock, SystemRandomness()).turn()
+    await Instances(stage.database, stage.clock, SystemRandomness()).count()
     return {"user": user, "refresh_token": str(refreshed["refresh_token"])}
 
 
