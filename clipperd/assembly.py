@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import secrets
 import socket
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,8 +48,27 @@ from clipperd.session.wire import Wire, broker_url
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations
 from clipperd.settings.stored import StoredSettings
-from clipperd.transport import AiohttpHttp
+from clipperd.transport import AiohttpHttp, Http
 from clipperd.web.health import Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the daemon takes from its machine, so that a simulation can be that machine.
+
+    ``entropy(n)``: n bytes that cannot be guessed; ``rng``: a number in [0, 1); ``http``: the way
+    out; ``secrets``: where the session's secret is kept, None for the place that is set.
+    """
+
+    http: Http = field(default_factory=AiohttpHttp)
+    entropy: Callable[[int], bytes] = secrets.token_bytes
+    rng: Callable[[], float] = random.SystemRandom().random
+    secrets: Secrets | None = None
+
+    def new_id(self) -> str:
+        """An id of 128 random bits."""
+        return self.entropy(16).hex()
+
 
 STEPS = (*OUTBOX_STEPS, *SESSION_STEPS, *PAGE_STEPS, *CLIENT_STEPS)
 """The schema of outbox.db. New steps go to the end of their own tuple; each runs once, by name."""
@@ -103,21 +121,21 @@ class Parts:
     passthrough: LanePassThrough
     settings: StoredSettings
     health: Health
-    http: AiohttpHttp
+    http: Http
 
     async def close(self) -> None:
         """Stop what still runs, from the outside in."""
         await self.pages.close()
         await self.outlines.close()
         await self.session.close()
-        await self.http.close()
+        await self.http.drop_connections()
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
     """The way to Notion under the account's session."""
 
-    http: AiohttpHttp
+    http: Http
     connectivity: Connectivity
     wire: Wire
     accounts: Accounts
@@ -133,21 +151,25 @@ async def assemble(
     cache_db: Database,
     clock: Clock,
     env: Mapping[str, str],
+    outside: Outside | None = None,
 ) -> Parts:
     """Make every part. Opens no connection and starts nothing. Raises SecretsUnusable.
 
-    ``env`` is the environment that the settings were read from.
+    ``env`` is the environment that the settings were read from; ``outside`` None: this machine.
     """
+    outside = outside or Outside()
     address, events, active = Address(), Events(clock), ActiveAccount()
     bulletin = Bulletin(events, active)
-    vault = _vault(settings, places, journal)
-    link = _link(settings, outbox_db, clock, vault, address, bulletin)
+    vault = outside.secrets or _vault(settings, places, journal)
+    link = _link(settings, outbox_db, clock, vault, address, bulletin, outside)
     pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
     outlines = Outlines(cache_db, link.notion, clock, bulletin.publish, Vouching(clock))
     sections = Places(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
-    outbox = Outbox(outbox_db, clock, new_id=_new_id, publish=bulletin.publish)
-    dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active)
-    listener = _listener(cache_db, clock, link, pages, sections, outlines.vouching, active)
+    outbox = Outbox(outbox_db, clock, new_id=outside.new_id, publish=bulletin.publish)
+    dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active, outside)
+    listener = _listener(
+        cache_db, clock, link, pages, sections, outlines.vouching, active, outside.rng
+    )
     backups = Backups(places.outbox, places.backups)
     background = _background(
         settings, clock, outbox, link, pages, dispatcher, active, listener, backups
@@ -158,7 +180,7 @@ async def assemble(
         address=address,
         events=events,
         secrets=vault,
-        clients=await Clients.open(outbox_db, clock, new_id=_new_id, new_token=_new_token),
+        clients=await Clients.open(outbox_db, clock, new_id=outside.new_id, new_token=_new_token),
         connectivity=link.connectivity,
         accounts=link.accounts,
         session=link.session,
@@ -177,7 +199,7 @@ async def assemble(
             pages,
             clock,
             server_now=link.wire.server_now,
-            entropy=secrets.token_bytes,
+            entropy=outside.entropy,
         ),
         settings=StoredSettings(settings, env, _flags(settings), places.config_file),
         health=_health(places, clock, outbox_db, cache_db, vault, link, clips),
@@ -234,10 +256,6 @@ def _flags(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
-
 def _new_token() -> str:
     return secrets.token_urlsafe(32)
 
@@ -249,9 +267,10 @@ def _link(
     vault: Secrets,
     address: Address,
     bulletin: Bulletin,
+    outside: Outside,
 ) -> _Link:
     base = broker_url(settings.broker_url)
-    http, connectivity = AiohttpHttp(), Connectivity(clock)
+    http, connectivity = outside.http, Connectivity(clock)
     wire = Wire(base, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
@@ -260,7 +279,7 @@ def _link(
         broker=base,
         port=lambda: address.port,
         device=settings.device or socket.gethostname(),
-        random=secrets.token_bytes,
+        random=outside.entropy,
     )
     session = Session(
         accounts=accounts,
@@ -282,6 +301,7 @@ def _listener(
     sections: Places,
     vouching: Vouching,
     active: ActiveAccount,
+    rng: Callable[[], float],
 ) -> Listener:
     return Listener(
         link.wire,
@@ -291,7 +311,7 @@ def _listener(
         cache,
         clock,
         active_user=active.get,
-        rng=random.SystemRandom().random,
+        rng=rng,
     )
 
 
@@ -330,6 +350,7 @@ def _dispatcher(
     sections: Places,
     pages: Pages,
     active: ActiveAccount,
+    outside: Outside,
 ) -> Dispatcher:
     timing = Timing(
         settle_silent=settings.settle_unknown_s,
@@ -351,8 +372,8 @@ def _dispatcher(
         bot_id=link.accounts.bot_id,
         server_now=link.wire.server_now,
         delivered=delivered,
-        entropy=secrets.token_bytes,
-        rng=random.SystemRandom().random,
+        entropy=outside.entropy,
+        rng=outside.rng,
     )
     pace = Pace()
     courier = Courier(outbox, link.notion, sections, clock, pace, timing, around)

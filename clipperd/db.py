@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from clipperd.errors import SchemaTooNew, StorageFull
 
@@ -28,10 +28,13 @@ _CHECKPOINT_ROWS = 2000  # ... or holds this many changes: a log begun anew does
 _LOG_BYTES = 16 << 20  # the log's file does not stay larger than this
 
 
-class _Job:
+class Job:
+    """One piece of work, and the future of whoever waits for it."""
+
     __slots__ = ("error", "future", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """``loop`` is the caller's, which is told there."""
         self.work = work
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -39,6 +42,7 @@ class _Job:
         self.error: BaseException | None = None
 
     def settle(self) -> None:
+        """Tell the caller; on its own loop."""
         if self.future.done():
             return
         if self.error is not None:
@@ -47,12 +51,59 @@ class _Job:
             self.future.set_result(self.result)
 
 
-class _Thread:
-    """A thread that owns one connection and runs jobs from a queue until it is told to stop."""
+class Desk:
+    """One connection and what is done on it: reading here, writing in :class:`_WritingDesk`."""
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection]) -> None:
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """``connect`` is called by whoever works at the desk, in its own thread."""
         self._connect = connect
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, once it is open."""
+        assert self._opened is not None, "opened before it is worked with"
+        return self._opened
+
+    def open(self) -> None:
+        """Connect. Raises what ``connect`` raises."""
+        self._opened = self._connect()
+
+    def perform(self, batch: Sequence[Job]) -> None:
+        """Run each job on its own."""
+        for job in batch:
+            try:
+                job.result = job.work(self.connection)
+            except BaseException as error:  # delivered to the caller that awaits the job
+                job.error = error
+
+    def rest(self, *, waited_for: bool) -> None:
+        """Between two batches; ``waited_for`` when the next is there already."""
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self.connection.close()
+
+
+class Worker(Protocol):
+    """Who does the work of a desk: a thread of its own, or what a simulation puts in its place."""
+
+    def start(self) -> None:
+        """Open the desk. Raises what that raises."""
+
+    def put(self, job: Job) -> None:
+        """Do it, in the order in which jobs were put, and settle it on its caller's loop."""
+
+    def stop(self) -> None:
+        """Do what was put, close the desk, return then."""
+
+
+class _Thread:
+    """A thread that works at one desk until it is told to stop."""
+
+    def __init__(self, name: str, desk: Desk) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._desk = desk
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -62,13 +113,16 @@ class _Thread:
         if error is not None:
             raise error
 
+    def put(self, job: Job) -> None:
+        self._jobs.put(job)
+
     def stop(self) -> None:
-        self.jobs.put(None)
+        self._jobs.put(None)
         self._thread.join()
 
     def _main(self) -> None:
         try:
-            connection = self._connect()
+            self._desk.open()
         except BaseException as error:  # handed to start(), which raises it in the caller
             self._ready.put(error)
             return
@@ -78,17 +132,16 @@ class _Thread:
             while open_:
                 batch, open_ = self._gather()
                 if batch:
-                    self.perform(connection, batch)
+                    self._desk.perform(batch)
                     _settle(batch)
                 if open_:
-                    self.rest(connection, waited_for=not self.jobs.empty())
+                    self._desk.rest(waited_for=not self._jobs.empty())
         finally:
-            self.finish(connection)
-            connection.close()
+            self._desk.close()
 
-    def _gather(self) -> tuple[list[_Job], bool]:
-        batch: list[_Job] = []
-        job = self.jobs.get()
+    def _gather(self) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
+        job = self._jobs.get()
         while True:
             if job is None:
                 return batch, False
@@ -96,27 +149,13 @@ class _Thread:
             if len(batch) >= _BATCH:
                 return batch, True
             try:
-                job = self.jobs.get_nowait()
+                job = self._jobs.get_nowait()
             except queue.Empty:
                 return batch, True
 
-    def perform(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
-        """Run each job on its own."""
-        for job in batch:
-            try:
-                job.result = job.work(connection)
-            except BaseException as error:  # delivered to the caller that awaits the job
-                job.error = error
 
-    def rest(self, connection: sqlite3.Connection, *, waited_for: bool) -> None:
-        """Between two batches; ``waited_for`` when the next is there already."""
-
-    def finish(self, connection: sqlite3.Connection) -> None:
-        """The last act before the connection closes."""
-
-
-def _settle(batch: Sequence[_Job]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+def _settle(batch: Sequence[Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in batch:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
@@ -124,19 +163,20 @@ def _settle(batch: Sequence[_Job]) -> None:
             loop.call_soon_threadsafe(_settle_all, jobs)
 
 
-def _settle_all(jobs: Sequence[_Job]) -> None:
+def _settle_all(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.settle()
 
 
-class _Writer(_Thread):
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], wal: Path) -> None:
-        super().__init__(name, connect)
+class _WritingDesk(Desk):
+    def __init__(self, connect: Callable[[], sqlite3.Connection], wal: Path) -> None:
+        super().__init__(connect)
         self._wal = wal
         self._folded = (0, 0)  # the log's size and the rows changed so far, at the last checkpoint
 
-    def perform(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
+    def perform(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
+        connection = self.connection
         if len(batch) == 1:  # needs no savepoint to be undone alone
             self._perform_one(connection, batch[0])
             return
@@ -159,7 +199,7 @@ class _Writer(_Thread):
             for job in batch:
                 job.error = translate(error)
 
-    def _perform_one(self, connection: sqlite3.Connection, job: _Job) -> None:
+    def _perform_one(self, connection: sqlite3.Connection, job: Job) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             job.result = job.work(connection)
@@ -170,12 +210,13 @@ class _Writer(_Thread):
             # delivered to the caller that awaits the job
             job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
-    def rest(self, connection: sqlite3.Connection, *, waited_for: bool) -> None:
+    def rest(self, *, waited_for: bool) -> None:
         """Checkpoint off the acknowledge path, once the log is worth it.
 
         The log's file keeps its size when it is begun anew (which spares its growth the next
         time), so its size alone does not tell what it holds.
         """
+        connection = self.connection
         with contextlib.suppress(OSError, sqlite3.Error):
             size, rows = self._wal.stat().st_size, connection.total_changes
             grown, changed = size - self._folded[0], rows - self._folded[1]
@@ -190,10 +231,11 @@ class _Writer(_Thread):
                 connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
                 self._folded = (left, rows)
 
-    def finish(self, connection: sqlite3.Connection) -> None:
+    def close(self) -> None:
         """Leave one clean file behind."""
         with contextlib.suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        super().close()
 
 
 def translate(error: sqlite3.Error) -> BaseException:
@@ -213,7 +255,7 @@ def translate(error: sqlite3.Error) -> BaseException:
 class Database:
     """A SQLite file behind two threads. Open with :meth:`open`, close with :meth:`close`."""
 
-    def __init__(self, path: Path, writer: _Writer, reader: _Thread) -> None:
+    def __init__(self, path: Path, writer: Worker, reader: Worker) -> None:
         """Use :meth:`open`."""
         self.path = path
         self._writer = writer
@@ -227,8 +269,11 @@ class Database:
         name: str,
         steps: Sequence[Step],
         synchronous: Literal["FULL", "NORMAL"],
+        hire: Callable[[str, Desk], Worker] = _Thread,
     ) -> Database:
         """Open or create ``path``, bring its schema up to ``steps``, start the threads.
+
+        ``hire``: who works at each of its two desks, a thread as a rule.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
@@ -242,9 +287,11 @@ class Database:
                 raise translate(error) from error
             return connection
 
-        writer = _Writer(f"{name}-writer", writing, path.with_name(path.name + "-wal"))
+        wal = path.with_name(path.name + "-wal")
+        writer = hire(f"{name}-writer", _WritingDesk(writing, wal))
         writer.start()
-        reader = _Thread(f"{name}-reader", lambda: _connect(path, synchronous, query_only=True))
+        reading = Desk(lambda: _connect(path, synchronous, query_only=True))
+        reader = hire(f"{name}-reader", reading)
         try:
             reader.start()
         except BaseException:
@@ -260,9 +307,9 @@ class Database:
         """Run ``work`` on the query-only connection; it sees every write answered before."""
         return await self._submit(self._reader, work)
 
-    async def _submit(self, thread: _Thread, work: Work[T]) -> T:
-        job = _Job(work, asyncio.get_running_loop())
-        thread.jobs.put(job)
+    async def _submit(self, worker: Worker, work: Work[T]) -> T:
+        job = Job(work, asyncio.get_running_loop())
+        worker.put(job)
         result: T = await job.future
         return result
 
