@@ -37,6 +37,9 @@ BLOCKED_PAUSE_S = 60.0
 _AGAIN_READ = frozenset({500, 502, 503, 504})
 _NOT_APPLIED = frozenset({429, 529})
 _DOUBTFUL = frozenset({408, 409, 425})
+# Said by Notion itself once it has stopped working on the request; a 502 or 504 is said by what
+# stands before it, which has given up waiting.
+_LAST_WORDS = frozenset({409, 500, 503})
 
 
 class Verdict(Enum):
@@ -96,6 +99,18 @@ class Outcome:
         if isinstance(self.result, (Response, ResponseTooLarge)):
             return self.result.status
         return None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Notion is known to be done with the request, however it ended.
+
+        A gateway's page or timeout, or silence, leaves it open: it may still be applied.
+        """
+        status = self.status
+        if status is None or 200 <= status < 300:
+            return status is not None
+        spoke = isinstance(self.value, dict) and self.value.get("object") == "error"
+        return spoke and status in _LAST_WORDS
 
     @property
     def is_failure(self) -> bool:

@@ -174,7 +174,7 @@ class Writes:
             outcome = await self._attempts.run(job)
             if outcome.verdict is Verdict.UNKNOWN:
                 raise self._unknown(
-                    outcome.status, answered=outcome.status is not None, latest=self._latest(job)
+                    outcome.status, answered=outcome.is_over, latest=self._latest(job)
                 )
             return outcome
         intent = _Intent(self._rows, keyed, self._spans, self._clock, self._randomness.new_id())
@@ -196,7 +196,7 @@ class Writes:
             await intent.done(outcome.status or 200, outcome.created)
         elif outcome.verdict is Verdict.UNKNOWN:
             latest = self._latest(job)
-            answered = outcome.status is not None
+            answered = outcome.is_over
             await intent.unknown(outcome.status, answered=answered, latest=latest)
             raise self._unknown(outcome.status, answered=answered, latest=latest)
         else:
