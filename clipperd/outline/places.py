@@ -211,16 +211,9 @@ class Places:
         found = await self._finder.heading(task)
         heading_id, doubted = found.node.id, self._is_doubted(task, found.node.id)
         if found.end is None and not found.node.toggleable and not doubted:
-            if self._vouching.holds(page):
-                snapshot = await self._outlines.stored(*page)
-                seen = None if snapshot is None else locate(snapshot.tree, heading_id)
-                if snapshot is not None and seen is not None:
-                    end = sections.section_end(snapshot.tree, seen.parent_id, seen.position)
-                    if end is not None:
-                        return Place(seen.parent_id, after=end, level=seen.node.level)
-            known = self._trust.anchor(task.scope, task.page_id, heading_id)
-            if known is not None:
-                return Place(known.parent_id, after=known.anchor, level=found.node.level)
+            place = await self._unseen_end(task, found.node)
+            if place is not None:
+                return place
         if found.end is None and (doubted or not found.node.toggleable):
             found = await self._finder.confirm(task, found)
         self._settle(task, heading_id)
@@ -231,6 +224,21 @@ class Places:
         parent_id = found.parent_id
         self._trust.vouch(*page, heading_id, parent_id, found.end, seen_at=seen_at)
         return Place(found.parent_id, after=found.end, level=found.node.level)
+
+    async def _unseen_end(self, task: Task, heading: Node) -> Place | None:
+        """The end of the heading's section where no look is needed, else None."""
+        snapshot = await self._outlines.stored(task.scope, task.page_id)
+        seen = None if snapshot is None else locate(snapshot.tree, heading.id)
+        end, siblings = None, frozenset[str]()
+        if snapshot is not None and seen is not None:
+            end = sections.section_end(snapshot.tree, seen.parent_id, seen.position)
+            siblings = frozenset(node.id for node in snapshot.tree.lists[seen.parent_id])
+            if end is not None and self._vouching.holds((task.scope, task.page_id)):
+                return Place(seen.parent_id, after=end, level=seen.node.level)
+        known = self._trust.anchor(task.scope, task.page_id, heading.id)
+        if known is None or (known.anchor in siblings and known.anchor != end):
+            return None  # a look at another section has shown more behind it
+        return Place(known.parent_id, after=known.anchor, level=heading.level)
 
     def _is_doubted(self, task: Task, block_id: str) -> bool:
         return (task.scope, task.page_id, block_id) in self._doubts

@@ -145,6 +145,17 @@ async def test_nested_sections_advance_together(world: World) -> None:
     assert world.texts() == ["A", "B", "b1", "one", "two", "C"]
 
 
+async def test_what_a_look_at_the_outer_section_showed_ends_the_trust_in_the_inner_one(
+    world: World,
+) -> None:
+    ids = await known(world, "# Inbox", "## Deep", "d1", "# Later")
+    await world.clip(end_of(ids["Deep"]), "one")
+    world.write("typed", after=world.notion.children[world.page][3])
+    await world.clip(end_of(ids["Inbox"]), "two")
+    await world.clip(end_of(ids["Deep"]), "three")
+    assert world.texts() == ["Inbox", "Deep", "d1", "one", "typed", "two", "three", "Later"]
+
+
 async def test_a_clip_at_the_end_of_the_page_moves_the_last_section(world: World) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
