@@ -22,6 +22,7 @@ BrokerError
 │   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
 ├── ConfigurationInvalid                            (exit 4)
 ├── AuditBroken                                     (exit 1) the audit chain does not hold
+├── ProbeFailed                                     (exit 1) the rate-limit probe cannot ask
 ├── PortTaken                                       (exit 6)
 ├── KeysRefused                                     (exit 7) keys do not open what is stored
 └── SealBroken                                      a stored secret was tampered with or swapped
@@ -299,6 +300,13 @@ class AuditBroken(BrokerError):
 
     code = "audit_broken"
     title = "The audit log was tampered with"
+
+
+class ProbeFailed(BrokerError):
+    """``ratelimit-probe`` cannot begin: a token is not accepted, nobody answers."""
+
+    code = "probe_failed"
+    title = "The experiment cannot begin"
 
 
 class PortTaken(BrokerError):

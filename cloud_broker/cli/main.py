@@ -44,6 +44,11 @@ COMMANDS: tuple[Command, ...] = (
         "webhook-token", "cloud_broker.cli.webhook_token", "print the token of Notion's handshake"
     ),
     Command("sandbox", "cloud_broker.sandbox.command", "run the stand-in for Notion"),
+    Command(
+        "ratelimit-probe",
+        "cloud_broker.ratelimit_probe.command",
+        "find out whose a rate limit is",
+    ),
     Command("version", "cloud_broker.cli.about", "print the version"),
 )
 FAILED, CONFIGURATION, DATABASE, PORT, KEYS = 1, 4, 5, 6, 7
@@ -63,6 +68,7 @@ _EXAMPLES = """examples:
   cloud-broker audit verify             check that the audit log is whole
   cloud-broker keys status              say how many rows each encryption key seals
   cloud-broker sandbox                  a stand-in for Notion, to develop against
+  cloud-broker ratelimit-probe          rehearse the experiment on whose the rate limit is
 
 Each command has its own --help."""
 

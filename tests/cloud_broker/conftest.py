@@ -16,6 +16,7 @@ SQLITE_ONLY = (
     "sandbox",
     "cli",
     "crypto",
+    "ratelimit_probe",
     "test_settings",
     "test_sqlite",
     "test_versions",

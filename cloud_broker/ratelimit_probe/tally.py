@@ -1,0 +1,94 @@
+"""What came back, counted per phase and token. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from cloud_broker.ratelimit_probe.plan import Phase
+
+
+class Outcome(Enum):
+    """What the limit did with a request, as far as its answer tells."""
+
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+    FAILED = "failed"  # a 5xx, or no answer: it says nothing of the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. ``at_s`` is when it was asked for, in seconds from the phase's start."""
+
+    at_s: float
+    token: str
+    outcome: Outcome
+    retry_after_s: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one token got in one phase.
+
+    ``first_refusal_s`` and ``before_first`` say when the first 429 came and how many requests had
+    been admitted by then; ``retry_after_s`` is what that 429 asked for, ``longest_retry_after_s``
+    the most that any asked for.
+    """
+
+    sent: int
+    admitted: int
+    refused: int
+    failed: int
+    first_refusal_s: float | None
+    before_first: int
+    retry_after_s: float | None
+    longest_retry_after_s: float | None
+    reasons: Mapping[str, int]
+
+    @property
+    def window_s(self) -> float | None:
+        """How long the window is, if it began with the phase and Retry-After tells its end."""
+        if self.first_refusal_s is None or self.retry_after_s is None:
+            return None
+        return self.first_refusal_s + self.retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One phase as it went. ``elapsed_s``: from the first request until the last was sent."""
+
+    phase: Phase
+    counts: Mapping[str, Count]
+    elapsed_s: float
+    complete: bool
+
+    @property
+    def refused(self) -> int:
+        """429s of all tokens."""
+        return sum(count.refused for count in self.counts.values())
+
+
+def tally(replies: Iterable[Reply], token: str) -> Count:
+    """Count the replies of one token."""
+    mine = sorted((reply for reply in replies if reply.token == token), key=lambda each: each.at_s)
+    kinds = Counter(reply.outcome for reply in mine)
+    refusals = [reply for reply in mine if reply.outcome is Outcome.REFUSED]
+    first = refusals[0] if refusals else None
+    waits = [each.retry_after_s for each in refusals if each.retry_after_s is not None]
+    return Count(
+        sent=len(mine),
+        admitted=kinds[Outcome.ADMITTED],
+        refused=kinds[Outcome.REFUSED],
+        failed=kinds[Outcome.FAILED],
+        first_refusal_s=None if first is None else first.at_s,
+        before_first=sum(
+            reply.outcome is Outcome.ADMITTED and (first is None or reply.at_s < first.at_s)
+            for reply in mine
+        ),
+        retry_after_s=None if first is None else first.retry_after_s,
+        longest_retry_after_s=max(waits, default=None),
+        reasons=Counter(each.reason for each in refusals if each.reason is not None),
+    )

@@ -1,0 +1,183 @@
+"""Whose the limit is: a Bayesian comparison of the scopes it may have. Pure.
+
+A scope foretells of each pair of tokens whether they draw on one budget: the integration's limit is
+shared by the tokens of one integration, and so on. Scopes that foretell the same of all pairs
+cannot be told apart and are weighed as one. All are equally likely at first; a small part is kept
+for "something else" (two limits at once, other traffic), which foretells any counts alike. The
+answer is the most likely group, if it is likely enough; before that come the reasons why an
+experiment can answer nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cloud_broker.ratelimit_probe.evidence import Evidence, weigh
+from cloud_broker.ratelimit_probe.holders import Holder, Scope, shared
+from cloud_broker.ratelimit_probe.plan import Pair, Plan
+from cloud_broker.ratelimit_probe.tally import Count, Result
+
+CONFIDENT = 0.95
+SOMETHING_ELSE = 0.02
+MOST_FAILED = 0.05  # of a token's requests in a phase
+MOST_LATE = 0.10  # of a phase's length
+LONGER = 1.25  # times the expected window; Retry-After is rounded up to a second
+SPACE = "public_api_space_request_rate_limit"
+
+
+class Answer(Enum):
+    """What the experiment came to."""
+
+    FOUND = "found"  # one scope
+    NARROWED = "narrowed"  # several that these tokens cannot tell apart
+    NO_LIMIT = "no_limit_seen"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer. ``scopes``: one when found, several when narrowed, else none.
+
+    ``posterior``: groups of scopes with their probability; the empty group is something else.
+    ``pairs``: the evidence of each pair. ``why``: sentences.
+    """
+
+    answer: Answer
+    scopes: tuple[Scope, ...] = ()
+    confidence: float | None = None
+    posterior: Mapping[tuple[Scope, ...], float] | None = None
+    pairs: Mapping[Pair, Evidence] | None = None
+    why: tuple[str, ...] = ()
+
+
+def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) -> Verdict:
+    """Judge an experiment by its results, which may be those of a part of the phases."""
+    flaw = _flaw(plan, results)
+    if flaw is not None:
+        return Verdict(Answer.INCONCLUSIVE, why=(flaw,))
+    if not any(result.refused for result in results):
+        return _unmet(plan)
+    counts = {result.phase.tokens: result.counts for result in results}
+    pairs = {
+        (a, b): weigh((counts[(a,)][a], counts[(b,)][b]), (counts[(a, b)][a], counts[(a, b)][b]))
+        for a, b in plan.pairs
+    }
+    known = groups(plan.pairs, holders)
+    posterior = _posterior(pairs, known)
+    best = max(posterior, key=lambda group: posterior[group])
+    notes = _notes(plan, counts)
+    if not best or posterior[best] < CONFIDENT:
+        told = "The counts fit no scope well enough; see the totals of each pair."
+        return Verdict(Answer.INCONCLUSIVE, (), None, posterior, pairs, (told, *notes))
+    if known.get((True,) * len(pairs)) == best != (Scope.ADDRESS,):
+        notes += (
+            "All of these tokens were also used from one address; a token that has nothing else"
+            " in common with them would rule out that it is the address's limit.",
+        )
+    if Scope.WORKSPACE not in best and _named_the_workspace(results):
+        notes += ("Notion's own reason names the workspace's limit, which the counts deny.",)
+    answer = Answer.FOUND if len(best) == 1 else Answer.NARROWED
+    return Verdict(answer, best, posterior[best], posterior, pairs, notes)
+
+
+def groups(
+    pairs: Sequence[Pair], holders: Mapping[str, Holder]
+) -> dict[tuple[bool, ...], tuple[Scope, ...]]:
+    """The scopes by what they foretell of each pair: whether it shares one budget.
+
+    Two are named only where nothing before them foretells the same: the connection, which is
+    another word for the token unless two tokens are of one, and the address.
+    """
+    found: dict[tuple[bool, ...], tuple[Scope, ...]] = {}
+    common = [shared(holders[a], holders[b]) for a, b in pairs]
+    for scope in Scope:
+        foretold = tuple(scope in each or scope is Scope.ADDRESS for each in common)
+        if scope in (Scope.INTEGRATION, Scope.WORKSPACE) or foretold not in found:
+            found[foretold] = (*found.get(foretold, ()), scope)
+    return found
+
+
+def _posterior(
+    pairs: Mapping[Pair, Evidence], known: Mapping[tuple[bool, ...], tuple[Scope, ...]]
+) -> dict[tuple[Scope, ...], float]:
+    prior = (1 - SOMETHING_ELSE) / len(known)
+    logs: dict[tuple[Scope, ...], float] = {
+        group: math.log(prior)
+        + sum(
+            each.common if is_common else each.separate
+            for is_common, each in zip(foretold, pairs.values(), strict=True)
+        )
+        for foretold, group in known.items()
+    }
+    logs[()] = math.log(SOMETHING_ELSE) + sum(each.neither for each in pairs.values())
+    top = max(logs.values())
+    weights = {group: math.exp(value - top) for group, value in logs.items()}
+    total = sum(weights.values())
+    return {group: weight / total for group, weight in weights.items()}
+
+
+def _flaw(plan: Plan, results: Sequence[Result]) -> str | None:
+    """What makes the counts worth nothing, if anything does."""
+    if len(results) < len(plan.phases) or not all(result.complete for result in results):
+        return f"It was stopped early: {len(results)} of {len(plan.phases)} phases were begun."
+    for result in results:
+        for token, count in result.counts.items():
+            if count.failed > MOST_FAILED * count.sent:
+                return (
+                    f"{count.failed} of {count.sent} requests of {token} failed in the phase"
+                    f" {result.phase.name}, for reasons other than a limit."
+                )
+        if result.elapsed_s > (1 + MOST_LATE) * plan.duration_s:
+            return (
+                f"The phase {result.phase.name} took {result.elapsed_s:.0f} s in place of"
+                f" {plan.duration_s:.0f}: this machine or its connection cannot keep the rate."
+            )
+        ends = max(count.window_s or 0.0 for count in result.counts.values())
+        waits = max(count.longest_retry_after_s or 0.0 for count in result.counts.values())
+        if ends > (1 + MOST_LATE) * plan.duration_s or waits > 1 + LONGER * plan.expected.window_s:
+            return (
+                f"In the phase {result.phase.name} a 429 asked to wait {waits:.0f} s: the window is"
+                f" longer than a phase, or than the {plan.expected.window_s:g} s expected. Repeat"
+                " with the window's length in --expect, and a --duration of several windows."
+            )
+    return None
+
+
+def _unmet(plan: Plan) -> Verdict:
+    """No 429 at all: there is no such limit, or the load was too small for it."""
+    limit = f"{plan.expected.requests} requests in {plan.expected.window_s:g} s"
+    seconds = min(plan.duration_s, plan.expected.window_s)
+    if plan.busiest > plan.expected.requests:
+        return Verdict(
+            Answer.NO_LIMIT,
+            why=(
+                f"Each token sent {plan.busiest} requests in {seconds:g} s, more than the expected"
+                f" {limit}, and none was refused.",
+                f"A larger limit, or one over more than {plan.duration_s:g} s, would not show.",
+            ),
+        )
+    why = [f"No token alone sent more than the expected {limit}: the rate or the time is too low."]
+    if 2 * plan.busiest > plan.expected.requests:
+        why.append("Two tokens together did, so no budget of that size is shared by a pair.")
+    return Verdict(Answer.INCONCLUSIVE, why=tuple(why))
+
+
+def _named_the_workspace(results: Sequence[Result]) -> bool:
+    return any(SPACE in count.reasons for result in results for count in result.counts.values())
+
+
+def _notes(plan: Plan, counts: Mapping[tuple[str, ...], Mapping[str, Count]]) -> tuple[str, ...]:
+    """What the operator should know beside the verdict."""
+    notes = []
+    alone = {token: counts[(token,)][token] for token in plan.tokens}
+    met = [token for token, count in alone.items() if count.refused]
+    if 0 < len(met) < len(alone):
+        others = ", ".join(token for token in alone if token not in met)
+        notes.append(
+            f"Alone, {', '.join(met)} met the limit and {others} did not: the tokens may have"
+            " different limits (other plans)."
+        )
+    return tuple(notes)
