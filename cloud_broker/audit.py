@@ -39,6 +39,7 @@ class Audit:
         self._some = asyncio.Event()
         self._turn = asyncio.Lock()
         self._erased: dict[str, float] = {}  # until when their late rows are looked for
+        self._is_failing = False
         self.lost = 0
 
     def record(
@@ -74,10 +75,12 @@ class Audit:
     async def opened(self, *, connection: Row, purpose: str) -> None:
         """Note that a token is opened: the witness that ``Tokens`` asks for.
 
-        A relayed call's row follows within FLUSH_S; for any other purpose it is written first.
-        Raises DatabaseFailed when it cannot be: then the token stays closed. Not for use inside
-        a transaction.
+        A relayed call's row follows within FLUSH_S, unless rows could not be written last time:
+        then they are first. For any other purpose the row is written first. Raises DatabaseFailed
+        when it cannot be: then the token stays closed. Not for use inside a transaction.
         """
+        if self._is_failing:
+            await self.flush()
         told = opening(connection, purpose)
         if not self.record("token_opened", connection["user_id"], **told):
             raise DatabaseFailed("The audit log cannot be written.")
@@ -119,8 +122,10 @@ class Audit:
                     async with self._database.transaction() as tx:
                         await rows.append(tx, group)
                 except BaseException:
+                    self._is_failing = True
                     self._some.set()
                     raise
+                self._is_failing = False
                 for _ in group:
                     self._waiting.popleft()
 

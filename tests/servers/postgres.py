@@ -51,10 +51,10 @@ class Postgres:
         """Drop a database and whatever is connected to it."""
         self.sql(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
 
-    def sql(self, statement: str) -> str:
-        """Run one statement as the owner; return what psql prints."""
+    def sql(self, statement: str, url: str | None = None) -> str:
+        """Run one statement as the owner, in a database or in none; return what psql prints."""
         argv = [str(self.binaries / "psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1"]
-        argv += ["-d", self.admin_url, "-c", statement]
+        argv += ["-d", url or self.admin_url, "-c", statement]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
     def dump(self, url: str) -> str:

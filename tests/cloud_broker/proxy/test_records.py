@@ -120,6 +120,27 @@ async def test_an_opening_that_cannot_be_written_down_does_not_happen(
         assert witness.lost == 1
 
 
+async def test_once_rows_could_not_be_written_no_token_is_opened_until_they_are(
+    tmp_path: Path,
+) -> None:
+    async with a_database(tmp_path) as database:
+        witness = Audit(database, QuickClock(), SystemRandomness())
+        row = {"id": "c", "user_id": "ada", "workspace_id": "w"}
+        async with database.transaction() as tx:
+            await tx.execute("ALTER TABLE audit_log RENAME TO away")
+        await witness.opened(connection=row, purpose="proxy:search")  # nobody can know yet
+        with pytest.raises(DatabaseFailed):
+            await witness.flush()
+        for _ in range(3):
+            with pytest.raises(DatabaseFailed):
+                await witness.opened(connection=row, purpose="proxy:search")
+        async with database.transaction() as tx:
+            await tx.execute("ALTER TABLE away RENAME TO audit_log")
+        await witness.opened(connection=row, purpose="proxy:search")
+        await witness.flush()
+        assert await rows.verify(database) == (2, None)
+
+
 async def test_a_call_that_ends_after_the_erasure_names_nobody(proxy: Stage) -> None:
     proxy.audit.forget("ada")
     await proxy.call("GET", f"pages/{PAGE}")
