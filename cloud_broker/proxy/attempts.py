@@ -26,7 +26,7 @@ from cloud_broker.metrics import Metrics
 from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Charge, Entered, Party
 from cloud_broker.proxy.outcome import Outcome, Verdict, judge
 from cloud_broker.proxy.ports import Tokens, Upload
-from cloud_broker.proxy.refusals import NotionTokenInvalid, NotSent
+from cloud_broker.proxy.refusals import LimitReached, NotionTokenInvalid, NotSent
 from cloud_broker.proxy.routes import Route
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
@@ -105,6 +105,8 @@ class Job:
     attempts: int = 0
     has_refreshed: bool = False
     sent_at: float | None = None  # wall clock, the last attempt
+    last: Outcome | None = None
+    may_go_on: bool = True  # False: resends are used up, the last outcome stands
     quotas: tuple[Quota, ...] = ()
 
 
@@ -147,7 +149,13 @@ class Attempts:
         return outcome
 
     async def _once(self, job: Job) -> Outcome:
-        outcome = await self._send(job)
+        try:
+            outcome = await self._send(job)
+        except LimitReached:
+            if job.last is None:
+                raise
+            job.may_go_on = False
+            return job.last
         if outcome.verdict is Verdict.REFRESH and not job.has_refreshed:
             job.has_refreshed = True
             job.token = await self._refreshed(job)
@@ -156,6 +164,7 @@ class Attempts:
             outcome = await self._send(job)
         if outcome.verdict is Verdict.REFRESH:
             raise NotionTokenInvalid
+        job.last = outcome
         return outcome
 
     async def _refreshed(self, job: Job) -> OpenToken:
@@ -234,7 +243,9 @@ class Attempts:
         return jitter if named is None else named + min(jitter, BACKOFF_S)
 
     def _must_stop(self, state: RetryCallState, job: Job) -> bool:
-        if state.attempt_number > MAX_RETRIES or not isinstance(job.body, (bytes, type(None))):
+        if not job.may_go_on or state.attempt_number > MAX_RETRIES:
+            return True
+        if not isinstance(job.body, (bytes, type(None))):
             return True
         wait = state.upcoming_sleep
         return wait > MAX_WAIT_S or self._clock.monotonic() + wait >= job.until

@@ -23,6 +23,8 @@ SQLITE_ONLY = (
     "test_sdk",
     "test_sdk_js",
     "test_deadlines",
+    "test_limits",
+    "test_transport",
     "test_inbound",
     "test_door",
     "test_tier",

@@ -300,6 +300,36 @@ async def test_a_refreshed_pair_outlives_a_database_that_fails_for_a_moment(stag
     assert now.access_token.reveal() == "ntn_canary_access_2"
 
 
+async def test_a_new_access_token_is_used_by_nobody_before_its_pair_is_stored(
+    stage: Stage,
+) -> None:
+    first = await opened(stage)
+    async with AiohttpTransport() as transport:
+        never = Faltering(stage.database, fails=set(range(2, 100)))
+        caller = asyncio.ensure_future(another_instance(stage, transport, never).refresh(first))
+        while not caller.done():
+            stage.clock.advance(1)
+            await stage.turn()
+    with pytest.raises(DatabaseFailed):
+        caller.result()
+    now = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert now.access_token == first.access_token
+
+
+async def test_a_grant_given_during_a_refresh_is_the_one_that_stays(stage: Stage) -> None:
+    first = await opened(stage)
+    stage.notion.hold = held = asyncio.Event()
+    caller = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
+    await stage.until(lambda: stage.notion.refreshes() == 1)
+    stage.notion.hold = None
+    await stage.sign_in()  # connects again meanwhile
+    held.set()
+    assert (await caller).access_token.reveal() == "ntn_canary_access_2"
+    now = await stage.app[TOKENS].open(first.user_id, None, "test")
+    assert now.access_token.reveal() == "ntn_canary_access_2"
+    assert stage.notion.issued[-1] == "ntn_canary_access_3"  # the refresh's, superseded
+
+
 async def test_a_pair_that_comes_after_the_disconnection_is_revoked_too(stage: Stage) -> None:
     access = (await stage.sign_in())["access_token"]
     user_id = (await (await stage.get("/api/user/me", access)).json())["user"]["id"]

@@ -12,5 +12,5 @@ from tests.cloud_broker.proxy.stage import Stage, a_proxy
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with a_proxy(tmp_path) as running:
+    async with a_proxy(tmp_path, speed=20) as running:
         yield running

@@ -21,6 +21,7 @@ from cloud_broker.audit import Audit
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
+from cloud_broker.limits.limiter import Limiter
 from cloud_broker.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
@@ -80,6 +81,7 @@ class FakeTokens:
     text: str | None = None  # in place of the canary
     bug: Exception | None = None
     workspace_id: str = WORKSPACE  # as Notion writes it
+    workspaces: dict[str, str] = field(default_factory=dict)  # where users have one of their own
     opened: int = 0
     refreshed: int = 0
     stuck: asyncio.Event | None = None  # a refresh waits for it
@@ -92,7 +94,8 @@ class FakeTokens:
         if workspace_id not in (None, WORKSPACE):
             raise NoConnection("not yours")
         secret = Secret(self.text or f"{CANARY}_{self.version}")
-        return OpenToken(f"conn-{user_id}", user_id, self.workspace_id, "bot", secret, self.version)
+        own = self.workspaces.get(user_id, self.workspace_id)
+        return OpenToken(f"conn-{user_id}", user_id, own, "bot", secret, self.version)
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         self.refreshed += 1
@@ -272,10 +275,12 @@ async def a_proxy(
     base_url: str | None = None,
     seed: int = 1,
     asleep_s: float = 0.0,
+    clock: QuickClock | None = None,
+    limiter: Limiter | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     notion = upstream or Upstream()
-    clock, tokens, metrics = QuickClock(speed), FakeTokens(), Metrics()
+    clock, tokens, metrics = clock or QuickClock(speed), FakeTokens(), Metrics()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(a_database(tmp_path))
         server = TestServer(notion.app())
@@ -299,6 +304,7 @@ async def a_proxy(
             randomness=SystemRandomness(),
             audit=audit,
             metrics=metrics,
+            limiter=limiter,
         )
         client = TestClient(TestServer(app))  # cancels handlers, as cli/serve.py asks for
         await client.start_server()

@@ -100,6 +100,15 @@ async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: Stage) -> None:
     assert len(proxy.upstream.seen) == 1
 
 
+async def test_an_answer_nested_without_end_is_a_bad_gateway(proxy: Stage) -> None:
+    async def deep(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b'{"a":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
+
+    proxy.upstream.always = deep
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (502, "bad_gateway")
+
+
 async def test_a_decompression_bomb_is_not_unpacked(proxy: Stage) -> None:
     bomb = gzip.compress(b" " * 200_000_000, 9)
 

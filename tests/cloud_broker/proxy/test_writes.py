@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientResponse, web
 
 from cloud_broker.clock import from_rfc3339
+from cloud_broker.web.proxy_mount import ProxySettings
 from tests.cloud_broker.proxy.stage import (
     PAGE,
     WORKSPACE,
@@ -167,6 +168,16 @@ async def test_a_refusal_frees_the_key(proxy: Stage, status: int) -> None:
     assert (await proxy.append(key)).status == 200
 
 
+async def test_a_write_refused_for_its_token_is_sent_once_more(proxy: Stage) -> None:
+    proxy.upstream.script = [says(401)]
+    assert (await proxy.append(proxy.key())).status == 200
+    assert (proxy.tokens.refreshed, len(proxy.upstream.applied)) == (1, 1)
+    proxy.upstream.script = [says(401), says(401)]
+    refused = await proxy.append(proxy.key())
+    assert refused.headers["X-Broker-Code"] == "NOTION_TOKEN_INVALID"
+    assert (proxy.tokens.refreshed, len(proxy.upstream.seen)) == (2, 4)
+
+
 async def test_an_ended_grant_frees_the_key(proxy: Stage) -> None:
     proxy.tokens.grant_ended = True
     proxy.upstream.script = [says(401)]
@@ -259,6 +270,26 @@ async def test_a_slow_write_ends_after_its_caller_was_answered(proxy: Stage) -> 
     answer = await _until_replayed(proxy, key)
     assert await ids(answer) == [an_id(0)]
     assert len(proxy.upstream.applied) == 1
+
+
+async def test_a_write_saved_but_answered_after_55_seconds_is_a_success(proxy: Stage) -> None:
+    arrived, gate = asyncio.Event(), asyncio.Event()
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await gate.wait()
+        return await committed(an_id(7))(request)
+
+    proxy.upstream.script = [late]
+    key = proxy.key()
+    caller = asyncio.ensure_future(proxy.append(key))
+    await arrived.wait()
+    caller.cancel()
+    await proxy.clock.sleep(56)
+    gate.set()
+    assert await ids(await _until_replayed(proxy, key)) == [an_id(7)]
+    assert len(proxy.upstream.seen) == 1
+    assert ProxySettings(notion_api_url="http://x").upstream_write_s == 65
 
 
 async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: Stage) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from cloud_broker.crypto.sealing import KeyRing
+from cloud_broker.errors import ReauthRequired
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push import fanout
 from cloud_broker.push.intake import LEFT_S, LOG_KEPT_S, Intake
 from cloud_broker.push.notices import LocalNotices
 from cloud_broker.secret import Secret
+from cloud_broker.web.keys import TOKENS
 from cloud_broker.web.webhooks import INTAKE
 from tests.cloud_broker.push.scene import BOT, PAGE, TOKEN, an_event, listening, post, told
 from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Person, Stage, a_broker
@@ -174,6 +176,18 @@ async def test_a_connection_that_must_be_renewed_is_told(stage: Stage) -> None:
         await stream.next()
         async with stage.database.transaction() as tx:
             await tx.execute("UPDATE notion_connections SET reauth_required = 1")
+        stage.clock.advance(fanout.CHECK_S)
+        assert await stream.next() == ("reauth_required", {"workspace_id": WORKSPACE})
+
+
+async def test_a_grant_that_ended_at_notion_is_told_to_its_daemons(stage: Stage) -> None:
+    tokens = await stage.sign_in()
+    opened = await stage.app[TOKENS].open(tokens["user"]["id"], None, "test")
+    async with listening(stage, tokens["access_token"]) as stream:
+        await stream.next()
+        stage.notion.live_refresh.clear()
+        with pytest.raises(ReauthRequired):
+            await stage.app[TOKENS].refresh(opened)
         stage.clock.advance(fanout.CHECK_S)
         assert await stream.next() == ("reauth_required", {"workspace_id": WORKSPACE})
 

@@ -63,6 +63,7 @@ async def test_every_refusal_is_a_problem_with_its_code(
     body = await answer.json()
     assert (answer.status, answer.content_type) == (status, "application/problem+json")
     assert (body["code"], body["status"]) == (code, status)
+    assert body["type"] == f"urn:clipper:problem:{code}"
     assert body["title"]
     assert body["detail"]
     assert body["request_id"] == answer.headers["X-Request-Id"]
