@@ -6,38 +6,24 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from random import SystemRandom
 from typing import Any
 
 from aiohttp import web
 
-from cloud_broker.audit import Audit
 from cloud_broker.billing.intake import Billing
 from cloud_broker.clock import Clock
-from cloud_broker.crypto.pepper import Pepper
-from cloud_broker.crypto.sealing import KeyRing
-from cloud_broker.crypto.signing import Signer
-from cloud_broker.identity.accounts import Accounts
-from cloud_broker.identity.connections import Tokens
-from cloud_broker.identity.oauth import NotionOAuth
-from cloud_broker.identity.revocations import Revocations
-from cloud_broker.identity.sessions import Sessions
-from cloud_broker.identity.signin import SignIn
+from cloud_broker.identity.assembly import Parts, assemble
 from cloud_broker.limits.memory import MemoryLimiter
+from cloud_broker.metrics import Metrics
 from cloud_broker.proxy.admission import Budgets
 from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.randomness import Randomness, SystemRandomness
 from cloud_broker.settings.config import Settings
-from cloud_broker.settings.parsers import Keys, key_bytes
 from cloud_broker.sharing import Sharing, alone, over_redis
-from cloud_broker.storage import audit as audit_rows
-from cloud_broker.storage import billing as billing_rows
-from cloud_broker.storage import idempotency
-from cloud_broker.storage import push as push_rows
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate_patiently
-from cloud_broker.tariff import Tariff
 from cloud_broker.transport import Transport
 from cloud_broker.web import auth, billing, health, keys, user
 from cloud_broker.web.completion import Completion
@@ -56,22 +42,6 @@ AGAIN_S = 30.0  # after a background step failed
 INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the broker consists of, built and wired but not started."""
-
-    ring: KeyRing
-    audit: Audit
-    signer: Signer
-    pepper: Pepper
-    sessions: Sessions
-    revocations: Revocations
-    tokens: Tokens
-    accounts: Accounts
-    sign_in: SignIn
-    billing: Billing
-
-
 def create_app(
     settings: Settings,
     *,
@@ -86,7 +56,9 @@ def create_app(
     caller's to close, after the application's cleanup.
     """
     random = randomness or SystemRandomness()
-    parts = _assemble(settings, database, transport, clock, random)
+    metrics = Metrics()
+    parts = assemble(settings, database, transport, clock, random, metrics)
+    bills = _billing(settings, database, parts, clock, random)
     inbound, completion, drain = _inbound(settings), Completion(), Drain()
     app = web.Application(
         middlewares=[
@@ -100,15 +72,12 @@ def create_app(
     )
     app[INBOUND], app[keys.DRAIN] = inbound, drain
     app[keys.RANDOMNESS], app[keys.DATABASE] = random, database
-    sharing = _sharing(settings, database, clock, random)
-    app[keys.SHARING] = sharing
-    _offer(app, parts, settings, clock)
-    for module in (auth, user, health, billing):
-        app.router.add_routes(module.ROUTES)
+    app[keys.SHARING] = sharing = _sharing(settings, database, clock, random)
+    _offer(app, parts, bills, settings, clock)
 
     async def prepare(_: web.Application) -> AsyncIterator[None]:
         await migrate_patiently(database, clock)
-        await parts.pepper.load(database, clock=clock, randomness=random)
+        await parts.open(database, clock, random)
         yield
         await parts.tokens.close()
         inbound.close()
@@ -127,20 +96,23 @@ def create_app(
         randomness=random,
         audit=parts.audit,
         limiter=sharing.limiter,
+        metrics=metrics,
     )
     _measure(app, sharing)
     ring, notices = parts.ring, sharing.notices
     pushing = setup_push(
         app, settings=settings, database=database, ring=ring, clock=clock, notices=notices
     )
-    for step in (*_own_steps(parts), *pushing, *sharing.steps):
+    for step in (*_own_steps(parts), bills.turn, *pushing, *sharing.steps):
         app.cleanup_ctx.append(_running(_repeating(step, clock)))
     app.cleanup_ctx.append(_completing(completion, settings.drain_s))
     return app
 
 
-def _offer(app: web.Application, parts: Parts, settings: Settings, clock: Clock) -> None:
-    """Put what handlers ask for into the application."""
+def _offer(
+    app: web.Application, parts: Parts, bills: Billing, settings: Settings, clock: Clock
+) -> None:
+    """Put handlers into the application, and what they ask for."""
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[keys.FLOOD] = _flood(settings, clock)
@@ -150,119 +122,22 @@ def _offer(app: web.Application, parts: Parts, settings: Settings, clock: Clock)
     app[keys.TOKENS] = parts.tokens
     app[keys.ACCOUNTS] = parts.accounts
     app[keys.SIGN_IN] = parts.sign_in
-    app[billing.BILLING] = parts.billing
-
-
-def _assemble(
-    settings: Settings,
-    database: Database,
-    transport: Transport,
-    clock: Clock,
-    random: Randomness,
-) -> Parts:
-    ring = KeyRing(_raw(settings.encryption_keys))
-    signer = Signer(_raw(settings.signing_keys), issuer=settings.public_url, clock=clock)
-    oauth = _oauth(settings, transport)
-    pepper = Pepper(ring)
-    audit = Audit(database, clock, random)
-    tariff = Tariff(settings.billing_tiers or {}, settings.billing_grace_days * 86_400)
-    sessions = _sessions(settings, database, signer, audit, tariff, clock, random)
-    revocations = Revocations(database, ring, oauth, clock=clock, randomness=random)
-    tokens = Tokens(
-        database,
-        ring,
-        oauth,
-        clock=clock,
-        randomness=random,
-        witness=audit,
-        revocations=revocations,
-    )
-    accounts = Accounts(
-        database,
-        ring,
-        sessions,
-        revocations,
-        pepper=pepper,
-        clock=clock,
-        randomness=random,
-        audit=audit,
-        tariff=tariff,
-        exports={"audit": audit_rows.of_user, "billing": billing_rows.of_user},
-        erasers=(billing_rows.erase, idempotency.erase, audit_rows.erase, push_rows.erase),
-    )
-    sign_in = SignIn(
-        database,
-        oauth,
-        accounts,
-        sessions,
-        revocations,
-        audit=audit,
-        clock=clock,
-        randomness=random,
-        cookie_prefix="__Host-" if settings.is_https else "",
-    )
-    return Parts(
-        ring=ring,
-        audit=audit,
-        signer=signer,
-        pepper=pepper,
-        sessions=sessions,
-        revocations=revocations,
-        tokens=tokens,
-        accounts=accounts,
-        sign_in=sign_in,
-        billing=_billing(settings, database, tariff, audit, clock, random, sessions.forget),
-    )
-
-
-def _sessions(
-    settings: Settings,
-    database: Database,
-    signer: Signer,
-    audit: Audit,
-    tariff: Tariff,
-    clock: Clock,
-    random: Randomness,
-) -> Sessions:
-    return Sessions(
-        database,
-        signer,
-        clock=clock,
-        randomness=random,
-        access_token_s=settings.access_token_s,
-        audit=audit,
-        tariff=tariff,
-    )
+    app[billing.BILLING] = bills
+    for module in (auth, user, health, billing):
+        app.router.add_routes(module.ROUTES)
 
 
 def _billing(
-    settings: Settings,
-    database: Database,
-    tariff: Tariff,
-    audit: Audit,
-    clock: Clock,
-    random: Randomness,
-    changed: Callable[[str], None],
+    settings: Settings, database: Database, parts: Parts, clock: Clock, random: Randomness
 ) -> Billing:
     return Billing(
         database,
-        tariff,
+        parts.tariff,
         secrets=settings.billing_secrets or (),
-        audit=audit,
+        audit=parts.audit,
         clock=clock,
         randomness=random,
-        changed=changed,
-    )
-
-
-def _oauth(settings: Settings, transport: Transport) -> NotionOAuth:
-    return NotionOAuth(
-        transport,
-        api_url=settings.notion_api_url,
-        version=settings.notion_version,
-        client_id=settings.notion_client_id,
-        client_secret=settings.notion_client_secret,
-        callback_url=settings.public_url + auth.CALLBACK_PATH,
+        changed=parts.sessions.forget,
     )
 
 
@@ -298,10 +173,6 @@ def _inbound(settings: Settings) -> Inbound:
     return Inbound(per_address=settings.connections_per_address, proxies=settings.trusted_proxies)
 
 
-def _raw(keyring: Keys) -> list[tuple[str, bytes]]:
-    return [(kid, key_bytes(key)) for kid, key in keyring]
-
-
 def _proxy_settings(settings: Settings) -> ProxySettings:
     names = [field.name for field in fields(ProxySettings) if hasattr(settings, field.name)]
     return ProxySettings(**{name: getattr(settings, name) for name in names})
@@ -327,12 +198,14 @@ def _limits(budgets: Budgets) -> Callable[[str], dict[str, Any]]:
 
 
 def _own_steps(parts: Parts) -> tuple[Callable[[], Awaitable[float]], ...]:
-    return parts.revocations.turn, parts.billing.turn, _sweeping(parts.sessions)
+    return parts.revocations.turn, _sweeping(parts)
 
 
-def _sweeping(sessions: Sessions) -> Callable[[], Awaitable[float]]:
+def _sweeping(parts: Parts) -> Callable[[], Awaitable[float]]:
     async def sweep() -> float:
-        await sessions.sweep()
+        await parts.sessions.sweep()
+        await parts.sign_in.sweep()
+        await parts.accounts.sweep()
         return SWEEP_S
 
     return sweep

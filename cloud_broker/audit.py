@@ -1,6 +1,8 @@
 """Audit rows: what is relayed is gathered and written together every 200 ms, off the call's path.
 
-What changes an account, a session or a connection is written in the same transaction.
+What changes an account, a session or a connection is written in the same transaction. Accounts
+that are gone are not named: a call that was under way at another broker when its account was
+erased may end a minute later.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import DatabaseFailed
+from cloud_broker.metrics import Counter
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.audit import Event, Fact
@@ -21,24 +25,38 @@ log = logging.getLogger(__name__)
 
 RELAYED = "proxy:"  # begins the purposes of calls that are relayed
 FLUSH_S = 0.2
-FORGET_S = 600.0  # longer than any call that was under way when its account was erased
 GROUP = 500
 MAX_LENGTH = 200  # of a fact
 MAX_WAITING = 50_000  # some minutes of a broker at full load without its database
+OPENED = "token_opened"
+
+Living = Callable[[Tx, Sequence[str]], Awaitable[set[str]]]
 
 
 class Audit:
     """Takes events at once, and writes them in groups; ``run`` is the writer's loop."""
 
-    def __init__(self, database: Database, clock: Clock, randomness: Randomness) -> None:
-        """Write to ``database``."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        living: Living,
+        opened: Counter,
+    ) -> None:
+        """Write to ``database``; ``living`` says which of some accounts are there.
+
+        ``opened`` counts opened tokens by what they were opened for.
+        """
         self._database = database
         self._clock = clock
         self._randomness = randomness
+        self._living = living
+        self._opened = opened
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._erased: dict[str, float] = {}  # until when their late rows are looked for
         self._is_failing = False
         self.lost = 0
 
@@ -70,7 +88,13 @@ class Audit:
         subject: Mapping[str, Fact],
     ) -> None:
         """Write an event in the transaction of what it tells: both are kept, or neither."""
-        await rows.append(tx, [self._event(event, user_id, facts, subject)])
+        await self._append(tx, [self._event(event, user_id, facts, subject)])
+
+    async def write_openings(self, tx: Tx, openings: Sequence[Opening]) -> None:
+        """Write that tokens were opened, in the transaction of what that was for."""
+        told = [self._event(OPENED, o.user_id, o.facts, o.subject) for o in openings]
+        if told:
+            await self._append(tx, told)
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
         """Note that a token is opened: the witness that ``Tokens`` asks for.
@@ -82,24 +106,23 @@ class Audit:
         if self._is_failing:
             await self.flush()
         told = opening(connection, purpose)
-        if not self.record("token_opened", connection["user_id"], **told):
+        if not self.record(OPENED, told.user_id, facts=told.facts, subject=told.subject):
             raise DatabaseFailed("The audit log cannot be written.")
         if not purpose.startswith(RELAYED):
             await self.flush()
 
-    def forget(self, user_id: str) -> None:
-        """From now on name this user in no row: the account is being erased."""
-        now = self._clock.monotonic()
-        self._erased = {user: until for user, until in self._erased.items() if until > now}
-        self._erased[user_id] = now + FORGET_S
+    async def erase(self, tx: Tx, user_id: str) -> None:
+        """Take a user out of every row, in the transaction that has removed the account."""
+        await tx.lock(rows.LOCK)  # see _append
+        await rows.erase(tx, user_id)
 
     def _event(
         self, event: str, user_id: str, facts: Mapping[str, Fact], subject: Mapping[str, Fact]
     ) -> Event:
         at = to_ms(self._clock.now())
         salt = self._randomness.new_secret()
-        if self._erased.get(user_id, 0.0) > self._clock.monotonic():
-            user_id, subject = "", {}
+        if event == OPENED:
+            self._opened.add(str(facts["purpose"]).partition(":")[0])
         return Event(at, event, user_id, _fit(facts), _fit(subject), salt)
 
     async def run(self) -> None:
@@ -120,7 +143,7 @@ class Audit:
                 group = [self._waiting[i] for i in range(min(GROUP, len(self._waiting)))]
                 try:
                     async with self._database.transaction() as tx:
-                        await rows.append(tx, group)
+                        await self._append(tx, group)
                 except BaseException:
                     self._is_failing = True
                     self._some.set()
@@ -129,11 +152,35 @@ class Audit:
                 for _ in group:
                     self._waiting.popleft()
 
+    async def _append(self, tx: Tx, events: Sequence[Event]) -> None:
+        """Append, naming nobody who is gone.
 
-def opening(connection: Row, purpose: str) -> dict[str, dict[str, Fact]]:
-    """The facts and the subject of a token's opening."""
+        An erasure removes the account, then takes the same lock: it either sees these rows, or is
+        seen here. Every transaction takes this lock last, so no two wait for each other.
+        """
+        await tx.lock(rows.LOCK)
+        named = sorted({event.user_id for event in events if event.user_id})
+        living = await self._living(tx, named) if named else set()
+        await rows.append(tx, [_nameless(e) if e.user_id not in living else e for e in events])
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A token was opened: whose, what for, and of what."""
+
+    user_id: str
+    facts: Mapping[str, Fact]
+    subject: Mapping[str, Fact]
+
+
+def opening(connection: Row, purpose: str) -> Opening:
+    """The opening of a connection's token."""
     subject = {"connection": connection["id"], "workspace": connection["workspace_id"]}
-    return {"facts": {"purpose": purpose}, "subject": subject}
+    return Opening(connection["user_id"], {"purpose": purpose}, subject)
+
+
+def _nameless(event: Event) -> Event:
+    return replace(event, user_id="", subject={}) if event.user_id else event
 
 
 def _fit(values: Mapping[str, Fact]) -> dict[str, Fact]:

@@ -25,6 +25,7 @@ BrokerError
 ├── ProbeFailed                                     (exit 1) the rate-limit probe cannot ask
 ├── PortTaken                                       (exit 6)
 ├── KeysRefused                                     (exit 7) keys do not open what is stored
+├── KeysInUse                                       (exit 7) rows still need a key
 └── SealBroken                                      a stored secret was tampered with or swapped
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
@@ -322,6 +323,13 @@ class KeysRefused(BrokerError):
 
     code = "keys_refused"
     title = "These encryption keys do not fit this database"
+
+
+class KeysInUse(BrokerError):
+    """Rows are sealed with keys that were to be given up (exit 7, as all that concerns keys)."""
+
+    code = "keys_in_use"
+    title = "Encryption keys are still in use"
 
 
 class SealBroken(BrokerError):

@@ -98,7 +98,11 @@ class Gauge:
 
 
 class Metrics:
-    """Everything the proxy measures, in one place."""
+    """Everything the broker measures, in one place.
+
+    ``opened`` and ``called`` belong together: a call opens one token, so many more openings than
+    calls mean that something else reads tokens (docs/runbook.md has the alarm).
+    """
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -117,6 +121,14 @@ class Metrics:
         )
         self.unknown = Counter(
             "broker_writes_unknown_total", "Writes whose outcome is not known.", ("route",)
+        )
+        self.opened = Counter(
+            "broker_tokens_opened_total",
+            "Sealed tokens that were opened, by what for.",
+            ("purpose",),
+        )
+        self.called = Counter(
+            "broker_proxy_calls_total", "Calls that passed session and table, so may open a token."
         )
         self.replayed = Counter(
             "broker_writes_replayed_total", "Stored outcomes given again.", ("route",)
@@ -139,6 +151,8 @@ class Metrics:
             self.unknown,
             self.replayed,
             self.billing,
+            self.opened,
+            self.called,
             *self._gauges,
         ]
         return "\n".join(line for one in found for line in one.render()) + "\n"

@@ -20,6 +20,7 @@ from cloud_broker.errors import (
     BrokerError,
     ConfigurationInvalid,
     DatabaseFailed,
+    KeysInUse,
     KeysRefused,
     PortTaken,
 )
@@ -39,6 +40,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("migrate", "cloud_broker.cli.migrate", "bring the database up to date"),
     Command("check-config", "cloud_broker.cli.check_config", "check the settings and stop"),
     Command("keys", "cloud_broker.cli.keys", "encryption and signing keys"),
+    Command("users", "cloud_broker.cli.users", "accounts: show, export, delete; unblock"),
+    Command("revoke-all", "cloud_broker.cli.revoke_all", "sign everybody out, disconnect all"),
     Command("audit", "cloud_broker.cli.audit", "the audit log"),
     Command(
         "webhook-token", "cloud_broker.cli.webhook_token", "print the token of Notion's handshake"
@@ -57,6 +60,7 @@ _EXIT: tuple[tuple[type[BrokerError], int], ...] = (
     (DatabaseFailed, DATABASE),
     (PortTaken, PORT),
     (KeysRefused, KEYS),
+    (KeysInUse, KEYS),
 )
 _EXIT_CODES = "exit codes: 0 ok, 1 failed, 2 usage, 4 configuration, 5 database, 6 port, 7 secrets"
 _EXAMPLES = """examples:
@@ -67,6 +71,9 @@ _EXAMPLES = """examples:
   cloud-broker migrate --check          say whether the database is up to date
   cloud-broker audit verify             check that the audit log is whole
   cloud-broker keys status              say how many rows each encryption key seals
+  cloud-broker keys rewrap              seal all with the first key, beside running brokers
+  cloud-broker users export a@b.org     everything that is kept about an account
+  cloud-broker revoke-all               sign everybody out, disconnect every workspace
   cloud-broker sandbox                  a stand-in for Notion, to develop against
   cloud-broker ratelimit-probe          rehearse the experiment on whose the rate limit is
 

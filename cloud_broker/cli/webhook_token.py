@@ -13,7 +13,7 @@ from cloud_broker.errors import NotFound
 from cloud_broker.push.intake import Intake
 from cloud_broker.push.notices import LocalNotices
 from cloud_broker.settings.config import Settings
-from cloud_broker.settings.parsers import key_bytes
+from cloud_broker.settings.parsers import raw_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def webhook_token(settings: Settings) -> str:
     """The token of the handshake. Raises NotFound before one came."""
-    ring = KeyRing([(kid, key_bytes(key)) for kid, key in settings.encryption_keys])
+    ring = KeyRing(raw_keys(settings.encryption_keys))
     async with existing_database(settings) as database:
         intake = Intake(
             database,

@@ -51,11 +51,16 @@ class KeyRing:
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         """Take (kid, 32 bytes) pairs, at least one."""
         self._ciphers = {kid: AESGCM(key) for kid, key in keys}
-        self._first = keys[0][0]
+        self.kids = tuple(kid for kid, _ in keys)
 
-    def seal(self, place: Place, values: Mapping[str, Secret]) -> Sealed:
-        """Seal each named column's value for the row ``place``."""
-        kid = self._first
+    @property
+    def first(self) -> str:
+        """The id of the key that seals."""
+        return self.kids[0]
+
+    def seal(self, place: Place, values: Mapping[str, Secret], kid: str | None = None) -> Sealed:
+        """Seal each named column's value for the row ``place``; with the first key by default."""
+        kid = kid or self.first
         data_key = AESGCM.generate_key(256)
         cipher = AESGCM(data_key)
         columns = {

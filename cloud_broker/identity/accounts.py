@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from cloud_broker.audit import Audit, opening
+from cloud_broker.audit import Audit, Opening, opening
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
@@ -22,9 +22,11 @@ from cloud_broker.identity.oauth import Grant, NotionUser
 from cloud_broker.identity.revocations import Revocations
 from cloud_broker.identity.sessions import Sessions
 from cloud_broker.randomness import Randomness
-from cloud_broker.secret import Secret
 from cloud_broker.storage import accounts as rows
 from cloud_broker.storage import connections as connection_rows
+from cloud_broker.storage import idempotency
+from cloud_broker.storage import push as push_rows
+from cloud_broker.storage.audit import Fact
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
 from cloud_broker.tariff import EVERYBODYS, Tariff
 
@@ -84,10 +86,18 @@ class Accounts:
             now=now,
         )
         await rows.ensure_subscription(tx, new_id=self._random.new_id(), user_id=user_id, now=now)
-        await self._claim(tx, grant.workspace_id, user_id, owner.id, now)
+        fresh_id = self._random.new_id()
         connection_id = await connection_rows.connection_id_for(
-            tx, user_id, grant.workspace_id, new_id=self._random.new_id()
+            tx, user_id, grant.workspace_id, new_id=fresh_id
         )
+        is_theirs = await self._claim(tx, grant.workspace_id, user_id, owner.id, now)
+        if not is_theirs and connection_id == fresh_id:  # who is connected stays so
+            raise WorkspaceTaken(
+                "Another account has connected this Notion workspace; each workspace belongs to"
+                " one account.",
+                hint="Sign in with the account that connected it first, or choose another"
+                " workspace. If it is your team's, write to support.",
+            )
         place = place_of(
             {"id": connection_id, "user_id": user_id, "workspace_id": grant.workspace_id}
         )
@@ -118,11 +128,12 @@ class Accounts:
 
     async def _claim(
         self, tx: Tx, workspace_id: str, user_id: str, notion_user_id: str, now: int
-    ) -> None:
+    ) -> bool:
+        """Claim the workspace; False: it is another account's. Raises WorkspaceTaken: blocked."""
         user_hash = self._pepper.hash("user", canonical_id(notion_user_id))
         claim = await rows.claim_workspace(
             tx,
-            workspace_hash=self._pepper.hash("workspace", canonical_id(workspace_id)),
+            workspace_hash=self._hash(workspace_id),
             user_id=user_id,
             user_hash=user_hash,
             now=now,
@@ -131,35 +142,106 @@ class Accounts:
             raise WorkspaceTaken(
                 "This workspace cannot be connected.", hint="Please write to support."
             )
-        if claim["first_user_hash"] != user_hash:
-            raise WorkspaceTaken(
-                "Another account has connected this Notion workspace; each workspace belongs to"
-                " one account.",
-                hint="Sign in with the account that connected it first, or choose another"
-                " workspace.",
-            )
+        return bool(claim["first_user_hash"] == user_hash)
+
+    def _hash(self, workspace_id: str) -> str:
+        return self._pepper.hash("workspace", canonical_id(workspace_id))
+
+    async def release_workspace(self, workspace_id: str) -> bool:
+        """Let the next account that connects the workspace have it; False: nobody had claimed it.
+
+        A block is lifted too. Who is connected to it stays connected. For support: a second member
+        of a team, locked out by a colleague.
+        """
+        workspace_hash = self._hash(workspace_id)
+        async with self._database.transaction() as tx:
+            claim = await rows.release_workspace(tx, workspace_hash)
+            if claim is not None:
+                facts: dict[str, Fact] = {"was_blocked": claim["is_blocked"]}
+                subject: dict[str, Fact] = {"workspace_hash": workspace_hash}
+                await self._audit.write(tx, "workspace_released", "", facts=facts, subject=subject)
+        return claim is not None
+
+    # --- leaving ---------------------------------------------------------------------------
 
     async def disconnect(self, user_id: str, workspace_id: str) -> None:
         """Destroy a workspace's sealed tokens and have Notion revoke them. Raises NotFound."""
         wanted = canonical_id(workspace_id)
         async with self._database.transaction() as tx:
             found = await connection_rows.connections_of(tx, user_id)
-            match = next((r for r in found if canonical_id(r["workspace_id"]) == wanted), None)
-            if match is not None:
-                await self._audit.write(tx, "token_opened", user_id, **opening(match, "revoke"))
-                await self._drop(tx, match)
-        if match is None:
+            dropped = await self._drop(
+                tx, [row for row in found if canonical_id(row["workspace_id"]) == wanted]
+            )
+            await self._audit.write_openings(tx, dropped)
+        if not dropped:
             raise NotFound("This workspace is not connected to your account.")
         self._revocations.wake()
 
-    async def _drop(self, tx: Tx, connection: Row) -> None:
-        tokens: tuple[Secret | None, ...] = ()
-        try:
-            tokens = (open_access(self._ring, connection), open_refresh(self._ring, connection))
-        except (SealBroken, KeysRefused):
-            log.warning("connection %s cannot be opened to be revoked", connection["id"])
-        await self._revocations.add(tx, *tokens)
-        await connection_rows.delete_connection(tx, connection["id"])
+    async def revoke_everything(self, user_id: str, *, why: str) -> tuple[int, int]:
+        """End an account's sessions and connections: how many of each. The account stays."""
+        async with self._database.transaction() as tx:
+            dropped = await self._drop(tx, await connection_rows.connections_of(tx, user_id))
+            ended = await self._sessions.revoke_all(tx, user_id, why=why)
+            await self._audit.write_openings(tx, dropped)
+        self._sessions.forget(user_id)
+        self._revocations.wake()
+        return ended, len(dropped)
+
+    async def erase(self, user_id: str) -> None:
+        """Delete the account and all its rows; its tokens are revoked at Notion.
+
+        What remains of it are keyed hashes in ``workspace_history`` and audit rows that no
+        longer say whom they concerned.
+        """
+        async with self._database.transaction() as tx:
+            profile = await rows.profile(tx, user_id)
+            connections = await connection_rows.connections_of(tx, user_id)
+            dropped = await self._drop(tx, connections)
+            for connection in connections:
+                owner = profile["notion_user_id"] if profile else ""
+                await self._leave_the_log(tx, connection, owner)
+            for erase in self._erasers:
+                await erase(tx, user_id)
+            await rows.delete_profile(tx, user_id)
+            await self._audit.write_openings(tx, dropped)  # from here on they name nobody
+            await self._audit.write(tx, "account_erased", "", facts={}, subject={})
+            await self._audit.erase(tx, user_id)
+        self._sessions.forget(user_id)
+        self._revocations.wake()
+        await self._database.tidy()
+
+    async def _leave_the_log(self, tx: Tx, connection: Row, owner: str) -> None:
+        """Who else is connected to the workspace keeps its events, without this account's ids."""
+        parties = [owner]
+        if not await connection_rows.is_bot_connected(tx, connection["bot_id"]):
+            parties.append(connection["bot_id"])
+        for party in filter(None, parties):
+            await push_rows.forget_party(tx, connection["workspace_id"], party)
+
+    async def sweep(self) -> None:
+        """Forget what was written about accounts while they were being erased."""
+        async with self._database.transaction() as tx:
+            await idempotency.forget_strangers(tx)
+        await self._database.tidy()
+
+    async def _drop(self, tx: Tx, connections: Sequence[Row]) -> list[Opening]:
+        """Destroy connections; their tokens wait, sealed anew, until Notion has revoked them.
+
+        What is opened is the row as it was destroyed: a refresh may just have replaced its tokens.
+        """
+        openings = []
+        for connection in connections:
+            row = await connection_rows.take_connection(tx, connection["id"])
+            if row is None:
+                continue
+            openings.append(opening(row, "revoke"))
+            try:
+                tokens = (open_access(self._ring, row), open_refresh(self._ring, row))
+            except (SealBroken, KeysRefused):
+                log.warning("connection %s cannot be opened to be revoked", row["id"])
+            else:
+                await self._revocations.add(tx, *tokens)
+        return openings
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -207,49 +289,26 @@ class Accounts:
     async def export(self, user_id: str) -> dict[str, Any]:
         """Everything kept about the account, without secrets. Raises SessionExpired."""
         now = self._clock.now()
-        summary = await self.summary(user_id)
-        sessions = await self._sessions.sessions_of(user_id)
         await self._audit.flush()
         async with self._database.reading() as tx:
             profile = await rows.profile(tx, user_id)
-            bought = await rows.subscription(tx, user_id) or {}
-            workspaces = await connection_rows.workspaces_of(tx, user_id)
-            others = {name: await part(tx, user_id) for name, part in self._exports.items()}
+            bought = await rows.subscription(tx, user_id)
+            parts = {name: await part(tx, user_id) for name, part in self._exports.items()}
+        if profile is None:
+            raise SessionExpired("This account no longer exists.")
+        period = bought or {}
         return {
             "exported_at": rfc3339(now),
-            "profile": _with_times(profile or {}),
+            "profile": _with_times(profile),
             "subscription": {
-                **summary["subscription"],
-                "bought": bought.get("tier"),
-                "period_starts_at": _time(bought.get("current_period_start")),
-                "period_ends_at": _time(bought.get("current_period_end")),
-                "past_due_since": _time(bought.get("past_due_since")),
+                **self._in_force(bought),
+                "bought": period.get("tier"),
+                "period_starts_at": _time(period.get("current_period_start")),
+                "period_ends_at": _time(period.get("current_period_end")),
+                "past_due_since": _time(period.get("past_due_since")),
             },
-            "workspaces": [_with_times(row) for row in workspaces],
-            "sessions": [_with_times(row) for row in sessions],
-            **{name: [_with_times(row) for row in part] for name, part in others.items()},
+            **{name: [_with_times(row) for row in part] for name, part in parts.items()},
         }
-
-    async def erase(self, user_id: str) -> None:
-        """Delete the account and all its rows; its tokens are revoked at Notion.
-
-        What remains of it are keyed hashes in ``workspace_history`` and audit rows that no
-        longer say whom they concerned.
-        """
-        self._audit.forget(user_id)  # calls under way end after this and must not name the user
-        await self._audit.flush()  # what waits in memory must be there to be erased
-        async with self._database.transaction() as tx:
-            connections = await connection_rows.connections_of(tx, user_id)
-            for connection in connections:
-                await self._drop(tx, connection)
-            for erase in self._erasers:
-                await erase(tx, user_id)
-            await rows.delete_profile(tx, user_id)
-            facts = {"tokens_opened": len(connections)}
-            # Last: whoever holds the audit's lock should wait for no row.
-            await self._audit.write(tx, "account_erased", "", facts=facts, subject={})
-        self._sessions.forget(user_id)
-        self._revocations.wake()
 
 
 def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -207,6 +207,8 @@ class Tokens:
         if stored is None:
             self._revocations.wake()
             raise NoConnection("The workspace has been disconnected.")
+        if is_ours:
+            return _opened(stored, pair.access_token)
         return await self._open(stored, "refresh")
 
     async def _give_up(self, row: Row) -> OpenToken:
@@ -226,14 +228,18 @@ class Tokens:
                 "Notion no longer accepts this connection.", hint="Connect Notion again."
             )
         await self._witness.opened(connection=row, purpose=purpose)
-        return OpenToken(
-            connection_id=row["id"],
-            user_id=row["user_id"],
-            workspace_id=row["workspace_id"],
-            bot_id=row["bot_id"],
-            access_token=open_access(self._ring, row),
-            version=row["version"],
-        )
+        return _opened(row, open_access(self._ring, row))
+
+
+def _opened(row: Row, access_token: Secret) -> OpenToken:
+    return OpenToken(
+        connection_id=row["id"],
+        user_id=row["user_id"],
+        workspace_id=row["workspace_id"],
+        bot_id=row["bot_id"],
+        access_token=access_token,
+        version=row["version"],
+    )
 
 
 def place_of(row: Row) -> Place:

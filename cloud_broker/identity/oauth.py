@@ -18,6 +18,7 @@ from cloud_broker.errors import NotionUnavailable
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
 
+CALLBACK_PATH = "/api/auth/notion/callback"  # where Notion sends the browser back to
 DEADLINE_S = 20.0  # one call to an OAuth endpoint; well below the refresh lease
 MAX_BYTES = 100_000
 

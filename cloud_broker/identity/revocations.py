@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from cloud_broker.audit import Audit, Opening
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import BrokerError
@@ -22,7 +23,7 @@ FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 6 * 3600.0
 GIVE_UP_S = 30 * 86_400.0
 BATCH = 10
-IDLE_S = 3600.0  # how long to wait when nothing is due; ``wake`` cuts it short
+IDLE_S = 60.0  # how long to wait when nothing is due: another process may add; ours calls ``wake``
 
 
 class Revocations:
@@ -36,6 +37,7 @@ class Revocations:
         *,
         clock: Clock,
         randomness: Randomness,
+        audit: Audit,
     ) -> None:
         """Take what it works with."""
         self._database = database
@@ -43,6 +45,7 @@ class Revocations:
         self._oauth = oauth
         self._clock = clock
         self._random = randomness
+        self._audit = audit
         self._more = asyncio.Event()
 
     async def add(self, tx: Tx, *tokens: Secret | None) -> None:
@@ -79,14 +82,19 @@ class Revocations:
         return 0.0
 
     async def step(self) -> float:
-        """Try what is due once; return the seconds until the next attempt is due."""
+        """Try what is due once; return the seconds until the next attempt is due.
+
+        Each opening is noted in the transaction that claims its row, so before it happens.
+        """
         now = self._clock.now()
         async with self._database.transaction() as tx:
             due = await rows.claim_revocations(
                 tx, now=to_ms(now), again_at=to_ms(now + 2 * BATCH * DEADLINE_S), limit=BATCH
             )
-        for row in due:
-            await self._attempt(row)
+            await self._audit.write_openings(tx, [opening(row, "revoke") for row in due])
+        ended = await asyncio.gather(*map(self._attempt, due), return_exceptions=True)
+        for failure in filter(None, ended):
+            raise failure
         async with self._database.reading() as tx:
             next_at = await rows.next_revocation_at(tx)
         if next_at is None:
@@ -105,5 +113,15 @@ class Revocations:
                     await rows.postpone_revocation(tx, row["id"], until=to_ms(now + delay))
                 return
             log.warning("revocation %s given up after 30 days: %s", row["id"], error.code)
+            async with self._database.transaction() as tx:
+                await rows.delete_revocation(tx, row["id"])
+                facts, subject = {"why": error.code}, {"revocation": row["id"]}
+                await self._audit.write(tx, "revocation_given_up", "", facts=facts, subject=subject)
+            return
         async with self._database.transaction() as tx:
             await rows.delete_revocation(tx, row["id"])
+
+
+def opening(row: Row, purpose: str) -> Opening:
+    """The opening of a token that waits to be revoked: nobody's any more."""
+    return Opening("", {"purpose": purpose}, {"revocation": row["id"]})

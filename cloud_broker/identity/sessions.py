@@ -261,6 +261,19 @@ class Sessions:
         if not ended:
             raise NotFound("There is no such session.")
 
+    async def revoke_all(self, tx: Tx, user_id: str, *, why: str) -> int:
+        """End every session of the user, and hand-offs on their way; return how many sessions.
+
+        In the caller's transaction: ``forget`` the user once it is committed.
+        """
+        ended = await rows.revoke_sessions_of(tx, user_id, now=self._now(), why=why)
+        for session_id in ended:
+            subject = {"session": session_id}
+            await self._audit.write(
+                tx, "session_ended", user_id, facts={"why": why}, subject=subject
+            )
+        return len(ended)
+
     async def sweep(self) -> None:
         """Forget what has expired."""
         now = self._clock.now()

@@ -138,6 +138,11 @@ class SignIn:
             )
         return Departure(self._oauth.authorize_url(state), self.cookie_name(state), Secret(browser))
 
+    async def sweep(self) -> None:
+        """Forget the sign-ins that nobody finished."""
+        async with self._database.transaction() as tx:
+            await rows.sweep_states(tx, now=to_ms(self._clock.now()))
+
     def cookie_name(self, state: str) -> str:
         """The cookie of one sign-in: several may be under way in a browser."""
         return f"{self._cookie_prefix}clipper-signin-{_digest(state)[:12]}"

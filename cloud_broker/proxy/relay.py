@@ -111,6 +111,7 @@ class Relay:
         begun = self._clock.monotonic()
         until = begun + min(self._answer_within_s, call.within_s or self._answer_within_s)
         trace = _Trace()
+        self._metrics.called.add()
         sign = "failed"
         try:
             answer = await self._relay(claims, call, until, trace)

@@ -71,14 +71,21 @@ class Settings:
         """
         faults: list[str] = []
         values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
         for setting in SETTINGS:
             text, origin = _find(setting, env, file or {})
+            if text is None:
+                continue
+            if setting.field in origins:
+                faults.append(f"{origin}: {origins[setting.field]} is set too; one of them decides")
+            origins[setting.field] = origin
             try:
-                values[setting.field] = setting.parse(text) if text is not None else None
+                values[setting.field] = setting.parse(text)
             except ValueError as error:
                 faults.append(f"{origin}: {error}")
-                continue
-            if text is None and setting.required:
+        for setting in SETTINGS:
+            values.setdefault(setting.field, None)
+            if setting.required and setting.field not in origins:
                 faults.append(f"{setting.name} is not set: {setting.help}")
         known = {setting.name for setting in SETTINGS}
         faults += [

@@ -144,7 +144,7 @@ def _address(text: str, schemes: set[str], form: str) -> Secret:
 
 
 def keys(text: str) -> Keys:
-    """``kid:base64,…``, each of 32 bytes, no kid twice."""
+    """``kid:base64,…``, each of 32 bytes, no kid twice. Faults name a key by its number only."""
     found: list[tuple[str, Secret]] = []
     for number, item in enumerate(text.split(","), 1):
         kid, colon, encoded = item.strip().partition(":")
@@ -153,11 +153,11 @@ def keys(text: str) -> Keys:
         try:
             raw = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
-            raise ValueError(f"key {number} ({kid}) is not base64") from None
+            raise ValueError(f"key {number} is not base64") from None
         if len(raw) != KEY_BYTES:
-            raise ValueError(f"key {number} ({kid}) has {len(raw)} bytes; it needs {KEY_BYTES}")
+            raise ValueError(f"key {number} has {len(raw)} bytes; it needs {KEY_BYTES}")
         if kid in {k for k, _ in found}:
-            raise ValueError(f"key id {kid} is there twice")
+            raise ValueError(f"the id of key {number} is there twice")
         found.append((kid, Secret(encoded)))
     return tuple(found)
 
@@ -198,6 +198,6 @@ def version(text: str) -> str:
     return text
 
 
-def key_bytes(key: Secret) -> bytes:
-    """The 32 bytes of a key that ``from_env`` accepted."""
-    return base64.b64decode(key.reveal())
+def raw_keys(ring: Keys) -> list[tuple[str, bytes]]:
+    """Each key id with the key's 32 bytes."""
+    return [(kid, base64.b64decode(key.reveal())) for kid, key in ring]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cloud_broker.settings.keysource import SOURCES
 from cloud_broker.settings.parsers import (
     database,
     factors,
-    keys,
     level,
     networks,
     number,
@@ -35,6 +35,7 @@ class Setting:
     help: str
     required: bool = False
     secret: bool = False
+    fills: str | None = None
 
     @property
     def key(self) -> str:
@@ -43,8 +44,18 @@ class Setting:
 
     @property
     def field(self) -> str:
-        """The attribute of Settings."""
-        return self.key
+        """The attribute of Settings; several settings may fill one, but only one of them."""
+        return self.fills or self.key
+
+
+def _ring(name: str, what: str) -> tuple[Setting, ...]:
+    """A ring of keys: a setting for each place that it may come from."""
+    own = Setting(name, SOURCES[0].read, None, what, required=True, secret=True)
+    others = [
+        Setting(name + source.suffix, source.read, None, source.help, fills=own.field)
+        for source in SOURCES[1:]
+    ]
+    return (own, *others)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -109,22 +120,14 @@ SETTINGS: tuple[Setting, ...] = (
         required=True,
         secret=True,
     ),
-    Setting(
+    *_ring(
         "BROKER_ENCRYPTION_KEYS",
-        keys,
-        None,
         "Keys that seal Notion's tokens, kid:base64 of 32 bytes, comma-separated; the first one"
         " encrypts, all open. Make one with: cloud-broker keys new.",
-        required=True,
-        secret=True,
     ),
-    Setting(
+    *_ring(
         "BROKER_SIGNING_KEYS",
-        keys,
-        None,
         "Ed25519 seeds that sign session tokens, same form; the first one signs, all verify.",
-        required=True,
-        secret=True,
     ),
     Setting(
         "BROKER_APP_RETURN_URIS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloud_broker.storage.database import Row, Tx
@@ -124,6 +124,50 @@ async def claim_workspace(
     )
     assert row is not None
     return row
+
+
+async def release_workspace(tx: Tx, workspace_hash: str) -> Row | None:
+    """Let any account connect the workspace; return what was known (None: nobody had)."""
+    return await tx.one(
+        "DELETE FROM workspace_history WHERE workspace_hash = :hash RETURNING is_blocked",
+        hash=workspace_hash,
+    )
+
+
+async def claims_of(tx: Tx, user_id: str) -> list[Row]:
+    """When the user was the first to connect a workspace, for an export."""
+    return await tx.all(
+        """
+        SELECT created_at, is_blocked, block_reason FROM workspace_history
+        WHERE first_user_id = :user_id ORDER BY created_at
+        """,
+        user_id=user_id,
+    )
+
+
+async def find_user(tx: Tx, name: str) -> list[str]:
+    """The ids of the accounts with this id or e-mail address."""
+    rows = await tx.all(
+        "SELECT id FROM user_profiles WHERE id = :name OR email = :name ORDER BY id", name=name
+    )
+    return [row["id"] for row in rows]
+
+
+async def existing(tx: Tx, user_ids: Sequence[str]) -> set[str]:
+    """Which of these accounts there are."""
+    # Few different lengths, so that few statements are prepared: repeated to a power of two.
+    asked = [*user_ids, *[user_ids[-1]] * ((1 << (len(user_ids) - 1).bit_length()) - len(user_ids))]
+    marks = ", ".join(f":u{number}" for number in range(len(asked)))
+    rows = await tx.all(
+        f"SELECT id FROM user_profiles WHERE id IN ({marks})",  # noqa: S608 (placeholders)
+        **{f"u{number}": user_id for number, user_id in enumerate(asked)},
+    )
+    return {row["id"] for row in rows}
+
+
+async def user_ids(tx: Tx) -> list[str]:
+    """Every account."""
+    return [row["id"] for row in await tx.all("SELECT id FROM user_profiles ORDER BY id")]
 
 
 async def profile(tx: Tx, user_id: str) -> Row | None:

@@ -32,7 +32,7 @@ STEPS = [
     "CREATE INDEX audit_log_user ON audit_log (user_id, seq)",
 ]
 GENESIS = "0" * 64
-_LOCK = "audit_log"
+LOCK = "audit_log"
 PAGE = 500
 
 Fact = str | int | None
@@ -55,7 +55,7 @@ class Event:
 
 async def append(tx: Tx, events: Sequence[Event]) -> None:
     """Add ``events`` at the end of the chain, in the caller's transaction."""
-    await tx.lock(_LOCK)
+    await tx.lock(LOCK)
     last = await tx.one("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
     before, head = (last["seq"], last["hash"]) if last else (0, GENESIS)
     rows: list[Row] = []

@@ -46,6 +46,7 @@ _COLUMNS = """
     access_token_sealed, refresh_token_sealed, version, reauth_required, lease_owner, lease_until
 """
 _BY_ID = f"SELECT {_COLUMNS} FROM notion_connections WHERE id = :id"  # noqa: S608  (constants)
+_TAKE = f"DELETE FROM notion_connections WHERE id = :id RETURNING {_COLUMNS}"  # noqa: S608  (constants)
 _BY_USER = f"""
     SELECT {_COLUMNS} FROM notion_connections WHERE user_id = :user_id
     ORDER BY created_at, id
@@ -62,6 +63,19 @@ async def connections_of(tx: Tx, user_id: str) -> list[Row]:
     return await tx.all(_BY_USER, user_id=user_id)
 
 
+async def of_user(tx: Tx, user_id: str) -> list[Row]:
+    """The user's connections without anything sealed, for an export."""
+    return await tx.all(
+        """
+        SELECT id AS connection_id, workspace_id AS id, workspace_name AS name,
+               workspace_icon AS icon, bot_id, notion_owner_id, reauth_required, created_at,
+               updated_at
+        FROM notion_connections WHERE user_id = :user_id ORDER BY created_at, id
+        """,
+        user_id=user_id,
+    )
+
+
 async def workspaces_of(tx: Tx, user_id: str) -> list[Row]:
     """The user's workspaces without anything sealed, oldest first."""
     return await tx.all(
@@ -72,6 +86,12 @@ async def workspaces_of(tx: Tx, user_id: str) -> list[Row]:
         """,
         user_id=user_id,
     )
+
+
+async def is_bot_connected(tx: Tx, bot_id: str) -> bool:
+    """Whether any connection acts as this bot."""
+    sql = "SELECT 1 AS one FROM notion_connections WHERE bot_id = :bot LIMIT 1"
+    return await tx.one(sql, bot=bot_id) is not None
 
 
 async def connection_id_for(tx: Tx, user_id: str, workspace_id: str, *, new_id: str) -> str:
@@ -207,9 +227,9 @@ async def mark_reauth(tx: Tx, connection_id: str, *, version: int, now: int) -> 
     return bool(marked)
 
 
-async def delete_connection(tx: Tx, connection_id: str) -> None:
-    """Destroy the row and the ciphertext in it."""
-    await tx.execute("DELETE FROM notion_connections WHERE id = :id", id=connection_id)
+async def take_connection(tx: Tx, connection_id: str) -> Row | None:
+    """Destroy the row and the ciphertext in it; return it as it was at that moment."""
+    return await tx.one(_TAKE, id=connection_id)
 
 
 async def add_revocation(
@@ -259,6 +279,12 @@ async def postpone_revocation(tx: Tx, revocation_id: str, *, until: int) -> None
 async def delete_revocation(tx: Tx, revocation_id: str) -> None:
     """Forget a revocation that is done, and its ciphertext."""
     await tx.execute("DELETE FROM pending_revocations WHERE id = :id", id=revocation_id)
+
+
+async def count_revocations(tx: Tx) -> int:
+    """How many tokens wait to be revoked."""
+    row = await tx.one("SELECT COUNT(*) AS many FROM pending_revocations")
+    return int(row["many"]) if row else 0
 
 
 async def next_revocation_at(tx: Tx) -> int | None:

@@ -66,6 +66,9 @@ class Database(Protocol):
         Like a transaction, it must not be opened inside another by the same task.
         """
 
+    async def tidy(self) -> None:
+        """Let go of what deleted rows have left behind, as far as no read under way needs it."""
+
     async def close(self) -> None:
         """Finish what is running and let go of the database."""
 

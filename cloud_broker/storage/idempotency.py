@@ -204,6 +204,24 @@ async def erase(tx: Tx, user_id: str) -> int:
     return await tx.execute("DELETE FROM idempotency WHERE user_id = :user", user=user_id)
 
 
+async def of_user(tx: Tx, user_id: str) -> list[Row]:
+    """The user's writes that are remembered, for an export."""
+    return await tx.all(
+        """
+        SELECT workspace_id, key, state, status, created, latest_sent_at, expires_at
+        FROM idempotency WHERE user_id = :user ORDER BY key
+        """,
+        user=user_id,
+    )
+
+
+async def forget_strangers(tx: Tx) -> int:
+    """Delete what was written for accounts that are gone: a call may end after its account."""
+    return await tx.execute(
+        "DELETE FROM idempotency WHERE user_id NOT IN (SELECT id FROM user_profiles)"
+    )
+
+
 async def _insert(tx: Tx, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
     claimed = await tx.execute(
         """

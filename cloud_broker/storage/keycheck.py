@@ -1,4 +1,4 @@
-"""SQL about the one sealed value that proves the key-ring at start."""
+"""SQL about the values that prove the key-ring at start, and about which key seals what."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ STEPS = [
     CREATE TABLE broker_state (
       name TEXT PRIMARY KEY,
       kid TEXT NOT NULL,
+      wrapped_key {blob} NOT NULL,
+      value_sealed {blob} NOT NULL,
+      created_at BIGINT NOT NULL
+    )
+    """,
+    # One row for each encryption key that was ever met; no row of anybody's depends on it.
+    """
+    CREATE TABLE key_proofs (
+      kid TEXT PRIMARY KEY,
       wrapped_key {blob} NOT NULL,
       value_sealed {blob} NOT NULL,
       created_at BIGINT NOT NULL
@@ -65,8 +74,33 @@ async def value(tx: Tx, name: str) -> Row | None:
     )
 
 
+async def keep_or_read_proof(
+    tx: Tx, *, kid: str, wrapped_key: bytes, value: bytes, now: int
+) -> Row:
+    """Store a key's proof unless one is there; return the one that is there."""
+    await tx.execute(
+        """
+        INSERT INTO key_proofs (kid, wrapped_key, value_sealed, created_at)
+        VALUES (:kid, :wrapped_key, :value, :now) ON CONFLICT (kid) DO NOTHING
+        """,
+        kid=kid,
+        wrapped_key=wrapped_key,
+        value=value,
+        now=now,
+    )
+    row = await tx.one("SELECT wrapped_key, value_sealed FROM key_proofs WHERE kid = :k", k=kid)
+    assert row is not None
+    return row
+
+
+async def drop_proofs(tx: Tx, *, but: str) -> list[str]:
+    """Forget every key but one; return the ids of those forgotten."""
+    rows = await tx.all("DELETE FROM key_proofs WHERE kid <> :kid RETURNING kid", kid=but)
+    return sorted(row["kid"] for row in rows)
+
+
 async def rows_by_key(tx: Tx) -> dict[str, int]:
-    """How many rows each encryption key seals, in every table that has sealed columns."""
+    """How many rows each encryption key seals, in every table that needs it to be read."""
     rows = await tx.all(
         """
         SELECT kid, COUNT(*) AS many FROM (

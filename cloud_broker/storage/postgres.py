@@ -52,6 +52,9 @@ class PostgresDatabase:
         async with self._block("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield _PostgresTx(connection)
 
+    async def tidy(self) -> None:
+        """Nothing: the server's autovacuum overwrites old row versions; see the port."""
+
     async def close(self) -> None:
         """Let running statements finish, then close every connection."""
         if self._leaving:

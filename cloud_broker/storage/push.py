@@ -180,6 +180,22 @@ async def erase(tx: Tx, user_id: str) -> int:  # noqa: ARG001 (the form of every
     return await forget_strangers(tx)
 
 
+async def forget_party(tx: Tx, workspace_id: str, party: str) -> None:
+    """Take one bot or person out of the rows of a workspace that others are connected to."""
+    for table in ("push_log", "webhook_events"):
+        await tx.execute(
+            f"""
+            UPDATE {table} SET
+              bots = TRIM(REPLACE(' ' || bots || ' ', :party, ' ')),
+              accessible_by = TRIM(REPLACE(' ' || accessible_by || ' ', :party, ' '))
+            WHERE workspace_id = :workspace AND (' ' || COALESCE(bots, '') || ' '
+              || COALESCE(accessible_by, '') || ' ') LIKE '%' || :party || '%'
+            """,  # noqa: S608 (constants)
+            workspace=workspace_id,
+            party=f" {party} ",
+        )
+
+
 async def connections(tx: Tx, user_ids: Sequence[str]) -> list[Row]:
     """The connections of several users, without anything sealed."""
     marks = ", ".join(f":u{number}" for number in range(len(user_ids)))

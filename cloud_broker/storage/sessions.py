@@ -166,6 +166,31 @@ async def revoke_session(
     return str(ended["user_id"])
 
 
+async def revoke_sessions_of(tx: Tx, user_id: str, *, now: int, why: str) -> list[str]:
+    """End the user's live sessions and hand-offs; return the ids of the sessions.
+
+    Tokens first, as a refresh does it, so that the two do not wait for each other.
+    """
+    await tx.execute(
+        """
+        DELETE FROM refresh_tokens
+        WHERE session_id IN (SELECT id FROM sessions WHERE user_id = :user_id)
+        """,
+        user_id=user_id,
+    )
+    await tx.execute("DELETE FROM handoffs WHERE user_id = :user_id", user_id=user_id)
+    ended = await tx.all(
+        """
+        UPDATE sessions SET revoked_at = :now, revoked_why = :why
+        WHERE user_id = :user_id AND revoked_at IS NULL AND expires_at > :now RETURNING id
+        """,
+        user_id=user_id,
+        now=now,
+        why=why,
+    )
+    return sorted(row["id"] for row in ended)
+
+
 async def add_refresh_token(
     tx: Tx,
     *,
@@ -233,6 +258,40 @@ async def retire_rivals(
         session_id=session_id,
         predecessor_hash=predecessor_hash,
         now=now,
+    )
+
+
+async def of_user(tx: Tx, user_id: str) -> list[Row]:
+    """Every session that is kept, ended ones too, for an export."""
+    return await tx.all(
+        """
+        SELECT id, device, created_at, last_used_at, expires_at, revoked_at, revoked_why
+        FROM sessions WHERE user_id = :user_id ORDER BY created_at, id
+        """,
+        user_id=user_id,
+    )
+
+
+async def refresh_tokens_of(tx: Tx, user_id: str) -> list[Row]:
+    """When the user's refresh tokens were issued and used, for an export."""
+    return await tx.all(
+        """
+        SELECT t.session_id, t.issued_at, t.expires_at, t.first_used_at, t.retired_at
+        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+        WHERE s.user_id = :user_id ORDER BY t.issued_at
+        """,
+        user_id=user_id,
+    )
+
+
+async def handoffs_of(tx: Tx, user_id: str) -> list[Row]:
+    """The user's last sign-ins, for an export."""
+    return await tx.all(
+        """
+        SELECT device, expires_at, used_at, session_id FROM handoffs
+        WHERE user_id = :user_id ORDER BY expires_at
+        """,
+        user_id=user_id,
     )
 
 

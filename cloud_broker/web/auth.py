@@ -16,6 +16,7 @@ from cloud_broker.errors import (
     TooManyRequests,
     UnknownGrantType,
 )
+from cloud_broker.identity.oauth import CALLBACK_PATH
 from cloud_broker.identity.sessions import Claims, IssuedTokens
 from cloud_broker.identity.signin import Arrival, read_request
 from cloud_broker.web.bodies import answer, read_body, signed_in
@@ -32,7 +33,6 @@ from cloud_broker.web.keys import (
 from cloud_broker.web.pages import open_app_page, private_headers, problem_page
 from cloud_broker.web.problems import STATUS
 
-CALLBACK_PATH = "/api/auth/notion/callback"
 JWKS_MAX_AGE_S = 300
 SIGN_INS, CALLBACKS, TOKENS = 20, 40, 120  # a minute and address; each sign-in leaves a row
 ROUTES = web.RouteTableDef()

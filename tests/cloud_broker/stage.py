@@ -88,14 +88,17 @@ class FakeNotion:
 
     person: Person = field(default_factory=Person)
     workspace_id: str = WORKSPACE
+    workspace_name: str = "Lovelace"
     gives_refresh_token: bool = True
     revoke_status: int = 200
+    revoke_body: dict[str, str] = field(default_factory=dict)
     token_status: int = 200
     calls: list[dict[str, Any]] = field(default_factory=list)
     live_refresh: set[str] = field(default_factory=set)
     revoked: list[str] = field(default_factory=list)
     issued: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -110,6 +113,7 @@ class FakeNotion:
         assert request.headers["Authorization"].startswith("Basic ")
         body = await request.json()
         self.calls.append(body)
+        self.asked.set()
         if self.hold is not None:
             await self.hold.wait()
         if self.token_status != 200:
@@ -121,9 +125,10 @@ class FakeNotion:
                 self.live_refresh.discard(body["refresh_token"])
         elif body["code"] != "good-code":
             return web.json_response({"error": "invalid_grant"}, status=400)
-        return web.json_response(self._grant())
+        return web.json_response(self.grant())
 
-    def _grant(self) -> dict[str, Any]:
+    def grant(self) -> dict[str, Any]:
+        """Issue a pair of tokens, as an answer."""
         number = len(self.issued) + 1
         access, refresh = f"ntn_canary_access_{number}", f"nrt_canary_refresh_{number}"
         self.issued.append(access)
@@ -135,7 +140,7 @@ class FakeNotion:
             "refresh_token": refresh if self.gives_refresh_token else None,
             "bot_id": f"bot-of-{self.workspace_id}",
             "workspace_id": self.workspace_id,
-            "workspace_name": "Lovelace",
+            "workspace_name": self.workspace_name,
             "workspace_icon": None,
             "owner": {
                 "type": "user",
@@ -154,7 +159,7 @@ class FakeNotion:
     async def _revoke(self, request: web.Request) -> web.Response:
         if self.revoke_status == 200:
             self.revoked.append((await request.json())["token"])
-        return web.json_response({}, status=self.revoke_status)
+        return web.json_response(self.revoke_body, status=self.revoke_status)
 
 
 @dataclass
@@ -196,9 +201,9 @@ class Stage:
     async def token(self, **body: str) -> ClientResponse:
         return await self.browser.post("/api/auth/token", json=body)
 
-    async def sign_in(self) -> dict[str, Any]:
+    async def sign_in(self, **changes: str) -> dict[str, Any]:
         """Go all the way; return the token answer."""
-        handoff = await self.hand_off()
+        handoff = await self.hand_off(**changes)
         answer = await self.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
         assert answer.status == 200, await answer.text()
         return dict(await answer.json())

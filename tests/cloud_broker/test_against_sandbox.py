@@ -4,78 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import CookieJar, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 
-from cloud_broker.app import create_app
-from cloud_broker.clock import SystemClock
-from cloud_broker.sandbox.app import WORLD
-from cloud_broker.sandbox.app import create_app as create_sandbox
-from cloud_broker.sandbox.world import World
-from cloud_broker.settings.config import Settings
-from cloud_broker.transport import AiohttpTransport
-from tests.cloud_broker.stage import (
-    LOOPBACK,
-    VERIFIER,
-    an_environment,
-    bearer,
-    challenge,
-    parameters,
+from tests.cloud_broker.sandboxed import (
+    Browser,
+    a_browser_at_a_broker,
+    a_sandbox,
+    arrival,
+    signed_in,
+    world,
 )
-from tests.servers.kept import open_kept
-
-Browser = TestClient[web.Request, web.Application]
+from tests.cloud_broker.stage import bearer
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[TestServer]:
-    server = TestServer(create_sandbox(client_id="client", client_secret="canary-client-secret"))
+    server = a_sandbox()
     async with server:
         yield server
 
 
 @pytest.fixture
 async def browser(sandbox: TestServer, tmp_path: Path) -> AsyncIterator[Browser]:
-    origin = str(sandbox.make_url("/")).rstrip("/")
-    settings = Settings.from_env(an_environment(BROKER_NOTION_API_URL=origin))
-    database = await open_kept(tmp_path)
-    async with AiohttpTransport() as transport:
-        app = create_app(settings, database=database, transport=transport, clock=SystemClock())
-        async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
-            yield client
-    await database.close()
-
-
-async def arrival(browser: Browser, **consent: str) -> dict[str, str]:
-    query = {
-        "source": "cli",
-        "state": "daemon-state-1",
-        "code_challenge": challenge(),
-        "code_challenge_method": "S256",
-        "device": "laptop",
-        "redirect_uri": LOOPBACK,
-    }
-    departed = await browser.get("/api/auth/notion", params=query, allow_redirects=False)
-    asked = departed.headers["Location"]
-    answered = await browser.session.get(
-        asked, params={**parameters(asked), "auto": "1", **consent}, allow_redirects=False
-    )
-    back = parameters(answered.headers["Location"])
-    arrived = await browser.get("/api/auth/notion/callback", params=back, allow_redirects=False)
-    return parameters(arrived.headers["Location"])
-
-
-async def signed_in(browser: Browser, **consent: str) -> dict[str, Any]:
-    handoff = (await arrival(browser, **consent))["token"]
-    body = {"grant_type": "handoff", "token": handoff, "code_verifier": VERIFIER}
-    return dict(await (await browser.post("/api/auth/token", json=body)).json())
-
-
-def world(sandbox: TestServer) -> World:
-    return sandbox.app[WORLD]
+    async with a_browser_at_a_broker(sandbox, tmp_path) as client:
+        yield client
 
 
 async def test_a_sign_in_leads_to_the_workspace_through_the_proxy(browser: Browser) -> None:
@@ -100,6 +54,29 @@ async def test_a_token_that_notion_has_ended_is_refreshed_on_the_way(
         token.ends_at = 0.0
     bot = await browser.get("/api/notion/proxy/v1/users/me", headers=bearer(answer["access_token"]))
     assert bot.status == 200
+
+
+async def test_opened_tokens_are_counted_beside_the_calls_that_they_were_for(
+    browser: Browser, sandbox: TestServer
+) -> None:
+    answer = await signed_in(browser)
+    call = "/api/notion/proxy/v1/users/me"
+    for _ in range(3):
+        assert (await browser.get(call, headers=bearer(answer["access_token"]))).status == 200
+    assert (await browser.get("/api/notion/proxy/v1/nowhere")).status == 401  # opens nothing
+    told = (await (await browser.get("/metrics")).text()).splitlines()
+    assert 'broker_tokens_opened_total{purpose="proxy"} 3' in told
+    assert "broker_proxy_calls_total 3" in told
+    for token in world(sandbox).tokens.values():
+        token.ends_at = 0.0
+    assert (await browser.get(call, headers=bearer(answer["access_token"]))).status == 200
+    path = f"/api/workspaces/{answer['workspaces'][0]['id']}"
+    assert (await browser.delete(path, headers=bearer(answer["access_token"]))).status == 204
+    # Once to move both from the connection to the outbox, once each to tell Notion.
+    while 'broker_tokens_opened_total{purpose="revoke"} 3' not in told:
+        told = (await (await browser.get("/metrics")).text()).splitlines()
+    assert "broker_proxy_calls_total 4" in told
+    assert 'broker_tokens_opened_total{purpose="refresh"} 1' in told
 
 
 async def test_a_refused_consent_comes_back_to_the_daemon(browser: Browser) -> None:

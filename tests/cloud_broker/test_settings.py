@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pickle
 import re
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.secret import Secret
 from cloud_broker.settings.config import Settings, read_file
-from cloud_broker.settings.parsers import key_bytes
+from cloud_broker.settings.keysource import KeysInFile
+from cloud_broker.settings.parsers import raw_keys
 from cloud_broker.settings.table import SETTINGS
-from tests.cloud_broker.stage import KEY, an_environment
+from tests.cloud_broker.stage import KEY, SEED, an_environment
 
 DOCS = Path(__file__).parents[2] / "docs" / "broker-settings.md"
 
@@ -146,7 +148,84 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, content: bytes | 
 
 def test_a_key_is_its_bytes() -> None:
     settings = Settings.from_env(an_environment())
-    assert key_bytes(settings.encryption_keys[0][1]) == b"k" * 32
+    assert raw_keys(settings.encryption_keys) == [("one", b"k" * 32)]
+
+
+def a_key_file(folder: Path, content: bytes, mode: int = 0o400) -> str:
+    path = folder / "sealing.keys"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def from_key_file(path: str) -> dict[str, str]:
+    env = an_environment(BROKER_ENCRYPTION_KEYS_FILE=path)
+    del env["BROKER_ENCRYPTION_KEYS"]
+    return env
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o440])
+def test_keys_may_stand_in_a_file_one_a_line(tmp_path: Path, mode: int) -> None:
+    lines = f"# in use\ntwo:{SEED}\n\n  one:{KEY},\n"
+    env = from_key_file(a_key_file(tmp_path, lines.encode(), mode))
+    ring = raw_keys(Settings.from_env(env).encryption_keys)
+    assert ring == [("two", b"s" * 32), ("one", b"k" * 32)]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        (f"one:{KEY}".encode(), 0o404, "others can read"),
+        (f"one:{KEY}".encode(), 0o602, "others can read or change"),
+        (f"one:{KEY}".encode(), 0o660, "others can read or change"),
+        (b"#" * 65_537, 0o400, "more than 65536 bytes"),
+        (b"one:\xff", 0o400, "plain text"),
+        (b"canary:canary-canary", 0o400, "key 1 is not base64"),
+        (b"canary", 0o400, "kid:base64"),
+        (b"", 0o400, "kid:base64"),
+    ],
+)
+def test_a_bad_key_file_is_refused_and_not_quoted(
+    tmp_path: Path, content: bytes, mode: int, why: str
+) -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        Settings.from_env(from_key_file(a_key_file(tmp_path, content, mode)))
+    (fault,) = caught.value.faults
+    assert fault.startswith("BROKER_ENCRYPTION_KEYS_FILE: ")
+    assert why in fault
+    assert "canary" not in fault
+
+
+def test_a_key_file_of_another_account_is_refused(tmp_path: Path) -> None:
+    path = a_key_file(tmp_path, f"one:{KEY}".encode())
+    if os.geteuid() == 0:  # root's own files are everybody's to trust
+        os.chown(path, 65_534, 65_534)
+    with pytest.raises(ValueError, match="another account"):
+        KeysInFile(account=lambda: 4711).read(path)
+    owner = Path(path).stat().st_uid
+    assert KeysInFile(account=lambda: owner).read(path)[0][0] == "one"
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "pipe"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "keys"
+    if kind == "folder":
+        path.mkdir(mode=0o700)
+    elif kind == "pipe":
+        os.mkfifo(path, 0o400)
+    with pytest.raises(ConfigurationInvalid) as caught:
+        Settings.from_env(from_key_file(str(path)))
+    (fault,) = caught.value.faults
+    assert fault.startswith("BROKER_ENCRYPTION_KEYS_FILE: ")
+
+
+def test_keys_in_the_setting_and_in_a_file_are_a_fault(tmp_path: Path) -> None:
+    path = a_key_file(tmp_path, f"one:{KEY}".encode())
+    (fault,) = faults(BROKER_SIGNING_KEYS_FILE=path)
+    assert "BROKER_SIGNING_KEYS_FILE" in fault
+    assert "BROKER_SIGNING_KEYS is set too" in fault
+    with pytest.raises(ConfigurationInvalid, match="signing_keys_file in the file"):
+        Settings.from_env(an_environment(), file={"signing_keys_file": path})
 
 
 def test_a_secret_shows_itself_to_nobody() -> None:

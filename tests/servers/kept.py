@@ -40,6 +40,17 @@ async def tables(database: Database) -> list[str]:
         return [row["name"] for row in await tx.all(sql)]
 
 
+async def columns(database: Database, table: str) -> list[str]:
+    """The names of a table's columns."""
+    sql = {
+        "BLOB": "SELECT name FROM pragma_table_info(:table)",
+        "BYTEA": "SELECT column_name AS name FROM information_schema.columns"
+        " WHERE table_name = :table",
+    }[database.blob_type]
+    async with database.reading() as tx:
+        return [row["name"] for row in await tx.all(sql, table=table)]
+
+
 async def shape(database: Database) -> list[tuple[object, ...]]:
     """Every table, column, constraint and index, in a form that can be compared."""
     sql = {

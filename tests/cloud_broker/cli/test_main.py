@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -172,6 +173,21 @@ def test_a_command_is_imported_when_it_is_asked_for_and_not_before() -> None:
     assert "cloud_broker.cli.about" in run.stdout
     for module in ("cloud_broker.sandbox", "cloud_broker.app", "cloud_broker.storage"):
         assert module not in run.stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code"), [("revoke all\n", 0), ("yes\n", 2), ("\n", 2), ("", 2)])
+def test_a_mass_revocation_asks_on_a_terminal_and_takes_no_hasty_answer(
+    typed: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = an_env(tmp_path)
+    assert main(["migrate"], env) == 0
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    assert main(["revoke-all"], env) == code
 
 
 @asynccontextmanager

@@ -23,9 +23,11 @@ from cloud_broker.errors import (
 from cloud_broker.identity.connections import LEASE_S, OpenToken, Tokens
 from cloud_broker.identity.oauth import NotionOAuth
 from cloud_broker.identity.revocations import Revocations
+from cloud_broker.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
-from cloud_broker.settings.parsers import key_bytes
+from cloud_broker.settings.parsers import raw_keys
+from cloud_broker.storage import accounts
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport, Body, Response, Transport
 from cloud_broker.web.keys import TOKENS
@@ -40,7 +42,7 @@ async def opened(stage: Stage) -> OpenToken:
 def another_instance(
     stage: Stage, transport: Transport, database: Database | None = None
 ) -> Tokens:
-    ring = KeyRing([(kid, key_bytes(key)) for kid, key in stage.settings.encryption_keys])
+    ring = KeyRing(raw_keys(stage.settings.encryption_keys))
     oauth = NotionOAuth(
         transport,
         api_url=stage.settings.notion_api_url,
@@ -50,14 +52,18 @@ def another_instance(
         callback_url="http://127.0.0.1/cb",
     )
     random, clock = SystemRandomness(), stage.clock
+    opened = Metrics().opened
+    audit = Audit(stage.database, clock, random, living=accounts.existing, opened=opened)
     return Tokens(
         database or stage.database,
         ring,
         oauth,
         clock=clock,
         randomness=random,
-        witness=Audit(stage.database, clock, random),
-        revocations=Revocations(stage.database, ring, oauth, clock=clock, randomness=random),
+        witness=audit,
+        revocations=Revocations(
+            stage.database, ring, oauth, clock=clock, randomness=random, audit=audit
+        ),
     )
 
 
@@ -106,6 +112,9 @@ class Faltering:
 
     def reading(self) -> AbstractAsyncContextManager[Tx]:
         return self.inner.reading()
+
+    async def tidy(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

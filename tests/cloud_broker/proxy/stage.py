@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from cloud_broker.audit import Audit
+from cloud_broker.clock import Clock
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
@@ -27,7 +28,7 @@ from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import idempotency
-from cloud_broker.storage.database import Database
+from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
@@ -209,6 +210,7 @@ class Stage:
     audit: Audit
     metrics: Metrics
     client: TestClient[web.Request, web.Application]
+    gone: set[str]
 
     def key(self, age_s: float = 0) -> str:
         return a_key(int((self.clock.now() - age_s) * 1000))
@@ -266,6 +268,18 @@ async def a_database(tmp_path: Path) -> AsyncIterator[Database]:
         await database.close()
 
 
+def an_audit(
+    database: Database, clock: Clock, metrics: Metrics | None = None, gone: Set[str] = frozenset()
+) -> Audit:
+    """An audit log of a world in which there are all accounts but those that are ``gone``."""
+
+    async def living(_: Tx, user_ids: Sequence[str]) -> set[str]:
+        return set(user_ids) - gone
+
+    opened = (metrics or Metrics()).opened
+    return Audit(database, clock, SystemRandomness(), living=living, opened=opened)
+
+
 @asynccontextmanager
 async def a_proxy(
     tmp_path: Path,
@@ -288,7 +302,8 @@ async def a_proxy(
         stack.push_async_callback(server.close)
         transport = await stack.enter_async_context(AiohttpTransport())
         app = web.Application(middlewares=[Completion().middleware()])
-        audit = Audit(database, clock, SystemRandomness())
+        gone: set[str] = set()
+        audit = an_audit(database, clock, metrics, gone)
         setup_proxy(
             app,
             settings=ProxySettings(
@@ -309,4 +324,4 @@ async def a_proxy(
         client = TestClient(TestServer(app))  # cancels handlers, as cli/serve.py asks for
         await client.start_server()
         stack.push_async_callback(client.close)
-        yield Stage(notion, tokens, database, clock, audit, metrics, client)
+        yield Stage(notion, tokens, database, clock, audit, metrics, client, gone)

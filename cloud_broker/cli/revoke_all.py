@@ -1,0 +1,70 @@
+"""``cloud-broker revoke-all``: every session ends, every connection is destroyed and revoked."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from cloud_broker.cli.configuration import add_config, settings_of
+from cloud_broker.cli.desk import a_desk, progress
+from cloud_broker.settings.config import Settings
+from cloud_broker.storage import accounts as rows
+
+USAGE = 2
+WORD = "revoke all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_config(parser)
+    parser.description = (
+        "Ends every session and destroys every connection of everybody; Notion is told to revoke"
+        " the tokens. Accounts stay: people sign in and connect again. Running brokers refuse the"
+        " old sessions within five seconds. Stopped midway, it is run again."
+    )
+    parser.epilog = "examples:\n  cloud-broker revoke-all\n  cloud-broker revoke-all --yes"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, do it, and print what came of it."""
+    settings = settings_of(args)
+    if not args.yes and not _is_confirmed():
+        return USAGE
+    print(asyncio.run(revoke_all(settings)))
+    return 0
+
+
+async def revoke_all(settings: Settings) -> str:
+    """End everything; return a sentence. Raises DatabaseFailed or KeysRefused."""
+    sessions = connections = 0
+    told = progress("accounts")
+    async with a_desk(settings) as desk:
+        async with desk.database.reading() as tx:
+            users = await rows.user_ids(tx)
+        for number, user_id in enumerate(users, 1):
+            ended, dropped = await desk.parts.accounts.revoke_everything(user_id, why="revoke_all")
+            sessions, connections = sessions + ended, connections + dropped
+            told(number)
+        waiting = await desk.revoke_at_notion()
+        await desk.database.tidy()
+    return (
+        f"{sessions} sessions ended, {connections} connections destroyed, of {len(users)} accounts."
+        f" {waiting} tokens wait to be revoked at Notion; the brokers go on with them."
+    )
+
+
+def _is_confirmed() -> bool:
+    if not sys.stdin.isatty():
+        print("cloud-broker: revoke-all asks on a terminal; elsewhere give --yes.", file=sys.stderr)
+        return False
+    print("This signs everybody out and disconnects every workspace. It cannot be undone.")
+    try:
+        answer = input(f'Type "{WORD}" to go on: ')
+    except EOFError:
+        answer = ""
+    if answer.strip() != WORD:
+        print("Nothing was done.")
+        return False
+    return True

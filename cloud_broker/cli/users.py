@@ -1,0 +1,100 @@
+"""``cloud-broker users``: one account, shown, exported or erased; a workspace, given free."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+from cloud_broker.cli.configuration import add_config, settings_of
+from cloud_broker.cli.desk import Desk, a_desk
+from cloud_broker.errors import NotFound
+from cloud_broker.settings.config import Settings
+from cloud_broker.storage import accounts as rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    kinds = parser.add_subparsers(dest="users_command", required=True, metavar="COMMAND")
+    for name, help_text in (
+        ("show", "profile, workspaces, subscription and number of sessions, as JSON"),
+        ("export", "everything that is kept about an account, as JSON without secrets"),
+        ("delete", "erase an account at once, as its owner could; Notion revokes its tokens"),
+    ):
+        kind = kinds.add_parser(name, help=help_text, description=f"Prints {help_text}.")
+        kind.add_argument("user", metavar="USER", help="the account's id or e-mail address")
+        add_config(kind)
+    kinds.choices["delete"].description = "Erases an account at once, as its owner could."
+    unblock = kinds.add_parser(
+        "unblock",
+        help="let the next account that connects a workspace have it",
+        description="Lets the next account that connects a workspace have it, blocked or not."
+        " Who is connected to it stays connected. Written to the audit log.",
+    )
+    unblock.add_argument("workspace", metavar="WORKSPACE_ID", help="Notion's id of the workspace")
+    add_config(unblock)
+    parser.epilog = (
+        "examples:\n"
+        "  cloud-broker users show ada@example.org\n"
+        "  cloud-broker users export ada@example.org > ada.json\n"
+        "  cloud-broker users delete 0b1f0c9e-1111-4a4a-8c8c-000000000001\n"
+        "  cloud-broker users unblock 0b1f0c9e-2222-4a4a-8c8c-000000000002"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it and print what came of it."""
+    settings = settings_of(args)
+    if args.users_command == "unblock":
+        print(asyncio.run(_unblock(settings, args.workspace)))
+    else:
+        work = {"show": _show, "export": _export, "delete": _delete}[args.users_command]
+        print(asyncio.run(work(settings, args.user)))
+    return 0
+
+
+async def _show(settings: Settings, name: str) -> str:
+    async with a_desk(settings) as desk:
+        user_id = await _user(desk, name)
+        summary = await desk.parts.accounts.summary(user_id)
+        sessions = await desk.parts.sessions.sessions_of(user_id)
+        return _json({**summary, "sessions": len(sessions)})
+
+
+async def _export(settings: Settings, name: str) -> str:
+    async with a_desk(settings) as desk:
+        return _json(await desk.parts.accounts.export(await _user(desk, name)))
+
+
+async def _delete(settings: Settings, name: str) -> str:
+    async with a_desk(settings) as desk:
+        await desk.parts.accounts.erase(await _user(desk, name))
+        waiting = await desk.revoke_at_notion()
+    return f"The account is erased. {waiting} tokens wait to be revoked at Notion."
+
+
+async def _unblock(settings: Settings, workspace_id: str) -> str:
+    async with a_desk(settings) as desk:
+        if not await desk.parts.accounts.release_workspace(workspace_id):
+            raise NotFound(
+                "No account has connected this workspace: whoever does so first gets it.",
+                hint="The id is that of the workspace, as `users show` prints it.",
+            )
+    return "The next account that connects this workspace gets it."
+
+
+async def _user(desk: Desk, name: str) -> str:
+    """The account's id. Raises NotFound."""
+    async with desk.database.reading() as tx:
+        found = await rows.find_user(tx, name)
+    if len(found) > 1:
+        raise NotFound(
+            f"{len(found)} accounts have this address.", hint=f"Name one: {', '.join(found)}"
+        )
+    if not found:
+        raise NotFound("No account has this id or address.")
+    return found[0]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
