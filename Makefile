@@ -42,9 +42,14 @@ bench: $(STAMP) ## measure, in ratios
 chaos: $(STAMP) ## long random kills and faults; prints lost/doubled/misplaced/out of order
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+LOCK := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet
 lock: ## refresh the pinned requirements (needs uv)
 	{ echo "# What make test installs, each file pinned by its hash. Refresh with: make lock"; \
-	  uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml --quiet; } > packaging/requirements-dev.txt
+	  $(LOCK) --extra dev pyproject.toml; } > packaging/requirements-dev.txt
+	{ echo "# What a broker needs to run, and no more. Refresh with: make lock"; \
+	  $(LOCK) --group broker --constraint packaging/requirements-dev.txt; } > packaging/requirements-broker.txt
+	{ echo "# What builds our wheel. Refresh with: make lock"; \
+	  $(LOCK) --group build --constraint packaging/requirements-dev.txt; } > packaging/requirements-build.txt
 
 clean: ## remove what the tools left (never the virtual environment)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -83,8 +83,7 @@ Each command has its own --help."""
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    named = next((word for word in arguments if not word.startswith("-")), "")
-    args = _parser(named).parse_args(arguments)
+    args = parser_for(arguments).parse_args(arguments)
     args.environment = os.environ if env is None else env
     try:
         return int(args.run(args))
@@ -104,8 +103,9 @@ def _report(error: BrokerError) -> int:
     return next((code for kind, code in _EXIT if isinstance(error, kind)), FAILED)
 
 
-def _parser(named: str) -> argparse.ArgumentParser:
-    """Every verb, and the arguments of the one that is ``named``."""
+def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Every verb, and the options of the one that ``arguments`` name."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
     parser = argparse.ArgumentParser(
         prog="cloud-broker",
         description="Holds Notion's tokens so that no client has to.",

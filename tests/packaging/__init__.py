@@ -1,0 +1,1 @@
+"""What operators are handed: requirements, image, compose file, unit, proxy."""
