@@ -6,8 +6,9 @@ import random
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from clipperd.background import ActiveAccount, Background
 from clipperd.checks import checks
@@ -52,15 +53,14 @@ from clipperd.transport import AiohttpHttp, Http
 from clipperd.web.health import Health
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon takes from its machine, so that a simulation can be that machine.
 
     ``entropy(n)``: n bytes that cannot be guessed; ``rng``: a number in [0, 1); ``http``: the way
     out; ``secrets``: where the session's secret is kept, None for the place that is set.
     """
 
-    http: Http = field(default_factory=AiohttpHttp)
+    http: Http = msgspec.field(default_factory=AiohttpHttp)
     entropy: Callable[[int], bytes] = secrets.token_bytes
     rng: Callable[[], float] = random.SystemRandom().random
     secrets: Secrets | None = None
@@ -74,20 +74,18 @@ STEPS = (*OUTBOX_STEPS, *SESSION_STEPS, *PAGE_STEPS, *CLIENT_STEPS)
 """The schema of outbox.db. New steps go to the end of their own tuple; each runs once, by name."""
 
 
-@dataclass(slots=True)
-class Address:
+class Address(msgspec.Struct):
     """Where the local API answers; known once it listens."""
 
     port: int = 0
 
 
-@dataclass(slots=True)
-class Bulletin:
+class Bulletin(msgspec.Struct):
     """Tells clients of changes, and the daemon itself of a changed session."""
 
     events: Events
     active: ActiveAccount
-    on_session: Callable[[], None] = field(default=lambda: None)
+    on_session: Callable[[], None] = msgspec.field(default=lambda: None)
 
     def publish(self, type_: str, data: Mapping[str, Any], user_id: str | None = None) -> None:
         """Tell of a change; without ``user_id`` it concerns whoever is signed in.
@@ -100,8 +98,7 @@ class Bulletin:
             self.on_session()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was made; ``surface.py`` connects it to the API."""
 
     address: Address
@@ -131,8 +128,7 @@ class Parts:
         await self.http.drop_connections()
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
+class _Link(msgspec.Struct, frozen=True):
     """The way to Notion under the account's session."""
 
     http: Http

@@ -11,7 +11,9 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.db import Database
@@ -36,8 +38,7 @@ def m_api_client(connection: sqlite3.Connection) -> None:
 CLIENT_STEPS = (m_api_client,)
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """A named client. Times are epoch seconds; ``token_hash`` is SHA-256, 32 bytes."""
 
     id: str

@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.clock import Clock
 
@@ -31,8 +32,7 @@ Snapshot = Callable[[], Awaitable[Any]]
 Account = Callable[[], Awaitable[str | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One thing that happened. ``id`` None (a gap) leaves the reader's place where it was.
 
     ``user_id`` None concerns every account.
@@ -44,8 +44,7 @@ class Event:
     user_id: str | None = None
 
 
-@dataclass(slots=True)
-class _Merged:
+class _Merged(msgspec.Struct):
     """Events of one kind and place that will go out as one; the dicts are ordered sets."""
 
     rest: dict[str, Any]

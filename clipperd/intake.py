@@ -7,10 +7,10 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.content import chunks, convert

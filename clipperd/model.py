@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 Block: TypeAlias = dict[str, Any]
 """A Notion block object in request or response shape; unknown keys pass through."""
@@ -23,8 +24,7 @@ def notion_id(text: str) -> str | None:
     return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """Whose data: everything stored or sent carries it, and nothing crosses it."""
 
     user_id: str
@@ -85,8 +85,7 @@ UNTRIABLE: frozenset[str] = frozenset({"outcome_unknown", "content_lost", "place
 PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """Where in a page a clip goes, as the client asked for it."""
 
     type: PositionType = "end"
@@ -98,8 +97,7 @@ class Position:
     headings: Literal["demote", "keep"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A position resolved against the page: what one append request needs.
 
     ``parent_id`` is the block or page that gets the children; ``after`` is the sibling to follow,

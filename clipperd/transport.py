@@ -6,11 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from clipperd.errors import BrokerUnreachable
@@ -20,8 +20,7 @@ CONNECT_S = 5.0  # name, socket and TLS together; a broker that takes longer is 
 ANSWER_BYTES = 8 << 20  # the broker caps Notion's answers at 5 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What the broker answered, whatever the status.
 
     ``body`` is the decoded JSON (None when there was none or it was not JSON). ``code`` is the
@@ -73,8 +72,7 @@ class Notion(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An HTTP answer read to its end; header names are in lower case, the last value wins."""
 
     status: int

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES, REQUIRED_CHILDREN
 from clipperd.content.trees import Node, encode, measured, walk, with_children
@@ -18,8 +19,7 @@ from clipperd.model import Block
 __all__ = ["Chunk", "elements", "encode", "fits", "plan", "size"]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """The children of one legal append request.
 
     ``parent`` None: first level of the content, to follow the last first-level block of the chunk

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.content import native
 from clipperd.content.fitting import fit
@@ -24,8 +25,7 @@ _PREVIEW = 200
 _LATER = frozenset({"html", "image", "file", "clipboard"})
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """Content ready to be planned.
 
     ``format`` is that of the content, or ``mixed`` for an array of several. ``title`` (at most 100
@@ -42,8 +42,7 @@ class Prepared:
     losses: list[Loss]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     blocks: list[Block]
     title: str = ""  # where the content names one beside its text
 

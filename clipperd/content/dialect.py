@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block.table import escapedSplit
@@ -33,8 +33,7 @@ class _Parser(MarkdownIt):
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """Block tokens, markdown-it's environment, and the source lines that token maps count."""
 
     tokens: list[Token]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 _MOST = 200  # a report longer than this helps nobody
 _EXCERPT = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """One thing that Notion cannot hold: a stable ``kind`` and a sentence with an excerpt."""
 
     kind: str

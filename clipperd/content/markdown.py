@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from markdown_it.token import Token
 
 from clipperd.content import callouts
@@ -27,21 +27,19 @@ _TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+)$", re.MULTILINE)
 _DEEPEST = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+class Converted(msgspec.Struct, frozen=True):
     """Blocks before they are fitted, and the title that front matter gives."""
 
     blocks: list[Block]
     title: str = ""
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """An open container: its blocks so far, and what it will become."""
 
     kind: str
-    blocks: list[Block] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
+    blocks: list[Block] = msgspec.field(default_factory=list)
+    runs: list[Run] = msgspec.field(default_factory=list)
     checked: bool | None = None
     alert: str | None = None
     label: str = ""

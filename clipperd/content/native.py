@@ -5,8 +5,9 @@ answers with. Types, order and nesting stay exactly as they came.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.content.languages import PLAIN, notion_language
 from clipperd.content.limits import HEADINGS, REQUIRED_CHILDREN, TABLE_WIDTH, TREE_DEPTH
@@ -224,8 +225,7 @@ def _body(
     return clean
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
+class _Body(msgspec.Struct, frozen=True):
     """A type object as it came and as it will be sent."""
 
     raw: dict[str, Any]

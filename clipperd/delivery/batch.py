@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.content import chunks, fingerprint, headings
 from clipperd.content.chunks import Chunk
@@ -87,8 +88,7 @@ def _place_of(position: Position) -> Mapping[str, Any]:
     return view
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """What makes a request unique: its key and the server's clock when it was made."""
 
     key: str

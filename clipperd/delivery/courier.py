@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.content.chunks import Chunk

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
@@ -17,8 +18,7 @@ class ParentGone(Exception):
     """The place for the new page does not exist or is not shared; a person must choose another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(msgspec.Struct, frozen=True):
     """Notion's parent object, the name of the title property there, the calls it took."""
 
     body: Mapping[str, str]

@@ -7,21 +7,20 @@ key (the broker remembers) or settled by reading the page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from clipperd.transport import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """Notion has it; ``ids`` are the created first-level blocks in request order, or the page."""
 
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NotApplied:
+class NotApplied(msgspec.Struct, frozen=True):
     """Nothing was applied: try again after ``wait_s`` (None: back off).
 
     ``pause`` names what else waits: "route", "user", "connection", or None for this lane only.
@@ -37,23 +36,20 @@ class NotApplied:
     proven: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnchorLost:
+class AnchorLost(msgspec.Struct, frozen=True):
     """Notion refused the place; nothing was applied. Look again where it is."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Notion refused the content; nothing was applied. Bisect, then give up on the poisoned."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(msgspec.Struct, frozen=True):
     """Only a person can mend it (no access, page gone, workspace full)."""
 
     reason: str
@@ -61,15 +57,13 @@ class Attention:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """The broker has or will have the outcome: send the same bytes under the same key again."""
 
     wait_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """It may have been applied, or may be applied later: read the page after ``settle_s``.
 
     ``settle_s`` names the wait before absence proves anything: "answered" (Notion answered, so

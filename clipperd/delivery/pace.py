@@ -6,7 +6,8 @@ All moments are seconds on the boot clock, so that a change of the wall clock mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from clipperd.model import Scope
 from clipperd.outbox.records import LaneKey
@@ -22,12 +23,11 @@ def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], flo
     return bound * (0.1 + 0.9 * rng())
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(msgspec.Struct):
     """Deadlines of lanes and of what an answer told to wait."""
 
-    lanes: dict[LaneKey, float] = field(default_factory=dict)
-    pauses: dict[tuple[str, ...], float] = field(default_factory=dict)
+    lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
+    pauses: dict[tuple[str, ...], float] = msgspec.field(default_factory=dict)
     link: float = 0.0
 
     def hold_lane(self, lane: LaneKey, until: float) -> None:

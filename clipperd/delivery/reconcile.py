@@ -9,8 +9,9 @@ settle time is over). Anything between: only a person can tell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
@@ -22,20 +23,17 @@ _EARLY = 5.0  # clocks of broker and Notion may differ by this much
 MOST_PAGES = 60  # 6,000 blocks; a longer parent is left to a person
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The run stands on the page, with these ids."""
 
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True):
     """No trace of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(msgspec.Struct, frozen=True):
     """Something stands there, but not clearly ours."""
 
     why: str
@@ -113,8 +111,7 @@ def judge_pages(
     return Undecided("several_pages")
 
 
-@dataclass(slots=True)
-class Listing:
+class Listing(msgspec.Struct):
     """What was read, how many calls it took, and the refusal that ended it, if any."""
 
     blocks: list[Block]

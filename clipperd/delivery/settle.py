@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -20,8 +19,7 @@ from clipperd.outbox.records import Request, plan_from_json
 from clipperd.transport import Notion
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What a look at the page decided: a verdict, a wait, or (neither) that a person must."""
 
     verdict: Verdict | None = None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+import msgspec
 
 from clipperd.model import Block, Place, Position, Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """Waits and bounds, in seconds; every one is a setting.
 
     ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
@@ -61,8 +61,7 @@ class Places(Protocol):
         """We removed these blocks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What else the engine needs to know, each a plain callable."""
 
     active_user: Callable[[], str | None]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.clock import Clock
 from clipperd.content import chunks, fingerprint
@@ -26,8 +27,7 @@ class _Denied(Exception):
     """Notion will not let us look at it or remove it, however often we ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
+class _Own(msgspec.Struct, frozen=True):
     """What is known of the clip's own: its delivery, our bot, the prints of what was sent."""
 
     scope: Scope

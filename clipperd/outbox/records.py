@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import asdict
 
 from clipperd.clock import rfc3339
 from clipperd.content.chunks import Chunk
@@ -22,8 +22,7 @@ LaneKey: TypeAlias = tuple[str, str, str]
 """(user id, workspace id, page id or "ref:…" until the page exists): order is kept within one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """One destination of a draft: a page, a page still to be created by name, or a new page.
 
     ``title`` is what the page index calls it, where that is known.
@@ -36,8 +35,7 @@ class Target:
     title: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A clip that has been checked and converted, ready to be stored."""
 
     scope: Scope
@@ -48,13 +46,12 @@ class Draft:
     plan: Sequence[Chunk]
     priority: int = 1
     not_before: float | None = None
-    source: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One delivery's share of a request: which chunk, and where its blocks stand in the body."""
 
     delivery: int
@@ -63,8 +60,7 @@ class Member:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A write that is on record before it is on the wire, replayed verbatim until resolved.
 
     ``expected`` are the fingerprints of its first-level blocks in page order. ``sent_at`` is the
@@ -90,8 +86,7 @@ class Request:
     settle_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """A delivery at the head of a lane, with what choosing a batch needs."""
 
     seq: int

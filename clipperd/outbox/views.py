@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.errors import ContentErased, CursorInvalid, NotFound
 from clipperd.model import PRECEDENCE, State
@@ -34,8 +35,7 @@ _OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """What a list of clips is narrowed to; times are epoch seconds."""
 
     states: Sequence[str] = ()

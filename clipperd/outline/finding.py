@@ -10,7 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from clipperd.db import Database
 from clipperd.errors import PlaceGone, ReadFailed
@@ -23,8 +25,7 @@ from clipperd.outline.tree import Node, Tree, to_node
 _NEAR = 90  # a section of up to so many blocks, and what was added to it, fits one answer of 100
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """One resolve: whose page, what was asked for, and the reader that counts."""
 
     scope: Scope
@@ -33,8 +34,7 @@ class Task:
     reader: Reader
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A heading among its siblings. ``end``: the last block of its section, if seen just now."""
 
     parent_id: str

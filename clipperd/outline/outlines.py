@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database
@@ -61,8 +61,7 @@ class Outline(msgspec.Struct, frozen=True):
     unlisted: int
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """The outcome of asking Notion: the snapshot as it holds now, and what that took."""
 
     snapshot: Snapshot

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.clock import Clock
 from clipperd.errors import BrokerUnreachable, PageGone, PageTrashed, ReadFailed
@@ -14,8 +15,7 @@ from clipperd.transport import Notion, Reply
 PAGE_SIZE = "100"  # Notion's most (developers.notion.com/reference/intro#pagination)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """One answer of a listing. ``read_at``: server time before which Notion did not read it."""
 
     blocks: list[dict[str, Any]]

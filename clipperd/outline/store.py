@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.model import Scope
 from clipperd.outline.tree import Tree, decode, encode
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """What a page looked like when it was read.
 
     ``stamp`` is the page's last_edited_time as last heard (None: never asked). ``read_at`` is the

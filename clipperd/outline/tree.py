@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -44,12 +43,11 @@ def to_node(block: Mapping[str, Any], block_id: str | None = None) -> Node:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """The children of the page, and of the containers that were listed, by parent id."""
 
     page_id: str
-    lists: dict[str, tuple[Node, ...]] = field(default_factory=dict)
+    lists: dict[str, tuple[Node, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def top(self) -> tuple[Node, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.model import Scope
@@ -12,8 +14,7 @@ from clipperd.outline.vouching import BELIEVED_S
 _WRITE_S = 90.0  # a write that was resolved while vouched for may take this long (65 s + waits)
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
+class Vouched(msgspec.Struct, frozen=True):
     """A section that ended at ``anchor``, a child of ``parent_id``, at boot time ``at``.
 
     ``lent_at``: when a write was last resolved to it. ``seen_at``: when it was last read at

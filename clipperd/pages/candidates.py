@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
+
+import msgspec
 
 from clipperd.model import Scope
 from clipperd.pages.entries import SPACELESS
@@ -33,8 +34,7 @@ class Candidate(NamedTuple):
     edited: str
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """Where is looked: ``kind`` as in lists ("" is every kind); ``want`` pages are enough."""
 
     connection: sqlite3.Connection

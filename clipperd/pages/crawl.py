@@ -7,10 +7,10 @@ limitations), so what it leaves out is never taken for removed.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.db import Database
@@ -34,12 +34,11 @@ PAGE_SIZE = 100  # Notion's most per page (developers.notion.com/reference/intro
 OVERLAP_S = 120.0  # times are rounded down to the minute, and search shows edits late
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What one search call brought."""
 
-    records: list[Record] = field(default_factory=list)
-    schemas: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = msgspec.field(default_factory=list)
+    schemas: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Crawl:

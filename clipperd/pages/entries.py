@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -70,8 +69,7 @@ class Listing(msgspec.Struct, frozen=True):
     remote: Literal["merged", "unreachable"] | UnsetType = UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What the index keeps of a Notion object; ``properties`` and bodies are not among it."""
 
     id: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clipperd.model import Scope
 
 _HALF_LIFE_S = 14 * 86400.0  # a clip weighs half as much two weeks later
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """How a page was clipped to; ``weight`` is the decayed count at ``last_used_at``."""
 
     page_id: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from clipperd.clock import from_rfc3339
 from clipperd.model import Scope
@@ -25,8 +26,7 @@ _HABITS = 300  # favourites and used pages that are always looked at, most used 
 _PART, _TYPO, _ABOVE, _TYPO_ABOVE = 0.6, 0.4, 0.35, 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """A page that matches, and how well: 1 the whole title, down to 0.3."""
 
     page_id: str
@@ -34,8 +34,7 @@ class Hit:
     edited: str
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
+class Habits(msgspec.Struct, frozen=True):
     """What is known of the person: favourites and use, by page id."""
 
     favorites: frozenset[str]

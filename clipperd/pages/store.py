@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import msgspec
 from msgspec import UNSET
 
 from clipperd.clock import rfc3339
@@ -43,8 +43,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
+class IndexRow(msgspec.Struct, frozen=True):
     """How far the crawl of one workspace has come; ``cursor`` is Notion's, ``newest`` a stamp."""
 
     phase: Phase = "never"

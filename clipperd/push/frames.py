@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 FRAME_BYTES = 64 << 10  # the broker's are some 200 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One event. ``id``: the number to resume after, None when it has none."""
 
     event: str

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database
@@ -30,8 +31,7 @@ _AGAIN_S = 1.0  # the stream ended with its token: everybody's ends at a time of
 State = Literal["up", "connecting", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """How the stream stands, since when (epoch seconds), and why."""
 
     state: State

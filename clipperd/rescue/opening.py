@@ -14,8 +14,10 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import asdict
 
 from clipperd.db import Database, Step, translate
 from clipperd.rescue import salvage
@@ -28,8 +30,7 @@ _CHECKED_BYTES = 64 << 20  # a larger file is checked at start only after a cras
 _LOGS = ("-wal", "-shm")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What a rescue came to; kept as report.json beside the damaged file. Counts are rows."""
 
     at: float
@@ -43,8 +44,7 @@ class Report:
     leftover: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mending:
+class Mending(msgspec.Struct, frozen=True):
     """What the repair of the new file's rows found; see ``outbox/mending.py``."""
 
     undecided: int

@@ -11,20 +11,20 @@ import contextlib
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 _MISSES = 2_000  # row numbers without a row, after which the end of a table is believed
 _MOST = 500_000  # rows asked for one by one
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%sqlite_%'"
 
 
-@dataclass(slots=True)
-class Harvest:
+class Harvest(msgspec.Struct):
     """What was read: rows by table, and the numbers of rows that stand on unreadable pages."""
 
-    rows: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, set[int]] = field(default_factory=dict)
+    rows: dict[str, int] = msgspec.field(default_factory=dict)
+    lost: dict[str, set[int]] = msgspec.field(default_factory=dict)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -75,8 +75,7 @@ def fill_in(copy: Path, into: sqlite3.Connection, table: str, rows: set[int]) ->
                     _put(into, shape, row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(msgspec.Struct, frozen=True):
     """The statements for one table: its columns that both files have, and its order."""
 
     table: str

@@ -9,8 +9,9 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from clipperd.clock import Clock
 from clipperd.db import Database, Work
@@ -22,8 +23,7 @@ T = TypeVar("T")
 AccountState = Literal["signed_in", "signed_out", "reauth_required"]
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(msgspec.Struct, frozen=True):
     """A connected workspace of an account."""
 
     id: str
@@ -33,8 +33,7 @@ class Workspace:
     current: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A person, as the broker described them last, and how their session stands."""
 
     user_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from clipperd.clock import Clock, rfc3339
 
@@ -15,8 +16,7 @@ Listener = Callable[["Link"], None]
 _TROUBLED = frozenset({500, 502, 503, 504, 529})
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """How the daemon stands to the world: the state, since when (epoch seconds), and why."""
 
     state: Reach

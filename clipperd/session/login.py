@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from yarl import URL
 
 from clipperd.clock import Clock
@@ -31,8 +32,7 @@ LIFETIME_S = 600.0  # the broker's own state lasts as long
 CALLBACK = "/v1/session/callback"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """What a client needs to send the person to the broker."""
 
     login_id: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 import clipperd
@@ -108,8 +108,7 @@ async def _end_streams(app: web.Application) -> None:
         await app[events.EVENTS].close()
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Where the API answers."""
 
     port: int

@@ -7,7 +7,6 @@ Every route module exports ``ROUTES``; ``web/app.py`` registers them, enforces t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -20,8 +19,7 @@ RouteScope = Literal["public", "read", "clip", "admin"]
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One method and path of the API, with all that enforcement and documentation need."""
 
     method: str
@@ -31,13 +29,12 @@ class Route:
     summary: str
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
-    answers: Mapping[int, Any] = field(default_factory=lambda: {200: None})
+    answers: Mapping[int, Any] = msgspec.field(default_factory=lambda: {200: None})
     errors: tuple[type[ClipperdError], ...] = ()
     raw_body: bool = False  # the body is bytes, not JSON (blobs, pass-through)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who is asking: the owner or a named client, and what it may do."""
 
     client_id: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from clipperd.clock import Clock, rfc3339
@@ -18,8 +18,7 @@ STATUS_PARTS: web.AppKey[Mapping[str, Provider]] = web.AppKey("status_parts")
 """Sections by name: ``connectivity``, ``queue``, ``index``, ``push``, ``secrets``, ..."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(msgspec.Struct, frozen=True):
     """What the daemon knows of itself. ``started_boot`` and ``started_at`` in seconds."""
 
     version: str

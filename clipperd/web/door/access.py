@@ -11,8 +11,8 @@ import hmac
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 from clipperd.clients import Clients, token_hash
@@ -129,8 +129,7 @@ def check_host(hosts: Sequence[str], target: str, port: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True):
     """What a request says about the page it comes from."""
 
     origins: Sequence[str]

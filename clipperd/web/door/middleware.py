@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import AbstractRoute
 
@@ -30,8 +30,7 @@ log = logging.getLogger("clipperd.web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much one local client may ask of the daemon. Times in seconds, sizes in bytes."""
 
     connections: int = 64
