@@ -7,6 +7,7 @@ import asyncio
 
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.cli.database import existing_database
+from cloud_broker.cli.verbs import add_verb
 from cloud_broker.errors import AuditBroken
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage import audit
@@ -15,7 +16,12 @@ from cloud_broker.storage import audit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     kinds = parser.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
-    verify = kinds.add_parser("verify", help="check that no row was changed or taken out")
+    verify = add_verb(
+        kinds,
+        "verify",
+        help="check that no row was changed or taken out",
+        example="audit verify --config broker.toml",
+    )
     add_config(verify)
     parser.epilog = "example:\n  cloud-broker audit verify --config broker.toml"
 

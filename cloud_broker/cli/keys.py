@@ -10,6 +10,7 @@ import secrets
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.cli.database import existing_database
 from cloud_broker.cli.desk import a_desk, progress
+from cloud_broker.cli.verbs import add_verb
 from cloud_broker.crypto.keyproof import require
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import KeysInUse, KeysRefused
@@ -35,21 +36,35 @@ To change a key: docs/runbook.md."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     kinds = parser.add_subparsers(dest="keys_command", required=True, metavar="COMMAND")
-    new = kinds.add_parser("new", help="print a fresh value for each key setting; kept nowhere")
+    new = add_verb(
+        kinds,
+        "new",
+        help="print a fresh value for each key setting; kept nowhere",
+        example="keys new --only encryption",
+    )
     new.add_argument("--only", choices=list(NAMES), help="one value, without the setting's name")
-    status = kinds.add_parser("status", help="say how many rows each encryption key seals")
-    rewrap = kinds.add_parser(
+    status = add_verb(
+        kinds,
+        "status",
+        help="say how many rows each encryption key seals",
+        example="keys status --config broker.toml",
+    )
+    rewrap = add_verb(
+        kinds,
         "rewrap",
+        example="keys rewrap --dry-run",
         help="seal every row with the first encryption key, beside running brokers",
-        description="Seals every row with the first encryption key, in batches, beside running"
-        " brokers. Stopped at any point it can be run again. Exit 7 when rows are left.",
+        description="Seals every row with the first encryption key, in batches, beside running\n"
+        "brokers. Stopped at any point it can be run again. Exit 7 when rows are left.",
     )
     rewrap.add_argument("--dry-run", action="store_true", help="count, change nothing")
-    trim = kinds.add_parser(
+    trim = add_verb(
+        kinds,
         "trim",
+        example="keys trim",
         help="give up every encryption key but the first, once no row needs it",
-        description="Says which keys can be taken out of the setting, and forgets them in the"
-        " database. Exit 7, and nothing is changed, while a row needs one of them.",
+        description="Says which keys can be taken out of the setting, and forgets them in the\n"
+        "database. Exit 7, and nothing is changed, while a row needs one of them.",
     )
     for kind in (status, rewrap, trim):
         add_config(kind)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 
+from cloud_broker.cli.verbs import EXIT_CODES
 from cloud_broker.errors import (
     BrokerError,
     ConfigurationInvalid,
@@ -62,7 +63,6 @@ _EXIT: tuple[tuple[type[BrokerError], int], ...] = (
     (KeysRefused, KEYS),
     (KeysInUse, KEYS),
 )
-_EXIT_CODES = "exit codes: 0 ok, 1 failed, 2 usage, 4 configuration, 5 database, 6 port, 7 secrets"
 _EXAMPLES = """examples:
   cloud-broker keys new                 print fresh keys for the two key settings
   cloud-broker check-config             name every fault of the settings, start nothing
@@ -109,7 +109,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cloud-broker",
         description="Holds Notion's tokens so that no client has to.",
-        epilog=f"{_EXAMPLES}\n{_EXIT_CODES}",
+        epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -126,6 +126,6 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if command.name == named:
             module = import_module(command.module)
             module.add_arguments(verb)
-            verb.epilog = "\n\n".join(filter(None, (verb.epilog, _EXIT_CODES)))
+            verb.epilog = "\n\n".join(filter(None, (verb.epilog, EXIT_CODES)))
             verb.set_defaults(run=module.run)
     return parser

@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_config(parser)
     parser.description = (
-        "Ends every session and destroys every connection of everybody; Notion is told to revoke"
-        " the tokens. Accounts stay: people sign in and connect again. Running brokers refuse the"
-        " old sessions within five seconds. Stopped midway, it is run again."
+        "Ends every session and destroys every connection of everybody; Notion is told to revoke\n"
+        "the tokens. Accounts stay: people sign in and connect again. Running brokers refuse the\n"
+        "old sessions within five seconds. Stopped midway, it is run again."
     )
     parser.epilog = "examples:\n  cloud-broker revoke-all\n  cloud-broker revoke-all --yes"
 

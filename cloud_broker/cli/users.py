@@ -8,6 +8,7 @@ import json
 
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.cli.desk import Desk, a_desk
+from cloud_broker.cli.verbs import add_verb
 from cloud_broker.errors import NotFound
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage import accounts as rows
@@ -17,19 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     kinds = parser.add_subparsers(dest="users_command", required=True, metavar="COMMAND")
     for name, help_text in (
-        ("show", "profile, workspaces, subscription and number of sessions, as JSON"),
-        ("export", "everything that is kept about an account, as JSON without secrets"),
+        ("show", "print profile, workspaces, subscription and number of sessions, as JSON"),
+        ("export", "print everything that is kept about an account, as JSON without secrets"),
         ("delete", "erase an account at once, as its owner could; Notion revokes its tokens"),
     ):
-        kind = kinds.add_parser(name, help=help_text, description=f"Prints {help_text}.")
+        example = f"users {name} ada@example.org --config broker.toml"
+        kind = add_verb(kinds, name, help=help_text, example=example)
         kind.add_argument("user", metavar="USER", help="the account's id or e-mail address")
         add_config(kind)
-    kinds.choices["delete"].description = "Erases an account at once, as its owner could."
-    unblock = kinds.add_parser(
+    unblock = add_verb(
+        kinds,
         "unblock",
         help="let the next account that connects a workspace have it",
-        description="Lets the next account that connects a workspace have it, blocked or not."
-        " Who is connected to it stays connected. Written to the audit log.",
+        example="users unblock 0b1f0c9e-2222-4a4a-8c8c-000000000002",
+        description="Lets the next account that connects a workspace have it, blocked or not.\n"
+        "Who is connected to it stays connected. Written to the audit log.",
     )
     unblock.add_argument("workspace", metavar="WORKSPACE_ID", help="Notion's id of the workspace")
     add_config(unblock)

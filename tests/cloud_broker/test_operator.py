@@ -24,7 +24,9 @@ from tests.cloud_broker.sandboxed import (
     world,
 )
 from tests.cloud_broker.stage import (
+    KEY,
     OTHER_WORKSPACE,
+    SEED,
     VERIFIER,
     WORKSPACE,
     HandClock,
@@ -162,6 +164,23 @@ async def test_an_address_of_two_accounts_names_none(
     assert "2 accounts have this address" in told
     assert first["user"]["id"] in told
     assert (await stage.get("/api/user/me", first["access_token"])).status == 200
+
+
+async def test_no_command_prints_a_secret(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed, env = await stage.sign_in(), beside(stage, tmp_path)
+    user = signed["user"]["id"]
+    stage.notion.revoke_status = 500
+    for words in (
+        *("keys status", "keys rewrap", "keys trim", "audit verify", f"users show {user}"),
+        *(f"users export {user}", f"users unblock {WORKSPACE}", "revoke-all --yes"),
+        *("keys rewrap", f"users delete {user}", f"users show {user}"),
+    ):
+        assert await command(env, *words.split()) in (0, 1)
+    told = capsys.readouterr()
+    secrets = (signed["access_token"], signed["refresh_token"], "canary", KEY, SEED)
+    assert [secret for secret in secrets if secret in told.out + told.err] == []
 
 
 async def refused(stage: Stage, person: Person) -> str:

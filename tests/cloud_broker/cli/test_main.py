@@ -164,6 +164,25 @@ def test_every_command_tells_an_example_and_the_exit_codes(
     assert "exit codes: 0 ok" in told
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("keys new", "keys status", "keys rewrap", "keys trim", "audit verify"),
+        *("users show", "users export", "users delete", "users unblock"),
+    ],
+)
+def test_every_verb_below_a_command_tells_an_example_and_takes_a_settings_file(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*verb.split(), "--help"])
+    assert exit_.value.code == 0
+    told = capsys.readouterr().out
+    assert f"example:\n  cloud-broker {verb}" in told
+    assert "exit codes: 0 ok" in told
+    assert ("--config" in told) == (verb != "keys new")
+
+
 def test_a_command_is_imported_when_it_is_asked_for_and_not_before() -> None:
     code = (
         "import sys; from cloud_broker.cli.main import main; main(['version']);"
