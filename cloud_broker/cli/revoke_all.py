@@ -51,7 +51,8 @@ async def revoke_all(settings: Settings) -> str:
         await desk.database.tidy()
     return (
         f"{sessions} sessions ended, {connections} connections destroyed, of {len(users)} accounts."
-        f" {waiting} tokens wait to be revoked at Notion; the brokers go on with them."
+        f" {waiting} tokens wait to be revoked at Notion"
+        f"{'; running brokers go on telling it' if waiting else ''}."
     )
 
 
