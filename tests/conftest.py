@@ -1,10 +1,15 @@
-"""What tests measured is shown at the end of the run, also when other processes ran them."""
+"""What all tests share: what they measured is shown at the end, and nothing is timed."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault of the code: how long an example takes decides nothing.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
