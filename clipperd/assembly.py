@@ -46,6 +46,7 @@ from clipperd.session.login import Logins
 from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session
 from clipperd.session.wire import Wire, broker_url
+from clipperd.session.writes import BrokerWrites
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations
 from clipperd.settings.stored import StoredSettings
@@ -368,6 +369,7 @@ def _dispatcher(
         bot_id=link.accounts.bot_id,
         server_now=link.wire.server_now,
         delivered=delivered,
+        writes=BrokerWrites(link.wire, link.session),
         entropy=outside.entropy,
         rng=outside.rng,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -70,6 +70,31 @@ class Notion(Protocol):
         whether it may have been heard), NotSignedIn or ReauthRequired; every HTTP answer is a
         Reply, errors included.
         """
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A write of the account's: the ids that it created, or None while that is not known.
+
+    Equal ``address`` and ``content`` (hashes) tell that two say the same to the same parent.
+    """
+
+    key: str
+    created: tuple[str, ...] | None
+    address: str
+    content: str
+
+
+class Writes(Protocol):
+    """What the broker remembers of the account's writes, whichever of its programs sent them.
+
+    Both raise BrokerUnreachable, NotSignedIn, ReauthRequired, and ReadFailed for another answer.
+    """
+
+    async def since(self, scope: Scope, at: float) -> Sequence[Write]:
+        """The writes that can have been sent after ``at`` (epoch seconds, the server's)."""
+
+    async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
+        """Say what was found of one's own write of unknown outcome: ids, or none at all."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from cloud_broker.sharing import Sharing, alone, over_redis
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate_patiently
 from cloud_broker.transport import Transport
-from cloud_broker.web import auth, billing, health, keys, user
+from cloud_broker.web import auth, billing, health, keys, user, written
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.flood import Flood
@@ -123,7 +123,7 @@ def _offer(
     app[keys.ACCOUNTS] = parts.accounts
     app[keys.SIGN_IN] = parts.sign_in
     app[billing.BILLING] = bills
-    for module in (auth, user, health, billing):
+    for module in (auth, user, health, billing, written):
         app.router.add_routes(module.ROUTES)
 
 

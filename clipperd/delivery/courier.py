@@ -170,7 +170,9 @@ class Courier:
         if look.verdict is None:
             await self._ledger.undecided(request, look.why)
             return After.AGAIN
-        return await self._apply(lane, request, look.verdict, look.calls)
+        after = await self._apply(lane, request, look.verdict, look.calls)
+        await self._settler.tell(request, look.verdict)
+        return after
 
     async def _send(self, lane: LaneKey, request: Request, *, calls: int) -> After:
         try:

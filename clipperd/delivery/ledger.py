@@ -17,6 +17,7 @@ _WHY = {
     "several_runs": "The same blocks stand there more than once.",
     "other_blocks": "Blocks that may be this clip stand there, but not as it was sent.",
     "several_pages": "Several new pages of this name stand there.",
+    "contested": "It stands there, but another program of yours may have written it.",
     "too_long": "The page is too long to search for it.",
     "page_gone": "The page can no longer be read.",
 }

@@ -8,7 +8,7 @@ settle time is over). Anything between: only a person can tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
-from clipperd.transport import Notion, Reply
+from clipperd.transport import Notion, Reply, Write
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
 _EARLY = 5.0  # clocks of broker and Notion may differ by this much
@@ -72,6 +72,32 @@ def without(suspected: Sequence[Block], run: Sequence[str]) -> list[Block]:
         if run and prints[at : at + len(run)] == list(run):
             return [*suspected[:at], *suspected[at + len(run) :]]
     return list(suspected)
+
+
+class Others(msgspec.Struct, frozen=True):
+    """What the account's other writes have made, as far as the broker knows.
+
+    ``open``: one to the same parent may have made something that is not known. ``alike``: and it
+    says the same.
+    """
+
+    created: frozenset[str]
+    open: bool
+    alike: bool
+
+
+def others_of(writes: Sequence[Write], key: str, own_keys: Set[str]) -> Others:
+    """Read the record of the account's writes for the request of ``key``."""
+    mine = next((write for write in writes if write.key == key), None)
+    others = [write for write in writes if write.key not in own_keys]
+    created = frozenset(block for write in others for block in write.created or ())
+    unknown = [
+        write
+        for write in others
+        if write.created is None and (mine is None or write.address == mine.address)
+    ]
+    alike = any(mine is None or write.content == mine.content for write in unknown)
+    return Others(created, bool(unknown), alike)
 
 
 def judge(expected: Sequence[str], suspected: Sequence[Block]) -> Finding:

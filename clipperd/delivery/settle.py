@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
@@ -10,13 +11,16 @@ from clipperd.clock import Clock, rfc3339
 from clipperd.content import chunks, fingerprint
 from clipperd.delivery import batch, reconcile
 from clipperd.delivery.outcome import Applied, NotApplied, Verdict
-from clipperd.delivery.reconcile import Absent, Finding, Found, Undecided
+from clipperd.delivery.reconcile import Absent, Finding, Found, Others, Undecided
 from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.errors import ClipperdError
 from clipperd.model import Block, Scope
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import Request, plan_from_json
 from clipperd.transport import Notion
+
+_CONTESTED_AGAIN_S = 10.0
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -26,6 +30,18 @@ class Look(msgspec.Struct, frozen=True):
     wait_s: float | None = None
     why: str = ""
     calls: int = 0
+
+
+class _Sight(msgspec.Struct, frozen=True):
+    """What a reading showed, the calls it took, and a wait when Notion would not let us read.
+
+    ``contested``: another program's write of unknown outcome may have made it.
+    """
+
+    finding: Finding
+    calls: int
+    wait_s: float | None = None
+    contested: bool = False
 
 
 class Settler:
@@ -62,14 +78,18 @@ class Settler:
         if request.key not in self._deadlines:
             full = request.settle_s
             self.started(request.key, self._timing.settle_silent if full is None else full)
-        deadline = self._deadlines[request.key]
-        final = self._clock.boot() >= deadline
-        finding, calls, refused_wait = await self._find(request, whole=final)
-        total = self._calls.get(request.key, 0) + calls
+        deadline, boot = self._deadlines[request.key], self._clock.boot()
+        final = boot >= deadline
+        seen = await self._find(request, whole=final)
+        total = self._calls.get(request.key, 0) + seen.calls
         self._calls[request.key] = total
-        if refused_wait is not None:
-            return Look(wait_s=refused_wait)
-        match finding:
+        if seen.wait_s is not None:
+            return Look(wait_s=seen.wait_s)
+        if seen.contested and boot < deadline + self._timing.settle_contested:
+            return Look(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
+        match seen.finding:
+            case Found() if seen.contested:
+                return Look(why="contested")
             case Found(ids):
                 return Look(verdict=Applied(ids), calls=total + 1)
             case Absent() if final:
@@ -80,8 +100,13 @@ class Settler:
             case _:
                 return Look(wait_s=max(0.05, deadline - self._clock.boot()))
 
-    async def _find(self, request: Request, *, whole: bool) -> tuple[Finding, int, float | None]:
-        """The finding, the calls it took, and a wait when Notion would not let us read."""
+    async def tell(self, request: Request, verdict: Verdict) -> None:
+        """Let the account's other programs know what was found, as far as that works now."""
+        created = verdict.ids if isinstance(verdict, Applied) else ()
+        with contextlib.suppress(ClipperdError):
+            await self._around.writes.settled(request.scope, request.key, created)
+
+    async def _find(self, request: Request, *, whole: bool) -> _Sight:
         bot = await self._around.bot_id(request.scope)
         parent = msgspec.json.decode(request.body).get("parent") or {}
         if "data_source_id" in parent:
@@ -92,25 +117,47 @@ class Settler:
         )
         if listing.refusal is not None:
             if listing.refusal.status in (400, 403, 404):
-                return Undecided("page_gone"), listing.calls, None
+                return _Sight(Undecided("page_gone"), listing.calls)
             wait = listing.refusal.retry_after_s or self._timing.retry_base
-            return Undecided("unread"), listing.calls, wait
+            return _Sight(Undecided("unread"), listing.calls, wait)
         if listing.cut:
-            return Undecided("too_long"), listing.calls, None
+            return _Sight(Undecided("too_long"), listing.calls)
         if request.kind == "create_page":
-            known = await self._known(request.scope, listing.blocks)
-            title = request.expected[0]
-            found = reconcile.judge_pages(
-                title, listing.blocks, bot_id=bot, sent_at=self._sent_at(request), known=known
-            )
-            return found, listing.calls, None
+            return await self._pages(request, listing.blocks, bot, listing.calls)
         ids = [str(block.get("id")) for block in listing.blocks]
         receipted = await self._outbox.read(lambda c: lanes.receipted(c, ids))
         suspected = reconcile.suspects(
             listing.blocks, bot_id=bot, sent_at=self._sent_at(request), receipted=receipted
         )
         suspected = reconcile.without(suspected, await self._carried(request))
-        return reconcile.judge(request.expected, suspected), listing.calls, None
+        if not suspected:
+            return _Sight(Absent(), listing.calls)
+        others = await self._others(request)
+        suspected = [block for block in suspected if str(block.get("id")) not in others.created]
+        finding = reconcile.judge(request.expected, suspected)
+        return _Sight(finding, listing.calls, contested=_is_contested(finding, others))
+
+    async def _pages(
+        self, request: Request, listed: Sequence[Block], bot: str | None, calls: int
+    ) -> _Sight:
+        """Look for the created page among a parent's children or a query's rows."""
+        title, sent_at = request.expected[0], self._sent_at(request)
+        known = await self._known(request.scope, listed)
+        found = reconcile.judge_pages(title, listed, bot_id=bot, sent_at=sent_at, known=known)
+        if isinstance(found, Absent):
+            return _Sight(found, calls)
+        others = await self._others(request)
+        found = reconcile.judge_pages(
+            title, listed, bot_id=bot, sent_at=sent_at, known=known | others.created
+        )
+        return _Sight(found, calls, contested=_is_contested(found, others))
+
+    async def _others(self, request: Request) -> Others:
+        """What others of the account have made since it was sent."""
+        since = reconcile.earliest(self._sent_at(request))
+        writes = await self._around.writes.since(request.scope, since)
+        own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
+        return reconcile.others_of(writes, request.key, own)
 
     async def _start(self, request: Request) -> str | None:
         """From where an early look may read: the anchor, else the last block known to be ours."""
@@ -121,9 +168,7 @@ class Settler:
         lane = (request.scope.user_id, request.scope.workspace_id, request.lane)
         return await self._outbox.read(lambda c: lanes.last_block(c, lane))
 
-    async def _find_row(
-        self, request: Request, bot: str | None
-    ) -> tuple[Finding, int, float | None]:
+    async def _find_row(self, request: Request, bot: str | None) -> _Sight:
         """Look for a created row in its data source, by time and author."""
         since = rfc3339(reconcile.earliest(self._sent_at(request)))
         body = {
@@ -134,20 +179,12 @@ class Settler:
         reply = await self._notion.send(request.scope, "POST", path, body=chunks.encode(body))
         if not reply.ok or not isinstance(reply.body, dict):
             if reply.status in (400, 403, 404):
-                return Undecided("page_gone"), 1, None
-            return Undecided("unread"), 1, reply.retry_after_s or self._timing.retry_base
+                return _Sight(Undecided("page_gone"), 1)
+            wait = reply.retry_after_s or self._timing.retry_base
+            return _Sight(Undecided("unread"), 1, wait)
         if reply.body.get("has_more"):
-            return Undecided("too_long"), 1, None
-        rows = reply.body.get("results") or []
-        known = await self._known(request.scope, rows)
-        found = reconcile.judge_pages(
-            request.expected[0],
-            rows,
-            bot_id=bot,
-            sent_at=self._sent_at(request),
-            known=known,
-        )
-        return found, 1, None
+            return _Sight(Undecided("too_long"), 1)
+        return await self._pages(request, reply.body.get("results") or [], bot, 1)
 
     def _sent_at(self, request: Request) -> float:
         """When it was sent at the earliest: a first request is stamped by our own clock, and by
@@ -170,3 +207,14 @@ class Settler:
         return await self._outbox.read(
             lambda c: lanes.known_pages(c, scope) | lanes.receipted(c, ids)
         )
+
+
+def _is_contested(finding: Finding, others: Others) -> bool:
+    """Whether what was found may be another's, whose outcome is still to be found out."""
+    match finding:
+        case Absent():
+            return False
+        case Found():
+            return others.alike
+        case Undecided():
+            return others.open

@@ -9,18 +9,22 @@ from typing import Protocol
 import msgspec
 
 from clipperd.model import Block, Place, Position, Scope
+from clipperd.transport import Writes
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Waits and bounds, in seconds; every one is a setting.
+    """Waits and bounds, in seconds; every one but ``settle_contested`` is a setting.
 
     ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
     request is 60 s (https://developers.notion.com/reference/request-limits), plus a margin.
     ``settle_answered``: Notion answered with an error, so nothing is under way any more.
+    ``settle_contested``: how much longer is waited for the outcome of another program's write,
+    which may have made what was found: Notion's limit and the life of a dead broker's lease.
     """
 
     settle_silent: float = 65.0
     settle_answered: float = 10.0
+    settle_contested: float = 90.0
     retry_base: float = 1.0
     retry_cap: float = 300.0
     link_cap: float = 30.0
@@ -68,5 +72,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     bot_id: Callable[[Scope], Awaitable[str | None]]
     server_now: Callable[[], float]
     delivered: Callable[[Scope, str], Awaitable[None]]
+    writes: Writes
     entropy: Callable[[int], bytes]
     rng: Callable[[], float]

@@ -168,6 +168,15 @@ def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:
     return None if row is None else str(json.loads(row["block_ids"])[-1])
 
 
+def own_keys(connection: sqlite3.Connection, scope: Scope) -> set[str]:
+    """The keys of this workspace's unresolved requests."""
+    rows = connection.execute(
+        "SELECT key FROM request WHERE user_id = ? AND workspace_id = ?",
+        (scope.user_id, scope.workspace_id),
+    )
+    return {row["key"] for row in rows}
+
+
 def known_pages(connection: sqlite3.Connection, scope: Scope) -> set[str]:
     """Pages that clips of this workspace created and have receipts for."""
     return {

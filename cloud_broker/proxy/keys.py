@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.refusals import InvalidRequest, KeyExpired
 
 RETENTION_MS = 24 * 3600 * 1000
@@ -46,10 +49,32 @@ def forget_at(key: str, now_ms: int) -> int:
     return max(now_ms, created_ms(key)) + RETENTION_MS + SKEW_MS
 
 
-def fingerprint(method: str, path: str, query: str, body: bytes) -> str:
-    """Return what distinguishes one request from another under the same key."""
+def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:
+    """Return what distinguishes one request from another under the same key.
+
+    Three hashes: of the address, of the content (the body but for the position), of everything.
+    """
+    whole = b"" if body is None else encode(body)
+    content = encode({k: v for k, v in (body or {}).items() if k != "position"})
+    address = (method.encode(), path.encode())
+    return ".".join(
+        (
+            _digest(*address)[:32],
+            _digest(content)[:32],
+            _digest(*address, query.encode(), whole),
+        )
+    )
+
+
+def likeness(print_: str) -> tuple[str, str]:
+    """Return the hashes of a fingerprint's address and content."""
+    address, _, rest = print_.partition(".")
+    return address, rest.partition(".")[0]
+
+
+def _digest(*parts: bytes) -> str:
     digest = hashlib.sha256()
-    for part in (method.encode(), path.encode(), query.encode(), body):
+    for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()

@@ -216,9 +216,8 @@ class Relay:
         if call.key is None or workspace is None or call.match.route.streams:
             return None
         route = call.match.route
-        body = b"" if call.body is None else encode(call.body)
         path, query = route.path(call.match.ids), urlencode(call.match.query)
-        print_ = fingerprint(route.method, path, query, body)
+        print_ = fingerprint(route.method, path, query, call.body)
         return Keyed(KeyId(claims.user_id, workspace, call.key), print_)
 
     async def _read_table(self, call: Call, job: Job, trace: _Trace) -> Answer:

@@ -72,6 +72,15 @@ class Record:
     latest_sent_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write that can have been sent: what it created, or None while nobody knows yet."""
+
+    key: str
+    fingerprint: str
+    created: tuple[str, ...] | None
+
+
 class Idempotency:
     """The table, behind the database port. All methods raise DatabaseFailed."""
 
@@ -191,6 +200,46 @@ class Idempotency:
             )
             return await _find(tx, who)
 
+    async def since(self, user_id: str, workspace_id: str, since: int, most: int) -> list[Write]:
+        """Return the writes that can have been sent after ``since``, the newest ``most`` of them.
+
+        One whose outcome is not known has what :meth:`settle` was told.
+        """
+        async with self._database.reading() as tx:
+            rows = await tx.all(
+                """
+                SELECT key, fingerprint, created FROM idempotency
+                WHERE user_id = :user AND workspace_id = :workspace AND send_by >= :since
+                ORDER BY send_by DESC, key DESC LIMIT :most
+                """,
+                user=user_id,
+                workspace=workspace_id,
+                since=since,
+                most=most,
+            )
+        return [Write(row["key"], row["fingerprint"], _ids(row["created"])) for row in rows]
+
+    async def settle(self, who: KeyId, created: Sequence[str], now: int) -> None:
+        """Keep what its caller has found out about a write of unknown outcome.
+
+        The key stays ``unknown``, so that a copy of the request that is still on its way is not
+        executed. Nothing changes for a write whose outcome is known here.
+        """
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                """
+                UPDATE idempotency SET created = :created
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND created IS NULL
+                  AND (state = 'unknown' OR (state = 'sending' AND lease_until <= :now))
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                created=msgspec.json.encode(list(created)).decode(),
+                now=now,
+            )
+
     async def purge(self, now: int) -> int:
         """Delete what is past its time; return how many."""
         async with self._database.transaction() as tx:
@@ -263,7 +312,11 @@ def _record(row: Row) -> Record:
         lease_until=row["lease_until"],
         send_by=row["send_by"],
         status=row["status"],
-        created=tuple(msgspec.json.decode(row["created"] or "[]", type=list[str])),
+        created=_ids(row["created"]) or (),
         answered=bool(row["answered"]),
         latest_sent_at=row["latest_sent_at"],
     )
+
+
+def _ids(stored: str | None) -> tuple[str, ...] | None:
+    return None if stored is None else tuple(msgspec.json.decode(stored, type=list[str]))

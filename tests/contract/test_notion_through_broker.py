@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from clipperd.errors import ReauthRequired
+from clipperd.session.writes import BrokerWrites
 from clipperd.transport import Notion, Reply
 from tests.contract.chain import Chain, a_chain
 
@@ -72,6 +73,34 @@ async def test_a_read_reaches_notion_as_the_account(chain: Chain) -> None:
     assert reply.body["object"] == "list"
     assert reply.date is not None
     assert chain.world.connectivity.link.state == "online"
+
+
+async def test_the_accounts_writes_are_told_with_what_they_made(chain: Chain) -> None:
+    writes = BrokerWrites(chain.world.wire, chain.world.session)
+    scope, page = await chain.world.accounts.scope(), await _a_page(chain)
+    begun = chain.world.wire.server_now() - 1
+    keys = [_key(chain) for _ in range(3)]
+    replies = [
+        await _append(chain, page, text, key)
+        for text, key in zip(("same", "same", "other"), keys, strict=True)
+    ]
+    found = {write.key: write for write in await writes.since(scope, begun)}
+    assert list(found) == keys[::-1] or set(found) == set(keys)
+    for key, reply in zip(keys, replies, strict=True):
+        assert found[key].created == (reply.body["results"][0]["id"],)
+    one, two, three = (found[key] for key in keys)
+    assert one.address == two.address == three.address
+    assert one.content == two.content != three.content
+    assert await writes.since(scope, begun + 3600) == []
+
+
+async def test_what_is_told_of_a_known_write_changes_nothing(chain: Chain) -> None:
+    writes = BrokerWrites(chain.world.wire, chain.world.session)
+    scope, page, key = await chain.world.accounts.scope(), await _a_page(chain), _key(chain)
+    reply = await _append(chain, page, "one", key)
+    await writes.settled(scope, key, [])
+    (found,) = await writes.since(scope, chain.world.wire.server_now() - 60)
+    assert found.created == (reply.body["results"][0]["id"],)
 
 
 async def test_a_write_repeated_under_its_key_is_applied_once(chain: Chain) -> None:

@@ -42,9 +42,11 @@ GUARDED = {
     "DELETE /api/workspaces/{workspace_id}",
     "GET /api/auth/sessions",
     "GET /api/events",
+    "GET /api/notion/writes",
     "GET /api/user/export",
     "GET /api/user/me",
     "POST /api/auth/logout",
+    "PUT /api/notion/writes/{key}",
 }
 _STATE = re.compile(r"[A-Za-z0-9._~-]{8,256}")
 ASKED = {

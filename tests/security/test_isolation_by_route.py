@@ -130,6 +130,36 @@ async def _believes_the_sender_only(two: Two, method: str, path: str) -> None:
     two.found.check(path, None if await two.house.rows() == before else "stored something")
 
 
+async def _keeps_writes_apart(two: Two, method: str, path: str) -> None:
+    """What one person's programs have written is told to them and settled by them alone."""
+    stamp = f"{int(SystemClock().now() * 1000):012x}"
+    key = f"{stamp[:8]}-{stamp[8:]}-7000-8000-{'1' if method == 'GET' else '2':>012}"
+    block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": "x"}}]}}
+    headers = {"X-Workspace-Id": WORKSPACE}
+    status, _, made = await two.house.ask(
+        *("PATCH", f"{PROXY}/blocks/{READING_LIST}/children"),
+        token=two.mira["access_token"],
+        json={"children": [block]},
+        headers={**headers, "Idempotency-Key": key},
+    )
+    assert status == 200, made
+    body: dict[str, object] | None = {"created": []} if method == "PUT" else None
+    where = path.replace("{key}", key) + ("?since=2020-01-01T00:00:00Z" if method == "GET" else "")
+    for workspace in (WORKSPACE, OTHER_WORKSPACE):
+        asked = Asked(method, where, body, {"X-Workspace-Id": workspace})
+        status, _, told = await two.ask(asked)
+        two.found.check(path, None if status in (200, 204) else f"{status} {told}")
+        two.found.check(path, "tells her key" if key in str(told) else None)
+    status, _, told = await two.house.ask(
+        *("GET", "/api/notion/writes?since=2020-01-01T00:00:00Z"),
+        token=two.mira["access_token"],
+        headers=headers,
+    )
+    mine = [each for each in told["writes"] if each["key"] == key]
+    created = [each["created"] for each in mine] == [[made["results"][0]["id"]]]
+    two.found.check(path, None if created else f"{status} {mine}")
+
+
 async def _by_the_table(two: Two, method: str, path: str) -> None:
     """The proxy: every row of its table, with every kind of hers in every place of an id."""
     for route in PROXY_ROUTES:
@@ -201,6 +231,7 @@ CASES: dict[str, How] = {
     "GET /api/auth/notion/callback": _refuses_what_was_not_asked_for,
     "GET /api/auth/sessions": _shows_ones_own,
     "GET /api/events": _hears_ones_own,
+    "GET /api/notion/writes": _keeps_writes_apart,
     "GET /api/user/export": _shows_ones_own,
     "GET /api/user/me": _shows_ones_own,
     "GET /healthz": _same_for_all,
@@ -210,6 +241,7 @@ CASES: dict[str, How] = {
     "POST /api/auth/token": _refuses_what_was_not_asked_for,
     "POST /api/billing/webhook": _believes_the_sender_only,
     "POST /api/notion/webhook": _believes_the_sender_only,
+    "PUT /api/notion/writes/{key}": _keeps_writes_apart,
 }
 
 
@@ -233,9 +265,9 @@ async def test_on_no_route_does_one_person_reach_what_is_the_others(two: Two) ->
     assert walked == set(CASES)
     hers = two.tokens_of(MIRA)
     sent = [each for each in two.house.witness.exchanges[seen:] if each.server == "notion"]
-    own_reads = {f"/v1/pages/{READING_LIST}"}
+    own_calls = {f"/v1/pages/{READING_LIST}", f"/v1/blocks/{READING_LIST}/children"}
     under_hers = [each.url for each in sent if each.authorization in hers]
-    assert set(under_hers) == own_reads
+    assert set(under_hers) == own_calls
     assert len(sent) > 100
 
 

@@ -85,6 +85,7 @@ class Rig:
             delivered=self._delivered,
             entropy=self.rng.randbytes,
             rng=self.rng.random,
+            writes=self.world.record,
         )
         self.courier = Courier(
             self.outbox, self.world, self.places, self.clock, self.pace, Timing(), around

@@ -31,6 +31,7 @@ async def dispatching(
         delivered=nothing,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
+        writes=rig.world.record,
     )
     timing = Timing(parallel=parallel)
     dispatcher = Dispatcher(

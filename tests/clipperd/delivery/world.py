@@ -7,13 +7,13 @@ is the test's, so a fault schedule with settle times of a minute runs in millise
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.transport import Reply
+from clipperd.transport import Reply, Write
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"
@@ -29,6 +29,22 @@ class Late:
     body: bytes
 
 
+class Record:
+    """The broker's record of the account's writes; ``told`` is what was found out by reading."""
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.told: dict[str, tuple[str, ...]] = {}
+        self.asked_since: list[float] = []
+
+    async def since(self, scope: Scope, at: float) -> Sequence[Write]:
+        self.asked_since.append(at)
+        return self.writes
+
+    async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
+        self.told[key] = tuple(created)
+
+
 class World(FakeNotion):
     """Notion behind a broker. ``fault(method, path)`` names what goes wrong, or None."""
 
@@ -37,6 +53,7 @@ class World(FakeNotion):
         self.fault: Callable[[str, str], str | None] = lambda method, path: None
         self.memory: dict[str, tuple[bytes, Reply]] = {}
         self.late: list[Late] = []
+        self.record = Record()
         self.writes: list[tuple[str, str, str | None]] = []
         self.poison: str | None = None
         self.poison_words = "body failed validation: body.children[0] is poisoned."
@@ -52,6 +69,13 @@ class World(FakeNotion):
             "last_edited_by": {"object": "user", "id": who},
             "created_time": self.stamp(),
         }
+
+    def another_program(self, page_id: str, text: str) -> str:
+        """Another daemon of the same account appends a paragraph as the same bot."""
+        runs = [{"type": "text", "text": {"content": text}}]
+        block_id = self._make(page_id, {"type": "paragraph", "paragraph": {"rich_text": runs}})
+        self.children[page_id].append(block_id)
+        return block_id
 
     def edit_text(self, block_id: str, text: str) -> None:
         """A person rewrites a block."""

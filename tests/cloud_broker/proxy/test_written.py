@@ -1,0 +1,91 @@
+"""The record of an account's writes: what was made under which key, also as found out later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cloud_broker.proxy.keys import fingerprint, likeness
+from cloud_broker.storage.database import Database
+from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
+from tests.cloud_broker.proxy.stage import WORKSPACE, a_database, an_id
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with a_database(tmp_path) as opened:
+        yield opened
+
+
+def who(key: str, user: str = "ada") -> KeyId:
+    return KeyId(user, WORKSPACE, key)
+
+
+async def claimed(database: Database, key: str, *, at: int = NOW, user: str = "ada") -> Idempotency:
+    rows = Idempotency(database)
+    lease = Lease("broker", at + 10_000, at + 20_000)
+    assert await rows.claim(who(key, user), "a.c.whole", lease, at + 90_000_000) is None
+    return rows
+
+
+async def created(rows: Idempotency, user: str = "ada", since: int = 0) -> dict[str, object]:
+    return {each.key: each.created for each in await rows.since(user, WORKSPACE, since, 10)}
+
+
+async def test_a_write_is_told_from_its_beginning_and_with_its_ids_once_they_are_known(
+    database: Database,
+) -> None:
+    rows = await claimed(database, "one")
+    assert await created(rows) == {"one": None}
+    await rows.done(who("one"), "broker", 200, [an_id(1)])
+    assert await created(rows) == {"one": (an_id(1),)}
+    assert await created(rows, user="bob") == {}
+    assert await created(rows, since=NOW + 60_000) == {}
+
+
+async def test_the_newest_writes_are_told_first(database: Database) -> None:
+    rows = await claimed(database, "k0")
+    for n in range(1, 4):
+        await claimed(database, f"k{n}", at=NOW + n)
+    assert [each.key for each in await rows.since("ada", WORKSPACE, 0, 2)] == ["k3", "k2"]
+
+
+async def test_what_its_caller_found_out_is_kept_and_the_key_stays_spent(
+    database: Database,
+) -> None:
+    rows = await claimed(database, "one")
+    await rows.unknown(who("one"), "broker", status=None, answered=False, latest_sent_at=NOW)
+    await rows.settle(who("one", "bob"), [an_id(9)], NOW)
+    assert await created(rows) == {"one": None}
+    await rows.settle(who("one"), [an_id(1)], NOW)
+    await rows.settle(who("one"), [], NOW)
+    assert await created(rows) == {"one": (an_id(1),)}
+    record = await rows.find(who("one"))
+    assert record is not None
+    assert record.state == "unknown"
+
+
+async def test_only_a_write_that_nobody_executes_any_more_can_be_settled(
+    database: Database,
+) -> None:
+    rows = await claimed(database, "one")
+    await rows.settle(who("one"), [], NOW + 19_999)
+    assert await created(rows) == {"one": None}
+    await rows.settle(who("one"), [], NOW + 20_000)
+    assert await created(rows) == {"one": ()}
+
+
+def test_what_says_the_same_to_the_same_parent_is_alike_wherever_it_stands() -> None:
+    def of(path: str, text: str, after: str) -> str:
+        body = {"children": [text], "position": {"after_block": {"id": after}}}
+        return fingerprint("PATCH", path, "", body)
+
+    one, other = of("/a", "same", "x"), of("/a", "same", "y")
+    assert one != other
+    assert likeness(one) == likeness(other)
+    assert likeness(of("/a", "else", "x"))[1] != likeness(one)[1]
+    assert likeness(of("/b", "same", "x"))[0] != likeness(one)[0]
