@@ -39,7 +39,7 @@ format: $(STAMP) ## rewrite to the house format
 bench: $(STAMP) ## measure, in ratios
 	$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(STAMP) ## long random kills and faults; prints lost/doubled/misplaced/out of order
+chaos: $(STAMP) ## seeded kills and faults, simulated and real; prints lost/doubled/misplaced/out of order
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 LOCK := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from cloud_broker.clock import Clock
 
@@ -68,8 +69,13 @@ class ShiftingClock:
 
 def minute(seconds: float) -> str:
     """Render a time as Notion shows it: rounded down to the minute, ``…:32:00.000Z``."""
-    rounded = seconds - seconds % MINUTE_S
-    return datetime.fromtimestamp(rounded, UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
+    return _minute(int(seconds // MINUTE_S))
+
+
+@lru_cache(maxsize=1024)
+def _minute(number: int) -> str:
+    """Every block that is shown has two of them, and most of a page the same ones."""
+    return datetime.fromtimestamp(number * MINUTE_S, UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
 
 
 def http_date(seconds: float) -> str:

@@ -91,9 +91,10 @@ class Weather:
 class Script:
     """Draws one clip after the other."""
 
-    def __init__(self, rng: random.Random, pages: list[Page]) -> None:
-        """``pages`` were made from ``OUTLINE``."""
+    def __init__(self, rng: random.Random, pages: list[Page], long: float = 0.04) -> None:
+        """``pages`` were made from ``OUTLINE``. ``long``: the share of clips of several parts."""
         self._rng = rng
+        self._long = long
         self._pages = pages
         self._last: dict[tuple[str, str], str] = {}
 
@@ -107,7 +108,7 @@ class Script:
         )
         draw = rng.random()
         texts: tuple[str, ...]
-        if draw < 0.04:
+        if draw < self._long:
             texts = tuple(f"c{number}.{n}" for n in range(rng.randint(101, 260)))
             return Planned(number, pieces, texts, _blocks(texts))
         if draw < 0.07:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.script import Piece
 from tests.chaos.verdict import Count, Sent, judge
+from tests.stack.notion import text_of
 
 PAGE = "page"
 OWN = {"above", "old", "typed"}
@@ -33,7 +34,10 @@ def sent(words: str, place: str = "inbox", state: str = "delivered") -> Sent:
 
 
 def judged(blocks: list[dict[str, Any]], *items: Sent) -> dict[str, int]:
-    count: Count = judge(PAGE, blocks, items, OWN)
+    return figures_of(judge(PAGE, blocks, items, lambda block: text_of(block) in OWN))
+
+
+def figures_of(count: Count) -> dict[str, int]:
     figures = {
         "lost": count.lost,
         "doubled": count.doubled,

@@ -1,13 +1,13 @@
-"""The sandbox's pages against what was accepted: lost, doubled, misplaced, out of order.
+"""Notion's pages against what was accepted: lost, doubled, misplaced, out of order.
 
 Looks at the pages only; the daemon is asked just which clips wait for a person, since those may
-stand there or not.
+stand there or not. What a person removed or moved of a clip is that person's doing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
@@ -73,34 +73,45 @@ def areas(blocks: Sequence[Block]) -> dict[str, list[Block]]:
     return found
 
 
-def judge(page_id: str, blocks: Sequence[Block], sent: Sequence[Sent], own: set[str]) -> Count:
+def judge(
+    page_id: str,
+    blocks: Sequence[Block],
+    sent: Sequence[Sent],
+    is_others: Callable[[Block], bool],
+    removed: Sequence[str] = (),
+) -> Count:
     """Compare one page with the targets that went to it, in order of acceptance.
 
-    ``own`` are the texts that stood there before or that people typed.
+    ``is_others``: a block that stood there before, or that no clip of these made. ``removed``:
+    texts of blocks that a person removed from where a clip had put them.
     """
     count = Count()
     mine = [item for item in sent if item.piece.page_id == page_id]
     count.needs_attention = sum(item.asked for item in mine)
-    parts = {
-        name: [b for b in part if text_of(b) not in own] for name, part in areas(blocks).items()
-    }
+    parts = {name: [b for b in part if not is_others(b)] for name, part in areas(blocks).items()}
     due: dict[str, list[Sent]] = {"top": [], "newest": [], "inbox": [], "end": []}
     for item in mine:
         due[AREAS[item.piece.place]].append(item)
     due["newest"].reverse()
-    _amounts(count, parts, due)
+    _amounts(count, parts, due, Counter(removed))
     for name, part in parts.items():
-        _order(count, name, [text_of(block) for block in part], due[name])
-    _inside(count, parts, mine)
-    _contiguous(count, blocks, mine)
+        _order(count, name, [text_of(block) for block in part], due[name], set(removed))
+    whole = [item for item in mine if not item.asked and not {*item.texts} & {*removed}]
+    _inside(count, parts, whole)
+    _contiguous(count, blocks, whole)
     return count
 
 
-def _amounts(count: Count, parts: dict[str, list[Block]], due: dict[str, list[Sent]]) -> None:
+def _amounts(
+    count: Count,
+    parts: dict[str, list[Block]],
+    due: dict[str, list[Sent]],
+    removed: Counter[str],
+) -> None:
     there = Counter(text_of(block) for part in parts.values() for block in part)
     sure = Counter(t for items in due.values() for s in items if not s.asked for t in s.texts)
     may = sure + Counter(t for items in due.values() for s in items if s.asked for t in s.texts)
-    _note(count, "lost", (sure - there).elements())
+    _note(count, "lost", (sure - there - removed).elements())
     _note(count, "doubled", (there - may).elements())
     spare: Counter[str] = Counter()
     for name, part in parts.items():
@@ -110,13 +121,13 @@ def _amounts(count: Count, parts: dict[str, list[Block]], due: dict[str, list[Se
     _note(count, "misplaced", (spare - (there - may)).elements())
 
 
-def _order(count: Count, name: str, there: list[str], due: list[Sent]) -> None:
+def _order(count: Count, name: str, there: list[str], due: list[Sent], removed: set[str]) -> None:
     """Texts that are there and due, but not in the order of acceptance.
 
-    A clip that waits for a person may be missing, so it is left out on both sides unless its
-    texts belong to others too; then the order of the rest is looked at as a subsequence.
+    A clip that waits for a person may be missing, as may what a person removed: its texts are
+    left out on both sides, and the order of the rest is looked at.
     """
-    open_texts = {t for s in due if s.asked for t in s.texts}
+    open_texts = removed | {t for s in due if s.asked for t in s.texts}
     wanted = [t for s in due if not s.asked for t in s.texts if t not in open_texts]
     seen = [t for t in there if t not in open_texts]
     known, present = Counter(wanted), Counter(seen)
@@ -144,7 +155,7 @@ def _inside(count: Count, parts: dict[str, list[Block]], mine: Sequence[Sent]) -
     for block in (block for part in parts.values() for block in part):
         below.setdefault(text_of(block), []).extend(text_of(b) for b in flat(block["children"]))
     for item in mine:
-        if item.asked or "blocks" not in item.content:
+        if "blocks" not in item.content:
             continue
         for block in item.content["blocks"]:
             due = list(_texts_below(block))
@@ -160,8 +171,6 @@ def _contiguous(count: Count, blocks: Sequence[Block], mine: Sequence[Sent]) -> 
     """Nothing stands between the blocks of one clip, not even what a person typed meanwhile."""
     at = {text_of(block): place for place, block in enumerate(blocks)}
     for item in mine:
-        if item.asked or len(item.texts) < 2:
-            continue
         places = [at[text] for text in item.texts if text in at]
         gaps = sum(b - a != 1 for a, b in pairwise(places))
         if gaps:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import SETTINGS, one_run
+from tests.chaos.real import SETTINGS, one_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

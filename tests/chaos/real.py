@@ -18,7 +18,7 @@ from typing import Any
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from tests.chaos.script import OUTLINE, Planned, Script, Weather
 from tests.chaos.verdict import Count, Sent, judge
-from tests.stack.notion import APPEND, Notion, Page
+from tests.stack.notion import APPEND, Block, Notion, Page, text_of
 from tests.stack.program import Program
 from tests.stack.stack import Stack, running
 
@@ -152,6 +152,10 @@ class Person:
         }
         self._typed = 0
 
+    def made(self, block: Block) -> bool:
+        """Whether a person wrote this block."""
+        return text_of(block) in self.texts
+
     def edit(self) -> None:
         """One edit."""
         page = self._rng.choice(self._pages)
@@ -212,7 +216,7 @@ def one_run(
         _states(stack, sent, ids)
         total = Count()
         for page in pages:
-            total.add(judge(page.id, notion.blocks(page.id), sent, person.texts))
+            total.add(judge(page.id, notion.blocks(page.id), sent, person.made))
         ambiguous = (
             sum(faults.get(kind, 0) for kind in AMBIGUOUS)
             + sum(monkey.kills.values())
@@ -223,20 +227,6 @@ def one_run(
     return Result(
         seed, clips, seconds, total, monkey.kills, monkey.frozen, faults, ambiguous, writes, states
     )
-
-
-AMBIGUOUS = (
-    "5xx_before",
-    "5xx_after",
-    "uncommitted_503",
-    "drop_before",
-    "drop_after",
-    "late",
-    "truncated",
-    "garbage",
-    "html_502",
-    "409",
-)
 
 
 def accept(

@@ -1,0 +1,196 @@
+"""The app that clips: posts until it is answered, and now and then changes its mind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from clipperd.assembly import Parts
+from clipperd.errors import (
+    BrokerUnreachable,
+    NotAllowedNow,
+    NotSignedIn,
+    ReauthRequired,
+    StorageFull,
+    VersionMismatch,
+)
+from clipperd.intake import ClipBody
+from clipperd.outbox import actions
+from clipperd.outbox.records import ClipView
+from tests.chaos.script import Planned, Script
+from tests.chaos.sim.daemon import Daemon, Down
+from tests.chaos.sim.trace import Trace
+from tests.chaos.sim.weather import Weather
+from tests.chaos.verdict import Sent
+from tests.stack.notion import Page
+
+_AGAIN_S = 1.0
+_REFUSED = (NotAllowedNow, VersionMismatch, BrokerUnreachable, NotSignedIn, ReauthRequired)
+
+
+@dataclass
+class Clip:
+    """One that was accepted; ``contents`` are the forms that it had."""
+
+    id: str
+    contents: list[Planned] = field(default_factory=list)
+
+
+class App:
+    """The client of one daemon."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        pages: list[Page],
+        rng: random.Random,
+        weather: Weather,
+        trace: Trace,
+        first: int,
+    ) -> None:
+        """``first``: the number of its first clip."""
+        self.clips: list[Clip] = []
+        self.other: App | None = None
+        self._daemon = daemon
+        self._pages = pages
+        self._rng = rng
+        self._weather = weather
+        self._trace = trace
+        self._script = Script(random.Random(rng.random()), pages, long=0.015)
+        self._first = first
+        self._moods: list[asyncio.Task[None]] = []
+
+    async def post(self, count: int) -> None:
+        """Post so many clips, each until it is accepted."""
+        loop = asyncio.get_running_loop()
+        for number in range(self._first, self._first + count):
+            planned = self._echo(number) or self._script.clip(number)
+            clip = Clip(await self._accept(planned), [planned])
+            self.clips.append(clip)
+            draw = self._rng.random()
+            if draw < 0.08:
+                self._moods.append(loop.create_task(self._change_mind(clip, draw)))
+            if self._rng.random() < 0.6:  # else the next one comes in the same moment
+                await asyncio.sleep(self._weather.calm(self._rng, self._weather.pace_s))
+        await asyncio.gather(*self._moods)
+
+    def _echo(self, number: int) -> Planned | None:
+        """Now and then just what the other app has clipped last, to the same place."""
+        if self.other is None or not self.other.clips or self._rng.random() > 0.2:
+            return None
+        last = self.other.clips[-1].contents[0]
+        if last.content["format"] != "text":
+            return None
+        return Planned(number, last.pieces, last.texts, last.content)
+
+    async def sent(self) -> list[Sent]:
+        """What must stand on the pages now, by the daemon's own word of what was withdrawn."""
+        found: list[Sent] = []
+        for clip in self.clips:
+            view, content = await self._daemon.call(partial(_read, clip.id))
+            planned = next(form for form in clip.contents if form.content == content)
+            for piece, delivery in zip(planned.pieces, view.deliveries, strict=True):
+                undone = delivery.undo is not None
+                if delivery.state == "canceled":
+                    continue
+                item = Sent(planned.number, piece, planned.texts, planned.content, delivery.state)
+                if undone:  # taken back as far as people allowed: it may stand there or not
+                    item.state = "needs_attention"
+                found.append(item)
+        return found
+
+    async def states(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        status = await self._daemon.call(lambda p: p.clips.status())
+        return {name: n for name, n in status.items() if isinstance(n, int) and n}
+
+    async def _accept(self, planned: Planned) -> str:
+        targets = [self._script.target(piece) for piece in planned.pieces]
+        raw = {
+            "targets": targets,
+            "content": planned.content,
+            "priority": self._rng.choice(("high", "normal", "normal", "low")),
+        }
+        body = msgspec.convert(raw, ClipBody)
+
+        async def post(parts: Parts) -> str:
+            view, _ = await parts.intake.accept(
+                body, header_workspace=None, client_id="owner", key=f"app-{planned.number}"
+            )
+            return view.id
+
+        while True:
+            try:
+                clip_id = await self._daemon.call(post)
+            except (Down, StorageFull):
+                await asyncio.sleep(_AGAIN_S * (0.5 + self._rng.random()))
+                continue
+            self._trace.note(self._daemon.name, f"accepted c{planned.number} {planned.pieces}")
+            return clip_id
+
+    async def _change_mind(self, clip: Clip, draw: float) -> None:
+        """Withdraw it, edit it, take it back, or write something of one's own beside it."""
+        await asyncio.sleep(self._rng.choice((0.0, 0.5, 5.0, 60.0, 600.0)) * self._rng.random())
+        if draw < 0.02:
+            await self._try("cancels", clip, lambda p: p.clips.act(clip.id, None, actions.cancel))
+        elif draw < 0.04:
+            await self._edit(clip)
+        elif draw < 0.055:
+            undo = actions.request_undo
+            await self._try("undoes", clip, lambda p: p.clips.act(clip.id, None, undo))
+        else:
+            await self._pass_through(clip)
+
+    async def _edit(self, clip: Clip) -> None:
+        before = clip.contents[0]
+        text = f"e{before.number}"
+        content = {"format": "text", "text": text}
+        clip.contents.append(Planned(before.number, before.pieces, (text,), content))
+
+        async def edit(parts: Parts) -> ClipView:
+            version = (await parts.clips.get(clip.id)).version
+            return await parts.intake.edit(
+                clip.id, version=version, content=content, priority=None, not_before=None
+            )
+
+        await self._try("edits", clip, edit)
+
+    async def _pass_through(self, clip: Clip) -> None:
+        """An append that is no clip, with the same text as often as not."""
+        before = clip.contents[0]
+        text = before.texts[0] if self._rng.random() < 0.5 else f"passed {before.number}"
+        page = self._rng.choice(self._pages)
+        block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
+        body = msgspec.json.encode({"children": [block]})
+        path = f"blocks/{page.id}/children"
+
+        async def send(parts: Parts) -> Any:
+            scope = await parts.accounts.scope(None)
+            return await parts.passthrough.send(scope, "PATCH", path, {}, body, None)
+
+        await self._try("passes through for", clip, send, "+")
+
+    async def _try(
+        self,
+        what: str,
+        clip: Clip,
+        act: Callable[[Parts], Coroutine[Any, Any, Any]],
+        suffix: str = "",
+    ) -> None:
+        number = clip.contents[0].number
+        try:
+            await self._daemon.call(act, suffix)
+        except (*_REFUSED, Down, StorageFull) as error:
+            self._trace.note("app", f"{what} c{number}: {type(error).__name__}")
+        else:
+            self._trace.note("app", f"{what} c{number}: done")
+
+
+async def _read(clip_id: str, parts: Parts) -> tuple[ClipView, Any]:
+    return await parts.clips.get(clip_id), await parts.clips.content(clip_id)

@@ -1,0 +1,97 @@
+"""Many runs of the simulation, in one process or in several, summed up and told."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.sim.daemon import Template
+from tests.chaos.sim.play import Outcome, one_run
+from tests.chaos.verdict import Count
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Sum:
+    """The figures of all runs; ``failing`` are the seeds that broke a promise."""
+
+    runs: int = 0
+    clips: int = 0
+    unknown: int = 0
+    asked: int = 0
+    count: Count = field(default_factory=Count)
+    struck: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    failing: list[int] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one run in."""
+        self.runs += 1
+        self.clips += outcome.clips
+        self.unknown += outcome.unknown
+        self.asked += outcome.asked
+        self.count.add(outcome.count)
+        self.struck += outcome.struck
+        self.faults += outcome.faults
+        if outcome.wrong:
+            self.failing.append(outcome.seed)
+
+    def lines(self) -> list[str]:
+        """What is told at the end."""
+        scale = 10_000 / max(1, self.clips)
+        count = self.count
+        figures = (count.lost, count.doubled, count.misplaced, count.out_of_order)
+        share = self.asked / max(1, self.unknown)
+        return [
+            f"simulated: {self.runs} runs, {self.clips} clips",
+            "lost / doubled / misplaced / out of order per 10,000 clips: "
+            + " / ".join(f"{figure * scale:g}" for figure in figures),
+            f"{self.unknown} requests of unknown outcome, {self.asked} of them"
+            f" ({share:.2%}) left to a person",
+            "hazards: " + _listed(self.struck),
+            "faults: " + _listed(self.faults),
+        ]
+
+
+def runs(
+    first: int, count: int, clips: int, jobs: int = 1, show: Say | None = None
+) -> Iterator[Outcome]:
+    """Play the seeds from ``first`` on, in ``jobs`` processes; ``show`` gets a trace (one job)."""
+    seeds = range(first, first + count)
+    gc.freeze()  # what is loaded is not looked through after each run
+    with tempfile.TemporaryDirectory(prefix="clipperd-sim-", dir=_memory()) as name:
+        home = Path(name)
+        template = Template(home / "template")
+        if jobs == 1:
+            for seed in seeds:
+                yield _play((seed, clips, home, template), show)
+            return
+        work = [(seed, clips, home, template) for seed in seeds]
+        with multiprocessing.get_context("spawn").Pool(jobs, gc.freeze) as pool:
+            yield from pool.imap_unordered(_play, work, chunksize=4)
+
+
+def _play(work: tuple[int, int, Path, Template], show: Say | None = None) -> Outcome:
+    seed, clips, home, template = work
+    folder = home / str(seed)
+    try:
+        return one_run(seed, clips, folder, template, show)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _memory() -> str | None:
+    """A folder in memory where there is one: what a power cut leaves is not the question here."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() else None
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} × {name}" for name, n in sorted(counts.items())) or "none"
