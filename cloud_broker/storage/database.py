@@ -74,5 +74,8 @@ class Database(Protocol):
 
 
 def to_ms(seconds: float) -> int:
-    """Turn epoch ``seconds`` into the stored form, milliseconds."""
-    return int(seconds * 1000)
+    """Turn epoch ``seconds`` into the stored form, milliseconds.
+
+    By way of microseconds, as dates are rendered: 27.091 is not 27.0909999 on the way.
+    """
+    return round(seconds * 1_000_000) // 1000
