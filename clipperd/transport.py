@@ -20,13 +20,25 @@ CONNECT_S = 5.0  # name, socket and TLS together; a broker that takes longer is 
 ANSWER_BYTES = 8 << 20  # the broker caps Notion's answers at 5 MB
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """What an answer said of one limit: ``quota`` writes in ``span_s`` seconds, how many are left,
+    and in how many seconds one more comes back."""
+
+    name: str
+    quota: int
+    span_s: float
+    left: int
+    reset_s: float
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What the broker answered, whatever the status.
 
     ``body`` is the decoded JSON (None when there was none or it was not JSON). ``code`` is the
     ``code`` of an error body, ``broker_code`` the X-Broker-Code header when the broker itself
     speaks. ``retry_after_s`` comes from Retry-After in either form. ``date`` is the server's
-    Date header as epoch seconds.
+    Date header as epoch seconds. ``limits`` are those on which the request drew, as far as the
+    broker tells.
     """
 
     status: int
@@ -35,6 +47,7 @@ class Reply(msgspec.Struct, frozen=True):
     broker_code: str | None = None
     retry_after_s: float | None = None
     date: float | None = None
+    limits: tuple[Limit, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -196,6 +196,7 @@ class Courier:
                 await self._ledger.unconfirmed(request, "replay", None)
             raise
         self._online()
+        self._pace.heard(lane, reply, self._clock.boot())
         return await self._apply(lane, request, self._judge(request, reply), calls + 1)
 
     def _judge(self, request: Request, reply: Reply) -> outcome.Verdict:
@@ -261,7 +262,7 @@ class Courier:
             self._tries[lane] = self._tries.get(lane, 0) + 1
         until = self._clock.boot() + wait
         if verdict.pause is not None:
-            self._pace.hold(verdict.pause, request.scope, until)
+            self._pace.hold(verdict.pause, lane, until)
         self._pace.hold_lane(lane, until)
         if request.maybe_sent:
             # An earlier send of these bytes may have been heard, and this answer need not have
@@ -298,11 +299,10 @@ class Courier:
         """A read before the write was refused; nothing was sent, so just wait."""
         self._online()
         if reply.status in (429, 529):
-            scope = Scope(lane[0], lane[1])
             what = "user" if reply.broker_code == "limit_user" else "connection"
             if reply.broker_code != "limit_route":
                 wait = reply.retry_after_s or self._timing.retry_base
-                self._pace.hold(what, scope, self._clock.boot() + wait)
+                self._pace.hold(what, lane, self._clock.boot() + wait)
         self._back_off(lane, reply.retry_after_s)
         return After.LATER
 

@@ -139,11 +139,11 @@ class Dispatcher:
         for lane, priority in sorted(self._lanes.items(), key=lambda item: item[1]):
             if lane in self._busy or lane in self._locks:
                 continue
-            at = self._pace.due(lane)
+            at = self._pace.due(lane, urgent=priority == 0)
             if at > boot:
                 waits.append(at - boot)
             elif self._room(priority):
-                self._start(lane)
+                self._start(lane, boot)
         return min(waits, default=None)
 
     async def _times(self, now: float) -> tuple[bool, float | None]:
@@ -178,12 +178,15 @@ class Dispatcher:
         if self._reload:
             self._reload = False
             found = await self._outbox.read(lambda c: lanes.open_lanes(c, user))
-            self._lanes = {lane: p for lane, p in self._lanes.items() if lane in self._fresh}
-            self._lanes |= dict(found)
+            known = dict(found)
+            kept = self._lanes  # in their order: whose turn is next
+            self._lanes = {k: p for k, p in kept.items() if k in known or k in self._fresh}
+            self._lanes |= known
         for lane in [lane for lane in self._lanes if lane[0] != user]:
             del self._lanes[lane]
 
-    def _start(self, lane: LaneKey) -> None:
+    def _start(self, lane: LaneKey, boot: float) -> None:
+        self._pace.leaves(lane, boot, urgent=self._is_urgent(lane))  # before others are weighed
         task = asyncio.get_running_loop().create_task(self._move(lane))
         self._busy[lane] = task
         task.add_done_callback(partial(self._ended, lane))
@@ -192,16 +195,27 @@ class Dispatcher:
         """Step a lane as long as it can go on."""
         while True:
             self._fresh.discard(lane)
-            after = await self._courier.step(lane)
+            urgent = self._is_urgent(lane)
+            try:
+                after = await self._courier.step(lane)
+            finally:
+                self._pace.ended(lane)
+            if urgent:  # what waits behind it on its page is perhaps less so
+                self._reload = True
+                return after
             held = self._paused[0] or self._stopping or lane in self._locks
             if after is not After.AGAIN or held:
                 return after
-            if self._pace.due(lane) > self._clock.boot():
-                return After.LATER
             if self._around.active_user() != lane[0]:
                 return After.LATER
-            if self._is_awaited(lane):
+            boot = self._clock.boot()
+            if self._pace.due(lane, urgent=self._is_urgent(lane)) > boot or self._is_awaited(lane):
                 return After.AGAIN
+            self._pace.leaves(lane, boot, urgent=self._is_urgent(lane))
+
+    def _is_urgent(self, lane: LaneKey) -> bool:
+        """Whether a person waits for what is next here."""
+        return self._lanes.get(lane, 1) == 0
 
     def _is_awaited(self, lane: LaneKey) -> bool:
         """Whether another lane, no less urgent, is due and waits for this one's place."""
@@ -212,12 +226,13 @@ class Dispatcher:
             priority <= mine
             and other not in self._busy
             and other not in self._locks
-            and self._pace.due(other) <= boot
+            and self._pace.due(other, urgent=priority == 0) <= boot
             for other, priority in self._lanes.items()
         )
 
     def _ended(self, lane: LaneKey, task: asyncio.Task[After]) -> None:
         self._busy.pop(lane, None)
+        self._pace.ended(lane)
         self._wake.set()
         if task.cancelled():
             return

@@ -1,6 +1,6 @@
-"""When a lane may try again: backoff, pauses that an answer asked for, the offline state. Pure.
+"""When a lane may try again: backoff, pauses that an answer asked for, budgets, the offline state.
 
-All moments are seconds on the boot clock, so that a change of the wall clock moves nothing.
+Pure. All moments are seconds on the boot clock, so that a change of the wall clock moves nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from clipperd.model import Scope
+from clipperd.delivery.budget import Budget
 from clipperd.outbox.records import LaneKey
+from clipperd.transport import Reply
+
+_UNLIMITED = 1_000_000
+_SPAN_S = 60.0  # https://developers.notion.com/reference/request-limits counts in minutes
+_CAUSE = 30  # writes in a minute from which on a 429 of Notion's is taken for our own doing
+_PROBE_S = 120.0  # so long a limit that was found holds before a little more is tried
+
+Key = tuple[str, str, str]
+"""What rests or is budgeted: "user", "route" or "connection", the account, and which of them."""
 
 
 def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], float]) -> float:
@@ -23,22 +32,56 @@ def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], flo
     return bound * (0.1 + 0.9 * rng())
 
 
+class Ceiling(msgspec.Struct):
+    """A limit that names no numbers (Notion's own): found by its 429, then felt for upwards.
+
+    ``step`` doubles with every probe that goes well, so that a raised limit is found again.
+    """
+
+    budget: Budget = msgspec.field(default_factory=lambda: Budget(_UNLIMITED, _SPAN_S))
+    step: int = 1
+    changed: float = 0.0
+
+    def counted(self, now: float) -> None:
+        """A write was taken; try a little more when the limit has held for long."""
+        budget = self.budget
+        budget.forget(now)
+        budget.spend(now)
+        is_full = len(budget.back) >= budget.quota - budget.kept
+        if is_full and now - self.changed >= _PROBE_S:
+            budget.quota += self.step
+            self.step *= 2
+            self.changed = now
+
+    def refused(self, now: float) -> None:
+        """Notion said 429: what it took in the last minute is the limit, if that was ours."""
+        self.budget.forget(now)
+        if len(self.budget.back) >= _CAUSE:
+            self.budget.quota = len(self.budget.back)
+            self.step, self.changed = 1, now
+
+
 class Pace(msgspec.Struct):
-    """Deadlines of lanes and of what an answer told to wait."""
+    """Deadlines of lanes, of what an answer told to wait, and what is left of each limit."""
 
     lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
-    pauses: dict[tuple[str, ...], float] = msgspec.field(default_factory=dict)
+    pauses: dict[Key, float] = msgspec.field(default_factory=dict)
+    budgets: dict[Key, Budget] = msgspec.field(default_factory=dict)
+    ceilings: dict[Key, Ceiling] = msgspec.field(default_factory=dict)
+    flying: set[LaneKey] = msgspec.field(default_factory=set)
     link: float = 0.0
+    _known: dict[tuple[tuple[Key, ...], bool], float] = msgspec.field(default_factory=dict)
 
     def hold_lane(self, lane: LaneKey, until: float) -> None:
         """This lane rests until then."""
         self.lanes[lane] = until
 
-    def hold(self, what: str, scope: Scope, until: float) -> None:
-        """Everything that ``what`` covers rests: a "route" or "user" of the account, or the
-        "connection" to one workspace."""
-        key = (what, scope.user_id, scope.workspace_id if what == "connection" else "")
+    def hold(self, what: str, lane: LaneKey, until: float) -> None:
+        """Everything that ``what`` covers rests: the "user", or this lane's "route" or
+        "connection"."""
+        key = next(key for key in _keys(lane) if key[0] == what)
         self.pauses[key] = max(self.pauses.get(key, 0.0), until)
+        self._known.clear()
 
     def free_lane(self, lane: LaneKey) -> None:
         """This lane is due at once."""
@@ -49,13 +92,66 @@ class Pace(msgspec.Struct):
         self.lanes.clear()
         self.link = 0.0
 
-    def due(self, lane: LaneKey) -> float:
-        """The moment from which this lane may send."""
-        user, workspace, _ = lane
-        return max(
-            self.link,
-            self.lanes.get(lane, 0.0),
-            self.pauses.get(("route", user, ""), 0.0),
-            self.pauses.get(("user", user, ""), 0.0),
-            self.pauses.get(("connection", user, workspace), 0.0),
-        )
+    def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
+        """The moment from which this lane may send; ``urgent``: a person waits for it."""
+        return max(self.link, self.lanes.get(lane, 0.0), self._opens(_keys(lane), urgent))
+
+    def leaves(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
+        """A step of this lane begins; it counts as a write until it ends."""
+        self.flying.add(lane)
+        if not urgent:
+            for budget in self._limits(_keys(lane)):
+                budget.last = now
+        self._known.clear()
+
+    def ended(self, lane: LaneKey) -> None:
+        """The step is over; if it wrote, :meth:`heard` was told."""
+        self.flying.discard(lane)
+        self._known.clear()
+
+    def heard(self, lane: LaneKey, reply: Reply, now: float) -> None:
+        """Learn from the answer to a write: what is left, and whether Notion's own limit is hit."""
+        self._known.clear()
+        is_refused = reply.status in (429, 529)
+        keys = _keys(lane)
+        for key in keys:
+            told = next((limit for limit in reply.limits if limit.name == key[0]), None)
+            if told is None:
+                continue
+            budget = self.budgets.get(key)
+            if budget is None or (budget.quota, budget.span_s) != (told.quota, told.span_s):
+                budget = self.budgets[key] = Budget(told.quota, told.span_s)
+            if not is_refused:
+                budget.spend(now)
+            budget.told(told.left, told.reset_s, now=now, flying=self._flying(key, lane))
+        ceiling = self.ceilings.setdefault(keys[-1], Ceiling())
+        if not is_refused:
+            ceiling.counted(now)
+        elif reply.status == 429 and all(limit.left > 0 for limit in reply.limits):
+            ceiling.refused(now)
+
+    def _opens(self, keys: tuple[Key, ...], urgent: bool) -> float:
+        """When pauses and budgets let one more through; kept until one of them changes."""
+        found = self._known.get((keys, urgent))
+        if found is None:
+            found = max(self.pauses.get(key, 0.0) for key in keys)
+            for key in keys:
+                flying = self._flying(key)
+                for budget in self._limits((key,)):
+                    found = max(found, budget.opens(flying=flying, urgent=urgent))
+            self._known[keys, urgent] = found
+        return found
+
+    def _limits(self, keys: tuple[Key, ...]) -> list[Budget]:
+        found = [self.budgets[key] for key in keys if key in self.budgets]
+        return found + [self.ceilings[key].budget for key in keys if key in self.ceilings]
+
+    def _flying(self, key: Key, but: LaneKey | None = None) -> int:
+        return sum(lane != but and key in _keys(lane) for lane in self.flying)
+
+
+def _keys(lane: LaneKey) -> tuple[Key, ...]:
+    """What a write of this lane draws on. A page that is still to be created has another route."""
+    user, workspace, page = lane
+    route = "create" if page.startswith("ref:") else "append"
+    return ("user", user, ""), ("route", user, route), ("connection", user, workspace)

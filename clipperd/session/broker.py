@@ -7,6 +7,7 @@ from typing import Any
 
 from clipperd.errors import BrokerUnreachable, ReauthRequired
 from clipperd.model import Scope
+from clipperd.session.ratelimit import limits
 from clipperd.session.session import Session
 from clipperd.session.wire import Wire, decoded, server_date
 from clipperd.transport import Reply
@@ -82,6 +83,7 @@ class BrokerNotion:
             broker_code=answer.headers.get("x-broker-code") or None,
             retry_after_s=self._wire.retry_after(answer),
             date=server_date(answer),
+            limits=limits(answer.headers),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from tests.bench.measure import machine
+from tests.contract.traffic import BROKER, BUCKET, PATIENT, UNTOLD, WINDOW, measured
 from tests.stack.notion import APPEND
 from tests.stack.stack import UNDER_WAY, Stack, running
 
@@ -20,10 +21,34 @@ _MANY = 200
 _PAGES = 20
 _LOOK_S = 0.05
 _PATIENCE_S = 180.0
+_PACED = {
+    "20 in any minute": (BROKER, 20 / 60, 10),
+    "20 in any minute, a broker that waits": (PATIENT, 20 / 60, 10),
+    "2.5 a second, 6 at once": (BUCKET, 2.5, 4),
+    "180 in any minute": (WINDOW, 3.0, 5),
+    "180 in any minute, told by a 429 alone": (UNTOLD, 3.0, 10),
+}
 
 
 def run() -> list[str]:
-    """Lines for ``make bench``: sandbox without limits, the real broker with its limits scaled."""
+    """Lines for ``make bench``: sandbox without limits, the real broker with its limits scaled;
+    then what is used of limits that bind, on virtual time."""
+    return _unbound() + [_paced(name) for name in _PACED]
+
+
+def _paced(name: str) -> str:
+    limits, per_second, minutes = _PACED[name]
+    pages = int(per_second * 60 * minutes / 4) + 10
+    with tempfile.TemporaryDirectory() as folder:
+        seen = measured(Path(folder), limits, minutes=minutes, pages=pages, each=5)
+    used = seen.used(per_second, 0, 60.0 * minutes)
+    return (
+        f"drain: {name}: {used:.1%} of the limit used in {minutes} minutes,"
+        f" {seen.share_refused:.2%} of {seen.refused + len(seen.taken)} writes refused"
+    )
+
+
+def _unbound() -> list[str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), CLIPPERD_LOG_LEVEL="info") as stack,

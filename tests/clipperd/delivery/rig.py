@@ -55,11 +55,15 @@ class StillClock:
 class Rig:
     """Everything between the local API and the broker. ``crash`` forgets all but the files."""
 
-    def __init__(self, folder: Path, world: World, clock: FakeClock, seed: int = 1) -> None:
+    def __init__(
+        self, folder: Path, world: World, clock: FakeClock, seed: int = 1, **hiring: Any
+    ) -> None:
+        """``hiring``: who works at the databases' desks, as for ``Database.open``."""
         self.folder, self.world, self.clock = folder, world, clock
         self.rng = random.Random(seed)
         self.ids = itertools.count(1)
         self.heard = Heard()
+        self.hiring = hiring
         self.user: str | None = USER
         self.server_ahead_s = 0.0
         self.open()
@@ -67,10 +71,18 @@ class Rig:
     def open(self) -> None:
         """Start the engine on what the files hold."""
         self.db = Database.open(
-            self.folder / "outbox.db", name="outbox", steps=OUTBOX_STEPS, synchronous="FULL"
+            self.folder / "outbox.db",
+            name="outbox",
+            steps=OUTBOX_STEPS,
+            synchronous="FULL",
+            **self.hiring,
         )
         self.cache = Database.open(
-            self.folder / "cache.db", name="cache", steps=CACHE_STEPS, synchronous="NORMAL"
+            self.folder / "cache.db",
+            name="cache",
+            steps=CACHE_STEPS,
+            synchronous="NORMAL",
+            **self.hiring,
         )
         outlines = Outlines(self.cache, self.world, self.clock, self.heard)
         self.outlines = outlines

@@ -15,7 +15,7 @@ from clipperd.model import Scope
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import MemorySecrets
 from clipperd.session.wire import Wire
-from clipperd.transport import AiohttpHttp, Notion
+from clipperd.transport import AiohttpHttp, Limit, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada
 from tests.clipperd.session.world import ADA, FakeClock, World, running_world
 
@@ -77,6 +77,20 @@ async def test_retry_after_is_read_in_both_forms(world: World, broker: FakeBroke
     broker.faults.append(Fault("status", "proxy", 503, {"Retry-After": later}))
     reply = await world.notion.send(ADA, "GET", "pages/x")
     assert reply.retry_after_s == pytest.approx(3600, abs=10)
+
+
+async def test_what_is_left_of_the_limits_is_read_from_the_headers(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    headers = {
+        "RateLimit-Policy": '"user";q=120;w=60, "route";q=20;w=60, "odd";q=0;w=60',
+        "RateLimit": '"route";r=0;t=17, "user";r=99;t=3, "odd";r=1;t=1, "gone";r=1, nonsense',
+    }
+    broker.faults.append(Fault("status", "proxy", 429, headers))
+    reply = await world.notion.send(ADA, "GET", "pages/x")
+    assert reply.limits == (Limit("route", 20, 60.0, 0, 17.0), Limit("user", 120, 60.0, 99, 3.0))
+    assert (await world.notion.send(ADA, "GET", "pages/x")).limits == ()
 
 
 async def test_an_expired_access_token_is_replaced_and_the_request_repeated(

@@ -1,0 +1,75 @@
+"""What the daemon's queue makes of the limits before it, on virtual time: see ``traffic``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.contract.traffic import (
+    BROKER,
+    BUCKET,
+    HIGH,
+    LOW,
+    NORMAL,
+    PATIENT,
+    UNTOLD,
+    WINDOW,
+    Limits,
+    Queue,
+    measured,
+    play,
+)
+
+
+@pytest.mark.parametrize(
+    ("limits", "per_second", "minutes"),
+    [
+        pytest.param(BROKER, 20 / 60, 10, id="20 appends in any minute"),
+        pytest.param(PATIENT, 20 / 60, 10, id="20 a minute, and a broker that waits"),
+        pytest.param(BUCKET, 2.5, 2, id="2.5 a second, 6 at once"),
+        pytest.param(WINDOW, 3.0, 3, id="180 in any minute"),
+        pytest.param(UNTOLD, 3.0, 4, id="180 in any minute, found out by the 429"),
+    ],
+)
+def test_a_deep_queue_uses_95_percent_of_a_limit_and_is_refused_once_in_a_hundred_at_most(
+    tmp_path: Path, limits: Limits, per_second: float, minutes: int
+) -> None:
+    pages = int(per_second * 60 * minutes / 4) + 10
+    seen = measured(tmp_path, limits, minutes=minutes, pages=pages, each=5)
+    assert seen.used(per_second, 0, 60 * minutes) >= 0.95
+    assert seen.share_refused <= 0.01
+
+
+@pytest.mark.parametrize("limits", [BROKER, PATIENT], ids=["strict", "patient"])
+def test_an_import_of_5000_clips_delays_a_persons_clip_to_another_page_by_less_than_a_second(
+    tmp_path: Path, limits: Limits
+) -> None:
+    async def script(queue: Queue) -> tuple[list[float], list[float], int]:
+        page = queue.world.add_page("Notes")
+        alone = [await queue.clip(page)]
+        await asyncio.sleep(60)
+        await queue.fill(500, 10, (LOW, NORMAL))
+        amid = []
+        for wait_s in (0.0, 5.0, 61.0, 63.7, 75.0, 90.1):  # before, at and after the limit is hit
+            await asyncio.sleep(wait_s)
+            amid.append(await queue.clip(page))
+        return alone, amid, len(queue.world.seen.taken)
+
+    alone, amid, taken = play(tmp_path, limits, script)
+    assert taken > 90  # the import had its part meanwhile
+    assert max(amid) - min(alone) < 1.0, amid
+
+
+def test_what_waits_behind_a_persons_clip_on_its_page_does_not_use_the_share_kept_for_people(
+    tmp_path: Path,
+) -> None:
+    async def script(queue: Queue) -> float:
+        page = queue.world.add_page("Notes")
+        await queue.put([page], 1, [HIGH])
+        await queue.put([page], 60, [NORMAL])
+        await asyncio.sleep(130)
+        return await queue.clip(queue.world.add_page("Other"))
+
+    assert play(tmp_path, BROKER, script) < 1.0
