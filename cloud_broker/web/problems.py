@@ -97,7 +97,7 @@ def problem_of(request: web.Request, error: BrokerError) -> web.Response:
     if error.hint:
         extra["hint"] = error.hint
     if error.retry_after is not None:
-        extra["retry_after"] = ceil(error.retry_after)
+        extra["retry_after"] = max(1, ceil(error.retry_after))
     if error.params:
         extra["params"] = error.params
     if error.errors:
@@ -111,7 +111,7 @@ def problem_of(request: web.Request, error: BrokerError) -> web.Response:
         extra=extra,
     )
     if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+        answer.headers["Retry-After"] = str(extra["retry_after"])
     if error.kind is Kind.UNAUTHENTICATED:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

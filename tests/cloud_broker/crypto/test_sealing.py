@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_broker.crypto.sealing import KeyRing, Place, Sealed, keyed_hash
+from cloud_broker.crypto.sealing import NONCE_BYTES, KeyRing, Place, Sealed, keyed_hash
 from cloud_broker.errors import KeysRefused, SealBroken
 from cloud_broker.secret import Secret
 
@@ -85,6 +85,21 @@ def test_the_same_text_is_never_sealed_alike() -> None:
     first, second = a_seal(), a_seal()
     assert first.columns["access"] != second.columns["access"]
     assert first.wrapped_key != second.wrapped_key
+
+
+def test_every_nonce_is_new() -> None:
+    """Data keys differ anyhow; the key that wraps them is always the same one."""
+    seals = [a_seal() for _ in range(20)]
+    raws = [raw for seal in seals for raw in (seal.wrapped_key, *seal.columns.values())]
+    assert len({raw[1 : 1 + NONCE_BYTES] for raw in raws}) == len(raws)
+
+
+def test_a_row_that_names_another_key_does_not_open_even_if_the_keys_are_alike() -> None:
+    ring = KeyRing([OLD, ("other", OLD[1])])
+    sealed = a_seal()
+    assert ring.open(HERE, sealed, "access").reveal() == "ntn_secret"
+    with pytest.raises(SealBroken):
+        ring.open(HERE, replace(sealed, kid="other"), "access")
 
 
 def test_a_key_that_left_the_front_still_opens() -> None:

@@ -178,6 +178,14 @@ async def test_a_token_of_a_session_that_never_was_is_refused(stage: Stage) -> N
     assert (await stage.get("/api/user/me", forged)).status == 401
 
 
+async def test_a_token_whose_subject_is_not_its_sessions_is_refused(stage: Stage) -> None:
+    tokens = await stage.sign_in()
+    listed = await (await stage.get("/api/auth/sessions", tokens["access_token"])).json()
+    claims = {"sub": "somebody else", "sid": listed["sessions"][0]["id"], "jti": "j"}
+    forged = stage.app[SIGNER].sign(ACCESS, claims, life_s=60)
+    assert (await stage.get("/api/user/me", forged)).status == 401
+
+
 async def test_a_hand_off_that_was_never_noted_is_refused(stage: Stage) -> None:
     forged = stage.app[SIGNER].sign(HANDOFF, {"sub": "u", "jti": "j"}, life_s=60)
     answer = await stage.token(grant_type="handoff", token=forged, code_verifier="v" * 43)

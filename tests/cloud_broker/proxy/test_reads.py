@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-
-from cloud_broker.transport import AiohttpTransport
 from tests.cloud_broker.proxy.stage import (
     BLOCK,
     CANARY,
@@ -51,22 +48,6 @@ async def test_response_headers_are_allow_listed(proxy: Stage) -> None:
     assert answer.headers["x-notion-request-id"] == "r-1"
     assert "no-store" in answer.headers["Cache-Control"]
     assert not {"Set-Cookie", "X-Other"} & set(answer.headers)
-
-
-async def test_a_cookie_of_notions_goes_to_nobodys_next_call() -> None:
-    seen: list[str | None] = []
-
-    async def answer(request: web.Request) -> web.Response:
-        seen.append(request.headers.get("Cookie"))
-        return web.json_response({}, headers={"Set-Cookie": "of=the-first; Path=/"})
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    # By a name: no client keeps the cookies of a bare address.
-    async with TestServer(app, host="localhost") as server, AiohttpTransport() as transport:
-        for _ in range(2):
-            await transport.send("GET", server.make_url("/"), {})
-    assert seen == [None, None]
 
 
 async def test_both_prefixes_lead_to_the_same_place(proxy: Stage) -> None:

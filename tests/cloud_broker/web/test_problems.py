@@ -13,8 +13,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from cloud_broker.errors import BrokerError, Kind
+from cloud_broker.errors import BrokerError, Kind, TooManyRequests
 from cloud_broker.logs import JsonLines
+from cloud_broker.proxy.answers import from_refusal
+from cloud_broker.proxy.refusals import LimitReached
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.sharing import alone
 from cloud_broker.web import health
@@ -120,6 +122,23 @@ async def test_an_unexpected_failure_tells_the_caller_nothing(lines: io.StringIO
     (failure,) = [line for line in parsed(lines) if line["level"] == "error"]
     assert failure["exception"] == "RuntimeError"
     assert failure["request_id"] == json.loads(body)["request_id"]
+
+
+@pytest.mark.parametrize(("wait_s", "told"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2), (59.5, 60)])
+async def test_a_wait_is_told_in_whole_seconds_rounded_up_and_never_as_none(
+    wait_s: float, told: int
+) -> None:
+    async def crowded(_: web.Request) -> web.Response:
+        raise TooManyRequests("Wait.", retry_after=wait_s)
+
+    app = web.Application(middlewares=[request_ids(HandClock(), SystemRandomness()), problems])
+    app.router.add_get("/crowded", crowded)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/crowded")
+        assert (await answer.json())["retry_after"] == told
+    assert answer.headers["Retry-After"] == str(told)
+    refused = from_refusal(LimitReached(retry_after_s=wait_s), "request")
+    assert refused.headers["Retry-After"] == str(told)
 
 
 async def test_a_whole_sign_in_leaves_no_secret_in_the_log(
