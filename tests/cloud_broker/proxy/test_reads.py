@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+
 from tests.cloud_broker.proxy.stage import (
     BLOCK,
     CANARY,
