@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _LOOK_S = 0.3
 
 
+VERBS = ("login", "logout", "whoami", "workspaces")
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verbs of this family."""
     parser = verbs.add(

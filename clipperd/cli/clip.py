@@ -34,6 +34,9 @@ _LATER = {
 _SETTLED = ("delivered", "failed", "canceled", "needs_attention")
 
 
+VERBS = ("clip",)
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verbs of this family."""
     parser = verbs.add(

@@ -19,6 +19,9 @@ _INDEXED_S = 30.0
 _LOOK_S = 0.1
 
 
+VERBS = ("demo",)
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add(

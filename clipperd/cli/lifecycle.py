@@ -25,6 +25,9 @@ _STOP_S = 10.0  # the daemon itself needs two seconds at most
 _KILL_S = 5.0
 
 
+VERBS = ("run", "start", "stop", "restart")
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verbs of this family."""
     run_parser = verbs.add(

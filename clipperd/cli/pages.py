@@ -18,6 +18,9 @@ _SHOWN = 10
 _ID_AT_END = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")
 
 
+VERBS = ("pages", "outline")
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verbs of this family."""
     parser = verbs.add(

@@ -11,6 +11,9 @@ from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
 
 
+VERBS = ("config",)
+
+
 def declare(verbs: Verbs) -> None:
     """Add ``config`` and its verbs."""
     group = verbs.group(

@@ -30,6 +30,9 @@ _CONNECTIVITY = {
 }
 
 
+VERBS = ("status", "events", "version")
+
+
 def declare(verbs: Verbs) -> None:
     """Add the verbs of this family."""
     verbs.add(

@@ -27,6 +27,9 @@ _TELL = {
 }
 
 
+VERBS = ("queue",)
+
+
 def declare(verbs: Verbs) -> None:
     """Add ``queue`` and its verbs."""
     queue = verbs.group(

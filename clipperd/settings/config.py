@@ -7,8 +7,6 @@ docs/daemon-settings.md explains every setting; a test holds the two together.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import ip_address
@@ -253,6 +251,10 @@ def _by_name() -> dict[str, Field[Any]]:
 
 
 def _from_file(text: str, faults: list[str]) -> dict[str, Any]:
+    if not text:
+        return {}
+    import tomllib  # most homes have no such file, and every command passes here
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -270,6 +272,8 @@ def _parse_one(key: str, raw: Any, origin: str, faults: list[str]) -> Any:
     shown = PREFIX + key.upper() if origin == "environment" else key
     found = _by_name().get(key)
     if found is None:
+        import difflib
+
         near = difflib.get_close_matches(key, names(), n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         faults.append(f"{shown} ({origin}) is not a setting.{meant}")

@@ -81,8 +81,21 @@ def test_every_verb_has_help_with_examples(capsys: pytest.CaptureFixture[str]) -
     assert parser().format_help().count("clipperd") > 5
     for verb in _verbs(parser().format_help()):
         with pytest.raises(SystemExit):
-            parser().parse_args([verb, "--help"])
-        assert "examples:" in capsys.readouterr().out
+            parser(verb).parse_args([verb, "--help"])
+        assert f"usage: clipperd {verb}" in (shown := capsys.readouterr().out)
+        assert "examples:" in shown
+
+
+def test_a_verb_is_found_behind_a_home_that_is_called_like_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(Path("queue"), "version").code == 0
+
+
+def test_for_a_known_verb_only_its_family_is_declared() -> None:
+    assert _verbs(parser("run").format_help()) == ["run", "start", "stop", "restart"]
+    assert _verbs(parser("nope").format_help()) == _verbs(parser().format_help())
 
 
 @pytest.mark.parametrize("argv", [(), ("nope",), ("clip",), ("queue", "resolve", "x")])
