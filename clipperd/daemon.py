@@ -169,7 +169,8 @@ async def _listen(app: web.Application, wanted: int, remembered: Path) -> AsyncI
                 raise
             continue
         async with stack:
-            endpoint.write_private(remembered, str(address.port))
+            if address.port != _last_port(remembered):
+                endpoint.write_private(remembered, str(address.port), durable=False)
             yield address
             return
 

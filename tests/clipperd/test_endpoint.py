@@ -41,6 +41,17 @@ def test_what_is_published_can_be_read(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["endpoint.json"]
 
 
+def test_only_what_must_outlast_a_power_cut_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    endpoint.write(tmp_path / "endpoint.json", ONE)
+    assert synced == []
+    endpoint.owner_token(tmp_path / "token", _new)
+    assert len(synced) == 2
+
+
 def test_only_its_own_instance_removes_it(tmp_path: Path) -> None:
     file = tmp_path / "endpoint.json"
     endpoint.write(file, ONE)

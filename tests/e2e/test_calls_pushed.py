@@ -24,11 +24,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # A section's end is trusted for no time at all: what is saved here, the stream saves.
     more = {"BROKER_WEBHOOK_PENDING": "1", "CLIPPERD_ANCHOR_TRUST_S": "0"}
     with running(folder, CLIPPERD_REFRESH_S="60", **more) as made:
-        hook = f"{made.broker_url}/api/notion/webhook"
-        asked = {"url": hook, "aggregation_ms": 0, "verify": True}
-        assert made.notion.ask("POST", "webhooks", asked)["state"] == "active"
+        made.subscribe()
         made.restart_daemon()  # the stream learns that webhooks are expected
-        up(made)
+        made.until_told()
         yield made
 
 
@@ -46,10 +44,6 @@ def page(stack: Stack) -> Page:
     made = stack.notion.page(f"Pushed {time.monotonic_ns()}", OUTLINE)
     known(stack, made)
     return made
-
-
-def up(stack: Stack) -> None:
-    stack.until(lambda: stack.client.status()["push"]["state"] == "up", "the stream is not up")
 
 
 def known(stack: Stack, *pages: Page) -> None:

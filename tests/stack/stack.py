@@ -145,6 +145,19 @@ class Stack:
         for program in (self.daemon, self.broker, self.sandbox):
             program.stop()
 
+    def subscribe(self) -> None:
+        """Have Notion send its webhooks to a broker that was told ``BROKER_WEBHOOK_PENDING``.
+
+        A daemon hears that they are expected when it opens its next stream.
+        """
+        hook = f"{self.broker_url}/api/notion/webhook"
+        asked = {"url": hook, "aggregation_ms": 0, "verify": True}
+        assert self.notion.ask("POST", "webhooks", asked)["state"] == "active"
+
+    def until_told(self) -> None:
+        """Wait until changes of pages are told to the daemon."""
+        self.until(lambda: self.client.status()["push"]["state"] == "up", "the stream is not up")
+
     # --- the person -----------------------------------------------------------------------
 
     def sign_in(self, user: str = MIRA, **more: str) -> dict[str, Any]:
