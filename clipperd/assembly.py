@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -22,6 +21,8 @@ from clipperd.delivery.pace import Pace
 from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.events import Events
 from clipperd.intake import Intake
+from clipperd.machine.outside import Outside
+from clipperd.machine.watch import Watch
 from clipperd.model import Scope
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
@@ -50,26 +51,8 @@ from clipperd.session.writes import BrokerWrites
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations
 from clipperd.settings.stored import StoredSettings
-from clipperd.transport import AiohttpHttp, Http
+from clipperd.transport import Http
 from clipperd.web.health import Health
-
-
-class Outside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the daemon takes from its machine, so that a simulation can be that machine.
-
-    ``entropy(n)``: n bytes that cannot be guessed; ``rng``: a number in [0, 1); ``http``: the way
-    out; ``secrets``: where the session's secret is kept, None for the place that is set.
-    """
-
-    http: Http = msgspec.field(default_factory=AiohttpHttp)
-    entropy: Callable[[int], bytes] = secrets.token_bytes
-    rng: Callable[[], float] = random.SystemRandom().random
-    secrets: Secrets | None = None
-
-    def new_id(self) -> str:
-        """An id of 128 random bits."""
-        return self.entropy(16).hex()
-
 
 STEPS = (*OUTBOX_STEPS, *SESSION_STEPS, *PAGE_STEPS, *CLIENT_STEPS)
 """The schema of outbox.db. New steps go to the end of their own tuple; each runs once, by name."""
@@ -154,7 +137,7 @@ async def assemble(
 
     ``env`` is the environment that the settings were read from; ``outside`` None: this machine.
     """
-    outside = outside or Outside()
+    outside = outside or Outside.real()
     address, events, active = Address(), Events(clock), ActiveAccount()
     bulletin = Bulletin(events, active)
     vault = outside.secrets or _vault(settings, places, journal)
@@ -168,8 +151,9 @@ async def assemble(
         cache_db, clock, link, pages, sections, outlines.vouching, active, outside.rng
     )
     backups = Backups(places.outbox, places.backups)
+    watch = Watch(outside.notices, clock, slept=outside.slept, host=link.wire.base.host)
     background = _background(
-        settings, clock, outbox, link, pages, dispatcher, active, listener, backups
+        settings, clock, outbox, link, pages, dispatcher, active, listener, backups, watch
     )
     bulletin.on_session = background.session_changed
     clips = Clips(outbox, link.accounts, dispatcher, clock)
@@ -322,6 +306,7 @@ def _background(
     active: ActiveAccount,
     listener: Listener,
     backups: Backups,
+    watch: Watch,
 ) -> Background:
     background = Background(
         link.session,
@@ -332,6 +317,8 @@ def _background(
         active,
         listener=listener,
         backups=backups,
+        watch=watch,
+        drop=link.wire.drop_connections,
         keep_content_s=settings.content_days * 86400.0,
         refresh_s=settings.refresh_s,
     )

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import ClipperdError, StorageFull
+from clipperd.machine.watch import Watch
 from clipperd.model import Scope
 from clipperd.outbox import retention
 from clipperd.outbox.outbox import Outbox
@@ -56,12 +57,15 @@ class Background:
         *,
         listener: Listener | None = None,
         backups: Backups | None = None,
+        watch: Watch | None = None,
+        drop: Callable[[], Awaitable[None]] | None = None,
         keep_content_s: float,
         refresh_s: float,
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
 
         ``listener``: the event stream, where there is one. ``backups``: of the queue's file.
+        ``watch``: over the machine; ``drop`` then abandons every connection.
 
         ``keep_content_s``: how long content is kept once a clip is through. ``refresh_s``: how
         often the page index is brought up to date.
@@ -74,6 +78,8 @@ class Background:
         self._active = active
         self._listener = listener
         self._backups = backups
+        self._watch = watch
+        self._drop = drop
         self._keep_content_s = keep_content_s
         self._refresh_s = refresh_s
         self._indexing: list[asyncio.Task[None]] = []
@@ -92,11 +98,14 @@ class Background:
             self._reachable.clear()
         elif link.state in ("online", "degraded") and not self._reachable.is_set():
             self._reachable.set()
-            self._dispatcher.hurry()
-            if self._listener is not None:
-                self._listener.hurry()
+            self._hurry()
             if self._indexed is not None:
                 self._pages.poke(self._indexed)
+
+    def _hurry(self) -> None:
+        self._dispatcher.hurry()
+        if self._listener is not None:
+            self._listener.hurry()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -111,6 +120,8 @@ class Background:
             tasks.append(self._start(self._listener.run(), "push"))
         if self._backups is not None:
             tasks.append(self._start(self._copy(self._backups), "copies"))
+        if self._watch is not None:
+            tasks.append(self._start(self._follow_machine(self._watch), "machine"))
         try:
             yield
         finally:
@@ -144,6 +155,17 @@ class Background:
                     self._listener.account_changed()
             await self._index(active)
             await self._changed.wait()
+
+    async def _follow_machine(self, watch: Watch) -> None:
+        """After a sleep or on another network: no pause is waited out, no dead line believed."""
+        async with aclosing(watch.changes()) as changes:
+            async for change in changes:
+                if change.ends_connections and self._drop is not None:
+                    await self._drop()
+                if change.ends_connections or not self._reachable.is_set():
+                    slept_s = round(change.slept_s)
+                    _log.info("the network or the machine is back", extra={"slept_s": slept_s})
+                    self._hurry()
 
     async def _index(self, user: str | None) -> None:
         scope: Scope | None = None

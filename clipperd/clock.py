@@ -33,6 +33,10 @@ class SystemClock:
             return time.clock_gettime(time.CLOCK_BOOTTIME)
         return time.monotonic()
 
+    def slept(self) -> float:
+        """Seconds that the machine has stood still since its start; 0 where nothing tells."""
+        return self.boot() - time.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
         import asyncio  # commands format times without it; loading it is a third of their start

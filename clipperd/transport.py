@@ -165,6 +165,7 @@ class AiohttpHttp:
         self._connect_s = connect_s
         self._answer_bytes = answer_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._under_way: set[asyncio.Timeout] = set()
         self._tls: ssl.SSLContext | None = None
 
     async def request(
@@ -181,15 +182,18 @@ class AiohttpHttp:
         timeout = aiohttp.ClientTimeout(total=total_s, connect=self._connect_s)
         try:
             session = await self._open(url)
-            async with session.request(
-                method,
-                url,
-                headers=headers,
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-                trace_request_ctx=departure,
-            ) as response:
+            async with (
+                self._abandonable(),
+                session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    trace_request_ctx=departure,
+                ) as response,
+            ):
                 content = await self._read(response)
                 found = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, found, content)
@@ -205,13 +209,14 @@ class AiohttpHttp:
         departure = SimpleNamespace(sent=False)
         try:
             session = await self._open(url)
-            response = await session.get(
-                url,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                trace_request_ctx=departure,
-            )
+            async with self._abandonable():
+                response = await session.get(
+                    url,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    trace_request_ctx=departure,
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
         try:
@@ -220,7 +225,14 @@ class AiohttpHttp:
             response.close()
 
     async def drop_connections(self) -> None:
-        """Close the pool; the next request opens a new one."""
+        """Close the pool; the next request opens a new one.
+
+        Closing does not reach what is still being connected, so each exchange is told as well.
+        """
+        under_way, self._under_way = self._under_way, set()
+        now = asyncio.get_running_loop().time()
+        for exchange in under_way:
+            exchange.reschedule(now)
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -228,6 +240,16 @@ class AiohttpHttp:
     async def close(self) -> None:
         """Close the pool for good."""
         await self.drop_connections()
+
+    @asynccontextmanager
+    async def _abandonable(self) -> AsyncIterator[None]:
+        """What goes on inside ends with TimeoutError when connections are dropped."""
+        async with asyncio.timeout(None) as exchange:
+            self._under_way.add(exchange)
+            try:
+                yield
+            finally:
+                self._under_way.discard(exchange)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         parts = bytearray()

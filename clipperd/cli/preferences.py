@@ -10,7 +10,6 @@ from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
 
-
 VERBS = ("config",)
 
 

@@ -68,9 +68,12 @@ class Courier:
 
     async def step(self, lane: LaneKey) -> After:
         """Do one unit of work for the lane, at most one write at Notion."""
+        frees = self._pace.frees
         try:
             return await self._step(lane)
         except BrokerUnreachable as error:
+            if self._pace.frees != frees:
+                return After.LATER  # it began before the network was back: due again at once
             if error.sent:  # this one connection broke; others may be well
                 self._back_off(lane, None)
             else:

@@ -70,6 +70,8 @@ class Pace(msgspec.Struct):
     ceilings: dict[Key, Ceiling] = msgspec.field(default_factory=dict)
     flying: set[LaneKey] = msgspec.field(default_factory=set)
     link: float = 0.0
+    frees: int = 0
+    """How often everything was freed: a failure that began before one of these means nothing."""
     _known: dict[tuple[tuple[Key, ...], bool], float] = msgspec.field(default_factory=dict)
 
     def hold_lane(self, lane: LaneKey, until: float) -> None:
@@ -91,6 +93,7 @@ class Pace(msgspec.Struct):
         """Every lane is due at once; what the server asked for stays."""
         self.lanes.clear()
         self.link = 0.0
+        self.frees += 1
 
     def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
         """The moment from which this lane may send; ``urgent``: a person waits for it."""

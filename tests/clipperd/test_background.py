@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from clipperd.background import ActiveAccount, Background
+from clipperd.machine.watch import Watch
 from clipperd.session.connectivity import Link
 from tests.clipperd.fake_notion import SCOPE, FakeClock
+from tests.clipperd.machine.fake_notices import FakeNotices
 
 
 class Timers(FakeClock):
@@ -38,7 +40,8 @@ class Parts:
 
     def __init__(self) -> None:
         self.clock = Timers()
-        self.pokes = self.hurries = 0
+        self.pokes = self.hurries = self.listener_hurries = self.drops = 0
+        self.notices, self.slept = FakeNotices(), 0.0
         self.signed_in = True
         never = asyncio.Event().wait
 
@@ -64,7 +67,7 @@ class Parts:
         self.index_is_current = False
         listener: Any = SimpleNamespace(
             run=forever,
-            hurry=lambda: None,
+            hurry=self.hurry_listener,
             account_changed=lambda: None,
             vouches_for_index=lambda _: self.index_is_current,
         )
@@ -76,6 +79,8 @@ class Parts:
             self.clock,
             ActiveAccount(),
             listener=listener,
+            watch=Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=None),
+            drop=self.drop,
             keep_content_s=1.0,
             refresh_s=300.0,
         )
@@ -85,6 +90,20 @@ class Parts:
 
     def hurry(self) -> None:
         self.hurries += 1
+
+    def hurry_listener(self) -> None:
+        self.listener_hurries += 1
+
+    async def drop(self) -> None:
+        self.drops += 1
+
+    async def after_a_notice(self) -> tuple[int, int, int]:
+        """Drops, and hurries of queue and stream, that a notice led to."""
+        before = (self.drops, self.hurries, self.listener_hurries)
+        self.notices.happen()
+        await rest()
+        after = (self.drops, self.hurries, self.listener_hurries)
+        return (after[0] - before[0], after[1] - before[1], after[2] - before[2])
 
     def link(self, state: Any) -> None:
         self.background.link_changed(Link(state, 0.0, None))
@@ -132,3 +151,21 @@ async def test_no_refresh_is_asked_for_while_the_stream_vouches_for_the_index(
         parts.index_is_current = False
         await parts.clock.ring(300.0)
         assert parts.pokes == 1
+
+
+async def test_after_a_sleep_connections_are_dropped_and_queue_and_stream_go_on(
+    parts: Parts,
+) -> None:
+    async with parts.background.running():
+        await rest()
+        parts.slept = 3600.0
+        assert await parts.after_a_notice() == (1, 1, 1)
+        assert await parts.after_a_notice() == (0, 0, 0)
+
+
+async def test_a_change_of_the_network_ends_the_wait_of_who_is_offline(parts: Parts) -> None:
+    async with parts.background.running():
+        await rest()
+        assert await parts.after_a_notice() == (0, 0, 0)
+        parts.link("offline")
+        assert await parts.after_a_notice() == (0, 1, 1)

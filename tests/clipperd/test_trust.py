@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import datetime
 import ssl
 import subprocess
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from clipperd.errors import BrokerUnreachable
 from clipperd.transport import AiohttpHttp
+from tests.stack.certificate import self_signed
 
 _LOOK = """
 from clipperd.process import trust
@@ -24,30 +20,6 @@ with trust.unread():
 from aiohttp import connector
 print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
 """
-
-
-def self_signed(folder: Path) -> Path:
-    """A certificate of 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "self.pem"
-    encoding = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
-    file.write_bytes(private + made.public_bytes(encoding))
-    return file
 
 
 async def served(file: Path) -> TestServer:

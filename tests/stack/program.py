@@ -50,6 +50,10 @@ class Program:
             time.sleep(_LOOK_S)
         raise AssertionError(f"{self._name} did not become ready:\n{self.last_words()}")
 
+    def change(self, **variables: str) -> None:
+        """What its environment holds at the next start."""
+        self._env |= variables
+
     def kill(self) -> None:
         """kill -9."""
         assert self._child is not None

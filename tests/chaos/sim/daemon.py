@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipperd.assembly import STEPS, Outside, Parts, assemble
+from clipperd.assembly import STEPS, Parts, assemble
 from clipperd.cache_schema import CACHE_STEPS
 from clipperd.db import Database
+from clipperd.machine.outside import Outside
 from clipperd.process.logs import Logs, Redactor
 from clipperd.session.auth import GrantedWorkspace, User
 from clipperd.session.grant import secret_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -396,3 +397,18 @@ async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
     for each in pages:
         await rig.step(each)
     assert rig.pace.link - rig.clock.boot() <= 1.0
+
+
+async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("P")
+    await rig.clip(page)
+    world.offline = True
+    step = asyncio.create_task(rig.step(page))
+    await asyncio.sleep(0)
+    rig.pace.free_all()
+    await step
+    assert rig.pace.due(lane(page)) <= rig.clock.boot()
+    await rig.step(page)
+    assert rig.pace.due(lane(page)) > rig.clock.boot()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
@@ -172,8 +174,9 @@ async def test_failed_tls_and_names_have_sent_nothing(broker: FakeBroker, addres
     await http.close()
 
 
-async def test_a_silent_connect_has_sent_nothing() -> None:
-    """A full backlog: the connection is never accepted."""
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port where no connection is ever accepted."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -182,6 +185,13 @@ async def test_a_silent_connect_has_sent_nothing() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
+        yield int(port)
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_silent_connect_has_sent_nothing() -> None:
+    with full_backlog() as port:
         http = AiohttpHttp(connect_s=0.1)
         with pytest.raises(BrokerUnreachable) as failure:
             await http.request(
@@ -189,8 +199,6 @@ async def test_a_silent_connect_has_sent_nothing() -> None:
             )
         assert failure.value.sent is False
         await http.close()
-        for filler in fillers:
-            filler.close()
 
 
 @pytest.mark.parametrize(
@@ -239,6 +247,20 @@ async def test_dropping_connections_frees_a_request_that_hangs(
     with pytest.raises(BrokerUnreachable):
         await hanging
     assert (await world.notion.send(ADA, "GET", "pages/x")).ok
+
+
+async def test_dropping_connections_frees_a_request_that_is_still_connecting() -> None:
+    with full_backlog() as port:
+        http = AiohttpHttp(connect_s=600)
+        url = URL(f"http://127.0.0.1:{port}/x")
+        asked = http.request("GET", url, headers={}, body=None, total_s=600)
+        connecting = asyncio.create_task(asked)
+        while not connecting.done():
+            await http.drop_connections()
+            await asyncio.sleep(0.01)
+        with pytest.raises(BrokerUnreachable) as failure:
+            await connecting
+        assert failure.value.sent is False
 
 
 async def test_connectivity_follows_results_and_tells_changes_once(

@@ -1,0 +1,79 @@
+"""Linux: the kernel tells when the wall clock was set, which it also was when a suspend ends.
+
+A timer with TFD_TIMER_CANCEL_ON_SET whose moment never comes: it becomes readable when
+CLOCK_REALTIME jumps (timerfd_create(2)); timekeeping_resume() makes every suspend such a jump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import time
+
+from clipperd.machine.notices import Tell
+
+_ABSTIME, _CANCEL_ON_SET = 1, 2  # /usr/include/x86_64-linux-gnu/sys/timerfd.h
+_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+_FAR_S = 30 * 86400.0  # one wake-up a month, and no second that 32 bits cannot hold
+
+
+class _Moment(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Setting(ctypes.Structure):
+    _fields_ = (("interval", _Moment), ("value", _Moment))
+
+
+class ClockNotices:
+    """Tells when the clock was set or the machine woke. Python has timerfd only from 3.13 on."""
+
+    def __init__(self, far_s: float = _FAR_S) -> None:
+        """``far_s``: after so many seconds the timer is set anew, silently."""
+        self._far_s = far_s
+        self._handle: int | None = None
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def open(self, tell: Tell) -> None:
+        """See :class:`Notices`."""
+        handle = self._checked(self._libc.timerfd_create(time.CLOCK_REALTIME, _NONBLOCK_CLOEXEC))
+        try:
+            self._arm(handle)
+            asyncio.get_running_loop().add_reader(handle, self._ready, tell)
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+
+    def close(self) -> None:
+        """See :class:`Notices`."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            asyncio.get_running_loop().remove_reader(handle)
+            os.close(handle)
+
+    def _ready(self, tell: Tell) -> None:
+        assert self._handle is not None, "the reader goes when the handle does"
+        try:
+            os.read(self._handle, 8)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+            tell()
+        self._arm(self._handle)
+
+    def _arm(self, handle: int) -> None:
+        at = time.clock_gettime(time.CLOCK_REALTIME) + self._far_s
+        setting = _Setting(_Moment(0, 0), _Moment(int(at), int(at % 1 * 1e9)))
+        flags = _ABSTIME | _CANCEL_ON_SET
+        self._checked(self._libc.timerfd_settime(handle, flags, ctypes.byref(setting), None))
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result

@@ -1,0 +1,104 @@
+"""What is found after a notice: a sleep, a lost way out, another one, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from clipperd.machine import wayout
+from clipperd.machine.watch import Change, Watch
+from tests.clipperd.fake_notion import FakeClock
+from tests.clipperd.machine.fake_notices import FakeNotices
+from tests.stack.cable import Cable, laid
+
+
+class Machine:
+    """Notices, the two clocks' difference, and a watch over both."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self.notices = FakeNotices()
+        self.slept = 5.0
+        self.watch = Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=host)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[Machine]:
+        self.changes = self.watch.changes()
+        self._next = asyncio.ensure_future(anext(self.changes))
+        await self.notices.opened.wait()
+        yield self
+        self._next.cancel()
+        await asyncio.gather(self._next, return_exceptions=True)
+        await self.changes.aclose()
+
+    async def after_a_notice(self) -> Change:
+        self.notices.happen()
+        change = await self._next
+        self._next = asyncio.ensure_future(anext(self.changes))
+        await asyncio.sleep(0)
+        return change
+
+
+async def test_a_sleep_ends_every_connection_once() -> None:
+    async with Machine().watched() as machine:
+        machine.slept += 3600.0
+        woke = await machine.after_a_notice()
+        assert (woke.slept_s, woke.ends_connections) == (3600.0, True)
+        assert not (await machine.after_a_notice()).ends_connections
+
+
+async def test_a_clock_that_was_set_is_no_sleep() -> None:
+    async with Machine().watched() as machine:
+        machine.slept += 0.01  # the two clocks are never read at the same instant
+        assert await machine.after_a_notice() == Change()
+
+
+async def test_many_notices_of_a_moment_are_one_look() -> None:
+    async with Machine().watched() as machine:
+        for _ in range(5):
+            machine.notices.happen()
+        assert await machine.after_a_notice() == Change()
+        await asyncio.sleep(0)
+        assert not machine._next.done()
+
+
+async def test_who_stops_watching_closes_the_source() -> None:
+    machine = Machine()
+    async with machine.watched():
+        assert machine.notices.opened.is_set()
+    assert not machine.notices.opened.is_set()
+
+
+async def test_another_way_out_ends_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a link may be laid, by pulling it; else by a way out that the machine never had."""
+    with laid() as cable:
+        if cable is not None:
+            await _pulled(cable)
+            return
+    ways = [frozenset({"198.51.100.7"}), frozenset({"127.0.0.1"})]
+    monkeypatch.setattr(wayout, "sources", lambda _: ways.pop(0))
+    async with Machine().watched() as machine:
+        assert (await machine.after_a_notice()).ends_connections
+
+
+async def _pulled(cable: Cable) -> None:
+    with cable.at_the_far_end():
+        async with Machine(cable.near).watched() as machine:
+            assert await machine.after_a_notice() == Change()
+            cable.pull()
+            assert await machine.after_a_notice() == Change(is_moved=True)
+            cable.plug()
+            assert await machine.after_a_notice() == Change(is_moved=True)
+            cable.renumber()
+            assert await machine.after_a_notice() == Change(is_moved=True)
+            assert await machine.after_a_notice() == Change()
+
+
+def test_this_machine_reaches_itself_from_an_address_of_its_own() -> None:
+    assert "127.0.0.1" in wayout.sources("127.0.0.1")
+
+
+def test_a_name_is_not_looked_up() -> None:
+    assert wayout.sources("a-name-that-nobody-may-ask-for.invalid") == wayout.sources(None)
