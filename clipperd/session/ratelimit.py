@@ -9,20 +9,23 @@ from clipperd.transport import Limit
 
 _ITEM = re.compile(r'\s*"([a-z_-]{1,40})"((?:;[a-z]+=[0-9]{1,7})*)\s*', re.ASCII)
 
+_MOST = 10_000  # a larger quota binds nobody here
+_LONGEST_S = 3600  # nobody paces a clip by a longer one
+
 
 def limits(headers: Mapping[str, str]) -> tuple[Limit, ...]:
     """Read ``RateLimit-Policy`` and ``RateLimit`` (lower-case names): those that are in both.
 
-    Whatever has another form is left out: it is advice, not a condition.
+    Whatever has another form or size is left out: it is advice, not a condition.
     """
     policies = _items(headers.get("ratelimit-policy", ""))
     found = []
     for name, state in _items(headers.get("ratelimit", "")).items():
         policy = policies.get(name, {})
-        if "r" in state and policy.get("q", 0) > 0 and policy.get("w", 0) > 0:
-            found.append(
-                Limit(name, policy["q"], float(policy["w"]), state["r"], float(state.get("t", 0)))
-            )
+        quota, span = policy.get("q", 0), policy.get("w", 0)
+        if "r" in state and 0 < quota <= _MOST and 0 < span <= _LONGEST_S:
+            reset = min(span, state.get("t", 0))
+            found.append(Limit(name, quota, float(span), state["r"], float(reset)))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,14 @@ def test_what_waits_behind_a_persons_clip_on_its_page_does_not_use_the_share_kep
         return await queue.clip(queue.world.add_page("Other"))
 
     assert play(tmp_path, BROKER, script) < 1.0
+
+
+def test_pages_take_turns_while_a_limit_binds(tmp_path: Path) -> None:
+    async def script(queue: Queue) -> Counter[str]:
+        await queue.fill(4, 60)
+        await asyncio.sleep(300)
+        return Counter(path for _, path, _ in queue.world.writes)
+
+    turns = play(tmp_path, BROKER, script)
+    assert len(turns) == 4
+    assert max(turns.values()) - min(turns.values()) <= 2

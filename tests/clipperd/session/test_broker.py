@@ -86,12 +86,18 @@ async def test_what_is_left_of_the_limits_is_read_from_the_headers(
 ) -> None:
     await world.sign_in(broker, ada())
     headers = {
-        "RateLimit-Policy": '"user";q=120;w=60, "route";q=20;w=60, "odd";q=0;w=60',
-        "RateLimit": '"route";r=0;t=17, "user";r=99;t=3, "odd";r=1;t=1, "gone";r=1, nonsense',
+        "RateLimit-Policy": '"user";q=120;w=60, "route";q=20;w=60, "odd";q=0;w=60,'
+        ' "huge";q=9999999;w=60, "long";q=1;w=9999999, "far";q=5;w=60',
+        "RateLimit": '"route";r=0;t=17, "user";r=99;t=3, "odd";r=1;t=1, "gone";r=1, nonsense,'
+        ' "huge";r=0, "long";r=0, "far";r=0;t=9999999',
     }
     broker.faults.append(Fault("status", "proxy", 429, headers))
     reply = await world.notion.send(ADA, "GET", "pages/x")
-    assert reply.limits == (Limit("route", 20, 60.0, 0, 17.0), Limit("user", 120, 60.0, 99, 3.0))
+    assert reply.limits == (
+        Limit("route", 20, 60.0, 0, 17.0),
+        Limit("user", 120, 60.0, 99, 3.0),
+        Limit("far", 5, 60.0, 0, 60.0),
+    )
     assert (await world.notion.send(ADA, "GET", "pages/x")).limits == ()
 
 
