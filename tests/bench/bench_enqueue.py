@@ -1,16 +1,15 @@
-"""What it takes until a clip is safe: over HTTP, in the queue alone, and in raw SQLite."""
+"""What it takes until a clip is safe: over HTTP, in the queue alone, and in other queues."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +19,7 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.process import endpoint
 from tests.bench import scene
 from tests.bench.measure import cpu_of, machine, median, quantile, spread, syncs
+from tests.bench.rivals.enqueue import Load, rivals
 
 _SIZES = (1_000, 50_000)
 _CLIENTS = (1, 8, 64)
@@ -30,11 +30,14 @@ Post = Callable[[int], Awaitable[object]]
 
 def run() -> list[str]:
     """Lines for ``make bench``: latencies as multiples of one fdatasync of as many bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _measure(Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rivals(Path(folder) / "rivals") as (others, missing),
+    ):
+        return _measure(Path(folder), others) + [f"enqueue: {one}" for one in missing]
 
 
-def _measure(folder: Path) -> list[str]:
+def _measure(folder: Path, others: Mapping[str, Load]) -> list[str]:
     home = folder / "home"
     scene.furnish_home(home, 100)
     env = scene.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
@@ -47,14 +50,16 @@ def _measure(folder: Path) -> list[str]:
     try:
         mine = _found(home / "endpoint.json", child)
         for size in _SIZES:
-            lines += asyncio.run(_one_size(folder, mine, size, child.pid))
+            lines += asyncio.run(_one_size(folder, mine, others, size, child.pid))
     finally:
         child.terminate()
         child.wait()
     return lines
 
 
-async def _one_size(folder: Path, mine: endpoint.Endpoint, size: int, pid: int) -> list[str]:
+async def _one_size(
+    folder: Path, mine: endpoint.Endpoint, others: Mapping[str, Load], size: int, pid: int
+) -> list[str]:
     asked = {"Authorization": f"Bearer {mine.token}", "Content-Type": "application/json"}
     body = _body(size)
     latencies: dict[str, list[float]] = {}
@@ -78,7 +83,6 @@ async def _one_size(folder: Path, mine: endpoint.Endpoint, size: int, pid: int) 
 
         for _ in range(_ROUNDS):
             disk += syncs(folder, size)
-            await asyncio.to_thread(_raw, folder, body, latencies.setdefault("raw SQLite", []))
             for clients in _CLIENTS:
                 queue = f"queue, {clients} at once"
                 await _load(lambda _: outbox.accept(drafted), clients, queue, latencies, rates)
@@ -86,6 +90,10 @@ async def _one_size(folder: Path, mine: endpoint.Endpoint, size: int, pid: int) 
                 before = cpu_of(pid)
                 await _load(over_http, clients, http, latencies, rates)
                 costs.setdefault(http, []).append((cpu_of(pid) - before) / _EACH)
+                for name, load in others.items():
+                    found, took = await asyncio.to_thread(load, size, clients, _EACH)
+                    latencies.setdefault(f"{name}, {clients} at once", []).extend(found)
+                    rates.setdefault(f"{name}, {clients} at once", []).append(_EACH / took)
     outbox.db.close()
     sync = median(disk)
     lines = [
@@ -119,20 +127,6 @@ async def _load(
     begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     rates.setdefault(name, []).append(_EACH / (time.perf_counter() - begun))
-
-
-def _raw(folder: Path, body: bytes, found: list[float]) -> None:
-    """One insert per transaction, WAL and synchronous FULL: what SQLite alone takes."""
-    path = folder / "raw.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE IF NOT EXISTS clip (seq INTEGER PRIMARY KEY, body BLOB)")
-    for _ in range(_EACH // 2):
-        begun = time.perf_counter()
-        connection.execute("INSERT INTO clip (body) VALUES (?)", (body,))
-        found.append(time.perf_counter() - begun)
-    connection.close()
 
 
 def _body(size: int) -> bytes:

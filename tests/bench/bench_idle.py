@@ -1,4 +1,4 @@
-"""What a signed-in daemon with its event stream up costs while nothing happens.
+"""What a signed-in daemon with its event stream up costs while nothing happens, beside Maestral.
 
 ``BENCH_PAGES`` is how many pages it knows, ``BENCH_SECRETS`` where its secrets are, by commas.
 """
@@ -18,6 +18,8 @@ from clipperd.model import Scope
 from clipperd.settings.locations import locate
 from tests.bench import scene
 from tests.bench.measure import cpu_of, machine, median
+from tests.bench.rivals.installed import Missing
+from tests.bench.rivals.maestral import Maestral
 from tests.stack.stack import Stack, running
 
 _PAGES = int(os.environ.get("BENCH_PAGES", "10000"))
@@ -37,6 +39,7 @@ def run() -> list[str]:
             settings = {"CLIPPERD_SECRETS": secrets, "BROKER_WEBHOOK_PENDING": "1"}
             with running(where / secrets, **settings) as stack:
                 lines += [f"idle: secrets in {secrets}: {line}" for line in _watch(stack, floor)]
+        lines += [f"idle: maestral, not linked: {line}" for line in _maestral(where, floor)]
     return lines
 
 
@@ -45,17 +48,28 @@ def _watch(stack: Stack, floor: float) -> list[str]:
     _know_pages(stack)
     stack.until_told()
     daemon = stack.client.hello().pid
-    _calm(daemon)
-    before, cpu = _switches(daemon), cpu_of(daemon)
-    time.sleep(_WATCHED_S)
-    woken = (_switches(daemon) - before) / _WATCHED_S
-    busy = cpu_of(daemon) - cpu
-    idle = _resident(daemon)
+    lines = _watched(daemon, floor)
     _ask(stack)
-    used = _resident(daemon)
+    return [*lines, f"{_resident(daemon):.0f} MB after 600 lists and searches"]
+
+
+def _maestral(folder: Path, floor: float) -> list[str]:
+    try:
+        maestral = Maestral(folder)
+    except Missing as error:
+        return [f"missing: {error}"]
+    with maestral.running(scene.environment(folder)) as child:
+        return _watched(child.pid, floor)
+
+
+def _watched(pid: int, floor: float) -> list[str]:
+    _calm(pid)
+    before, cpu = _switches(pid), cpu_of(pid)
+    time.sleep(_WATCHED_S)
+    woken = (_switches(pid) - before) / _WATCHED_S
+    busy, idle = cpu_of(pid) - cpu, _resident(pid)
     return [
-        f"{idle:.0f} MB resident, {idle / floor:.2f} x a bare aiohttp server ({floor:.0f} MB);"
-        f" {used:.0f} MB after 600 lists and searches",
+        f"{idle:.0f} MB resident, {idle / floor:.2f} x a bare aiohttp server ({floor:.0f} MB)",
         f"{woken:.2f} wake-ups a second, {busy:.2f} s of CPU in {_WATCHED_S:.0f} s",
     ]
 

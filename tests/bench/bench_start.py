@@ -1,4 +1,4 @@
-"""How soon a command ends and a daemon answers, beside what the interpreter and aiohttp take.
+"""How soon a command ends and a daemon answers, beside the interpreter, aiohttp and Maestral.
 
 ``BENCH_PAGES`` is how many pages the daemon knows.
 """
@@ -18,6 +18,8 @@ from clipperd.cli.showcase.web import fetch
 from clipperd.process import endpoint
 from tests.bench import scene
 from tests.bench.measure import Spent, cpu_of, machine, median, spent
+from tests.bench.rivals.installed import Missing
+from tests.bench.rivals.maestral import Maestral
 
 _ROUNDS = 9
 _PAGES = int(os.environ.get("BENCH_PAGES", "10000"))
@@ -62,6 +64,15 @@ def _measure(folder: Path) -> list[str]:
         for name, argv in commands.items()
     }
     cases["daemon"] = lambda: _first_answers(env, home)
+    missing = []
+    try:
+        maestral = Maestral(folder)
+        cases["maestral"] = lambda: {
+            "import maestral's daemon": maestral.imported(env),
+            "maestral, not linked, to its socket": maestral.first_answer(env),
+        }
+    except Missing as error:
+        missing.append(f"start: maestral is missing: {error}")
     found: dict[str, _Case] = {}
     for number in range(_ROUNDS + 1):
         for case in cases.values():
@@ -75,7 +86,7 @@ def _measure(folder: Path) -> list[str]:
         f" aiohttp; CPU {case.cpu() * 1000:.0f} ms, {case.cpu() / floor.cpu():.2f} x"
         for name, case in found.items()
     ]
-    return lines
+    return lines + missing
 
 
 def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
