@@ -28,6 +28,9 @@ from clipperd.session.session import Session
 _log = logging.getLogger(__name__)
 
 _COPY_AFTER = 120.0  # seconds after the start, which is busy enough
+VITAL = "queue"
+"""Without this task the daemon is none; the others can wait for the next start."""
+
 _ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
 
 
@@ -64,6 +67,8 @@ class Background:
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
 
+        ``on_death`` may be set: it is told of a task that ended by an error, by its name.
+
         ``listener``: the event stream, where there is one. ``backups``: of the queue's file.
         ``watch``: over the machine; ``drop`` then abandons every connection.
 
@@ -82,6 +87,7 @@ class Background:
         self._drop = drop
         self._keep_content_s = keep_content_s
         self._refresh_s = refresh_s
+        self.on_death: Callable[[str, BaseException], None] = lambda _name, _error: None
         self._indexing: list[asyncio.Task[None]] = []
         self._indexed: Scope | None = None
         self._reachable = asyncio.Event()
@@ -111,7 +117,7 @@ class Background:
     async def running(self) -> AsyncIterator[None]:
         """Run everything until the block ends."""
         tasks = [
-            self._start(self._dispatcher.run(), "queue"),
+            self._start(self._dispatcher.run(), VITAL),
             self._start(self._follow_session(), "session"),
             self._start(self._check_secrets(), "secrets"),
             self._start(self._erase(), "erase"),
@@ -132,8 +138,14 @@ class Background:
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(_report)
+        task.add_done_callback(self._report)
         return task
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.critical("the task %s ended", task.get_name(), exc_info=error)
+            self.on_death(task.get_name(), error)
 
     async def _check_secrets(self) -> None:
         try:
@@ -223,8 +235,3 @@ class Background:
                 except (StorageFull, OSError, sqlite3.Error) as error:
                     _log.warning("the queue's file was not copied", exc_info=error)
             await self._clock.sleep(wait)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("a background task ended", exc_info=task.exception())

@@ -10,20 +10,23 @@ import secrets
 import signal
 import sqlite3
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from clipperd.assembly import STEPS, Parts, assemble
+from clipperd.background import VITAL
 from clipperd.cache_schema import open_cache
 from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.db import Database
-from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.model import REASONS
 from clipperd.outbox.mending import mend
-from clipperd.process import endpoint, lock, logs
+from clipperd.process import crash, endpoint, lock, logs
 from clipperd.rescue.backup import Backups
 from clipperd.rescue.opening import Mending, Opening
 from clipperd.settings.config import Settings
@@ -34,9 +37,11 @@ from clipperd.web.door.access import Access
 
 _log = logging.getLogger(__name__)
 
+_FAULT = "clipperd met an error of its own and has ended. Clips that wait are kept."
+
 
 def main(settings: Settings) -> int:
-    """Run until told to stop. Returns the exit code (0, 5 database, 6 port); docs/cli.md.
+    """Run until told to stop. Returns the exit code: 0, 1 a fault, 5 database, 6 port; docs/cli.md.
 
     Raises ConfigInvalid, AlreadyRunning and SecretsUnusable, which the command line turns into
     exit codes 4, 3 and 7.
@@ -44,9 +49,12 @@ def main(settings: Settings) -> int:
     places = locate(settings.home)
     secure(places)
     held = lock.acquire(places.lock_file)
+    broken = crash.begin(places.logs_dir, places.log_file, SystemClock().now())
     journal = logs.start(settings.log_level, places.log_file, screen=logs.screen_if_terminal())
     try:
-        asyncio.run(_serve(settings, places, journal))
+        threading.excepthook = _unhandled_in_a_thread
+        if asyncio.run(_serve(settings, places, journal, broken)):
+            return _fatal(_FAULT, f"{broken.path} tells more.", 1)
     except SchemaTooNew as error:
         return _fatal(error.detail, error.hint, 5)
     except (StorageFull, sqlite3.Error) as error:
@@ -54,7 +62,13 @@ def main(settings: Settings) -> int:
         return _fatal(f"The database cannot be opened: {error}", hint, 5)
     except OSError as error:
         return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
+    except ClipperdError:
+        raise
+    except Exception as error:  # its text, which Python would print, may be a person's
+        broken.write("the daemon", error)
+        return _fatal(_FAULT, f"{broken.path} tells more.", 1)
     finally:
+        broken.close()
         journal.close()
         held.release()
     return 0
@@ -66,7 +80,11 @@ def _fatal(detail: str, hint: str | None, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> None:
+async def _serve(
+    settings: Settings, places: Locations, journal: logs.Logs, broken: crash.CrashFile
+) -> bool:
+    """Serve until told to stop. Returns whether it was a fault that told it."""
+    asyncio.get_running_loop().set_exception_handler(_unhandled)
     clock = SystemClock()
     instance = uuid.uuid4().hex
     token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
@@ -89,6 +107,15 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
         )
         surface = Surface(parts, app)
         surface.furnish()
+        deaths: list[str] = []
+
+        def died(name: str, error: BaseException) -> None:
+            broken.write(f"the task {name}", error)
+            if name == VITAL:
+                deaths.append(name)
+                surface.stop.set()
+
+        parts.background.on_death = died
         if settings.secrets == "file":
             await parts.secrets.open()  # a wrong passphrase is told at the start, not later
         await parts.session.open()
@@ -107,6 +134,16 @@ async def _serve(settings: Settings, places: Locations, journal: logs.Logs) -> N
         finally:
             await surface.close()
             await parts.close()
+        return bool(deaths)
+
+
+def _unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler would log the error's text, which may be what a person wrote."""
+    _log.error("nobody handled an error", exc_info=context.get("exception"))
+
+
+def _unhandled_in_a_thread(args: threading.ExceptHookArgs) -> None:
+    _log.error("nobody handled an error in a thread", exc_info=args.exc_value)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ class _Lines(logging.Formatter):
         }
         line |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = _describe(record.exc_info[1])
+            line["error"] = describe(record.exc_info[1])
         return self._redactor.mask(json.dumps(line, default=str, ensure_ascii=False))
 
 
@@ -146,7 +146,8 @@ def screen_if_terminal() -> TextIO | None:
     return sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
+    """What may be told of an error: its type, where it was and, where that is safe, its text."""
     # Only errors whose text is known to be free of user content may speak for themselves.
     speaks = isinstance(error, (ClipperdError, OSError, sqlite3.Error))
     return {

@@ -119,13 +119,17 @@ class Listening(msgspec.Struct, frozen=True):
         return f"http://127.0.0.1:{self.port}"
 
 
+GRACE_S = 0.6
+"""So long may requests under way go on at the end; aiohttp waits it twice, and a stop has 2 s."""
+
+
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, *, port: int = 0, shutdown_timeout_s: float = 2.0
+    app: web.Application, *, port: int = 0, shutdown_timeout_s: float = GRACE_S
 ) -> AsyncIterator[Listening]:
     """Serve on 127.0.0.1 until the block ends. Raises OSError when ``port`` is taken.
 
-    At the end: no new connections, streams are closed, requests under way get
+    At the end: no new connections, streams are closed, requests under way get twice
     ``shutdown_timeout_s``.
     """
     limits = app[LIMITS]
