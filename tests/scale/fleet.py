@@ -49,6 +49,7 @@ class Fleet:
     def __init__(self, folder: Path, database: str, redis: str | None, **changes: str) -> None:
         """``changes`` are settings of the brokers, BROKER_…"""
         self._folder = folder
+        self.database = database
         sandbox_port = free_port()
         self.notion = Notion(f"http://127.0.0.1:{sandbox_port}")
         self._ready = folder / "sandbox.url"
@@ -129,10 +130,11 @@ class Person:
     ) -> None:
         """``tokens``: the answer of ``POST /api/auth/token``."""
         self._fleet = fleet
-        self._http = http
+        self.http = http
         self._address = address
         self.tokens = tokens
         self.workspace = str(tokens["workspaces"][0]["id"])
+        self.user = str(tokens["user"]["id"])
 
     async def call(
         self, number: int, method: str, path: str, *, body: Any = None, key: str | None = None
@@ -143,7 +145,7 @@ class Person:
             headers["Idempotency-Key"] = key
         url = self._fleet.urls[number % BROKERS] + path
         try:
-            async with self._http.request(method, url, headers=headers, json=body) as answer:
+            async with self.http.request(method, url, headers=headers, json=body) as answer:
                 plain = answer.content_type.endswith("json")
                 got = await answer.json(content_type=None) if plain else await answer.text()
                 return Answer(answer.status, dict(answer.headers), got)
