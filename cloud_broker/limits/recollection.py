@@ -7,13 +7,16 @@ how much of a limit was spent. Times in microseconds on the caller's steady cloc
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloud_broker.limits.arithmetic import Window
 
 MAX_KEYS = 100_000
+KEPT = (
+    1_000  # own starts of a key; of more (limits raised for a load test) only the number is known
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,22 @@ class Own:
 UNSEEN = View(0, 0, "")
 
 
+def _starts() -> deque[Own]:
+    return deque(maxlen=KEPT)
+
+
 @dataclass(slots=True)
 class _Memory:
     view: View = UNSEEN
-    told: list[Own] = field(default_factory=list)  # known to the shared memory of the view
-    untold: list[Own] = field(default_factory=list)
+    told: deque[Own] = field(default_factory=_starts)  # known to the shared memory of the view
+    untold: deque[Own] = field(default_factory=_starts)
     until: int = 0  # from when on no window can see any of it
+
+    def forget(self, rule: Window, now: int) -> None:
+        """Drop the starts that have left the window."""
+        for starts in (self.told, self.untold):
+            while starts and starts[0].at <= now - rule.span_us:
+                starts.popleft()
 
 
 class Recollection:
@@ -63,21 +76,22 @@ class Recollection:
     def saw(self, key: str, rule: Window, view: View, started: Own | None) -> None:
         """Redis has counted, with everything that this broker had not told it, and ``started``."""
         memory = self._at(key, rule, view.at if started is None else started.at, view.at)
-        new = memory.untold if started is None else [*memory.untold, started]
-        memory.told = [*_within(memory.told, rule, view.at), *new]
-        memory.untold = []
+        memory.told.extend(memory.untold)
+        memory.untold.clear()
+        if started is not None:
+            memory.told.append(started)
         memory.view = view
 
     def reminded(self, key: str, rule: Window, now: int) -> None:
         """A new shared memory has been told all of the key; what else it counts is not known."""
         memory = self._at(key, rule, now, now)
         memory.view = View(memory.view.used + len(memory.untold), memory.view.at, "")
-        memory.told, memory.untold = [*memory.told, *memory.untold], []
+        memory.told.extend(memory.untold)
+        memory.untold.clear()
 
     def admitted(self, key: str, rule: Window, start: int) -> None:
         """Note a start that was admitted without Redis."""
-        memory = self._at(key, rule, start, start)
-        memory.untold = [*_within(memory.untold, rule, start), Own(start, self.number())]
+        self._at(key, rule, start, start).untold.append(Own(start, self.number()))
 
     def view(self, key: str) -> View:
         """The last count."""
@@ -86,13 +100,13 @@ class Recollection:
 
     def told(self, key: str, rule: Window, now: int) -> Sequence[Own]:
         """The own starts within the window that were counted in the view."""
-        memory = self._keys.get(key)
-        return () if memory is None else _within(memory.told, rule, now)
+        memory = self._known(key, rule, now)
+        return () if memory is None else memory.told
 
     def untold(self, key: str, rule: Window, now: int) -> Sequence[Own]:
         """The own starts within the window that Redis has not been told."""
-        memory = self._keys.get(key)
-        return () if memory is None else _within(memory.untold, rule, now)
+        memory = self._known(key, rule, now)
+        return () if memory is None else memory.untold
 
     def share(self, key: str, rule: Window, now: int, brokers: int) -> tuple[int, int]:
         """This broker's share of the window without Redis: how many starts, from which moment.
@@ -107,9 +121,16 @@ class Recollection:
             return (left, now) if left else (max(1, rule.limit // brokers), end)
         return max(1, rule.limit // brokers), now
 
+    def _known(self, key: str, rule: Window, now: int) -> _Memory | None:
+        memory = self._keys.get(key)
+        if memory is not None:
+            memory.forget(rule, now)
+        return memory
+
     def _at(self, key: str, rule: Window, last: int, now: int) -> _Memory:
         """The memory of a key that is used now; its last start is at ``last``."""
         memory = self._keys.setdefault(key, _Memory())
+        memory.forget(rule, now)
         memory.until = max(memory.until, last + rule.span_us)
         self._keys.move_to_end(key)
         for _ in range(2):  # so that what is over goes as fast as keys can come
@@ -117,7 +138,3 @@ class Recollection:
             if len(self._keys) > MAX_KEYS or self._keys[oldest].until <= now:
                 del self._keys[oldest]
         return memory
-
-
-def _within(starts: Sequence[Own], rule: Window, now: int) -> list[Own]:
-    return [own for own in starts if own.at > now - rule.span_us]

@@ -8,6 +8,7 @@ travel with the next decision.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -51,6 +52,7 @@ class RedisLimiter:
         self._good_since = 0
         self._troubled: set[str] = set()  # gates to which a good answer makes a difference
         self._judged: dict[str, int] = {}
+        self._reminding = asyncio.Lock()
 
     async def decide(
         self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
@@ -64,7 +66,8 @@ class RedisLimiter:
             answer = await self._redis.run(DECIDE, keys, args, before=good)
             if answer[0] >= 0:
                 return self._read(answer, asks, gates, at, number)
-            await self._remind(asks, at)
+            async with self._reminding:
+                await self._remind(asks, at, str(answer[1]))
             good = []
         raise RedisLost("forgetful")
 
@@ -124,14 +127,15 @@ class RedisLimiter:
                     args += ["b", bucket.burst, bucket.interval_us, "", 0]
         return args
 
-    async def _remind(self, asks: Sequence[Ask], at: int) -> None:
-        """Tell a Redis that has forgotten what this broker knows of the windows."""
+    async def _remind(self, asks: Sequence[Ask], at: int, epoch: str) -> None:
+        """Tell a Redis that has forgotten what this broker knows of the windows, once."""
         for ask in asks:
-            if not isinstance(ask.rule, Window):
-                continue
             view = self._seen.view(ask.key)
+            if not isinstance(ask.rule, Window) or view.epoch in ("", epoch):
+                continue
             told = self._seen.told(ask.key, ask.rule, at)
-            own = [*told, *self._seen.untold(ask.key, ask.rule, at)]
+            untold = self._seen.untold(ask.key, ask.rule, at)
+            own = sorted([*told, *untold], key=lambda one: one.at)
             gone = max(0, at - view.at)
             args = [self._now(at), ask.rule.limit, ask.rule.span_us, max(0, view.used - len(told))]
             await self._redis.run(TELL, [ask.key], [*args, gone, *self._starts(own, at)])

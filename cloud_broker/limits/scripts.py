@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cloud_broker.limits.arithmetic import to_us
 from cloud_broker.limits.gates import PROBE_S, PROBE_WAIT_S
+from cloud_broker.limits.recollection import KEPT
 from cloud_broker.redis import Script
 
 # A full Redis refuses what adds something, unless the script has removed something before. So a DEL
@@ -42,9 +43,9 @@ end
 # ARGV: now (-1: Redis's clock), longest wait, nonce, number of asks, then for each ask:
 #   kind (w or b), limit or burst, span or interval, epoch of the last look,
 #   number of own starts unknown to Redis, age and name of each of those.
-# Answer: -1 when Redis has forgotten what the caller knew, and nothing was done. Else allowed,
-#   wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch, then left and reset
-#   of each ask, then 1 or 0 (is the probe) and the state of each gate.
+# Answer: -1 and the epoch when Redis has forgotten what the caller knew; nothing was done. Else
+#   allowed, wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch, then left
+#   and reset of each ask, then 1 or 0 (is the probe) and the state of each gate.
 DECIDE = Script(
     _KEYS
     + _NOW
@@ -60,7 +61,7 @@ local asks, at = {}, 5
 for i = 1, n do
   local known, own = ARGV[at + 3], tonumber(ARGV[at + 4])
   if known ~= '' and known ~= epoch then
-    return {-1}
+    return {-1, epoch}
   end
   asks[i] = {key = KEYS[i + 1], kind = ARGV[at], size = tonumber(ARGV[at + 1]),
              unit = tonumber(ARGV[at + 2]), first = at + 5, own = own}
@@ -180,7 +181,7 @@ return answer
 
 # What one broker knows of a window, told to a Redis that has forgotten it.
 # KEYS: the window. ARGV: now (-1: Redis's clock), limit, span, starts of others seen, age of that
-#   look, then age and name of each own start.
+#   look, then age and name of each own start, the oldest first.
 # Own starts count once, however often they are told. For those of others stand-ins are added, as
 # many as nobody has told; whoever tells a start takes one of its time away.
 TELL = Script(
@@ -191,48 +192,52 @@ local key, size, unit = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local others, looked = tonumber(ARGV[4]), now - tonumber(ARGV[5])
 redis.call('ZREMRANGEBYSCORE', key, '-inf', now - unit)
 
-local standing, free = {}, {}
-for j = 1, size do
-  local name = 'standin:' .. j
-  local score = redis.call('ZSCORE', key, name)
-  if score then
-    standing[#standing + 1] = {name = name, at = tonumber(score)}
-  else
-    free[#free + 1] = name
+local standing, taken = {}, {}
+local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+for j = 1, #found, 2 do
+  if string.sub(found[j], 1, 8) == 'standin:' then
+    standing[#standing + 1] = {name = found[j], at = tonumber(found[j + 1])}
+    taken[found[j]] = true
   end
 end
 
 local mine = 0  -- of those that the look counted, and so may be found again below
+local k = 1  -- the first stand-in that may still be taken away; starts and stand-ins are in order
 for j = 6, #ARGV, 2 do
   local start = now - tonumber(ARGV[j])
   if start <= looked then
     mine = mine + 1
   end
   if redis.call('ZADD', key, start, ARGV[j + 1]) == 1 then
-    for k, one in ipairs(standing) do
-      if one.at >= start then
-        redis.call('ZREM', key, one.name)
-        table.remove(standing, k)
-        break
-      end
+    while standing[k] and standing[k].at < start do
+      k = k + 1
+    end
+    if standing[k] then
+      redis.call('ZREM', key, standing[k].name)
+      standing[k].is_gone = true
+      k = k + 1
     end
   end
 end
 
 -- A stand-in of a later look stands for what earlier looks had seen as well.
-local there = #standing - mine
+local there = -mine
 for _, one in ipairs(standing) do
-  if one.at <= looked then
-    there = there - 1
+  if one.at > looked and not one.is_gone then
+    there = there + 1
   end
 end
 local lacking = others - there - redis.call('ZCOUNT', key, '-inf', looked)
-for j = 1, math.min(lacking, #free) do
-  redis.call('ZADD', key, looked, free[j])
+local n = 0
+for _ = 1, math.min(lacking, size, KEPT) do
+  repeat
+    n = n + 1
+  until not taken['standin:' .. n]
+  redis.call('ZADD', key, looked, 'standin:' .. n)
 end
 stay(key, math.ceil(unit / 1000) + 1000)
 return 1
-"""
+""".replace("KEPT", str(KEPT))
 )
 
 # KEYS: one. ARGV: what stands there ('' for nothing), what shall stand there, its life in ms (0: as

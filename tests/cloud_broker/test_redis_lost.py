@@ -140,6 +140,16 @@ async def test_emptied_again_and_again_it_grants_what_some_had_not_seen_yet_and_
             fleet.now += 61
 
 
+async def test_a_limit_raised_for_a_load_test_costs_redis_no_more(server: RedisServer) -> None:
+    async with Fleet(server.url, budget_s=5.0) as fleet:
+        limit = 100_000_000
+        huge = Ask("user", "v1:{u:ada}:all", Window(limit))
+        assert await fleet.flood(30, huge) == 30
+        server.say("FLUSHALL")
+        assert (await fleet.ask(0, (huge,))).quotas[0].left == limit - 29
+        assert int(server.say("ZCARD", huge.key)[1:-2]) == 29
+
+
 async def test_each_broker_tells_its_own_starts_and_stands_in_for_those_of_a_dead_one(
     server: RedisServer,
 ) -> None:
