@@ -20,7 +20,7 @@ from cloud_broker.clock import SystemClock, rfc3339
 from cloud_broker.crypto.signing import ACCESS, Signer
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
-from tests.bench.measure import cpu_of, machine
+from tests.bench.measure import cpu_of, machine, quantile
 from tests.stack.stack import _free_port
 
 STREAMS = int(os.environ.get("BENCH_STREAMS", "200"))
@@ -55,12 +55,15 @@ async def _run(folder: Path) -> list[str]:
         busy = cpu_of(child.pid)
         await asyncio.sleep(10)
         busy = cpu_of(child.pid) - busy
-        posted_s, delivered_s = await _burst(port, [reader for reader, _ in streams])
+        posted_s, delivered_s, acks = await _burst(port, [reader for reader, _ in streams])
+        ack_ms = [1000 * each for each in acks]
         return [
             f"push: {len(streams)} idle streams, {machine()}",
             f"push: {grown / (len(streams) - 20):.1f} KB a stream, {busy:.2f} s of CPU in 10 s",
             f"push: {EVENTS:,} webhooks taken in {posted_s:.2f} s; the last is delivered"
             f" {delivered_s:.2f} s after its answer (one second of which is gathering)",
+            f"push: a webhook is acknowledged in p50 {quantile(ack_ms, 0.5):.0f} ms,"
+            f" p99 {quantile(ack_ms, 0.99):.0f} ms, sixteen at a time",
         ]
     finally:
         for _, writer in streams:
@@ -143,8 +146,10 @@ async def _stream(port: int, token: str) -> tuple[asyncio.StreamReader, asyncio.
     return reader, writer
 
 
-async def _burst(port: int, readers: Sequence[asyncio.StreamReader]) -> tuple[float, float]:
-    """Seconds until every webhook is answered, and from then until the last has arrived."""
+async def _burst(
+    port: int, readers: Sequence[asyncio.StreamReader]
+) -> tuple[float, float, list[float]]:
+    """Seconds until every webhook is answered, from then until the last arrived, and of each."""
     due = [sum(1 for n in range(EVENTS) if n % STREAMS == who) for who in range(STREAMS)]
 
     async def arrive(reader: asyncio.StreamReader, count: int) -> None:
@@ -153,14 +158,16 @@ async def _burst(port: int, readers: Sequence[asyncio.StreamReader]) -> tuple[fl
 
     arriving = asyncio.gather(*map(arrive, readers, due))
     begun = time.perf_counter()
-    await asyncio.gather(*(_post(port, range(lane, EVENTS, 16)) for lane in range(16)))
+    lanes = await asyncio.gather(*(_post(port, range(lane, EVENTS, 16)) for lane in range(16)))
     posted = time.perf_counter()
     await arriving
-    return posted - begun, time.perf_counter() - posted
+    acks = [each for lane in lanes for each in lane]
+    return posted - begun, time.perf_counter() - posted, acks
 
 
-async def _post(port: int, numbers: range) -> None:
-    """Post the events of these numbers over one connection."""
+async def _post(port: int, numbers: range) -> list[float]:
+    """Post the events of these numbers over one connection; return what each answer took."""
+    took = []
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for n in numbers:
         event = {
@@ -177,11 +184,14 @@ async def _post(port: int, numbers: range) -> None:
             "POST /api/notion/webhook HTTP/1.1\r\nHost: x\r\n"
             f"Content-Length: {len(body)}\r\nX-Notion-Signature: sha256={sign}\r\n\r\n"
         )
+        begun = time.perf_counter()
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200"), answer
         await reader.readuntil(b"}")
+        took.append(time.perf_counter() - begun)
     writer.close()
+    return took
 
 
 def _resident(pid: int) -> float:
