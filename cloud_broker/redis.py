@@ -59,14 +59,17 @@ class Redis:
         keys: Sequence[str],
         args: Sequence[str | int],
         before: Sequence[Sequence[str | int]] = (),
+        *,
+        patience: int = 1,
     ) -> Any:
         """Run a script, behind the commands ``before`` in the same message. Raises RedisLost.
 
         What becomes of ``before`` is not looked at: in a full Redis it comes to nothing.
+        ``patience``: so many times the budget, where nobody's request waits.
         """
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
         try:
-            async with asyncio.timeout(self._budget_s):
+            async with asyncio.timeout(self._budget_s * patience):
                 return (await self._send([*before, call], each=False))[-1]
         except NoScriptError:
             return await self._teach(script, keys, args)

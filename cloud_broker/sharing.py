@@ -61,7 +61,7 @@ def over_redis(
         raise ConfigurationInvalid([fault]) from error
     from cloud_broker.limits.recollection import Recollection
     from cloud_broker.limits.redis import RedisLimiter
-    from cloud_broker.limits.shared import SharedLimiter
+    from cloud_broker.limits.shared import LOOK_S, SharedLimiter
     from cloud_broker.push.broadcast import RedisNotices
 
     redis, seen = Redis(url, budget_s=budget_s), Recollection()
@@ -75,6 +75,10 @@ def over_redis(
     )
     notices = RedisNotices(redis)
 
+    async def look() -> float:
+        await limiter.look(clock.monotonic())
+        return LOOK_S / 4
+
     async def close() -> None:
         await notices.close()
         await instances.leave()
@@ -85,6 +89,6 @@ def over_redis(
         notices,
         lambda: limiter.is_shared,
         lambda: instances.alive,
-        (instances.turn, notices.listen),
+        (instances.turn, notices.listen, look),
         close,
     )

@@ -45,15 +45,16 @@ def _starts() -> deque[Own]:
 
 @dataclass(slots=True)
 class _Memory:
+    rule: Window
     view: View = UNSEEN
     told: deque[Own] = field(default_factory=_starts)  # known to the shared memory of the view
     untold: deque[Own] = field(default_factory=_starts)
     until: int = 0  # from when on no window can see any of it
 
-    def forget(self, rule: Window, now: int) -> None:
+    def forget(self, now: int) -> None:
         """Drop the starts that have left the window."""
         for starts in (self.told, self.untold):
-            while starts and starts[0].at <= now - rule.span_us:
+            while starts and starts[0].at <= now - self.rule.span_us:
                 starts.popleft()
 
 
@@ -82,10 +83,10 @@ class Recollection:
             memory.told.append(started)
         memory.view = view
 
-    def reminded(self, key: str, rule: Window, now: int) -> None:
-        """A new shared memory has been told all of the key; what else it counts is not known."""
+    def reminded(self, key: str, rule: Window, now: int, epoch: str) -> None:
+        """The shared memory ``epoch`` has been told all of the key."""
         memory = self._at(key, rule, now, now)
-        memory.view = View(memory.view.used + len(memory.untold), memory.view.at, "")
+        memory.view = View(memory.view.used + len(memory.untold), memory.view.at, epoch)
         memory.told.extend(memory.untold)
         memory.untold.clear()
 
@@ -98,15 +99,23 @@ class Recollection:
         memory = self._keys.get(key)
         return UNSEEN if memory is None else memory.view
 
-    def told(self, key: str, rule: Window, now: int) -> Sequence[Own]:
+    def told(self, key: str, now: int) -> Sequence[Own]:
         """The own starts within the window that were counted in the view."""
-        memory = self._known(key, rule, now)
+        memory = self._known(key, now)
         return () if memory is None else memory.told
 
-    def untold(self, key: str, rule: Window, now: int) -> Sequence[Own]:
+    def untold(self, key: str, now: int) -> Sequence[Own]:
         """The own starts within the window that Redis has not been told."""
-        memory = self._known(key, rule, now)
+        memory = self._known(key, now)
         return () if memory is None else memory.untold
+
+    def to_tell(self, epoch: str, now: int) -> list[tuple[str, Window]]:
+        """The keys of which the shared memory ``epoch`` does not know all that is known here."""
+        return [
+            (key, memory.rule)
+            for key, memory in self._keys.items()
+            if memory.until > now and (memory.untold or memory.view.epoch not in ("", epoch))
+        ]
 
     def share(self, key: str, rule: Window, now: int, brokers: int) -> tuple[int, int]:
         """This broker's share of the window without Redis: how many starts, from which moment.
@@ -121,16 +130,17 @@ class Recollection:
             return (left, now) if left else (max(1, rule.limit // brokers), end)
         return max(1, rule.limit // brokers), now
 
-    def _known(self, key: str, rule: Window, now: int) -> _Memory | None:
+    def _known(self, key: str, now: int) -> _Memory | None:
         memory = self._keys.get(key)
         if memory is not None:
-            memory.forget(rule, now)
+            memory.forget(now)
         return memory
 
     def _at(self, key: str, rule: Window, last: int, now: int) -> _Memory:
         """The memory of a key that is used now; its last start is at ``last``."""
-        memory = self._keys.setdefault(key, _Memory())
-        memory.forget(rule, now)
+        memory = self._keys.setdefault(key, _Memory(rule))
+        memory.rule = rule
+        memory.forget(now)
         memory.until = max(memory.until, last + rule.span_us)
         self._keys.move_to_end(key)
         for _ in range(2):  # so that what is over goes as fast as keys can come

@@ -26,6 +26,7 @@ GATHER_S = 0.1  # how long a good answer may wait to be counted
 QUIET_S, FORGIVEN_S = 60.0, 3600.0  # how long an open and a tripped gate are remembered
 TRIES = 20  # of a guarded write
 JUDGE_AGAIN_S = 0.25
+PATIENCE = 10
 MANY = gate_rules.MANY
 
 Change = Callable[[Gate, int], Gate]
@@ -53,6 +54,7 @@ class RedisLimiter:
         self._troubled: set[str] = set()  # gates to which a good answer makes a difference
         self._judged: dict[str, int] = {}
         self._reminding = asyncio.Lock()
+        self.has_forgotten = False  # so that ``reach`` should tell it what nobody asks for
 
     async def decide(
         self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
@@ -70,6 +72,16 @@ class RedisLimiter:
                 await self._remind(asks, at, str(answer[1]))
             good = []
         raise RedisLost("forgetful")
+
+    async def reach(self, now: float) -> None:
+        """Ask for a sign of life, and tell everything that this broker knows. Raises RedisLost."""
+        at = to_us(now)
+        args = self._asked((), at, self._seen.number(), 0.0)
+        epoch = str((await self._redis.run(DECIDE, [EPOCH], args))[4])
+        self.has_forgotten = False
+        for key, rule in self._seen.to_tell(epoch, at):
+            await self._redis.run(TELL, [key], self._known(key, rule, at), patience=PATIENCE)
+            self._seen.reminded(key, rule, at, epoch)
 
     async def throttled(
         self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
@@ -120,7 +132,7 @@ class RedisLimiter:
         for ask in asks:
             match ask.rule:
                 case Window() as rule:
-                    untold = self._starts(self._seen.untold(ask.key, rule, at), at)
+                    untold = self._starts(self._seen.untold(ask.key, at), at)
                     known = self._seen.view(ask.key).epoch
                     args += ["w", rule.limit, rule.span_us, known, len(untold) // 2, *untold]
                 case Bucket() as bucket:
@@ -129,17 +141,19 @@ class RedisLimiter:
 
     async def _remind(self, asks: Sequence[Ask], at: int, epoch: str) -> None:
         """Tell a Redis that has forgotten what this broker knows of the windows, once."""
+        self.has_forgotten = True
         for ask in asks:
-            view = self._seen.view(ask.key)
-            if not isinstance(ask.rule, Window) or view.epoch in ("", epoch):
-                continue
-            told = self._seen.told(ask.key, ask.rule, at)
-            untold = self._seen.untold(ask.key, ask.rule, at)
-            own = sorted([*told, *untold], key=lambda one: one.at)
-            gone = max(0, at - view.at)
-            args = [self._now(at), ask.rule.limit, ask.rule.span_us, max(0, view.used - len(told))]
-            await self._redis.run(TELL, [ask.key], [*args, gone, *self._starts(own, at)])
-            self._seen.reminded(ask.key, ask.rule, at)
+            known = self._seen.view(ask.key).epoch
+            if isinstance(ask.rule, Window) and known not in ("", epoch):
+                await self._redis.run(TELL, [ask.key], self._known(ask.key, ask.rule, at))
+                self._seen.reminded(ask.key, ask.rule, at, epoch)
+
+    def _known(self, key: str, rule: Window, at: int) -> list[str | int]:
+        """What this broker knows of a window, as TELL takes it."""
+        view, told = self._seen.view(key), self._seen.told(key, at)
+        own = sorted([*told, *self._seen.untold(key, at)], key=lambda one: one.at)
+        others, age = max(0, view.used - len(told)), max(0, at - view.at)
+        return [self._now(at), rule.limit, rule.span_us, others, age, *self._starts(own, at)]
 
     def _starts(self, starts: Sequence[Own], at: int) -> list[str | int]:
         """Age and name of each."""

@@ -14,7 +14,7 @@ from cloud_broker.limits.gates import UPSTREAM_TRIP
 from cloud_broker.limits.limiter import Ask, Decision, Watch
 from cloud_broker.limits.recollection import Recollection
 from cloud_broker.limits.redis import EPOCH, RedisLimiter
-from cloud_broker.limits.shared import SharedLimiter
+from cloud_broker.limits.shared import SETTLE_S, SharedLimiter
 from cloud_broker.push.broadcast import RedisNotices
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.redis import Redis
@@ -62,6 +62,11 @@ class Fleet:
             await link.close()
 
     async def ask(self, number: int, asks: Sequence[Ask] = (USER,)) -> Decision:
+        for limiter in self.limiters:  # as they do by themselves, all the time
+            await limiter.look(self.now)
+        return await self.decide(number, asks)
+
+    async def decide(self, number: int, asks: Sequence[Ask] = (USER,)) -> Decision:
         return await self.limiters[number % BROKERS].decide(asks, [], self.now, 0)
 
     async def flood(self, times: int, ask: Ask = USER) -> int:
@@ -108,6 +113,44 @@ async def test_back_it_is_shared_again_within_six_seconds_and_knows_what_was_spe
         fleet.now += 6
         spent += await fleet.flood(6 * LIMIT)
         assert fleet.shared == [True] * BROKERS
+        assert spent <= LIMIT + BROKERS
+        fleet.now += SETTLE_S
+        spent += await fleet.flood(6 * LIMIT)
+        assert LIMIT - BROKERS <= spent <= LIMIT + BROKERS
+
+
+async def test_who_is_back_first_takes_nothing_of_what_the_others_have_admitted(
+    server: RedisServer,
+) -> None:
+    async with Fleet(server.url) as fleet:
+        spent = await fleet.flood(6)
+        server.kill()
+        fleet.now += 1
+        spent += await fleet.flood(6 * LIMIT)  # each its share
+        server.start()
+        fleet.now += 6
+        await fleet.limiters[0].look(fleet.now)
+        assert fleet.shared == [True, False, False]
+        spent += sum([(await fleet.decide(0)).allowed for _ in range(LIMIT)])
+        assert spent <= LIMIT + BROKERS
+        fleet.now += SETTLE_S
+        assert spent + await fleet.flood(6 * LIMIT) <= LIMIT + BROKERS
+        assert fleet.shared == [True] * BROKERS
+
+
+async def test_what_was_admitted_alone_is_told_though_nobody_asks_there_again(
+    server: RedisServer,
+) -> None:
+    async with Fleet(server.url) as fleet:
+        spent = await fleet.flood(3)
+        server.kill()
+        spent += await fleet.flood(30)
+        server.start()
+        fleet.now += 6
+        for limiter in fleet.limiters:
+            await limiter.look(fleet.now)
+        fleet.now += SETTLE_S
+        spent += sum([(await fleet.decide(0)).allowed for _ in range(2 * LIMIT)])
         assert LIMIT - BROKERS <= spent <= LIMIT + BROKERS
 
 
