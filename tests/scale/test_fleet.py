@@ -16,7 +16,7 @@ from tests.scale.fleet import (
     Answer,
     Fleet,
     a_key,
-    a_person,
+    a_newcomer,
     new_key,
     until,
 )
@@ -38,7 +38,7 @@ def a_page(fleet: Fleet) -> str:
 async def test_an_expired_token_is_refreshed_once_for_all(fleet: Fleet) -> None:
     page = a_page(fleet)
     fleet.notion.ask("PATCH", "config", {"token_ttl_s": 3600})
-    async with a_person(fleet, MIRA) as mira:
+    async with a_newcomer(fleet, MIRA) as mira:
         fleet.notion.forget_calls()
         fleet.notion.ask("POST", "clock", {"advance_s": 4000})
         calls = [mira.call(n, "GET", f"{PROXY}pages/{page}") for n in range(24)]
@@ -52,7 +52,7 @@ async def test_an_expired_token_is_refreshed_once_for_all(fleet: Fleet) -> None:
 
 async def test_a_key_is_executed_once_whichever_broker_hears_it(fleet: Fleet) -> None:
     page, key = a_page(fleet), a_key()
-    async with a_person(fleet, MIRA) as mira:
+    async with a_newcomer(fleet, MIRA) as mira:
         fleet.notion.forget_calls()
         answers = await asyncio.gather(*(mira.append(n, page, "once", key) for n in range(6)))
         assert Counter(a.status for a in answers).keys() <= {200, 409}
@@ -67,7 +67,7 @@ async def test_a_key_is_executed_once_whichever_broker_hears_it(fleet: Fleet) ->
 async def test_a_webhook_at_one_broker_reaches_the_daemons_of_all(fleet: Fleet) -> None:
     page = a_page(fleet)
     async with (
-        a_person(fleet, MIRA) as mira,
+        a_newcomer(fleet, MIRA) as mira,
         ClientSession(timeout=ClientTimeout(20), headers=mira.headers) as http,
     ):
         streams = [await http.get(f"{url}/api/events") for url in fleet.urls]
@@ -87,7 +87,7 @@ async def test_a_broker_that_stands_still_in_a_write_sends_nothing_when_it_wakes
     fleet: Fleet,
 ) -> None:
     page, key = a_page(fleet), a_key()
-    async with a_person(fleet, MIRA) as mira:
+    async with a_newcomer(fleet, MIRA) as mira:
         # Notion asks everybody to wait, so the first broker holds the key and has sent nothing.
         throttled = {"route": APPEND, "kind": "429", "on": [1], "params": {"retry_after": 3}}
         fleet.notion.misbehave(throttled)
@@ -114,7 +114,7 @@ async def test_a_broker_that_stands_still_in_a_write_sends_nothing_when_it_wakes
 async def test_signing_keys_turn_over_without_a_failed_request(fleet: Fleet) -> None:
     old = fleet.setting("BROKER_SIGNING_KEYS")
     fresh = new_key()
-    async with a_person(fleet, MIRA) as mira:
+    async with a_newcomer(fleet, MIRA) as mira:
         statuses: list[int] = []
         refreshes: list[int] = []
         done = asyncio.Event()
@@ -157,7 +157,7 @@ async def test_where_the_audit_log_cannot_be_written_no_broker_opens_a_token(
     fleet: Fleet, postgres: Postgres
 ) -> None:
     page = a_page(fleet)
-    async with a_person(fleet, MIRA) as mira:
+    async with a_newcomer(fleet, MIRA) as mira:
 
         async def asked() -> set[str]:
             calls = [mira.call(n, "GET", f"{PROXY}pages/{page}") for n in range(BROKERS)]
