@@ -1,170 +1,181 @@
-"""What the broker adds to a call: CPU and rate of its proxy beside a bare one, same upstream."""
+"""The broker's proxy beside others: requests a second, latency and CPU, before one upstream.
+
+Everything that the broker does for a call is on: a session signed in through the real flow, a
+sealed connection, limits (scaled up), audit rows, the log line.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
+import os
 import tempfile
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
-from yarl import URL
+from clipperd.cli.showcase.web import fetch_json
+from tests.bench import rivals, scene
+from tests.bench.load import generator, load
+from tests.bench.measure import cpu_of, machine, median
+from tests.bench.rivals import Side
+from tests.scale.fleet import VERIFIER, hand_off, is_up, new_key
+from tests.servers.ports import free_port
+from tests.servers.postgres import a_postgres
+from tests.servers.redis import a_redis
+from tests.stack.program import Program
 
-from clipperd.web.session import ROUTES, SESSION, UNSENT
-from tests.bench import scene
-from tests.bench.measure import cpu_of, machine, median, spread
-from tests.clipperd.session.world import running_world
-from tests.stack.browser import consent
-from tests.stack.stack import Stack
+_CONNECTIONS = (32, 4)
+_ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+_SECONDS = 2.0
+_BASE, _PLAIN = "Express + fetch", "bare aiohttp proxy"
+_ALONE, _SHARED = "broker (SQLite)", "broker (PostgreSQL, Redis)"
+_GOALS = {_ALONE: 1.5, _SHARED: 1.0}  # requests/s as multiples of Express
+_CPU_GOAL = 2.5  # CPU a request as multiples of the bare proxy's
 
-_PAGE = "11111111-1111-4111-8111-111111111111"
-_EACH = 400
-_ROUNDS = 5
-_CONNECTIONS = (4, 32)
 
-_UPSTREAM = """
-import sys
-from aiohttp import web
-BODY = b'{"object":"page","id":"' + sys.argv[2].encode() + b'","properties":{},"parent":{},"x":"' \
-    + b'y' * 1200 + b'"}'
-async def answer(request):
-    await request.read()
-    return web.Response(body=BODY, content_type="application/json")
-app = web.Application()
-app.router.add_route("*", "/{path:.*}", answer)
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
-"""
+@dataclass(frozen=True)
+class Sample:
+    """One side in one round."""
 
-_BARE_PROXY = """
-import sys
-import aiohttp
-from aiohttp import web
-async def session(app):
-    app["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=800))
-    yield
-    await app["session"].close()
-async def relay(request):
-    url = sys.argv[2] + "/v1/" + request.match_info["path"]
-    headers = {"Authorization": "Bearer x", "Notion-Version": "2026-03-11"}
-    async with request.app["session"].get(url, headers=headers) as found:
-        return web.Response(body=await found.read(), status=found.status,
-                            content_type="application/json")
-app = web.Application()
-app.cleanup_ctx.append(session)
-app.router.add_get("/api/notion/proxy/v1/{path:.*}", relay)
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
-"""
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
 
 
 def run() -> list[str]:
-    """Lines for ``make bench``: GET of a page, as multiples of the bare proxy."""
-    with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_measure(Path(folder)))
-
-
-async def _measure(folder: Path) -> list[str]:
-    stack = Stack(folder, {"BROKER_NOTION_RATE": "1000", "BROKER_NOTION_BURST": "1000"})
-    children: list[subprocess.Popen[bytes]] = []
-    try:
-        await asyncio.to_thread(stack.open_sandbox)
-        await asyncio.to_thread(stack.open_broker)
-        async with _token(folder, stack) as token:
-            stack.sandbox.stop()
-            env = scene.environment(folder)
-            children.append(_child(_UPSTREAM, env, URL(stack.notion.url).port, _PAGE))
-            bare = unused_port()
-            children.append(_child(_BARE_PROXY, env, bare, stack.notion.url))
-            sides = {
-                "bare": (f"http://127.0.0.1:{bare}", children[1].pid),
-                "broker": (stack.broker_url, stack.broker.pid),
-            }
-            return await _compare(sides, token)
-    finally:
-        for child in children:
-            child.terminate()
-            child.wait()
-        stack.close()
-
-
-async def _compare(sides: Mapping[str, tuple[str, int]], token: str) -> list[str]:
-    lines = [f"broker: GET page, {_EACH} x {_ROUNDS} each, {machine()}"]
-    async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
-    ) as session:
-        for url, _ in sides.values():
-            await _load(session, url, 4, [])  # warm
+    """Lines for ``make bench``: a table for each number of connections, then the goals."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        port = free_port()
+        sides, absent = _sides(folder, port, stack)
+        told = stack.enter_context(rivals.upstream(folder, port))
+        for side in sides.values():
+            load(side.url, side.headers, 4, 1)  # warm
+        lines = [
+            f"broker: GET of a page, {_ROUNDS} interleaved rounds of {_SECONDS:.0f} s each,"
+            f" {machine()}",
+            f"broker: load by {generator()}; upstream: {told}",
+            *absent,
+        ]
         for connections in _CONNECTIONS:
-            cpu: dict[str, list[float]] = {name: [] for name in sides}
-            rate: dict[str, list[float]] = {name: [] for name in sides}
-            times: dict[str, list[float]] = {name: [] for name in sides}
-            for _ in range(_ROUNDS):
-                for name, (url, pid) in sides.items():
-                    before, begun = cpu_of(pid), time.perf_counter()
-                    await _load(session, url, connections, times[name])
-                    rate[name].append(_EACH / (time.perf_counter() - begun))
-                    cpu[name].append((cpu_of(pid) - before) / _EACH)
-            bare = median(cpu["bare"])
-            lines += [
-                f"broker: {connections} connections, {name}: {median(cpu[name]) * 1000:.2f} ms CPU"
-                f" a request, {median(cpu[name]) / bare:.2f} x bare; {median(rate[name]):.0f}"
-                f" requests/s; {spread(times[name], median(times['bare']), 'bare p50')}"
-                for name in sides
-            ]
-    return lines
+            lines += _table(connections, _measured(sides, connections))
+        return lines
 
 
-async def _load(
-    session: aiohttp.ClientSession, url: str, connections: int, times: list[float]
-) -> None:
-    left = iter(range(_EACH))
-
-    async def client() -> None:
-        for _ in left:
-            begun = time.perf_counter()
-            async with session.get(f"{url}/api/notion/proxy/v1/pages/{_PAGE}") as response:
-                body = await response.read()
-                assert response.status == 200, body
-            times.append(time.perf_counter() - begun)
-
-    await asyncio.gather(*(client() for _ in range(connections)))
-
-
-def _child(
-    program: str, env: Mapping[str, str], port: int | None, *argv: str
-) -> subprocess.Popen[bytes]:
-    """Run a server and wait until its port accepts."""
-    child = subprocess.Popen([sys.executable, "-c", program, str(port), *argv], env=dict(env))
-    probe = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()"
-    end = time.monotonic() + 30
-    while subprocess.run(
-        [sys.executable, "-c", probe, str(port)], stderr=subprocess.DEVNULL, check=False
-    ).returncode:
-        assert time.monotonic() < end, "the server does not listen"
-    return child
+def _sides(folder: Path, port: int, stack: ExitStack) -> tuple[dict[str, Side], list[str]]:
+    """Everybody who can be measured here, and lines that say who cannot."""
+    upstream, env, absent = f"http://127.0.0.1:{port}", scene.environment(folder), []
+    enter = stack.enter_context
+    sides = {_PLAIN: enter(rivals.bare(upstream, env))}
+    shared = {
+        "BROKER_DATABASE_URL": enter(a_postgres()).fresh(),
+        "BROKER_REDIS_URL": enter(a_redis()).url,
+    }
+    sides[_ALONE] = enter(_broker(folder / "alone", port, env))
+    sides[_SHARED] = enter(_broker(folder / "shared", port, env | shared))
+    found = rivals.node_modules()
+    if isinstance(found, str):
+        absent += [f"broker: {row} cannot be measured: {found}" for row in (_BASE, "http-proxy")]
+    else:
+        sides[_BASE] = enter(rivals.express(*found, upstream))
+        sides["node http-proxy"] = enter(rivals.http_proxy(*found, upstream))
+    nginx = rivals.find_nginx()
+    if nginx is None:
+        absent.append("broker: nginx proxy_pass cannot be measured: there is no nginx")
+    else:
+        sides["nginx proxy_pass"] = enter(rivals.nginx_proxy(nginx, folder, port))
+    return sides, absent
 
 
-@asynccontextmanager
-async def _token(folder: Path, stack: Stack) -> AsyncIterator[str]:
-    """An access token of somebody who signed in through the real flow."""
-    port = unused_port()
-    async with running_world(folder, URL(stack.broker_url), port=port) as world:
-        app = web.Application()
-        app[SESSION] = world.session
-        app[UNSENT] = _nothing_unsent
-        for route in ROUTES:
-            app.router.add_route(route.method, route.path, route.handler)
-        async with TestServer(app, port=port):
-            started = await world.session.start_login("loopback")
-            await asyncio.to_thread(consent, started.login_url, user="mira@example.com")
-            scope = await world.accounts.scope()
-            yield await world.session.token_for(scope.user_id)
+@contextmanager
+def _broker(folder: Path, upstream_port: int, env: Mapping[str, str]) -> Iterator[Side]:
+    """A broker at which somebody has signed in; the sandbox that let them has gone again."""
+    folder.mkdir()
+    ready, port = folder / "sandbox.url", free_port()
+    argv = ["cloud_broker", "sandbox", "--port", str(upstream_port), "--rate", "0"]
+    sandbox = Program("sandbox", [*argv, "--ready-file", str(ready)], env, folder / "sandbox.txt")
+    broker = Program(
+        "broker",
+        ["cloud_broker", "run"],
+        {**_settings(folder, port, upstream_port), **env},
+        folder / "broker.txt",
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        sandbox.start(ready.exists)
+        broker.start(lambda: is_up(f"{url}/readyz"))
+        token = _signed_in(url)
+        sandbox.stop()
+        yield Side(url + rivals.PATH, broker.pid, {"Authorization": f"Bearer {token}"})
+    finally:
+        sandbox.stop()
+        broker.stop()
 
 
-async def _nothing_unsent(_workspace_id: str) -> int:
-    return 0
+def _settings(folder: Path, port: int, upstream_port: int) -> dict[str, str]:
+    return {
+        "BROKER_PORT": str(port),
+        "BROKER_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "BROKER_DATABASE_URL": f"sqlite:///{folder / 'broker.db'}",
+        "BROKER_NOTION_API_URL": f"http://127.0.0.1:{upstream_port}",
+        "BROKER_NOTION_CLIENT_ID": "sandbox-client",
+        "BROKER_NOTION_CLIENT_SECRET": "sandbox-secret",
+        "BROKER_ENCRYPTION_KEYS": new_key(),
+        "BROKER_SIGNING_KEYS": new_key(),
+        "BROKER_LIMIT_SCALE": rivals.SCALE,
+        "BROKER_NOTION_RATE": "100000",
+        "BROKER_NOTION_BURST": "1000",
+        "BROKER_DRAIN_S": "1",
+    }
+
+
+def _signed_in(url: str) -> str:
+    body = {
+        "grant_type": "handoff",
+        "token": hand_off(url, "mira@example.com"),
+        "code_verifier": VERIFIER,
+    }
+    return str(fetch_json("POST", f"{url}/api/auth/token", body)["access_token"])
+
+
+def _measured(sides: Mapping[str, Side], connections: int) -> dict[str, list[Sample]]:
+    found: dict[str, list[Sample]] = {name: [] for name in sides}
+    for _ in range(_ROUNDS):
+        for name, side in sides.items():
+            before = cpu_of(side.pid)
+            seen = load(side.url, side.headers, connections, _SECONDS)
+            cpu_ms = (cpu_of(side.pid) - before) * 1000 / seen.requests
+            rate = seen.requests / seen.seconds
+            found[name].append(Sample(rate, seen.p50_s * 1000, seen.p99_s * 1000, cpu_ms))
+    return found
+
+
+def _table(connections: int, found: Mapping[str, list[Sample]]) -> Iterator[str]:
+    """One row a side: medians; ratios are medians of each round's own ratio."""
+    base, bare = found.get(_BASE), found[_PLAIN]
+    yield f"| {connections} connections | req/s | x Express | p50 ms | p99 ms | CPU ms | x bare |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for name, samples in found.items():
+        faster = f"{_ratio([s.rate for s in samples], [s.rate for s in base]):.2f}" if base else "?"
+        yield (
+            f"| {name} | {median([s.rate for s in samples]):,.0f} | {faster}"
+            f" | {median([s.p50_ms for s in samples]):.1f}"
+            f" | {median([s.p99_ms for s in samples]):.1f}"
+            f" | {median([s.cpu_ms for s in samples]):.3f}"
+            f" | {_ratio([s.cpu_ms for s in samples], [s.cpu_ms for s in bare]):.2f} |"
+        )
+    for name, goal in _GOALS.items():
+        cpu = _ratio([s.cpu_ms for s in found[name]], [s.cpu_ms for s in bare])
+        yield f"{name}: CPU {cpu:.2f} x bare, {_said(cpu <= _CPU_GOAL)} at most {_CPU_GOAL}"
+        if base:
+            rate = _ratio([s.rate for s in found[name]], [s.rate for s in base])
+            yield f"{name}: {rate:.2f} x Express, {_said(rate >= goal)} at least {goal}"
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return median([mine / other for mine, other in zip(ours, theirs, strict=True)])
+
+
+def _said(holds: bool) -> str:
+    return "as wanted:" if holds else "MISSED:"

@@ -30,7 +30,7 @@ from tests.stack.program import Program
 BROKERS = 3
 WEBHOOK_TOKEN = "secret_of_the_fleet"
 PROXY = "/api/notion/proxy/v1/"
-_VERIFIER = "v" * 43
+VERIFIER = "v" * 43
 _CALLBACK = "http://127.0.0.1:9/v1/session/callback"
 
 
@@ -93,7 +93,7 @@ class Fleet:
     def start(self, number: int) -> None:
         """Start one broker and wait until it is ready."""
         url = self.urls[number]
-        self.brokers[number].start(lambda: _is_up(f"{url}/readyz"))
+        self.brokers[number].start(lambda: is_up(f"{url}/readyz"))
 
     def roll(self, number: int, **changes: str) -> None:
         """Stop one broker politely and start it with other settings."""
@@ -187,8 +187,8 @@ async def a_person(fleet: Fleet, user: str, at: int = 0) -> AsyncIterator[Person
     async with ClientSession(timeout=ClientTimeout(40)) as http:
         body = {
             "grant_type": "handoff",
-            "token": await asyncio.to_thread(_hand_off, fleet, user, at, address),
-            "code_verifier": _VERIFIER,
+            "token": await asyncio.to_thread(hand_off, fleet.urls[at], user, fleet.urls[0], address),
+            "code_verifier": VERIFIER,
         }
         url, headers = f"{fleet.urls[at]}/api/auth/token", {"X-Forwarded-For": address}
         async with http.post(url, json=body, headers=headers) as answer:
@@ -206,8 +206,12 @@ async def a_newcomer(fleet: Fleet, user: str) -> AsyncIterator[Person]:
         yield person
 
 
-def _hand_off(fleet: Fleet, user: str, at: int, address: str) -> str:
-    digest = hashlib.sha256(_VERIFIER.encode()).digest()
+def hand_off(broker_url: str, user: str, public_url: str = "", address: str = "127.0.0.1") -> str:
+    """What the browser of somebody who signs in brings back; VERIFIER makes it worth something.
+
+    ``public_url``: where Notion sends the browser back to, if that is not ``broker_url``.
+    """
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
     query = {
         "source": "cli",
         "state": secrets.token_urlsafe(16),
@@ -216,10 +220,10 @@ def _hand_off(fleet: Fleet, user: str, at: int, address: str) -> str:
         "device": "a test",
         "redirect_uri": _CALLBACK,
     }
-    url, cookies = f"{fleet.urls[at]}/api/auth/notion?{urlencode(query)}", dict[str, str]()
+    url, cookies = f"{broker_url}/api/auth/notion?{urlencode(query)}", dict[str, str]()
     while not url.startswith(_CALLBACK):
-        if url.startswith(fleet.urls[0]):  # Notion sends back to the public address
-            url = fleet.urls[at] + url.removeprefix(fleet.urls[0])
+        if public_url and url.startswith(public_url):
+            url = broker_url + url.removeprefix(public_url)
         if "/v1/oauth/authorize" in url:
             url += "&" + urlencode({"auto": "1", "user": user})
         sent = {"X-Forwarded-For": address}
@@ -258,7 +262,8 @@ def _is_ours(name: str) -> bool:
     return name.startswith(("CLIPPERD_", "BROKER_"))
 
 
-def _is_up(url: str) -> bool:
+def is_up(url: str) -> bool:
+    """Whether an address answers 200."""
     try:
         return fetch("GET", url)[0] == 200
     except OSError:
