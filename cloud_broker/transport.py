@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
+from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -50,8 +50,7 @@ class ResponseTooLarge(TransportError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """A whole answer: status, headers (names in any case) and decoded body."""
 
     status: int

@@ -13,10 +13,10 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from cloud_broker.errors import KeysRefused, SealBroken
 from cloud_broker.secret import Secret
@@ -26,8 +26,7 @@ NONCE_BYTES = 12  # NIST SP 800-38D section 8.2.2: 96 random bits
 KEY_COLUMN = "wrapped_key"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """The row that sealed columns belong to; empty strings where it has no such id."""
 
     table: str
@@ -36,8 +35,7 @@ class Place:
     workspace_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """A row's sealed columns with its wrapped data key and the id of the key that wraps it."""
 
     kid: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
@@ -38,8 +39,7 @@ STORE_AGAIN_S = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to store a new 
 PEER_POLL_S = 0.1  # how often a refresh by another instance is looked for
 
 
-@dataclass(frozen=True, slots=True)
-class OpenToken:
+class OpenToken(Struct, frozen=True):
     """A connection's access token, open for one request. ``version`` is its row's version."""
 
     connection_id: str

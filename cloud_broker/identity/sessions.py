@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
 
+from msgspec import Struct
+
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
@@ -37,8 +39,7 @@ ENDED_KEPT_S = 7 * 86_400
 _VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")  # RFC 7636 section 4.1
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """Who a verified access token speaks for. ``expires_at`` is epoch seconds."""
 
     user_id: str

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MICRO = 1_000_000
 
@@ -24,8 +25,7 @@ def to_us(seconds: float) -> int:
     return round(seconds * MICRO)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """At most ``limit`` (>= 1) starts in any ``span_s`` seconds."""
 
     limit: int
@@ -37,8 +37,7 @@ class Window:
         return to_us(self.span_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """``rate`` starts a second on average, at most ``burst`` (>= 1) at once."""
 
     rate: float

@@ -15,7 +15,10 @@ A 429 is the sign of a healthy upstream: it never counts as a failure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cloud_broker.limits.arithmetic import to_us
 
@@ -45,8 +48,7 @@ CONNECTION_TRIP = TripRule(requests=20, parties=1)
 UPSTREAM_TRIP = TripRule(requests=50, parties=5, share=0.6)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """The state of one gate; times in microseconds on the limiter's clock."""
 
     closed_until: int = 0
@@ -56,8 +58,7 @@ class Gate:
     probe_until: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """May it pass now? Else ``wait_us``. ``probe``: it is the one that tries first."""
 
     open: bool

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from cloud_broker.limits.arithmetic import Rule
 from cloud_broker.limits.gates import TripRule
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """One rule to hold for ``key``; ``name`` says which to the caller (user, route, …)."""
 
     name: str
@@ -19,8 +19,7 @@ class Ask:
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """What is left of a rule: ``left`` starts now, one more in ``reset_s`` seconds."""
 
     name: str
@@ -29,8 +28,7 @@ class Quota:
     reset_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Allowed: start in ``wait_s`` seconds (already spent). Refused: nothing was spent.
 
     ``refused_by`` names the ask or gate that takes longest, ``wait_s`` how long. ``probes``
@@ -41,11 +39,10 @@ class Decision:
     wait_s: float = 0.0
     refused_by: str = ""
     probes: tuple[str, ...] = ()
-    quotas: tuple[Quota, ...] = field(default=())
+    quotas: tuple[Quota, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Struct, frozen=True):
     """A gate that also closes after failures; ``party`` is whose request it was."""
 
     gate: str

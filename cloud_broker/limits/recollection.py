@@ -11,6 +11,8 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from cloud_broker.limits.arithmetic import Window
 
 MAX_KEYS = 100_000
@@ -19,8 +21,7 @@ KEPT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """``used`` starts of a window were counted at ``at``, in the shared memory ``epoch``."""
 
     used: int

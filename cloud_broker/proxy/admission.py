@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from msgspec import Struct
+
 from cloud_broker.clock import Clock
 from cloud_broker.limits.arithmetic import Bucket, Window
 from cloud_broker.limits.gates import CONNECTION_TRIP, UPSTREAM_TRIP
@@ -63,8 +65,7 @@ class Charge(Enum):
     RETRY = "retry"  # the connection's allowance of resends
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(Struct, frozen=True):
     """Whose request it is."""
 
     user_id: str
@@ -73,8 +74,7 @@ class Party:
     workspace_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     """A request that may be sent now; hand it back with what became of it."""
 
     party: Party

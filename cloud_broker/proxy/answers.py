@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cloud_broker.limits.arithmetic import Bucket, Window
 from cloud_broker.limits.limiter import Quota
@@ -24,8 +26,7 @@ _READS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Status, headers and JSON body for the caller."""
 
     status: int

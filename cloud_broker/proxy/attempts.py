@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
@@ -80,8 +81,7 @@ class Upstream:
 Fence = Callable[[], Awaitable[Callable[[], None]]]
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """One request on its way: what to send, for whom, until when, and what has been learnt.
 
     ``until``: no attempt starts after it (steady clock). ``answer_s``: how long an answer is

@@ -20,12 +20,12 @@ applied. Committed 503: https://developers.notion.com/reference/request-limits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from cloud_broker.proxy.routes import Route, parse_uuid
 from cloud_broker.transport import ConnectFailed, Response, ResponseTooLarge, TransportError
@@ -67,8 +67,7 @@ _SCOPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Throttle:
+class Throttle(Struct, frozen=True):
     """A 429: what it closes, for how long, and whether asking again makes sense at all."""
 
     scope: Scope
@@ -76,8 +75,7 @@ class Throttle:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One attempt, judged. ``created``: new ids. ``receipt_only``: the body is to be rebuilt."""
 
     verdict: Verdict

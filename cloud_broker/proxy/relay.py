@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock, rfc3339
@@ -49,8 +51,7 @@ _DOUBTFUL = frozenset({500, 502, 503, 504})  # of a read before a write: nothing
 _ERROR_CODES = {403: "restricted_resource", 404: "object_not_found", 429: "rate_limited"}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call whose path, query, headers and body have passed the table.
 
     ``body`` is in the upstream's version; ``stream`` goes through as it comes, with its
@@ -70,15 +71,13 @@ class Call:
     within_s: float | None = None
 
 
-@dataclass(slots=True)
-class _Trace:
+class _Trace(Struct):
     """What is learnt on the way, for the audit row."""
 
     token: OpenToken | None = None
     job: Job | None = None
     outcome: Outcome | None = None
     has_answered: bool = False
-    facts: dict[str, str | int | None] = field(default_factory=dict)
 
 
 class Relay:

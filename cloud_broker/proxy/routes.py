@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from cloud_broker.proxy.refusals import InvalidRequest, NoSuchRoute
 
@@ -31,8 +32,7 @@ _QUERY_BODY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One row: a method and a path of Notion's API after ``/v1/``.
 
     ``words`` that begin with ``:`` are ids (UUIDs), named for Notion's messages. ``query`` and
@@ -168,8 +168,7 @@ ROUTES: tuple[Route, ...] = (
 BY_NAME: Mapping[str, Route] = {route.name: route for route in ROUTES}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A row, its parsed ids (dashed, lower case) and the query pairs to send."""
 
     route: Route

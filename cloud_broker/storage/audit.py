@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from cloud_broker.storage.database import Database, Row, Tx
 
@@ -38,8 +38,7 @@ PAGE = 500
 Fact = str | int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened: names, numbers and ids only, never a body, title or token.
 
     ``at`` in milliseconds; ``facts`` may be kept for ever, ``subject`` is about a person.
@@ -48,8 +47,8 @@ class Event:
     at: int
     event: str
     user_id: str
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    subject: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = {}
+    subject: Mapping[str, Fact] = {}
     salt: str = ""
 
 
