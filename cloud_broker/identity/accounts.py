@@ -12,6 +12,7 @@ from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import KeysRefused, NotFound, SealBroken, SessionExpired, WorkspaceTaken
 from cloud_broker.identity.connections import (
+    Tokens,
     canonical_id,
     open_access,
     open_refresh,
@@ -44,6 +45,7 @@ class Accounts:
         database: Database,
         ring: KeyRing,
         sessions: Sessions,
+        tokens: Tokens,
         revocations: Revocations,
         *,
         pepper: Pepper,
@@ -58,6 +60,7 @@ class Accounts:
         self._database = database
         self._ring = ring
         self._sessions = sessions
+        self._tokens = tokens
         self._revocations = revocations
         self._pepper = pepper
         self._clock = clock
@@ -175,6 +178,7 @@ class Accounts:
             await self._audit.write_openings(tx, dropped)
         if not dropped:
             raise NotFound("This workspace is not connected to your account.")
+        self._tokens.forget(user_id)
         self._revocations.wake()
 
     async def revoke_everything(self, user_id: str, *, why: str) -> tuple[int, int]:
@@ -183,7 +187,7 @@ class Accounts:
             dropped = await self._drop(tx, await connection_rows.connections_of(tx, user_id))
             ended = await self._sessions.revoke_all(tx, user_id, why=why)
             await self._audit.write_openings(tx, dropped)
-        self._sessions.forget(user_id)
+        self.forget(user_id)
         self._revocations.wake()
         return ended, len(dropped)
 
@@ -206,7 +210,7 @@ class Accounts:
             await self._audit.write_openings(tx, dropped)  # from here on they name nobody
             await self._audit.write(tx, "account_erased", "", facts={}, subject={})
             await self._audit.erase(tx, user_id)
-        self._sessions.forget(user_id)
+        self.forget(user_id)
         self._revocations.wake()
         await self._database.tidy()
 
@@ -217,6 +221,11 @@ class Accounts:
             parties.append(connection["bot_id"])
         for party in filter(None, parties):
             await push_rows.forget_party(tx, connection["workspace_id"], party)
+
+    def forget(self, user_id: str) -> None:
+        """Drop what is remembered of the account: it has just been changed."""
+        self._sessions.forget(user_id)
+        self._tokens.forget(user_id)
 
     async def sweep(self) -> None:
         """Forget what was written about accounts while they were being erased."""

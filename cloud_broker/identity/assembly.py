@@ -85,19 +85,12 @@ def assemble(
     tariff = Tariff(settings.billing_tiers or {}, settings.billing_grace_days * 86_400)
     sessions = _sessions(settings, database, signer, audit, tariff, clock, random)
     revocations = Revocations(database, ring, oauth, clock=clock, randomness=random, audit=audit)
-    tokens = Tokens(
-        database,
-        ring,
-        oauth,
-        clock=clock,
-        randomness=random,
-        witness=audit,
-        revocations=revocations,
-    )
+    tokens = _tokens(database, ring, oauth, audit, revocations, clock, random)
     accounts = Accounts(
         database,
         ring,
         sessions,
+        tokens,
         revocations,
         pepper=pepper,
         clock=clock,
@@ -129,6 +122,26 @@ def assemble(
         accounts=accounts,
         sign_in=sign_in,
         tariff=tariff,
+    )
+
+
+def _tokens(
+    database: Database,
+    ring: KeyRing,
+    oauth: NotionOAuth,
+    audit: Audit,
+    revocations: Revocations,
+    clock: Clock,
+    random: Randomness,
+) -> Tokens:
+    return Tokens(
+        database,
+        ring,
+        oauth,
+        clock=clock,
+        randomness=random,
+        witness=audit,
+        revocations=revocations,
     )
 
 

@@ -19,6 +19,7 @@ from cloud_broker.errors import (
     WorkspaceRequired,
 )
 from cloud_broker.identity.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
+from cloud_broker.identity.recent import Recent
 from cloud_broker.identity.revocations import Revocations
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
@@ -37,6 +38,7 @@ SKEW_S = 2.0  # between brokers' clocks (docs/decisions/0012-postgresql.md)
 LEASE_S = SEND_WITHIN_S + DEADLINE_S + SKEW_S
 STORE_AGAIN_S = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to store a new pair
 PEER_POLL_S = 0.1  # how often a refresh by another instance is looked for
+CACHE_SIZE = 10_000  # accounts whose rows are kept for a moment
 
 
 class OpenToken(Struct, frozen=True):
@@ -80,15 +82,34 @@ class Tokens:
         self._witness = witness
         self._revocations = revocations
         self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
+        self._recent: Recent[str, Sequence[Row]] = Recent(clock, size=CACHE_SIZE)
 
-    async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
+    async def open(
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool = True
+    ) -> OpenToken:
         """Open the token of the user's workspace (the only one when None).
 
-        ``purpose`` goes to the witness. Raises NoConnection, WorkspaceRequired, ReauthRequired.
+        ``purpose`` goes to the witness. Not ``fresh``: the sealed row may have been read up to
+        five seconds ago, if it still answers the question; what is open is never kept. Raises
+        NoConnection, WorkspaceRequired, ReauthRequired.
         """
-        async with self._database.reading() as tx:
-            found = await rows.connections_of(tx, user_id)
-        return await self._open(_choose(found, workspace_id), purpose)
+        row = None if fresh else self._recently(user_id, workspace_id)
+        if row is None:
+            mark = self._recent.mark()
+            async with self._database.reading() as tx:
+                found = await rows.connections_of(tx, user_id)
+            self._recent.keep(user_id, found, mark)
+            row = _choose(found, workspace_id)
+        return await self._open(row, purpose)
+
+    def forget(self, user_id: str) -> None:
+        """The user's connections have changed: read them again."""
+        self._recent.drop(user_id)
+
+    def _recently(self, user_id: str, workspace_id: str | None) -> Row | None:
+        """The row in question, unless there is a doubt that only a reading can settle."""
+        found = _matching(self._recent.get(user_id) or (), workspace_id)
+        return found[0] if len(found) == 1 and not found[0]["reauth_required"] else None
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         """Return a newer token than ``opened`` after Notion refused it.
@@ -102,17 +123,20 @@ class Tokens:
         if task is None:
             task = asyncio.create_task(self._refresh(opened))
             self._running[key] = task
-            task.add_done_callback(lambda done: self._finished(key, done))
+            task.add_done_callback(lambda done: self._finished(opened, done))
         return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Wait for the refreshes under way."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _finished(self, key: tuple[str, int], task: asyncio.Task[OpenToken]) -> None:
-        del self._running[key]
+    def _finished(self, opened: OpenToken, task: asyncio.Task[OpenToken]) -> None:
+        """Before anybody who waited for it goes on."""
+        del self._running[opened.connection_id, opened.version]
+        self.forget(opened.user_id)  # what is kept holds the token that Notion has refused
         if not task.cancelled() and task.exception() is not None:
-            log.info("refresh of connection %s failed: %s", key[0], type(task.exception()).__name__)
+            why = type(task.exception()).__name__
+            log.info("refresh of connection %s failed: %s", opened.connection_id, why)
 
     async def _refresh(self, opened: OpenToken) -> OpenToken:
         until = self._clock.monotonic() + LEASE_S + SKEW_S
@@ -277,10 +301,15 @@ def _sealed(row: Row) -> Sealed:
     return Sealed(row["kid"], row["wrapped_key"], columns)
 
 
+def _matching(found: Sequence[Row], workspace_id: str | None) -> Sequence[Row]:
+    if workspace_id is None:
+        return found
+    wanted = canonical_id(workspace_id)
+    return [row for row in found if canonical_id(row["workspace_id"]) == wanted]
+
+
 def _choose(found: Sequence[Row], workspace_id: str | None) -> Row:
-    if workspace_id is not None:
-        wanted = canonical_id(workspace_id)
-        found = [row for row in found if canonical_id(row["workspace_id"]) == wanted]
+    found = _matching(found, workspace_id)
     if not found:
         raise NoConnection("This workspace is not connected to your account.")
     if len(found) > 1:

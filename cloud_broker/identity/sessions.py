@@ -12,8 +12,6 @@ import base64
 import hashlib
 import logging
 import re
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -23,6 +21,7 @@ from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
 from cloud_broker.errors import InvalidGrant, NotFound, SessionExpired
+from cloud_broker.identity.recent import Recent
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import sessions as rows
@@ -33,7 +32,6 @@ log = logging.getLogger(__name__)
 
 HANDOFF_S = 60
 IDLE_S = 60 * 86_400  # a session that nobody uses for sixty days ends
-CACHE_S = 5.0  # revocation is effective within this time on every instance
 CACHE_SIZE = 10_000
 ENDED_KEPT_S = 7 * 86_400
 _VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")  # RFC 7636 section 4.1
@@ -82,7 +80,7 @@ class Sessions:
         self._access_token_s = access_token_s
         self._audit = audit
         self._tariff = tariff
-        self._seen: OrderedDict[bytes, tuple[Claims, float]] = OrderedDict()
+        self._seen: Recent[bytes, Claims] = Recent(clock, size=CACHE_SIZE)
 
     # --- signing in ------------------------------------------------------------------------
 
@@ -218,16 +216,12 @@ class Sessions:
         if not token.isascii():
             raise SessionExpired("The access token is not valid or has expired.")
         key = hashlib.sha256(token.encode()).digest()
-        seen = self._seen.get(key)
-        if seen is not None:
-            claims, until = seen
-            if self._clock.monotonic() < until and self._clock.now() < claims.expires_at:
-                return claims
-            del self._seen[key]
+        claims = self._seen.get(key)
+        if claims is not None and self._clock.now() < claims.expires_at:
+            return claims
+        mark = self._seen.mark()
         claims = await self._check(token)
-        self._seen[key] = (claims, self._clock.monotonic() + CACHE_S)
-        if len(self._seen) > CACHE_SIZE:
-            self._seen.popitem(last=False)
+        self._seen.keep(key, claims, mark)
         return claims
 
     async def _check(self, token: str) -> Claims:
@@ -258,7 +252,7 @@ class Sessions:
         """End one of the user's sessions. Raises NotFound."""
         async with self._database.transaction() as tx:
             ended = await self._revoke(tx, session_id, why=why, user_id=user_id)
-        self._drop(lambda claims: claims.session_id == session_id)  # again: one may have read
+        self._drop_session(session_id)  # again: somebody may have read before it was committed
         if not ended:
             raise NotFound("There is no such session.")
 
@@ -283,12 +277,12 @@ class Sessions:
 
     def forget(self, user_id: str) -> None:
         """Drop every remembered verdict about the user."""
-        self._drop(lambda claims: claims.user_id == user_id)
+        self._seen.drop_where(lambda claims: claims.user_id == user_id)
 
     async def _revoke(
         self, tx: Tx, session_id: str, *, why: str, user_id: str | None = None
     ) -> bool:
-        self._drop(lambda claims: claims.session_id == session_id)
+        self._drop_session(session_id)
         owner = await rows.revoke_session(tx, session_id, now=self._now(), why=why, user_id=user_id)
         if owner is not None:
             await self._audit.write(
@@ -296,9 +290,8 @@ class Sessions:
             )
         return owner is not None
 
-    def _drop(self, matches: Callable[[Claims], bool]) -> None:
-        for key in [key for key, (claims, _) in self._seen.items() if matches(claims)]:
-            del self._seen[key]
+    def _drop_session(self, session_id: str) -> None:
+        self._seen.drop_where(lambda claims: claims.session_id == session_id)
 
     def _now(self) -> int:
         return to_ms(self._clock.now())

@@ -200,7 +200,7 @@ class SignIn:
                 )
         except WorkspaceTaken as taken:
             await self._refuse(grant, taken)
-        self._sessions.forget(user_id)  # the profile may have changed
+        self._accounts.forget(user_id)  # the profile and the connections have changed
         return handoff
 
     async def _refuse(self, grant: Grant, why: SignInRefused) -> NoReturn:

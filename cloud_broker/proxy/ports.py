@@ -14,7 +14,9 @@ from cloud_broker.transport import TransportError
 class Tokens(Protocol):
     """Opens connections' tokens; see connections.Tokens."""
 
-    async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
+    async def open(
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
+    ) -> OpenToken:
         """Raises NoConnection, WorkspaceRequired, ReauthRequired."""
 
     async def refresh(self, opened: OpenToken) -> OpenToken:

@@ -162,8 +162,10 @@ class Relay:
         return self._read_answer(call, trace.outcome)
 
     async def _open(self, claims: Claims, call: Call) -> OpenToken:
-        purpose = f"proxy:{call.match.route.name}"
-        return await self._tokens.open(claims.user_id, call.workspace, purpose)
+        route = call.match.route
+        return await self._tokens.open(
+            claims.user_id, call.workspace, f"proxy:{route.name}", fresh=route.kind == "write"
+        )
 
     async def _write(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
         keyed = self._keyed(claims, call, call.workspace)

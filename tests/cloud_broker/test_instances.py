@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_broker.identity.sessions import CACHE_S
+from cloud_broker.identity.recent import FRESH_S
 from cloud_broker.push import fanout
 from tests.cloud_broker.billing.scene import (
     CHECKOUT,
@@ -60,14 +60,14 @@ async def test_a_tier_counts_on_every_instance_within_five_seconds(
     await subscribe(one, answer["user"]["id"])
     assert await admitted(one, token) == 10  # ten more: where the event came in, at once
     assert await admitted(two, token) == 0  # the verdict of some seconds ago
-    advance(pair, CACHE_S)
+    advance(pair, FRESH_S)
     assert await admitted(two, token) == 10
     assert [await standing(stage, token) for stage in pair] == [("PRO", "active", 240)] * 2
     await told(two, DELETED, a_subscription(), at=two.clock.now() + 1)
-    advance(pair, CACHE_S)
+    advance(pair, FRESH_S)
     assert [await admitted(stage, token) for stage in pair] == [0, 0]
     assert [(await standing(stage, token))[0] for stage in pair] == ["FREE", "FREE"]
-    assert CACHE_S <= 5
+    assert FRESH_S <= 5
 
 
 async def test_an_event_that_two_brokers_hear_at_once_is_taken_once(
@@ -146,7 +146,7 @@ async def test_a_session_ended_at_one_broker_ends_at_the_other_with_its_stream(
         ).status == 204
         two.clock.advance(fanout.CHECK_S)
         assert await stream.next() == ("session_revoked", {})
-        two.clock.advance(CACHE_S - fanout.CHECK_S)
+        two.clock.advance(FRESH_S - fanout.CHECK_S)
         assert (await two.get("/api/user/me", laptop["access_token"])).status == 401
     assert (await two.get("/api/user/me", desktop["access_token"])).status == 200
 
@@ -160,7 +160,7 @@ async def test_a_token_reused_at_one_broker_ends_the_family_at_the_other(
     third = await (await one.refresh(second["refresh_token"])).json()
     assert (await two.refresh(first["refresh_token"])).status == 400
     assert (await one.refresh(third["refresh_token"])).status == 400
-    advance(pair, CACHE_S)
+    advance(pair, FRESH_S)
     for stage in pair:
         assert (await stage.get("/api/user/me", third["access_token"])).status == 401
 

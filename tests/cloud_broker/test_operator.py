@@ -12,8 +12,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from cloud_broker.cli.main import main
+from cloud_broker.identity.recent import FRESH_S
 from cloud_broker.identity.revocations import IDLE_S
-from cloud_broker.identity.sessions import CACHE_S
 from cloud_broker.storage import audit
 from tests.cloud_broker.sandboxed import (
     Browser,
@@ -91,7 +91,7 @@ async def test_drill_a_mass_revocation_ends_all_sessions_and_tokens_on_running_b
         assert "2 sessions ended, 2 connections destroyed, of 2 accounts. 0 tokens wait" in told
         assert world(sandbox).tokens == {}
 
-        clock.advance(CACHE_S)
+        clock.advance(FRESH_S)
         assert await statuses([one, two], people) == {401}
         for person in people:
             body = {"grant_type": "refresh_token", "refresh_token": person["refresh_token"]}
@@ -146,7 +146,7 @@ async def test_an_account_is_shown_exported_and_erased_by_its_id_or_address(
     assert await command(env, "users", "delete", user) == 0
     assert "0 tokens wait" in capsys.readouterr().out
     assert len(stage.notion.revoked) == 2
-    stage.clock.advance(CACHE_S)
+    stage.clock.advance(FRESH_S)
     assert (await stage.get("/api/user/me", signed["access_token"])).status == 401
     assert await command(env, "users", "show", user) == 1
     assert "No account" in capsys.readouterr().err

@@ -184,10 +184,13 @@ def a_fleet(
 async def a_person(fleet: Fleet, user: str, at: int = 0) -> AsyncIterator[Person]:
     """Sign somebody in through the real flow, at one broker, from an address of their own."""
     address = f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
+
     async with ClientSession(timeout=ClientTimeout(40)) as http:
         body = {
             "grant_type": "handoff",
-            "token": await asyncio.to_thread(hand_off, fleet.urls[at], user, fleet.urls[0], address),
+            "token": await asyncio.to_thread(
+                hand_off, fleet.urls[at], user, fleet.urls[0], address
+            ),
             "code_verifier": VERIFIER,
         }
         url, headers = f"{fleet.urls[at]}/api/auth/token", {"X-Forwarded-For": address}

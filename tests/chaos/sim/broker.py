@@ -68,7 +68,9 @@ class _Connected:
     def __init__(self, notion: Notion) -> None:
         self._notion = notion
 
-    async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
+    async def open(
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
+    ) -> OpenToken:
         assert workspace_id == self._notion.workspace
         token = self._notion.token
         secret = Secret(token.access)

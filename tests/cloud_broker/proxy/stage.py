@@ -85,12 +85,16 @@ class FakeTokens:
     workspace_id: str = WORKSPACE  # as Notion writes it
     workspaces: dict[str, str] = field(default_factory=dict)  # where users have one of their own
     opened: int = 0
+    asked_fresh: bool = False  # by the last call
     refreshed: int = 0
     stuck: asyncio.Event | None = None  # a refresh waits for it
 
-    async def open(self, user_id: str, workspace_id: str | None, purpose: str) -> OpenToken:
+    async def open(
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
+    ) -> OpenToken:
         assert purpose.startswith("proxy:")
         self.opened += 1
+        self.asked_fresh = fresh
         if self.bug is not None:
             raise self.bug
         if workspace_id not in (None, WORKSPACE):

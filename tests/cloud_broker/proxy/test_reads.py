@@ -51,6 +51,14 @@ async def test_response_headers_are_allow_listed(proxy: Stage) -> None:
     assert not {"Set-Cookie", "X-Other"} & set(answer.headers)
 
 
+async def test_a_read_may_open_a_row_of_a_moment_ago_and_a_write_may_not(proxy: Stage) -> None:
+    for method, path in (("GET", f"pages/{PAGE}"), ("POST", "search")):
+        await proxy.call(method, path, json={} if method == "POST" else None)
+        assert not proxy.tokens.asked_fresh
+    await proxy.append()
+    assert proxy.tokens.asked_fresh
+
+
 async def test_both_prefixes_lead_to_the_same_place(proxy: Stage) -> None:
     plain = PROXY.removesuffix("v1/")
     answer = await proxy.client.get(
