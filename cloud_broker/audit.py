@@ -187,10 +187,10 @@ def _nameless(event: Event) -> Event:
 
 def _fit(values: Mapping[str, Fact]) -> dict[str, Fact]:
     """Keep names, numbers and ids; what looks like none of them is somebody's text."""
-    return {name: value if _is_plain(value) else "(unfit)" for name, value in values.items()}
-
-
-def _is_plain(value: Fact) -> bool:
-    if not isinstance(value, str):
-        return True
-    return len(value) <= MAX_LENGTH and value.isascii() and value.isprintable()
+    return {
+        name: value
+        if type(value) is not str
+        or (len(value) <= MAX_LENGTH and value.isascii() and value.isprintable())
+        else "(unfit)"
+        for name, value in values.items()
+    }

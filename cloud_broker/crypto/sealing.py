@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -89,6 +90,7 @@ def keyed_hash(pepper: Secret, *parts: str) -> str:
     ).hexdigest()
 
 
+@lru_cache(maxsize=4096)
 def _bound(place: Place, column: str, kid: str) -> bytes:
     """The associated data: each part behind its length, so no two rows share one string."""
     parts = (

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -25,25 +26,25 @@ def to_us(seconds: float) -> int:
     return round(seconds * MICRO)
 
 
-class Window(Struct, frozen=True):
+class Window(Struct, frozen=True, dict=True):
     """At most ``limit`` (>= 1) starts in any ``span_s`` seconds."""
 
     limit: int
     span_s: float = 60.0
 
-    @property
+    @cached_property
     def span_us(self) -> int:
         """The span in microseconds."""
         return to_us(self.span_s)
 
 
-class Bucket(Struct, frozen=True):
+class Bucket(Struct, frozen=True, dict=True):
     """``rate`` starts a second on average, at most ``burst`` (>= 1) at once."""
 
     rate: float
     burst: int
 
-    @property
+    @cached_property
     def interval_us(self) -> int:
         """Microseconds that one start costs."""
         return max(1, round(MICRO / self.rate))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,8 +30,7 @@ MANY = 100  # parties; more are not judged again at every failure
 PROBE_WAIT_S = 1.0  # how long those behind a probe are told to wait
 
 
-@dataclass(frozen=True, slots=True)
-class TripRule:
+class TripRule(Struct, frozen=True, dict=True):
     """When failures close a gate.
 
     In ``span_s`` there were at least ``requests`` from at least ``parties``, and at least
@@ -42,6 +42,11 @@ class TripRule:
     share: float = 0.5
     span_s: float = 30.0
     closed_s: float = 15.0
+
+    @cached_property
+    def half_us(self) -> int:
+        """Half of the span in microseconds: what is counted turns over by halves."""
+        return to_us(self.span_s / 2)
 
 
 CONNECTION_TRIP = TripRule(requests=20, parties=1)
@@ -132,7 +137,7 @@ class Tally:
 
     def count(self, party: str, *, failed: bool, now: int, rule: TripRule) -> None:
         """Count one finished request of ``party``."""
-        half = to_us(rule.span_s / 2)
+        half = rule.half_us
         if now - self.turned >= half:
             self.old = self.fresh if now - self.turned < 2 * half else {}
             self.fresh = {}

@@ -51,9 +51,15 @@ class MemoryLimiter:
         """Check all, then spend all; see the protocol."""
         at = to_us(now)
         self._sweep(at)
-        entries = {name: gate_rules.entry(self._gates.get(name, Gate()), at) for name in gates}
         start, slowest = at, ""
-        for name, found in entries.items():
+        probes = []
+        for name in gates:
+            gate = self._gates.get(name)
+            if gate is None:
+                continue
+            found = gate_rules.entry(gate, at)
+            if found.probe:
+                probes.append(name)
             if not found.open and at + found.wait_us > start:
                 start, slowest = at + found.wait_us, name
         if slowest:  # a closed gate is waited for outside: it may close again meanwhile
@@ -68,10 +74,9 @@ class MemoryLimiter:
             return Decision(False, wait_s, slowest, quotas=self._quotas(asks, at))
         for ask in asks:
             self._spend(ask, start)
-        probes = tuple(name for name, found in entries.items() if found.probe)
         for name in probes:
             self._gates[name] = gate_rules.probing(self._gates[name], at)
-        return Decision(True, wait_s, probes=probes, quotas=self._quotas(asks, at))
+        return Decision(True, wait_s, probes=tuple(probes), quotas=self._quotas(asks, at))
 
     def pause(self, gates: Sequence[str], now: float) -> Decision | None:
         """The refusal of the gate that stays closed longest; None when none is closed."""
@@ -100,12 +105,17 @@ class MemoryLimiter:
         """Count one finished request; see the protocol."""
         at = to_us(now)
         for watch in watches:
-            gate = self._gates.get(watch.gate, Gate())
-            tally = self._tallies.setdefault(watch.gate, Tally(turned=at))
+            gate = self._gates.get(watch.gate)
+            tally = self._tallies.get(watch.gate)
+            if tally is None:
+                tally = self._tallies[watch.gate] = Tally(turned=at)
             tally.count(watch.party, failed=failed, now=at, rule=watch.rule)
             if not failed:
-                self._gates[watch.gate] = gate_rules.passed(gate, at, entered=to_us(entered))
-            elif gate.tripped or tally.trips(watch.rule, at):
+                if gate is not None:
+                    self._gates[watch.gate] = gate_rules.passed(gate, at, entered=to_us(entered))
+                continue
+            gate = gate or Gate()
+            if gate.tripped or tally.trips(watch.rule, at):
                 self._gates[watch.gate] = gate_rules.tripped(gate, at, watch.rule)
                 tally.clear()
 

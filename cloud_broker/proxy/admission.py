@@ -21,6 +21,7 @@ from cloud_broker.proxy.routes import Route
 MAX_WAIT_S = 10.0  # longer waits are the caller's
 SEATS = 64  # requests of one connection, waiting and under way, besides its burst
 _UPSTREAM = "v1:up"
+_SCOPES = tuple(Scope)
 
 # A retry's own allowance, per connection: a tenth of what the connection may send, ten at once.
 _RETRY_SHARE = 0.1
@@ -94,6 +95,8 @@ class Admission:
         self._budgets = budgets
         self._seats = SEATS + budgets.notion_burst
         self._seated: dict[str, int] = {}
+        self._windows: dict[tuple[int, str], Window] = {}  # by number a minute and tier
+        self._bucket = budgets.bucket()
 
     @contextmanager
     def seat(self, party: Party) -> Iterator[None]:
@@ -121,7 +124,7 @@ class Admission:
         Raises LimitReached or NotSent; nothing is spent then.
         """
         asks = self._asks(party, route, charge)
-        gates = (_UPSTREAM, *_gates(party, route))
+        gates = (_UPSTREAM, *(_gate_of(scope, party, route) for scope in _SCOPES))
         now = self._clock.monotonic()
         until = min(until, now + MAX_WAIT_S)
         quotas: tuple[Quota, ...] = ()
@@ -141,6 +144,8 @@ class Admission:
                 raise _refusal(decision, quotas)
 
     async def _wait(self, decision: Decision) -> None:
+        if not decision.wait_s:
+            return
         try:
             await self._clock.sleep(decision.wait_s)
         except BaseException:  # the caller has gone: somebody else is to try
@@ -174,7 +179,7 @@ class Admission:
 
     def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[Ask]:
         budgets = self._budgets
-        bucket = Ask("connection", f"v1:{{c:{party.connection_id}}}:bucket", budgets.bucket())
+        bucket = Ask("connection", f"v1:{{c:{party.connection_id}}}:bucket", self._bucket)
         if charge is Charge.CONNECTION:
             return (bucket,)
         if charge is Charge.RETRY:
@@ -182,14 +187,17 @@ class Admission:
             return (bucket, retries)
         user = f"v1:{{u:{party.user_id}}}"
         return (
-            Ask("user", f"{user}:all", budgets.window(budgets.per_minute, party.tier)),
-            Ask("route", f"{user}:{route.name}", budgets.window(route.per_minute, party.tier)),
+            Ask("user", f"{user}:all", self._window(budgets.per_minute, party.tier)),
+            Ask("route", f"{user}:{route.name}", self._window(route.per_minute, party.tier)),
             bucket,
         )
 
-
-def _gates(party: Party, route: Route) -> tuple[str, ...]:
-    return tuple(_gate_of(scope, party, route) for scope in Scope)
+    def _window(self, per_minute: int, tier: str) -> Window:
+        """The budget's window, made once: of both arguments there are a handful."""
+        found = self._windows.get((per_minute, tier))
+        if found is None:
+            found = self._windows[per_minute, tier] = self._budgets.window(per_minute, tier)
+        return found
 
 
 def _gate_of(scope: Scope, party: Party, route: Route) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cloud_broker.limits.arithmetic import Bucket, Window
+from cloud_broker.limits.arithmetic import Bucket, Rule, Window
 from cloud_broker.limits.limiter import Quota
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.refusals import Refusal
@@ -86,10 +87,8 @@ def limit_headers(quotas: Sequence[Quota]) -> dict[str, str]:
     """Render draft-ietf-httpapi-ratelimit-headers: the policies and what is left of each."""
     if not quotas:
         return {}
-    policies, states = [], []
-    for quota in quotas:
-        policies.append(f'"{quota.name}";q={_quota(quota)};w={_window(quota)}')
-        states.append(f'"{quota.name}";r={quota.left};t={math.ceil(quota.reset_s)}')
+    policies = [_policy(quota.name, quota.rule) for quota in quotas]
+    states = [f'"{quota.name}";r={quota.left};t={math.ceil(quota.reset_s)}' for quota in quotas]
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
 
 
@@ -139,17 +138,10 @@ def _base() -> dict[str, str]:
     return {"Content-Type": _JSON, "Cache-Control": "no-store, private"}
 
 
-def _quota(quota: Quota) -> int:
-    match quota.rule:
-        case Window(limit=limit):
-            return limit
-        case Bucket(burst=burst):
-            return burst
-
-
-def _window(quota: Quota) -> int:
-    match quota.rule:
-        case Window(span_s=span):
-            return math.ceil(span)
+@lru_cache(maxsize=256)
+def _policy(name: str, rule: Rule) -> str:
+    match rule:
+        case Window(limit=limit, span_s=span):
+            return f'"{name}";q={limit};w={math.ceil(span)}'
         case Bucket(rate=rate, burst=burst):
-            return math.ceil(burst / rate)
+            return f'"{name}";q={burst};w={math.ceil(burst / rate)}'

@@ -11,10 +11,12 @@ and nobody waits for the end of a read.
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 BUSY_MS = 10_000
 TIDY_MS = 500  # writers wait meanwhile
 READERS = 3
+TOGETHER = 50
 
 
 class SqliteDatabase:
@@ -191,6 +194,15 @@ class _Connection:
             raise DatabaseFailed("The database is closed.") from error
 
 
+@lru_cache(maxsize=32)
+def several(sql: str) -> tuple[str, tuple[str, ...]]:
+    """Turn ``INSERT … VALUES (:a, :b)`` into the same for TOGETHER rows, and the names in order."""
+    head, values, row = sql.rpartition("VALUES")
+    names = tuple(re.findall(r":([a-z_]+)", row))
+    one = re.sub(r":[a-z_]+", "?", row)
+    return head + values + ", ".join([one] * TOGETHER), names
+
+
 class _SqliteTx:
     """One block's statements; ``has_begun`` is the thread's to set."""
 
@@ -203,7 +215,16 @@ class _SqliteTx:
         return (await self._query(sql, params))[1]
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        await self._connection.run(lambda: self._ready().executemany(sql, rows))
+        def run() -> None:
+            live = self._ready()
+            many, names = several(sql)
+            whole = len(rows) - len(rows) % TOGETHER
+            for first in range(0, whole, TOGETHER):
+                group = rows[first : first + TOGETHER]
+                live.execute(many, [row[name] for row in group for name in names])
+            live.executemany(sql, rows[whole:])
+
+        await self._connection.run(run)
 
     async def one(self, sql: str, **params: Any) -> Row | None:
         rows, _ = await self._query(sql, params)

@@ -175,7 +175,10 @@ def _broke_off(request: web.Request, error: Exception) -> bool:
 
 
 def request_ids(clock: Clock, randomness: Randomness) -> Middleware:
-    """Make the outermost middleware: an id for each request, and one access line."""
+    """Make the outermost middleware: an id for each request, and a line for each that failed.
+
+    What went well is in the audit log and the metrics; DEBUG shows its line too.
+    """
 
     @web.middleware
     async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -197,16 +200,18 @@ def request_ids(clock: Clock, randomness: Randomness) -> Middleware:
             status = redirect.status
             raise
         finally:
-            fields = {
-                "method": request.method,
-                "route": route_of(request),
-                "status": status,
-                "duration_ms": round((clock.monotonic() - begun) * 1000, 1),
-            }
-            log.info("request", extra={"fields": fields})
+            level = logging.DEBUG if 200 <= status < 400 else logging.INFO
+            if log.isEnabledFor(level):
+                took_ms = round((clock.monotonic() - begun) * 1000, 1)
+                log.log(level, "request", extra={"fields": _fields(request, status, took_ms)})
             LOGGED_ID.reset(token)
 
     return identify
+
+
+def _fields(request: web.Request, status: int, took_ms: float) -> dict[str, object]:
+    route = route_of(request)
+    return {"method": request.method, "route": route, "status": status, "duration_ms": took_ms}
 
 
 def route_of(request: web.Request) -> str:
