@@ -1,8 +1,8 @@
 """Sends a request to Notion until it is done, refused, unknown, or the deadline does not allow.
 
-One attempt: be admitted, send, judge, report. Between attempts tenacity waits by our clock. A
-write gets here only under a fence, which is asked again before each attempt and once more when
-the connection stands and no byte was sent.
+One attempt: be admitted, send, judge, report. Most calls need one; for the others tenacity waits
+by our clock between attempts. A write gets here only under a fence, which is asked again before
+each attempt and once more when the connection stands and no byte was sent.
 """
 
 from __future__ import annotations
@@ -139,14 +139,24 @@ class Attempts:
 
         Raises a Refusal (nothing applied) when the job may not be sent, or what its fence raises.
         """
+        outcome = await self._once(job)
+        return await self._again(job, outcome) if _wants_again(outcome) else outcome
+
+    async def _again(self, job: Job, first: Outcome) -> Outcome:
+        """Go on after a ``first`` attempt that may be repeated."""
+        known: list[Outcome] = [first]
+
+        async def attempt() -> Outcome:
+            return known.pop() if known else await self._once(job)
+
         retrying = AsyncRetrying(
             sleep=self._clock.sleep,
             wait=self._wait,
             stop=lambda state: self._must_stop(state, job),
             retry=retry_if_result(_wants_again),
-            retry_error_callback=_last,
+            retry_error_callback=_outcome_of,
         )
-        outcome: Outcome = await retrying(self._once, job)
+        outcome: Outcome = await retrying(attempt)
         return outcome
 
     async def _once(self, job: Job) -> Outcome:
@@ -275,10 +285,6 @@ def _outcome_of(state: RetryCallState) -> Outcome:
     found = state.outcome.result()
     assert isinstance(found, Outcome)
     return found
-
-
-def _last(state: RetryCallState) -> Outcome:
-    return _outcome_of(state)
 
 
 def facts_of(outcome: Outcome | None) -> Mapping[str, str | int | None]:

@@ -42,6 +42,13 @@ _DOUBTFUL = frozenset({408, 409, 425})
 _LAST_WORDS = frozenset({409, 500, 503})
 
 
+class _Anything(Struct):
+    """Any JSON object: its members are passed over."""
+
+
+_OBJECT = msgspec.json.Decoder(_Anything)
+
+
 class Verdict(Enum):
     """What to do next."""
 
@@ -76,7 +83,10 @@ class Throttle(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """One attempt, judged. ``created``: new ids. ``receipt_only``: the body is to be rebuilt."""
+    """One attempt, judged. ``created``: new ids. ``receipt_only``: the body is to be rebuilt.
+
+    ``value``: the answer's object; not of a read that is done, whose body is whole and passed on.
+    """
 
     verdict: Verdict
     result: Response | TransportError
@@ -121,11 +131,13 @@ def judge(result: Response | TransportError, route: Route, *, children: int, now
     """Judge one attempt. ``children``: blocks asked for; ``now``: wall clock, for HTTP dates."""
     if not isinstance(result, Response):
         return Outcome(_judge_failure(result, route), result)
-    value = _object(result.body)
     status = result.status
+    if route.kind == "read" and 200 <= status < 300:
+        return Outcome(Verdict.DONE if is_object(result.body) else Verdict.GARBLED, result)
+    value = _object(result.body)
     after = retry_after(result.headers.get("Retry-After"), now)
     if 200 <= status < 300:
-        return _judge_success(result, value, route, children)
+        return _judge_written(result, value, route, children)
     if status in _NOT_APPLIED:
         throttle = _throttle(value, after) if status == 429 else None
         again = throttle is None or not throttle.final
@@ -163,12 +175,11 @@ def _judge_failure(result: TransportError, route: Route) -> Verdict:
     return Verdict.GARBLED if isinstance(result, ResponseTooLarge) else Verdict.AGAIN
 
 
-def _judge_success(result: Response, value: Any, route: Route, children: int) -> Outcome:
+def _judge_written(result: Response, value: Any, route: Route, children: int) -> Outcome:
     created = _created(value, route, children)
     if value is not None and created is not None:
         return Outcome(Verdict.DONE, result, value, created)
-    verdict = Verdict.UNKNOWN if route.kind == "write" else Verdict.GARBLED
-    return Outcome(verdict, result, value)
+    return Outcome(Verdict.UNKNOWN, result, value)
 
 
 def _judge_write_error(result: Response, value: Any, route: Route, children: int) -> Outcome:
@@ -221,6 +232,15 @@ def _throttle(value: Any, after: float | None) -> Throttle:
     final = reason == "public_api_request_blocked"
     pause = after if after is not None else (BLOCKED_PAUSE_S if final else DEFAULT_PAUSE_S)
     return Throttle(_SCOPES.get(str(reason), Scope.CONNECTION), min(pause, MAX_PAUSE_S), final)
+
+
+def is_object(body: bytes) -> bool:
+    """Whether ``body`` is one well-formed JSON object. Looks at every byte and builds nothing."""
+    try:
+        _OBJECT.decode(body)
+        return body.isascii() or bool(body.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _object(body: bytes) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -231,7 +232,7 @@ class Relay:
         trace.job = read = replace(job, route=route, ids=(source,))
         trace.outcome = outcome = await self._attempts.run(read)
         if not is_query and outcome.verdict is Verdict.DONE:
-            outcome = replace(outcome, value=databases.joined(found.value, outcome.value))
+            outcome = replace(outcome, value=databases.joined(_decoded(found), _decoded(outcome)))
         return self._read_answer(call, outcome)
 
     async def _name_source(self, call: Call, job: Job, trace: _Trace) -> Answer | None:
@@ -268,12 +269,18 @@ class Relay:
         job.attempts = look.attempts
         if found.verdict is not Verdict.DONE:
             return found, None
-        return found, databases.only_source(found.value, database_id)
+        return found, databases.only_source(_decoded(found), database_id)
 
     def _read_answer(self, call: Call, outcome: Outcome) -> Answer:
         if outcome.verdict is Verdict.GARBLED:
             raise UpstreamGarbled
-        return self._passed_on(call, outcome)
+        if outcome.verdict is not Verdict.DONE or outcome.response is None:
+            return self._passed_on(call, outcome)
+        if call.version == self._pinned:
+            return from_notion(outcome.response)
+        value = _decoded(outcome) if outcome.value is None else outcome.value
+        value = versions.to_client(value, call.version, self._pinned)
+        return from_notion(outcome.response, body=value)
 
     def _write_answer(self, call: Call, outcome: Outcome) -> Answer:
         if outcome.verdict is Verdict.DONE and outcome.receipt_only and outcome.response:
@@ -332,6 +339,15 @@ class Relay:
                 "request": call.request_id,
             },
         )
+
+
+def _decoded(outcome: Outcome) -> Any:
+    """The object that a read was answered with. Raises UpstreamGarbled."""
+    assert outcome.response is not None
+    try:
+        return msgspec.json.decode(outcome.response.body)
+    except msgspec.DecodeError:  # a number beyond all reason: well-formed, and of no use here
+        raise UpstreamGarbled from None
 
 
 def _canonical(workspace_id: str) -> str:

@@ -9,6 +9,7 @@ never from the caller's text: ``..%2f``, ``//`` and their like cannot get past `
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -166,6 +167,9 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 BY_NAME: Mapping[str, Route] = {route.name: route for route in ROUTES}
+_ROWS: dict[tuple[str, int], list[Route]] = defaultdict(list)  # by method and number of words
+for _route in ROUTES:
+    _ROWS[_route.method, len(_route.words)].append(_route)
 
 
 class Match(Struct, frozen=True):
@@ -185,8 +189,8 @@ def match(method: str, path: str, query: Sequence[tuple[str, str]]) -> Match:
     if not _PLAIN_PATH.match(path):
         raise NoSuchRoute
     words = tuple(path.removeprefix("v1/").split("/"))
-    for route in ROUTES:
-        if route.method == method and _fits(route.words, words):
+    for route in _ROWS.get((method, len(words)), ()):
+        if _fits(route.words, words):
             ids = tuple(_parse_id(word, name) for name, word in _ids(route.words, words))
             return Match(route, ids, _parse_query(route, query))
     raise NoSuchRoute
@@ -201,7 +205,7 @@ def parse_uuid(text: str) -> str | None:
 
 
 def _fits(template: Sequence[str], words: Sequence[str]) -> bool:
-    return len(template) == len(words) and all(
+    return all(
         bool(word) if part.startswith(":") else part == word
         for part, word in zip(template, words, strict=True)
     )

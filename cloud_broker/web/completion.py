@@ -1,12 +1,14 @@
 """A caller who leaves ends a read; whatever changes something is finished all the same.
 
 The server cancels the handler of a connection that is lost (``handler_cancellation``). This keeps
-that from everything but the reads, which say so by ``request[READS] = True``.
+that from everything but the reads: handlers that only ever read, which are named at the start and
+run as they are, and requests that turn out to read, which say so by ``request[READS] = True``.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -19,8 +21,9 @@ READS: web.RequestKey[bool] = web.RequestKey("reads")
 class Completion:
     """Owns the handlers under way."""
 
-    def __init__(self) -> None:
-        """None yet."""
+    def __init__(self, reads: Collection[Handler] = ()) -> None:
+        """``reads``: the handlers that only ever read."""
+        self._reads = frozenset(reads)
         self._under_way: set[asyncio.Future[web.StreamResponse]] = set()
 
     def middleware(self) -> Middleware:
@@ -28,6 +31,8 @@ class Completion:
 
         @web.middleware
         async def complete(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.match_info.handler in self._reads:
+                return await handler(request)
             task = asyncio.ensure_future(handler(request))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)

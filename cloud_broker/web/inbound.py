@@ -47,6 +47,7 @@ class Inbound:
         self._connections = connections
         self._per_address = per_address
         self._proxies = tuple(proxies)
+        self._ends: dict[Closable, float] = {}  # when to close, unless a request is handled
         self._timers: dict[Closable, asyncio.TimerHandle] = {}
         self._addresses: dict[Closable, str] = {}
         self._counts: Counter[str] = Counter()
@@ -69,7 +70,7 @@ class Inbound:
 
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._disarm(request.protocol)
+            self._ends.pop(request.protocol, None)
             try:
                 return await handler(request)
             finally:
@@ -97,7 +98,10 @@ class Inbound:
 
     def closed(self, protocol: Closable) -> None:
         """Count a connection no more."""
-        self._disarm(protocol)
+        self._ends.pop(protocol, None)
+        timer = self._timers.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
         address = self._addresses.pop(protocol, None)
         if address is None:
             return
@@ -106,21 +110,28 @@ class Inbound:
             del self._counts[address]
 
     def _arm(self, protocol: Closable, seconds: float) -> None:
-        self._disarm(protocol)
+        """Close it then. One timer a connection looks again when it fires, not one a request."""
         loop = asyncio.get_running_loop()
-        self._timers[protocol] = loop.call_later(seconds, self._end, protocol)
-
-    def _disarm(self, protocol: Closable) -> None:
-        timer = self._timers.pop(protocol, None)
+        self._ends[protocol] = end = loop.time() + seconds
+        timer = self._timers.get(protocol)
+        if timer is not None and timer.when() <= end:
+            return
         if timer is not None:
             timer.cancel()
+        self._timers[protocol] = loop.call_at(end, self._look, protocol, loop)
 
-    def _end(self, protocol: Closable) -> None:
-        """Closing alone would wait for a reader who takes nothing."""
-        self._timers.pop(protocol, None)
+    def _look(self, protocol: Closable, loop: asyncio.AbstractEventLoop) -> None:
+        del self._timers[protocol]
+        end = self._ends.get(protocol)
+        if end is None:
+            return
+        if end > loop.time():
+            self._timers[protocol] = loop.call_at(end, self._look, protocol, loop)
+            return
+        del self._ends[protocol]
         transport = protocol.transport
         protocol.force_close()
-        if transport is not None:
+        if transport is not None:  # closing alone would wait for a reader who takes nothing
             transport.abort()
 
 

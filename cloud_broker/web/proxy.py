@@ -68,6 +68,11 @@ RELAY: web.AppKey[Relay] = web.AppKey("relay")
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 
 
+async def read(request: web.Request) -> web.StreamResponse:
+    """Relay a call whose method alone says that it reads."""
+    return await relay(request)
+
+
 async def relay(request: web.Request) -> web.StreamResponse:
     """Relay one call; every refusal takes Notion's shape."""
     intake = request.app[INTAKE]
@@ -97,7 +102,8 @@ async def _claims(request: web.Request, sessions: Sessions) -> Claims:
 
 
 async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
-    found = match(request.method, _path(request), list(request.rel_url.query.items()))
+    query = list(request.rel_url.query.items()) if request.rel_url.raw_query_string else []
+    found = match(request.method, _path(request), query)
     asked = request.headers.get("Notion-Version")
     version = versions.spoken(asked, intake.pinned, found.route)
     workspace, within_s = _workspace(request), _within(request)
@@ -182,6 +188,8 @@ def _length(request: web.Request) -> int | None:
 
 async def _read(request: web.Request, intake: Intake) -> bytes:
     """Read the body, at most the cap, in time. Raises TooLarge or TooSlow."""
+    if not request.body_exists:
+        return b""
     cap = TooLarge(f"The request body may have {intake.max_bytes} bytes.")
     if (request.content_length or 0) > intake.max_bytes:
         raise cap

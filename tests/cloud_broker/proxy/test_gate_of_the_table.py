@@ -176,3 +176,8 @@ def test_every_row_of_the_table_is_documented() -> None:
     for route in ROUTES:
         path = "/".join(route.words)
         assert f"| `{route.method} /{path}` | {route.kind} | {route.per_minute} |" in documented
+
+
+def test_a_row_that_is_asked_with_get_only_reads() -> None:
+    """Such a call is given up when its caller leaves; see ``web/completion.py``."""
+    assert {route.kind for route in ROUTES if route.method == "GET"} == {"read"}

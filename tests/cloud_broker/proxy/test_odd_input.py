@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_broker.proxy.outcome import is_object
 from cloud_broker.storage import audit as rows
 from tests.cloud_broker.proxy.stage import PAGE, PROXY, Stage
 
@@ -58,3 +66,65 @@ async def test_after_an_unforeseen_error_a_read_failed_and_a_write_is_unknown(
     assert (written.status, written.headers["X-Broker-Code"]) == (504, "write_outcome_unknown")
     assert "latest_sent_at" in (await written.json())["additional_data"]
     assert "canary" not in await written.text()
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def strictly(body: bytes) -> bool:
+    """Whether the standard library decodes it to an object, its leniencies taken away."""
+
+    def refuse(_: str) -> None:
+        raise ValueError
+
+    with suppress(ValueError, RecursionError):
+        return isinstance(json.loads(body.decode(), parse_constant=refuse), dict)
+    return False
+
+
+@given(JSON, st.integers(0, 400), st.binary(max_size=3), st.booleans())
+def test_an_object_that_is_passed_on_was_looked_at_byte_by_byte(
+    value: object, at: int, noise: bytes, ascii_only: bool
+) -> None:
+    body = json.dumps({"x": value}, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    at = min(at, len(body))
+    for broken in (body, body[:at] + noise + body[at + 1 :], body[:at]):
+        if is_object(broken):  # it may be stricter: half a surrogate pair is no text
+            assert strictly(broken), broken
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_every_whole_object_is_passed_on(value: object) -> None:
+    assert is_object(json.dumps(value, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":"\xff"}', b'{"\xff":1}', b'{"a":1}}', b'{"a":', b"[]", b"7", b"", b'{"a":NaN}']
+)
+async def test_what_is_no_whole_object_is_a_bad_gateway(proxy: Stage, body: bytes) -> None:
+    async def reply(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type="application/json")
+
+    proxy.upstream.always = reply
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert (answer.status, answer.headers["X-Broker-Code"]) == (502, "bad_gateway")
+
+
+async def test_a_number_beyond_all_reason_reaches_only_who_reads_the_answer_as_it_is(
+    proxy: Stage,
+) -> None:
+    async def reply(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b'{"a":1e999}', content_type="application/json")
+
+    proxy.upstream.always = reply
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
+    older = {"Notion-Version": "2025-09-03"}
+    assert (await proxy.call("GET", f"pages/{PAGE}", headers=older)).status == 502
