@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipperd.cli.showcase.web import fetch_json
-from tests.bench import rivals, scene
+from tests.bench import proxies, scene
 from tests.bench.load import generator, load
 from tests.bench.measure import cpu_of, machine, median
-from tests.bench.rivals import Side
+from tests.bench.proxies import Side
 from tests.scale.fleet import VERIFIER, hand_off, is_up, new_key
 from tests.servers.ports import free_port
 from tests.servers.postgres import a_postgres
@@ -49,7 +49,7 @@ def run() -> list[str]:
         folder = Path(name)
         port = free_port()
         sides, absent = _sides(folder, port, stack)
-        told = stack.enter_context(rivals.upstream(folder, port))
+        told = stack.enter_context(proxies.upstream(folder, port))
         for side in sides.values():
             load(side.url, side.headers, 4, 1)  # warm
         lines = [
@@ -67,24 +67,24 @@ def _sides(folder: Path, port: int, stack: ExitStack) -> tuple[dict[str, Side], 
     """Everybody who can be measured here, and lines that say who cannot."""
     upstream, env, absent = f"http://127.0.0.1:{port}", scene.environment(folder), []
     enter = stack.enter_context
-    sides = {_PLAIN: enter(rivals.bare(upstream, env))}
+    sides = {_PLAIN: enter(proxies.bare(upstream, env))}
     shared = {
         "BROKER_DATABASE_URL": enter(a_postgres()).fresh(),
         "BROKER_REDIS_URL": enter(a_redis()).url,
     }
     sides[_ALONE] = enter(_broker(folder / "alone", port, env))
     sides[_SHARED] = enter(_broker(folder / "shared", port, env | shared))
-    found = rivals.node_modules()
+    found = proxies.node_modules()
     if isinstance(found, str):
         absent += [f"broker: {row} cannot be measured: {found}" for row in (_BASE, "http-proxy")]
     else:
-        sides[_BASE] = enter(rivals.express(*found, upstream))
-        sides["node http-proxy"] = enter(rivals.http_proxy(*found, upstream))
-    nginx = rivals.find_nginx()
+        sides[_BASE] = enter(proxies.express(*found, upstream))
+        sides["node http-proxy"] = enter(proxies.http_proxy(*found, upstream))
+    nginx = proxies.find_nginx()
     if nginx is None:
         absent.append("broker: nginx proxy_pass cannot be measured: there is no nginx")
     else:
-        sides["nginx proxy_pass"] = enter(rivals.nginx_proxy(nginx, folder, port))
+        sides["nginx proxy_pass"] = enter(proxies.nginx_proxy(nginx, folder, port))
     return sides, absent
 
 
@@ -107,7 +107,7 @@ def _broker(folder: Path, upstream_port: int, env: Mapping[str, str]) -> Iterato
         broker.start(lambda: is_up(f"{url}/readyz"))
         token = _signed_in(url)
         sandbox.stop()
-        yield Side(url + rivals.PATH, broker.pid, {"Authorization": f"Bearer {token}"})
+        yield Side(url + proxies.PATH, broker.pid, {"Authorization": f"Bearer {token}"})
     finally:
         sandbox.stop()
         broker.stop()
@@ -123,7 +123,7 @@ def _settings(folder: Path, port: int, upstream_port: int) -> dict[str, str]:
         "BROKER_NOTION_CLIENT_SECRET": "sandbox-secret",
         "BROKER_ENCRYPTION_KEYS": new_key(),
         "BROKER_SIGNING_KEYS": new_key(),
-        "BROKER_LIMIT_SCALE": rivals.SCALE,
+        "BROKER_LIMIT_SCALE": proxies.SCALE,
         "BROKER_NOTION_RATE": "100000",
         "BROKER_NOTION_BURST": "1000",
         "BROKER_DRAIN_S": "1",
