@@ -25,7 +25,7 @@ from cloud_broker.sharing import Sharing, alone, over_redis
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate_patiently
 from cloud_broker.transport import Transport
-from cloud_broker.web import auth, billing, events, health, keys, proxy, user, written
+from cloud_broker.web import auth, billing, health, keys, proxy, user, written
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.flood import Flood
@@ -59,8 +59,7 @@ def create_app(
     metrics = Metrics()
     parts = assemble(settings, database, transport, clock, random, metrics)
     bills = _billing(settings, database, parts, clock, random)
-    inbound, drain = _inbound(settings), Drain()
-    completion = Completion((proxy.read, events.events))
+    inbound, completion, drain = _inbound(settings), Completion(proxy.only_reads), Drain()
     app = web.Application(
         middlewares=[
             inbound.middleware(),

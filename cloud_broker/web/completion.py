@@ -1,14 +1,14 @@
 """A caller who leaves ends a read; whatever changes something is finished all the same.
 
 The server cancels the handler of a connection that is lost (``handler_cancellation``). This keeps
-that from everything but the reads: handlers that only ever read, which are named at the start and
-run as they are, and requests that turn out to read, which say so by ``request[READS] = True``.
+that from everything but the reads: requests that are known for reads at once run as they are, and
+those that turn out to be say so by ``request[READS] = True``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -21,9 +21,9 @@ READS: web.RequestKey[bool] = web.RequestKey("reads")
 class Completion:
     """Owns the handlers under way."""
 
-    def __init__(self, reads: Collection[Handler] = ()) -> None:
-        """``reads``: the handlers that only ever read."""
-        self._reads = frozenset(reads)
+    def __init__(self, only_reads: Callable[[web.Request], bool]) -> None:
+        """``only_reads``: whether a request is known for a read before it is handled."""
+        self._only_reads = only_reads
         self._under_way: set[asyncio.Future[web.StreamResponse]] = set()
 
     def middleware(self) -> Middleware:
@@ -31,7 +31,7 @@ class Completion:
 
         @web.middleware
         async def complete(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.match_info.handler in self._reads:
+            if self._only_reads(request):
                 return await handler(request)
             task = asyncio.ensure_future(handler(request))
             self._under_way.add(task)

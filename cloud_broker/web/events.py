@@ -9,6 +9,7 @@ from aiohttp import web
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push.fanout import Fanout
 from cloud_broker.web.bodies import signed_in
+from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import FLOOD
 
 OPENINGS = 60  # a minute and account
@@ -22,6 +23,7 @@ ROUTES = web.RouteTableDef()
 async def events(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Stream until the token ends, the session is revoked, or the reader leaves."""
     await request.app[FLOOD].by_account(claims.user_id, "events", OPENINGS)
+    request[READS] = True
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",

@@ -68,9 +68,9 @@ RELAY: web.AppKey[Relay] = web.AppKey("relay")
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 
 
-async def read(request: web.Request) -> web.StreamResponse:
-    """Relay a call whose method alone says that it reads."""
-    return await relay(request)
+def only_reads(request: web.Request) -> bool:
+    """Whether method and path alone say that a call reads."""
+    return request.method == "GET" and request.path.startswith(PREFIX)
 
 
 async def relay(request: web.Request) -> web.StreamResponse:

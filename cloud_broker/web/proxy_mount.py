@@ -113,7 +113,6 @@ def setup_proxy(
         "broker_writes_under_way", "Writes being executed now.", lambda: writes.under_way
     )
     measured.gauge("broker_audit_rows_lost", "Audit rows without room.", lambda: audit.lost)
-    app.router.add_get(page.PREFIX + "{path:.*}", page.read, allow_head=False)
     app.router.add_route("*", page.PREFIX + "{path:.*}", page.relay)
     app.router.add_routes(metrics_page.ROUTES)
     app.cleanup_ctx.append(_background(writes, audit, settings.drain_s))

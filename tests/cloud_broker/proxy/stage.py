@@ -33,6 +33,7 @@ from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
+from cloud_broker.web.proxy import only_reads
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
 from tests.servers.kept import open_kept
 
@@ -306,7 +307,7 @@ async def a_proxy(
         await server.start_server()
         stack.push_async_callback(server.close)
         transport = await stack.enter_async_context(AiohttpTransport())
-        app = web.Application(middlewares=[Completion().middleware()])
+        app = web.Application(middlewares=[Completion(only_reads).middleware()])
         gone: set[str] = set()
         audit = an_audit(database, clock, metrics, gone)
         setup_proxy(
