@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from cloud_broker.limits.arithmetic import MICRO, Bucket, Window, to_us
 from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
