@@ -48,7 +48,7 @@ def _measure(folder: Path, others: Mapping[str, Load]) -> list[str]:
     )
     lines = [f"enqueue: {_EACH} clips x {_ROUNDS} rounds, {machine()}"]
     try:
-        mine = _found(home / "endpoint.json", child)
+        mine = scene.published(home, child)
         for size in _SIZES:
             lines += asyncio.run(_one_size(folder, mine, others, size, child.pid))
     finally:
@@ -132,14 +132,3 @@ async def _load(
 def _body(size: int) -> bytes:
     content = {"format": "text", "text": ("word " * size)[: size - 200]}
     return json.dumps({"targets": [{"page_id": scene.page_id(1)}], "content": content}).encode()
-
-
-def _found(file: Path, child: subprocess.Popen[bytes]) -> endpoint.Endpoint:
-    end = time.perf_counter() + 60
-    while time.perf_counter() < end:
-        found = endpoint.read(file)
-        if found is not None and found.pid == child.pid:
-            return found
-        assert child.poll() is None, "the daemon ended"
-        time.sleep(0.01)
-    raise AssertionError("the daemon did not become ready")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipperd.cli.showcase.web import fetch
-from clipperd.process import endpoint
 from tests.bench import scene
 from tests.bench.measure import Spent, cpu_of, machine, median, spent
 from tests.bench.rivals.installed import Missing
@@ -24,7 +23,6 @@ from tests.bench.rivals.maestral import Maestral
 _ROUNDS = 9
 _PAGES = int(os.environ.get("BENCH_PAGES", "10000"))
 _LOOK_S = 0.002
-_PATIENCE_S = 60.0
 
 
 @dataclass
@@ -99,7 +97,7 @@ def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        mine = _found(home / "endpoint.json", child)
+        mine = scene.published(home, child, _LOOK_S)
         assert fetch("GET", mine.url + "/healthz")[0] == 200
         healthy = Spent(time.perf_counter() - begun, cpu_of(child.pid))
         asked = {"Authorization": f"Bearer {mine.token}"}
@@ -110,14 +108,3 @@ def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
         child.terminate()
         child.wait()
     return {"daemon to /healthz": healthy, f"daemon to {_PAGES:,} pages' list": listed}
-
-
-def _found(file: Path, child: subprocess.Popen[bytes]) -> endpoint.Endpoint:
-    end = time.perf_counter() + _PATIENCE_S
-    while time.perf_counter() < end:
-        found = endpoint.read(file)
-        if found is not None and found.pid == child.pid:
-            return found
-        assert child.poll() is None, "the daemon ended"
-        time.sleep(_LOOK_S)
-    raise AssertionError("the daemon did not become ready")

@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import sqlite3
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ from clipperd.outbox import accept
 from clipperd.outbox.records import Draft, Target
 from clipperd.pages import store
 from clipperd.pages.entries import Record
+from clipperd.process import endpoint
+from clipperd.process.endpoint import Endpoint
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import GrantedWorkspace, User
 from clipperd.settings.locations import locate, secure
@@ -39,6 +43,7 @@ _SYLLABLES = re.findall(
 _NAMES = 20_000
 _CJK = "会議議事録週次計画旅行予算買物資料研究報告日記料理設計"
 _EPOCH = 1_790_000_000.0
+_PATIENCE_S = 60.0
 
 
 def page_id(number: int) -> str:
@@ -151,3 +156,15 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
         if not name.startswith(("CLIPPERD_", "BROKER_", "PYTHON"))
     }
     return base | {"PYTHONPYCACHEPREFIX": str(folder / "compiled")} | changes
+
+
+def published(home: Path, child: subprocess.Popen[bytes], look_s: float = 0.01) -> Endpoint:
+    """Where the daemon ``child`` of ``home`` answers, once it does."""
+    end = time.perf_counter() + _PATIENCE_S
+    while time.perf_counter() < end:
+        found = endpoint.read(home / "endpoint.json")
+        if found is not None and found.pid == child.pid:
+            return found
+        assert child.poll() is None, "the daemon ended"
+        time.sleep(look_s)
+    raise AssertionError("the daemon did not become ready")

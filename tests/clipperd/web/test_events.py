@@ -156,6 +156,20 @@ async def test_more_streams_than_the_limit_are_refused(tmp_path: Path) -> None:
         assert (status, body["code"]) == (429, "too_many_streams")
 
 
+async def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
+    async with door(tmp_path, limits=Limits(write_timeout_s=0.2)) as api:
+        host, port = "127.0.0.1", api.port
+        reader, writer = await asyncio.open_connection(host, port, limit=1024)
+        head = f"GET /v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        writer.write(f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(20):
+            while api.events.attached:
+                api.events.publish("clip", {"text": "x" * 50_000})
+                await asyncio.sleep(0.01)
+        writer.close()
+
+
 async def test_streams_end_when_the_daemon_does(tmp_path: Path) -> None:
     async with door(tmp_path) as api, reading(api) as reader:
         await reader.next()
