@@ -11,7 +11,9 @@ from clipperd.clips import Clips
 from clipperd.clock import from_rfc3339
 from clipperd.errors import (
     ContentErased,
+    ContentInvalid,
     CursorInvalid,
+    FormatUnsupported,
     IdempotencyConflict,
     InvalidInput,
     NotAllowedNow,
@@ -28,7 +30,7 @@ from clipperd.intake import ClipBody, Intake, TargetBody
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView
-from clipperd.web.routes import CALLER, Route, answer, read_body, read_query
+from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, read_body, read_query
 
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 CLIPS: web.AppKey[Clips] = web.AppKey("clips", Clips)
@@ -270,6 +272,7 @@ def parse_time(text: str | None, pointer: str) -> float | None:
         ) from error
 
 
+_CONTENT = (InvalidInput, ContentInvalid, FormatUnsupported)
 _ACT = (NotFound, NotAllowedNow, StorageFull, NotSignedIn)
 _ONE = "/v1/clips/{clip_id}"
 
@@ -281,9 +284,10 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Accept a clip into the durable queue",
         body=ClipBody,
+        headers={"Idempotency-Key": {"type": "string"}, **WORKSPACE},
         answers={202: ClipView},
         errors=(
-            InvalidInput,
+            *_CONTENT,
             NotSignedIn,
             WorkspaceMismatch,
             IdempotencyConflict,
@@ -319,6 +323,7 @@ ROUTES: tuple[Route, ...] = (
         get_content,
         "read",
         "A clip's content as accepted",
+        answers={200: Any},
         errors=(NotFound, ContentErased),
     ),
     Route(
@@ -378,8 +383,9 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Change an unsent clip",
         body=EditBody,
+        headers={"If-Match": {"type": "string", "pattern": "^[0-9]{1,15}$"}},
         answers={200: ClipView},
-        errors=(*_ACT, InvalidInput, VersionMismatch),
+        errors=(*_ACT, *_CONTENT, VersionMismatch),
     ),
     Route(
         "DELETE",

@@ -119,6 +119,7 @@ ROUTES: tuple[Route, ...] = (
         "read",
         "Server-sent events: a snapshot, then what changes; resume with Last-Event-ID",
         query=EventsQuery,
+        headers={"Last-Event-ID": {"type": "string"}},
         answers={200: "text/event-stream"},
         errors=(TooManyStreams,),
     ),

@@ -163,6 +163,8 @@ def _route(method: str, path: str, scope: RouteScope, summary: str) -> Route:
         summary,
         answers={200: dict[str, Any]},
         errors=(InvalidInput, NotSignedIn, ReauthRequired, WorkspaceMismatch, BrokerUnreachable),
+        headers={"Notion-Version": {"type": "string", "pattern": f"^{_VERSION.pattern}$"}},
+        is_notions=True,
     )
 
 

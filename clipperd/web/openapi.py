@@ -17,23 +17,26 @@ from clipperd.web.door.errors import (
     ScopeMissing,
     TokenInQuery,
     TooManyAttempts,
+    TooManyConnections,
     Unauthenticated,
 )
-from clipperd.web.door.problems import HTTP, MEDIA_TYPE, STATUS, Problem
-from clipperd.web.routes import Route
+from clipperd.web.door.problems import HTTP, MEDIA_TYPE, STATUS, NotionProblem, Problem
+from clipperd.web.routes import NOTION_ID, WORKSPACE, Route
 
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)(?::[^{}]*)?}")
-_SCOPED = re.compile(r"/v1/(clips|pages|outlines|data_sources|notion|queue|blobs)\b")
-_EVERYWHERE = (HostRefused, OriginRefused)
+_SCOPED = re.compile(r"/v1/(pages|outlines|data_sources|notion)\b")
+_EVERYWHERE = (HostRefused, OriginRefused, TooManyConnections)
 _GUARDED = (Unauthenticated, TooManyAttempts, TokenInQuery, ScopeMissing)
+_OURS = frozenset({"clip_id", "client_id", "login_id", "path"})
+"""Names in paths that are not for an id of Notion's."""
 
 
 def document(
     routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
 ) -> dict[str, Any]:
     """Build the OpenAPI 3.1 document. ``reasons``: why a delivery stops, each with a sentence."""
-    shapes = {shape for route in routes for shape in _shapes(route)} | {Problem}
+    shapes = {shape for route in routes for shape in _shapes(route)} | {Problem, NotionProblem}
     ordered = sorted(shapes, key=lambda shape: shape.__qualname__)
     _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -88,18 +91,28 @@ def _operation(route: Route, path: str, components: dict[str, Any]) -> dict[str,
         "security": [] if route.scope == "public" else [{"bearer": [route.scope]}],
         "responses": {str(status): _answer(shape) for status, shape in route.answers.items()},
     }
-    parameters = [*_path_parameters(path), *_query_parameters(route, components)]
-    if _SCOPED.match(path):
-        parameters.append(_parameter("header", "X-Workspace-Id", {"type": "string"}, False))
+    scoped = WORKSPACE if _SCOPED.match(path) else {}
+    headers = [
+        _parameter("header", name, schema, False)
+        for name, schema in {**scoped, **route.headers}.items()
+    ]
+    parameters = [*_path_parameters(path), *_query_parameters(route, components), *headers]
     if parameters:
         operation["parameters"] = parameters
     if route.raw_body:
         operation["requestBody"] = {"content": {"application/octet-stream": {}}}
+    elif route.is_notions and route.method != "GET":
+        operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
     elif route.body is not None:
         content = {"application/json": {"schema": _schema(route.body)}}
         operation["requestBody"] = {"content": content}
-    for status, codes in _refusals(route).items():
-        operation["responses"][str(status)] = _refusal(codes)
+    if route.is_notions:
+        operation["responses"]["default"] = _NOTIONS
+        return operation
+    for status, codes in _refusals(route, path).items():
+        known = operation["responses"].setdefault(str(status), {"description": ""})
+        known["description"] = ", ".join(codes)
+        known.setdefault("content", {})[MEDIA_TYPE] = {"schema": _refusal(codes)}
     return operation
 
 
@@ -108,13 +121,15 @@ def _operation_id(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def _parameter(place: str, name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": required, "schema": schema}
+def _parameter(place: str, name: str, schema: Mapping[str, Any], required: bool) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": dict(schema)}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
-    names = _PARAMETER.findall(path)
-    return [_parameter("path", name, {"type": "string"}, True) for name in names]
+    return [
+        _parameter("path", name, {"type": "string"} if name in _OURS else NOTION_ID, True)
+        for name in _PARAMETER.findall(path)
+    ]
 
 
 def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
@@ -139,7 +154,7 @@ def _answer(shape: Any) -> dict[str, Any]:
     return {"description": "Done", "content": {"application/json": {"schema": _schema(shape)}}}
 
 
-def _refusals(route: Route) -> dict[int, list[str]]:
+def _refusals(route: Route, path: str) -> dict[int, list[str]]:
     """Status to codes: the route's own, and what the door refuses."""
     errors: set[type[ClipperdError]] = {*route.errors, *_EVERYWHERE}
     if route.scope != "public":
@@ -149,7 +164,7 @@ def _refusals(route: Route) -> dict[int, list[str]]:
         errors.update((InvalidInput, StorageFull))
         for status in (408, 413, 415):
             by_status[status] = {HTTP[status][0]}
-    if route.query is not None:
+    if route.query is not None or "{" in path or _SCOPED.match(path):
         errors.add(InvalidInput)
     for error in errors:
         by_status.setdefault(STATUS[error.kind], set()).add(error.code)
@@ -157,13 +172,21 @@ def _refusals(route: Route) -> dict[int, list[str]]:
 
 
 def _refusal(codes: list[str]) -> dict[str, Any]:
-    schema = {
+    return {
         "allOf": [
             {"$ref": _REF.format(name="Problem")},
             {"properties": {"code": {"enum": codes}}},
         ]
     }
-    return {"description": ", ".join(codes), "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+_NOTIONS: dict[str, Any] = {
+    "description": "What Notion or the broker refuses, or what the daemon does, in Notion's words",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="NotionProblem")}},
+    },
+}
 
 
 def _codes() -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -74,9 +74,18 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Hold the whole queue",
         body=PauseBody,
+        answers={200: dict[str, Any]},
         errors=(InvalidInput, StorageFull),
     ),
-    Route("POST", "/v1/queue/resume", resume, "clip", "Let the queue go on", body=Empty),
+    Route(
+        "POST",
+        "/v1/queue/resume",
+        resume,
+        "clip",
+        "Let the queue go on",
+        body=Empty,
+        answers={200: dict[str, Any]},
+    ),
     Route(
         "POST",
         "/v1/queue/retry",
@@ -84,6 +93,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Retry everything now",
         body=Empty,
+        answers={200: dict[str, int]},
         errors=(NotSignedIn,),
     ),
     Route(
@@ -93,6 +103,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Wait for or skip a clip that needs attention",
         body=LaneBody,
+        answers={200: dict[str, str]},
         errors=(InvalidInput, NotSignedIn, WorkspaceMismatch),
     ),
 )

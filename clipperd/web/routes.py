@@ -18,6 +18,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RouteScope = Literal["public", "read", "clip", "admin"]
 S = TypeVar("S", bound=msgspec.Struct)
 
+NOTION_ID: Mapping[str, Any] = {
+    "type": "string",
+    "pattern": "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$",
+}
+"""The schema of an id of Notion's, as ``model.notion_id`` reads it."""
+
+WORKSPACE: Mapping[str, Mapping[str, Any]] = {"X-Workspace-Id": NOTION_ID}
+"""The header that names a workspace; without it the current one is meant."""
+
 
 class Route(msgspec.Struct, frozen=True):
     """One method and path of the API, with all that enforcement and documentation need."""
@@ -32,6 +41,9 @@ class Route(msgspec.Struct, frozen=True):
     answers: Mapping[int, Any] = msgspec.field(default_factory=lambda: {200: None})
     errors: tuple[type[ClipperdError], ...] = ()
     raw_body: bool = False  # the body is bytes, not JSON (blobs, pass-through)
+    headers: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    """Request headers that the handler reads, each with its JSON schema."""
+    is_notions: bool = False  # Notion's answer is handed on; errors are in its words
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -197,6 +197,7 @@ ROUTES: tuple[Route, ...] = (
         loopback_callback,
         "public",
         "Where the browser returns to after a sign-in: a page for people",
+        answers=dict.fromkeys((200, 400, 503), "text/html"),
     ),
     Route(
         "GET",

@@ -74,3 +74,11 @@ class BodyEncoded(ClipperdError):
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
     title = "That kind of body is not accepted"
+
+
+class TooManyConnections(ClipperdError):
+    """As many connections are open as the daemon serves at once (``guard.py`` answers so)."""
+
+    code = "too_many_connections"
+    kind = Kind.UNAVAILABLE
+    title = "Too many connections"
