@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench chaos lock clean
+.PHONY: help install demo test check format bench chaos soak lock clean
 
 help: ## print this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(STAMP) ## measure, in ratios
 
 chaos: $(STAMP) ## seeded kills and faults, simulated and real; prints lost/doubled/misplaced/out of order
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(STAMP) ## three brokers killed in turn, Redis lost; prints what must not be
+	$(BIN)/python -m tests.scale $(ARGS)
 
 LOCK := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet
 lock: ## refresh the pinned requirements (needs uv)
