@@ -7,6 +7,7 @@ set in between. In a long section it begins at the old end.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.db import Database
-from clipperd.errors import PlaceGone, ReadFailed
+from clipperd.errors import PlaceGone, ReadFailed, StorageFull
 from clipperd.model import Position, Scope
 from clipperd.outline import sections, store
 from clipperd.outline.outlines import Outlines
@@ -141,7 +142,8 @@ class Finder:
                 tree = snapshot.tree.spliced(parent_id, run, to_end=to_end)
                 store.save(c, task.scope, task.page_id, replace(snapshot, tree=tree))
 
-        await self._cache.write(work)
+        with contextlib.suppress(StorageFull, sqlite3.Error):  # what was seen is seen all the same
+            await self._cache.write(work)
 
 
 def locate(tree: Tree, heading_id: str) -> Found | None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.db import Database
-from clipperd.errors import PageGone, PageTrashed, PlaceGone
+from clipperd.errors import PageGone, PageTrashed, PlaceGone, StorageFull
 from clipperd.model import Block, Place, Position, Scope
 from clipperd.outline import sections, store
 from clipperd.outline.finding import Finder, Task, locate
@@ -105,7 +105,11 @@ class Places:
             store.save(c, scope, page_id, replace(snapshot, tree=tree or snapshot.tree, moved=True))
             return after, tree
 
-        after, tree = await self._cache.write(work)
+        try:
+            after, tree = await self._cache.write(work)
+        except (StorageFull, sqlite3.Error):
+            self._distrust(scope, page_id)
+            return
         if tree is None or len(blocks) != len(created_ids):
             self._vouching.unsure((scope, page_id))
 
@@ -123,8 +127,7 @@ class Places:
 
     async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
         """Notion says the place is not there: trust nothing of the page, look at the next try."""
-        self._trust.forget(scope, page_id)
-        self._vouching.unsure((scope, page_id))
+        self._distrust(scope, page_id)
         self._doubts.add((scope, page_id, place.after or place.parent_id))
 
     async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
@@ -136,9 +139,8 @@ class Places:
     async def touched(self, scope: Scope, page_id: str) -> None:
         """Something else of ours changed the page: its stamp and its section ends mean nothing."""
         self._vouching.wrote((scope, page_id))
-        self._vouching.unsure((scope, page_id))
+        self._distrust(scope, page_id)
         await self._moved(scope, page_id, ())
-        self._trust.forget(scope, page_id)
 
     def doubt(self, scope: Scope, page_id: str) -> None:
         """Somebody else changed the page: its outline and section ends are to be looked at."""
@@ -152,7 +154,15 @@ class Places:
                 tree = snapshot.tree.without(removed_ids)
                 store.save(c, scope, page_id, replace(snapshot, tree=tree, moved=True))
 
-        await self._cache.write(work)
+        try:
+            await self._cache.write(work)
+        except (StorageFull, sqlite3.Error):
+            self._distrust(scope, page_id)
+
+    def _distrust(self, scope: Scope, page_id: str) -> None:
+        """What is stored of the page is behind, or may be: look before anything is believed."""
+        self._trust.forget(scope, page_id)
+        self._vouching.unsure((scope, page_id))
 
     async def _resolve(self, task: Task) -> Place:
         match task.position.type:

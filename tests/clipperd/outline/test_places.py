@@ -283,6 +283,34 @@ async def test_a_text_that_nothing_has_is_a_heading_gone(world: World) -> None:
 # --- undo and other changes of ours
 
 
+@pytest.mark.parametrize("kind", ["written", "undone", "touched"])
+async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
+    world: World, kind: str
+) -> None:
+    ids = await known(world, "## A", "a1", "## B")
+    world.outlines.vouching.ready()
+    world.clock.advance(1)
+    await world.outlines.get(SCOPE, world.page, "verified")
+    world.notion.take_calls()
+    assert (await world.clip(end_of(ids["A"]), "one")).reads == 0
+    full = "CREATE TRIGGER full BEFORE INSERT ON outline BEGIN SELECT RAISE(ABORT, 'full'); END"
+    await world.cache.write(lambda c: c.execute(full))
+    match kind:
+        case "written":
+            await world.clip(end_of(ids["A"]), "two")
+        case "undone":
+            (last,) = [b for b in world.notion.children[world.page] if world.text(b) == "one"]
+            world.notion.remove(last)
+            await world.places.undone(SCOPE, world.page, [last])
+        case _:
+            world.write("two", after=world.notion.children[world.page][2])
+            await world.places.touched(SCOPE, world.page)
+    await world.cache.write(lambda c: c.execute("DROP TRIGGER full"))
+    await world.clip(end_of(ids["A"]), "three")
+    between = {"written": ["one", "two"], "undone": [], "touched": ["one", "two"]}[kind]
+    assert world.texts() == ["A", "a1", *between, "three", "B"]
+
+
 async def test_undo_rewinds_the_end_of_the_section(world: World) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))

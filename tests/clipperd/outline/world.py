@@ -52,12 +52,12 @@ class World:
 
     def texts(self, parent: str | None = None) -> list[str]:
         """The texts of a parent's children as they stand at Notion."""
-        found = []
-        for block_id in self.notion.children[parent or self.page]:
-            block = self.notion.blocks[block_id]
-            runs = block[block["type"]]["rich_text"]
-            found.append("".join(run["plain_text"] for run in runs))
-        return found
+        return [self.text(block_id) for block_id in self.notion.children[parent or self.page]]
+
+    def text(self, block_id: str) -> str:
+        """The text of one block as it stands at Notion."""
+        block = self.notion.blocks[block_id]
+        return "".join(run["plain_text"] for run in block[block["type"]]["rich_text"])
 
     async def breathe(self) -> None:
         """Let background work go on for many turns of the loop and of the file."""
