@@ -1,4 +1,5 @@
-"""One run: clips are posted while daemon and broker are killed, Notion misbehaves, people type.
+"""One run of real processes: clips are posted while daemon and broker are killed and frozen, the
+line between them is cut, the disk is full, Notion misbehaves, people type.
 
 Then everything is started again, the faults end, the queue drains, and the pages are compared
 with what was accepted. The seed decides clips, faults and the plan of kills; when exactly a kill
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
+from tests.chaos.full import FullDisk
+from tests.chaos.line import BadLine
 from tests.chaos.script import OUTLINE, Planned, Script, Weather
 from tests.chaos.verdict import Count, Sent, judge
 from tests.stack.notion import APPEND, Block, Notion, Page, text_of
 from tests.stack.program import Program
-from tests.stack.stack import Stack, running
+from tests.stack.stack import Stack, running_after
 
 DRAIN_S = 300.0  # the default limits let 20 writes a minute through
 _PAGES = 12  # while one waits for a settle time, others go on
@@ -53,6 +56,8 @@ class Result:
     count: Count
     kills: dict[str, int]
     frozen: int
+    full: str
+    cuts: dict[str, int]
     faults: dict[str, int]
     ambiguous: int
     writes: int
@@ -62,7 +67,8 @@ class Result:
         kills = ", ".join(f"{n} × {name}" for name, n in self.kills.items())
         return (
             f"seed {self.seed}: {self.clips} clips, {self.writes} writes,"
-            f" {sum(self.faults.values())} faults, killed {kills}, {self.frozen} × frozen;"
+            f" {sum(self.faults.values())} faults at Notion, {sum(self.cuts.values())} of the line,"
+            f" killed {kills}, {self.frozen} × frozen, disk {self.full};"
             f" {self.count}; {self.seconds:.0f} s"
         )
 
@@ -70,15 +76,17 @@ class Result:
 class Monkey:
     """Kills or freezes daemon and broker at moments drawn from its seed, and starts them again."""
 
-    def __init__(self, stack: Stack, rng: random.Random, calm_s: float) -> None:
+    def __init__(self, stack: Stack, disk: FullDisk, rng: random.Random, calm_s: float) -> None:
         """``rng`` is its own; at most ``calm_s`` pass between a start and the next kill."""
         self._stack = stack
+        self._disk = disk
         self._calm_s = calm_s
         self._rng = rng
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._rage, name="monkey")
         self.kills = {"daemon": 0, "broker": 0}
         self.frozen = 0
+        self.filled = 0
         self.error: BaseException | None = None
 
     def __enter__(self) -> Monkey:
@@ -98,11 +106,13 @@ class Monkey:
 
     def _strike(self) -> None:
         draw = self._rng.random()
-        if draw < 0.2:
+        if draw < 0.12:
+            self._fill()
+        elif draw < 0.3:
             self._freeze(self._rng.choice((self._stack.daemon, self._stack.broker)))
-        elif draw < 0.55:
+        elif draw < 0.6:
             self._kill({"daemon"})
-        elif draw < 0.85:
+        elif draw < 0.87:
             self._kill({"broker"})
         else:
             self._kill({"daemon", "broker"})
@@ -120,6 +130,15 @@ class Monkey:
             stack.open_daemon()
         for name in victims:
             self.kills[name] += 1
+
+    def _fill(self) -> None:
+        """The daemon's disk is full for a while."""
+        self._disk.fill(self._stack.daemon.pid, self._stack.home)
+        try:
+            time.sleep(self._rng.uniform(0.3, 2.5))
+        finally:
+            self._disk.free()
+        self.filled += 1
 
     def _freeze(self, victim: Program) -> None:
         """For longer than a lease (1.2 s); the daemon may be killed while the broker stands."""
@@ -171,6 +190,75 @@ class Person:
             self._notion.edit("update", block_id=page.blocks[0]["id"], text=text)
 
 
+@dataclass
+class _Day:
+    """One run under way: the programs, and all that is done to them."""
+
+    stack: Stack
+    line: BadLine
+    disk: FullDisk
+    rng: random.Random
+    seed: int
+    sent: list[Sent] = field(default_factory=list)
+    ids: dict[int, str] = field(default_factory=dict)
+
+    def play(self, clips: int, say: Callable[[str], None]) -> Result:
+        """Post, while everything breaks; mend it, let the queue drain, compare the pages."""
+        begun, rng, notion = time.monotonic(), self.rng, self.stack.notion
+        pages = [notion.page(f"Chaos {number}", OUTLINE) for number in range(_PAGES)]
+        person = Person(notion, random.Random(rng.random()), pages)
+        weather = Weather.draw(rng)
+        notion.misbehave(*weather.rules(), seed=self.seed)
+        notion.forget_calls()
+        self.line.is_bad = True
+        monkey = Monkey(self.stack, self.disk, random.Random(rng.random()), weather.calm_s)
+        with monkey:
+            self._post(clips, Script(random.Random(rng.random()), pages), person, weather.pace_s)
+        if monkey.error is not None:
+            raise monkey.error
+        self.line.is_bad = False
+        faults = notion.fired()
+        del faults["latency"]
+        notion.behave()
+        say(f"  accepted {len(self.ids)} in {time.monotonic() - begun:.0f} s; all is well again")
+        self.stack.client.queue("retry")
+        counts = self.stack.drained(DRAIN_S)
+        writes = notion.calls().get(APPEND, 0)
+        _states(self.stack, self.sent, self.ids)
+        total = Count()
+        for page in pages:
+            total.add(judge(page.id, notion.blocks(page.id), self.sent, person.made))
+        return Result(
+            seed=self.seed,
+            clips=clips,
+            seconds=time.monotonic() - begun,
+            count=total,
+            kills=monkey.kills,
+            frozen=monkey.frozen,
+            full=f"full {monkey.filled} × ({self.disk.how})",
+            cuts=dict(self.line.struck),
+            faults=faults,
+            ambiguous=sum(faults.get(kind, 0) for kind in AMBIGUOUS)
+            + self.line.struck.total()
+            + sum(monkey.kills.values())
+            + monkey.frozen,
+            writes=writes,
+            states={name: n for name, n in counts.items() if isinstance(n, int) and n},
+        )
+
+    def _post(self, clips: int, script: Script, person: Person, pace_s: float) -> None:
+        for number in range(clips):
+            planned = script.clip(number)
+            targets = [script.target(piece) for piece in planned.pieces]
+            key = f"{self.seed}-{number}"
+            self.ids[number] = accept(self.stack, key, targets, planned)["id"]
+            self.sent += [Sent(number, p, planned.texts, planned.content) for p in planned.pieces]
+            if self.rng.random() < 0.08:
+                person.edit()
+            if self.rng.random() < 0.7:  # else the next one comes in the same moment
+                time.sleep(self.rng.uniform(0.0, pace_s))
+
+
 def one_run(
     folder: Path,
     seed: int,
@@ -182,51 +270,20 @@ def one_run(
 
     ``settings`` of daemon and broker differ from those of the other tests on real processes.
     """
-    begun = time.monotonic()
     rng = random.Random(seed)
-    with running(folder, **settings) as stack:
-        notion = stack.notion
-        pages = [notion.page(f"Chaos {number}", OUTLINE) for number in range(_PAGES)]
-        script = Script(random.Random(rng.random()), pages)
-        person = Person(notion, random.Random(rng.random()), pages)
-        weather = Weather.draw(rng)
-        notion.misbehave(*weather.rules(), seed=seed)
-        notion.forget_calls()
-        sent: list[Sent] = []
-        ids: dict[int, str] = {}
-        with Monkey(stack, random.Random(rng.random()), weather.calm_s) as monkey:
-            for number in range(clips):
-                planned = script.clip(number)
-                targets = [script.target(piece) for piece in planned.pieces]
-                ids[number] = accept(stack, f"{seed}-{number}", targets, planned)["id"]
-                sent += [Sent(number, p, planned.texts, planned.content) for p in planned.pieces]
-                if rng.random() < 0.08:
-                    person.edit()
-                if rng.random() < 0.7:  # else the next one comes in the same moment
-                    time.sleep(rng.uniform(0.0, weather.pace_s))
-        if monkey.error is not None:
-            raise monkey.error
-        faults = notion.fired()
-        del faults["latency"]
-        notion.behave()
-        say(f"  accepted {len(ids)} in {time.monotonic() - begun:.0f} s; all is well again")
-        stack.client.queue("retry")
-        counts = stack.drained(DRAIN_S)
-        writes = notion.calls().get(APPEND, 0)
-        _states(stack, sent, ids)
-        total = Count()
-        for page in pages:
-            total.add(judge(page.id, notion.blocks(page.id), sent, person.made))
-        ambiguous = (
-            sum(faults.get(kind, 0) for kind in AMBIGUOUS)
-            + sum(monkey.kills.values())
-            + monkey.frozen
-        )
-    seconds = time.monotonic() - begun
-    states = {name: n for name, n in counts.items() if isinstance(n, int) and n}
-    return Result(
-        seed, clips, seconds, total, monkey.kills, monkey.frozen, faults, ambiguous, writes, states
-    )
+    disk = FullDisk()
+    with BadLine(random.Random(rng.random())) as line:
+
+        def prepare(stack: Stack) -> None:
+            line.target = ("127.0.0.1", int(stack.broker_url.rpartition(":")[2]))
+            disk.prepare(stack.home)
+
+        changes = {**settings, "CLIPPERD_BROKER_URL": line.url, "BROKER_PUBLIC_URL": line.url}
+        try:
+            with running_after(prepare, folder, changes) as stack:
+                return _Day(stack, line, disk, rng, seed).play(clips, say)
+        finally:
+            disk.close()
 
 
 def accept(

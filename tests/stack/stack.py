@@ -259,9 +259,19 @@ class Stack:
 @contextmanager
 def running(folder: Path, **changes: str) -> Iterator[Stack]:
     """A stack with everything up and Mira signed in; all is stopped in any case."""
+    with running_after(lambda _: None, folder, changes) as stack:
+        yield stack
+
+
+@contextmanager
+def running_after(
+    prepare: Callable[[Stack], None], folder: Path, changes: Mapping[str, str]
+) -> Iterator[Stack]:
+    """The same after ``prepare``, which gets the stack before anything is started."""
     folder.mkdir(parents=True, exist_ok=True)
     stack = Stack(folder, changes)
     try:
+        prepare(stack)
         stack.open_sandbox()
         stack.open_broker()
         stack.open_daemon()

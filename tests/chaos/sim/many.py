@@ -1,4 +1,4 @@
-"""Many runs of the simulation, in one process or in several, summed up and told."""
+"""Many runs of the simulation, in one process or in several."""
 
 from __future__ import annotations
 
@@ -13,51 +13,25 @@ from pathlib import Path
 
 from tests.chaos.sim.daemon import Template
 from tests.chaos.sim.play import Outcome, one_run
-from tests.chaos.verdict import Count
 
 Say = Callable[[str], None]
 
 
 @dataclass
-class Sum:
-    """The figures of all runs; ``failing`` are the seeds that broke a promise."""
+class Met:
+    """What all days together met."""
 
-    runs: int = 0
-    clips: int = 0
-    unknown: int = 0
-    asked: int = 0
-    count: Count = field(default_factory=Count)
     struck: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    failing: list[int] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Take one run in."""
-        self.runs += 1
-        self.clips += outcome.clips
-        self.unknown += outcome.unknown
-        self.asked += outcome.asked
-        self.count.add(outcome.count)
+        """Take one day in."""
         self.struck += outcome.struck
         self.faults += outcome.faults
-        if outcome.wrong:
-            self.failing.append(outcome.seed)
 
     def lines(self) -> list[str]:
-        """What is told at the end."""
-        scale = 10_000 / max(1, self.clips)
-        count = self.count
-        figures = (count.lost, count.doubled, count.misplaced, count.out_of_order)
-        share = self.asked / max(1, self.unknown)
-        return [
-            f"simulated: {self.runs} runs, {self.clips} clips",
-            "lost / doubled / misplaced / out of order per 10,000 clips: "
-            + " / ".join(f"{figure * scale:g}" for figure in figures),
-            f"{self.unknown} requests of unknown outcome, {self.asked} of them"
-            f" ({share:.2%}) left to a person",
-            "hazards: " + _listed(self.struck),
-            "faults: " + _listed(self.faults),
-        ]
+        """Hazards and faults, each with how often it struck."""
+        return ["hazards: " + _listed(self.struck), "faults: " + _listed(self.faults)]
 
 
 def runs(

@@ -231,14 +231,19 @@ def _as_made(
 ) -> tuple[list[Block], list[str]]:
     """The page as this daemon's clips made it: people's deeds undone, others' texts masked.
 
-    Also the texts of its blocks that people removed.
+    What another daemon wrote is left out: it may have looked just before this one's next part
+    came, and Notion has no way to say "only if nothing has changed". Also the texts of this
+    daemon's blocks that people removed.
     """
     blocks: list[Block] = []
     removed: list[str] = []
     for each in notion.page(page_id).children:
         node = notion.world.nodes[each]
+        maker = notion.made_by.get(each, daemon)
         is_mine = notion.made_by.get(each) == daemon
         if not isinstance(node, Node) or (node.trashed and not is_mine):
+            continue
+        if maker.rstrip("+") != daemon:
             continue
         if each in deeds.before:
             node.body = deeds.before[each]
