@@ -1,9 +1,7 @@
 """Where the session's secrets live: the system's keyring, this process's memory, or a sealed file.
 
-This is the only file that imports keyring, and it does so late: the import costs 130 ms, asking
-for a password may put a dialog on the screen and block for minutes, and what answers may be a
-backend that keeps passwords in plain text. So the keyring lives in a thread of its own, every
-call has a time limit, and backends are accepted by class.
+Asking the keyring may put a dialog on the screen and block for minutes, so it is asked in a
+thread of its own, and every call has a time limit.
 """
 
 from __future__ import annotations
@@ -16,15 +14,20 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
+from clipperd.session import keyring_child
+from clipperd.session.aside import Aside, beside
 from clipperd.session.errors import KeychainLocked, SecretsUnusable
+from clipperd.session.keyring import Keyring, KeyringRefused, NoKeyring
 
 T = TypeVar("T")
 Mode = Literal["opening", "secure", "memory", "file"]
 
-PATIENCE_S = 3.0  # a healthy Secret Service answers in 40 ms; one with a dialog never does
-_REFUSED = ("keyring.backends.fail.", "keyring.backends.null.", "keyrings.alt.")
+_BESIDE = beside("clipperd.session.keyring_child", keyring_child.answered)
+
+PATIENCE_S = 5.0
+"""A healthy Secret Service answers in 40 ms, its process starts in 200; a dialog never answers."""
 
 
 class Secrets(Protocol):
@@ -77,38 +80,6 @@ class MemorySecrets:
         self._values.pop(name, None)
 
 
-class Keyring(Protocol):
-    """What is used of a keyring backend; every call may block, and raise anything."""
-
-    def get_password(self, service: str, username: str) -> str | None:
-        """Return the password or None."""
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        """Store the password."""
-
-    def delete_password(self, service: str, username: str) -> None:
-        """Remove the password; raises when there is none."""
-
-
-class NoKeyring(Exception):
-    """This machine has no keyring that may be used."""
-
-
-def system_keyring() -> Keyring:
-    """Choose this machine's keyring. Blocks. Raises NoKeyring when none keeps secrets secret."""
-    import keyring
-
-    found = keyring.get_keyring()
-    candidates: tuple[Any, ...] = (found, *getattr(found, "backends", ()))
-    for backend in candidates:
-        kind = f"{type(backend).__module__}.{type(backend).__qualname__}"
-        chain = kind.startswith("keyring.backends.chainer.")
-        if not chain and not kind.startswith(_REFUSED) and backend.priority >= 1:
-            chosen: Keyring = backend
-            return chosen
-    raise NoKeyring
-
-
 class KeyringSecrets:
     """The system's keyring, with memory in front of it while it is missing or locked.
 
@@ -119,20 +90,19 @@ class KeyringSecrets:
 
     def __init__(
         self,
-        find: Callable[[], Keyring] = system_keyring,
+        aside: Aside = _BESIDE,
         *,
         service: str,
         patience_s: float = PATIENCE_S,
     ) -> None:
         """``service`` is the name under which the entries are kept, one per home folder."""
-        self._find = find
+        self._aside = aside
         self._service = service
         self._patience_s = patience_s
         self._thread = _KeyringThread()
         self._opening = asyncio.Lock()
         self._wanted: dict[str, str | None] = {}
         self._guard = threading.Lock()
-        self._backend: Keyring | None = None
         self._absent = False
         self._mode: Mode = "opening"
         self._why: str | None = None
@@ -162,7 +132,7 @@ class KeyringSecrets:
                 return self._wanted[name]
         if self._absent:
             return None
-        return await self._ask(lambda keyring: keyring.get_password(self._service, name))
+        return await self._ask(lambda keyring: keyring.get(name))
 
     async def set(self, name: str, value: str) -> None:
         """Keep ``value`` here, then in the keyring."""
@@ -184,9 +154,8 @@ class KeyringSecrets:
         """Run ``work`` in the keyring's thread. Raises KeychainLocked when that fails or lasts."""
 
         def asked() -> T:
-            if self._backend is None:
-                self._backend = self._find()
-            return work(self._backend)
+            with self._aside() as ask:
+                return work(Keyring(ask, self._service))
 
         try:
             result = await self._thread.run(asked, self._patience_s)
@@ -198,7 +167,8 @@ class KeyringSecrets:
             self._fall_back("The keyring does not answer; it may be waiting for its password.")
             raise KeychainLocked("The keyring does not answer.") from None
         except Exception as error:  # backends are plug-ins: each raises what its library raises
-            self._fall_back(f"The keyring refuses ({type(error).__name__}); it may be locked.")
+            name = str(error) if isinstance(error, KeyringRefused) else type(error).__name__
+            self._fall_back(f"The keyring refuses ({name}); it may be locked.")
             raise KeychainLocked("The keyring refuses to answer.") from error
         self._mode, self._why = "secure", None
         return result
@@ -208,9 +178,9 @@ class KeyringSecrets:
 
     def _probe(self, keyring: Keyring) -> None:
         name, value = "probe-" + secrets.token_hex(4), secrets.token_hex(8)
-        keyring.set_password(self._service, name, value)
-        found = keyring.get_password(self._service, name)
-        keyring.delete_password(self._service, name)
+        keyring.set(name, value)
+        found = keyring.get(name)
+        keyring.delete(name)
         if found != value:
             raise NoKeyring
 
@@ -222,9 +192,9 @@ class KeyringSecrets:
                     return
                 name, value = next(iter(self._wanted.items()))
             if value is not None:
-                keyring.set_password(self._service, name, value)
-            elif keyring.get_password(self._service, name) is not None:
-                keyring.delete_password(self._service, name)
+                keyring.set(name, value)
+            elif keyring.get(name) is not None:
+                keyring.delete(name)
             with self._guard:
                 if self._wanted.get(name, value) == value:
                     self._wanted.pop(name, None)

@@ -1,8 +1,4 @@
-"""Secrets in one encrypted file, for machines without a keyring whose owner asks for it.
-
-AES-256-GCM under a key that scrypt derives from a passphrase or from the bytes of a key file.
-The only file of the daemon that imports cryptography, and only when such a file is used.
-"""
+"""Secrets in one encrypted file, for machines without a keyring whose owner asks for it."""
 
 from __future__ import annotations
 
@@ -15,13 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from clipperd.session import sealing
+from clipperd.session.aside import Aside, Ask, beside
 from clipperd.session.errors import SecretsUnusable
 from clipperd.session.keychain import Mode
 
-# 32 MiB, some 100 ms: one of the settings of
-# https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt
-_COST, _BLOCKS, _LANES = 2**15, 8, 3
 _KEY_FILE_BYTES = 32
+_FORM = (1, sealing.COST, sealing.BLOCKS, sealing.LANES)
+_BESIDE = beside("clipperd.session.sealing", sealing.answered)
 
 
 class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,9 +32,9 @@ class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
     nonce: str
     box: str
 
-    def bound(self) -> bytes:
-        """The clear part, as associated data."""
-        return f"clipperd-secrets {self.version} {self.cost} {self.blocks} {self.lanes}".encode()
+    def form(self) -> tuple[int, int, int, int]:
+        """What a reader has to understand."""
+        return self.version, self.cost, self.blocks, self.lanes
 
 
 class FileSecrets:
@@ -52,8 +49,10 @@ class FileSecrets:
         passphrase: str | None = None,
         key_file: Path | None = None,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        aside: Aside = _BESIDE,
     ) -> None:
         """Exactly one of ``passphrase`` and ``key_file`` is given; nothing is read yet."""
+        self._aside = aside
         self._path = path
         self._passphrase = passphrase
         self._key_file = key_file
@@ -101,47 +100,50 @@ class FileSecrets:
         try:
             raw = self._path.read_bytes()
         except FileNotFoundError:
-            self._salt = self._random(16)
-            self._key = self._derive(self._salt, _COST, _BLOCKS, _LANES)
-            return
+            raw = None
         except OSError as error:
             raise SecretsUnusable(
                 f"{self._path.name} cannot be read ({error.strerror})."
             ) from error
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        try:
+            with self._aside() as ask:
+                if raw is None:
+                    self._salt = self._random(16)
+                    self._key = self._derive(ask, self._salt)
+                else:
+                    self._open(ask, raw)
+        except OSError as error:
+            raise SecretsUnusable(
+                f"{self._path.name} cannot be opened ({error.strerror})."
+            ) from error
 
+    def _open(self, ask: Ask, raw: bytes) -> None:
         try:
             sealed = msgspec.json.decode(raw, type=_Sealed)
-            salt = base64.b64decode(sealed.salt)
             # The costs come from the file, so they are checked before they are paid.
-            if (sealed.version, sealed.cost, sealed.blocks, sealed.lanes) != (
-                1,
-                _COST,
-                _BLOCKS,
-                _LANES,
-            ):
+            if sealed.form() != _FORM:
                 raise SecretsUnusable(
                     f"{self._path.name} is of a form this clipperd does not know."
                 )
-            key = self._derive(salt, sealed.cost, sealed.blocks, sealed.lanes)
-            clear = AESGCM(key).decrypt(
-                base64.b64decode(sealed.nonce), base64.b64decode(sealed.box), sealed.bound()
-            )
+            salt = base64.b64decode(sealed.salt)
+            key = self._derive(ask, salt)
+            nonce, box = base64.b64decode(sealed.nonce), base64.b64decode(sealed.box)
+            asked = {"key": _text(key), "nonce": _text(nonce), "box": _text(box)}
+            opened = ask({"do": "open", **asked})
+            if opened.get("wrong") == "key":
+                raise SecretsUnusable(
+                    f"{self._path.name} does not open with this passphrase or key file.",
+                    hint="Delete the file to start afresh; you will have to sign in again.",
+                )
+            clear = base64.b64decode(opened["clear"])
             self._values = msgspec.json.decode(clear, type=dict[str, str])
-        except InvalidTag:
-            raise SecretsUnusable(
-                f"{self._path.name} does not open with this passphrase or key file.",
-                hint="Delete the file to start afresh; you will have to sign in again.",
-            ) from None
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
             raise SecretsUnusable(f"{self._path.name} is damaged.") from error
         self._salt, self._key = salt, key
 
-    def _derive(self, salt: bytes, cost: int, blocks: int, lanes: int) -> bytes:
-        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-        return Scrypt(salt=salt, length=32, n=cost, r=blocks, p=lanes).derive(self._material())
+    def _derive(self, ask: Ask, salt: bytes) -> bytes:
+        asked = {"material": _text(self._material()), "salt": _text(salt)}
+        return base64.b64decode(ask({"do": "derive", **asked})["key"])
 
     def _material(self) -> bytes:
         if self._passphrase is not None:
@@ -161,20 +163,20 @@ class FileSecrets:
         return material
 
     def _write(self) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         assert self._key is not None
         nonce = self._random(12)
-        sealed = _Sealed(1, _COST, _BLOCKS, _LANES, _text(self._salt), _text(nonce), "")
         clear = msgspec.json.encode(self._values)
-        sealed.box = _text(AESGCM(self._key).encrypt(nonce, clear, sealed.bound()))
-        beside = self._path.with_name(self._path.name + ".new")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        asked = {"key": _text(self._key), "nonce": _text(nonce), "clear": _text(clear)}
+        with self._aside() as ask:
+            box = ask({"do": "seal", **asked})["box"]
+        sealed = _Sealed(*_FORM, _text(self._salt), _text(nonce), box)
+        new = self._path.with_name(self._path.name + ".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(msgspec.json.encode(sealed))
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._path)
+        new.replace(self._path)
 
 
 def _text(raw: bytes) -> str:

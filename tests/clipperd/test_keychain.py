@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +16,15 @@ import keyring.backends.null
 import keyring.errors
 import pytest
 
+from clipperd.session import keyring_child
+from clipperd.session.aside import here, running
 from clipperd.session.errors import KeychainLocked, SecretsUnusable
 from clipperd.session.keychain import KeyringSecrets, MemorySecrets, Secrets, choose_secrets
 from clipperd.session.sealed_file import FileSecrets
 
 Make = Callable[[], Secrets]
+ROOT = Path(__file__).parents[2]
+HERE = here(keyring_child.answered)
 
 
 class FakeKeyring(keyring.backend.KeyringBackend):
@@ -75,8 +80,16 @@ def system() -> Iterator[FakeKeyring]:
     keyring.set_keyring(before)
 
 
-@pytest.fixture(params=["memory", "keyring", "file", "file with key file"])
-def make(request: pytest.FixtureRequest, tmp_path: Path, system: FakeKeyring) -> Make:
+@pytest.fixture
+def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyring for processes that this one starts."""
+    monkeypatch.setenv("KEPT_KEYRING", str(tmp_path / "kept.json"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.clipperd.kept_keyring.KeptKeyring")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture(params=["memory", "keyring", "keyring in a process", "file", "file with key file"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, system: FakeKeyring, behind: None) -> Make:
     """A function that opens the same store again."""
     memory = MemorySecrets()
     key_file = tmp_path / "key"
@@ -85,7 +98,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, system: FakeKeyring) ->
     box = tmp_path / "secrets"
     makers: dict[str, Make] = {
         "memory": lambda: memory,
-        "keyring": lambda: KeyringSecrets(service="clipperd"),
+        "keyring": lambda: KeyringSecrets(HERE, service="clipperd"),
+        "keyring in a process": lambda: KeyringSecrets(service="clipperd", patience_s=60),
         "file": lambda: FileSecrets(box, passphrase="correct horse"),
         "file with key file": lambda: FileSecrets(box, key_file=key_file),
     }
@@ -137,7 +151,7 @@ async def test_every_store_says_where_secrets_are(make: Make) -> None:
 
 
 async def test_a_healthy_keyring_is_secure_and_keeps_no_probe(system: FakeKeyring) -> None:
-    store = KeyringSecrets(service="clipperd")
+    store = KeyringSecrets(HERE, service="clipperd")
     assert store.mode == "opening"
     await store.open()
     assert (store.mode, store.why) == ("secure", None)
@@ -151,7 +165,7 @@ async def test_backends_that_keep_nothing_secret_are_refused(
     system: FakeKeyring, backend: type[keyring.backend.KeyringBackend]
 ) -> None:
     keyring.set_keyring(backend())
-    store = KeyringSecrets(service="clipperd")
+    store = KeyringSecrets(HERE, service="clipperd")
     await store.set("a", "1")
     assert store.mode == "memory"
     assert store.why is not None
@@ -167,7 +181,7 @@ async def test_a_keyring_that_forgets_at_once_is_refused(system: FakeKeyring) ->
             return None
 
     keyring.set_keyring(Forgetful())
-    store = KeyringSecrets(service="clipperd")
+    store = KeyringSecrets(HERE, service="clipperd")
     await store.set("a", "1")
     assert store.mode == "memory"
 
@@ -177,9 +191,9 @@ def _standing(store: Secrets) -> tuple[str, bool]:
 
 
 async def test_a_locked_keyring_is_not_an_empty_one(system: FakeKeyring) -> None:
-    await KeyringSecrets(service="clipperd").set("a", "1")
+    await KeyringSecrets(HERE, service="clipperd").set("a", "1")
     system.locked = True
-    store = KeyringSecrets(service="clipperd")
+    store = KeyringSecrets(HERE, service="clipperd")
     with pytest.raises(KeychainLocked) as locked:
         await store.get("a")
     assert locked.value.sent is False
@@ -190,7 +204,7 @@ async def test_a_locked_keyring_is_not_an_empty_one(system: FakeKeyring) -> None
 
 
 async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKeyring) -> None:
-    store = KeyringSecrets(service="clipperd")
+    store = KeyringSecrets(HERE, service="clipperd")
     await store.open()
     system.locked = True
     await store.set("a", "1")
@@ -205,7 +219,7 @@ async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKey
 
 async def test_a_keyring_that_shows_a_dialog_blocks_nobody(system: FakeKeyring) -> None:
     system.answering.clear()
-    store = KeyringSecrets(service="clipperd", patience_s=0.05)
+    store = KeyringSecrets(HERE, service="clipperd", patience_s=0.05)
     await store.open()
     assert store.mode == "memory"
     await store.set("a", "1")
@@ -215,19 +229,57 @@ async def test_a_keyring_that_shows_a_dialog_blocks_nobody(system: FakeKeyring) 
 
 
 async def test_a_value_that_hung_does_not_overwrite_a_newer_one(system: FakeKeyring) -> None:
-    store = KeyringSecrets(service="clipperd", patience_s=0.05)
+    store = KeyringSecrets(HERE, service="clipperd", patience_s=0.05)
     await store.open()
     system.answering.clear()
     await store.set("a", "old")
     await store.set("a", "new")
     system.answering.set()
     assert await asyncio.to_thread(system.took_new.wait, 10)  # the stuck thread goes on by itself
-    assert await KeyringSecrets(service="clipperd").get("a") == "new"
+    assert await KeyringSecrets(HERE, service="clipperd").get("a") == "new"
+
+
+async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from clipperd.session.keychain import KeyringSecrets\n"
+        "async def main():\n"
+        "    store = KeyringSecrets(service='clipperd', patience_s=60)\n"
+        "    await store.set('a', 's3cret')\n"
+        "    loaded = {'keyring', 'cryptography'} & set(sys.modules)\n"
+        "    print(store.mode, await store.get('a'), sorted(loaded))\n"
+        "asyncio.run(main())"
+    )
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await done.communicate()
+    assert out.decode().strip() == "secure s3cret []"
+
+
+async def test_an_error_in_the_other_process_is_told_by_its_name(
+    behind: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = KeyringSecrets(service="clipperd", patience_s=60)
+    await store.set("a", "1")
+    monkeypatch.setenv("KEPT_KEYRING", "/nowhere/at/all")
+    with pytest.raises(KeychainLocked):
+        await store.get("a")
+    assert (store.mode, "FileNotFoundError" in str(store.why)) == ("memory", True)
+
+
+async def test_another_process_that_dies_is_a_keyring_that_does_not_answer() -> None:
+    store = KeyringSecrets(
+        running([sys.executable, "-c", "input()"]), service="clipperd", patience_s=60
+    )
+    await store.set("a", "1")
+    assert await store.get("a") == "1"
+    assert store.mode == "memory"
 
 
 async def test_homes_do_not_see_each_other(system: FakeKeyring) -> None:
-    await KeyringSecrets(service="clipperd").set("a", "1")
-    assert await KeyringSecrets(service="clipperd:/other/home").get("a") is None
+    await KeyringSecrets(HERE, service="clipperd").set("a", "1")
+    assert await KeyringSecrets(HERE, service="clipperd:/other/home").get("a") is None
 
 
 # --- the file -------------------------------------------------------------------------------
@@ -283,6 +335,18 @@ async def test_a_damaged_file_is_told(box: Path, change: Callable[[bytes], bytes
     rewrite(box, change)
     with pytest.raises(SecretsUnusable):
         await FileSecrets(box, passphrase="right").open()
+
+
+async def test_a_sealing_process_that_dies_loses_nothing_and_says_so(tmp_path: Path) -> None:
+    dying = running([sys.executable, "-c", "input()"])
+    with pytest.raises(SecretsUnusable, match="its process ended"):
+        await FileSecrets(tmp_path / "secrets", passphrase="right", aside=dying).open()
+    store = FileSecrets(tmp_path / "secrets", passphrase="right")
+    await store.open()
+    store._aside = dying  # from now on
+    await store.set("a", "1")
+    assert await store.get("a") == "1"
+    assert "its process ended" in str(store.why)
 
 
 async def test_a_file_that_cannot_be_written_keeps_the_session_and_says_so(box: Path) -> None:
