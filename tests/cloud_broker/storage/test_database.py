@@ -146,3 +146,26 @@ async def test_a_name_used_twice_is_one_value(database: Database) -> None:
         moved = "UPDATE t SET n = CASE WHEN n < :n THEN :n ELSE n END WHERE id = :id RETURNING n"
         assert await tx.one(moved, id="a", n=5) == {"n": 5}
         assert await tx.one(moved, id="a", n=3) == {"n": 5}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t (id) VALUES (:value)",  # twice
+        "INSERT INTO t (id, n) VALUES ('a', CAST(:value AS BIGINT) + :value)",
+        "INSERT INTO t (id, n) VALUES (:value, :value)",
+        "INSERT INTO nowhere (id) VALUES (:value)",
+        "INSERT INTO kept (id, n) VALUES (:value, NULL)",
+        "INSERT INTO kept (id, n) VALUES (:value, -1)",
+    ],
+)
+async def test_an_error_of_the_database_quotes_no_value(database: Database, sql: str) -> None:
+    canary = "canary-value"
+    async with database.transaction() as tx:
+        await tx.execute("CREATE TABLE kept (id TEXT, n BIGINT NOT NULL CHECK (n > 0))")
+        await tx.execute("INSERT INTO t (id) VALUES (:value)", value=canary)
+    try:
+        async with database.transaction() as tx:
+            await tx.execute(sql, value=canary)
+    except DatabaseFailed as error:
+        assert canary not in f"{error} {error!r} {error.detail} {error.hint}"
