@@ -137,6 +137,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             title="Another HTTP",
             detail="The broker speaks HTTP/1.1.",
         )
+    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        return malformed(HTTPStatus.BAD_REQUEST)  # the parser lets it pass beside an Upgrade
     try:
         return await handler(request)
     except BrokerError as error:

@@ -38,6 +38,7 @@ from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
 from cloud_broker.transport import Interrupted, TransportError
+from cloud_broker.web.bodies import is_coded
 from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import REQUEST_ID
 from cloud_broker.web.metrics import METRICS
@@ -107,6 +108,8 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
     asked = request.headers.get("Notion-Version")
     version = versions.spoken(asked, intake.pinned, found.route)
     workspace, within_s = _workspace(request), _within(request)
+    if is_coded(request):
+        raise InvalidRequest("The body should have no Content-Encoding.")
     if found.route.streams:
         return Call(
             found,
@@ -114,7 +117,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
             request_id,
             stream=_Upload(request, intake.body_within_s),
             content_type=_multipart(request),
-            length=_length(request),
+            length=request.content_length,
             workspace=workspace,
             within_s=within_s,
         )
@@ -181,11 +184,6 @@ def _multipart(request: web.Request) -> str:
     return given
 
 
-def _length(request: web.Request) -> int | None:
-    """The bytes of a body as it comes; a packed one is unpacked on the way."""
-    return None if "Content-Encoding" in request.headers else request.content_length
-
-
 async def _read(request: web.Request, intake: Intake) -> bytes:
     """Read the body, at most the cap, in time. Raises TooLarge or TooSlow."""
     if not request.body_exists:
@@ -202,7 +200,7 @@ async def _read(request: web.Request, intake: Intake) -> bytes:
                     raise cap
     except TimeoutError:
         raise TooSlow from None
-    except web.RequestPayloadError:  # its Content-Encoding is not what it says
+    except web.RequestPayloadError:  # its chunks are none
         raise InvalidJson from None
     return bytes(raw)
 
@@ -232,7 +230,7 @@ class _Upload:
         except TimeoutError:
             raise self._cut(TooSlow()) from None
         except (web.RequestPayloadError, ConnectionError):
-            raise self._cut(InvalidRequest("The body broke off or cannot be decoded.")) from None
+            raise self._cut(InvalidRequest("The body broke off or cannot be read.")) from None
         self._is_awaited = False
         return piece
 

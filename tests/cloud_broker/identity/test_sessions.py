@@ -228,13 +228,13 @@ async def test_a_token_of_bytes_that_are_no_text_is_no_token(stage: Stage) -> No
         await sessions.verify("\udcff")
 
 
-async def test_a_body_that_does_not_decode_is_invalid(stage: Stage) -> None:
+async def test_a_coded_body_is_refused(stage: Stage) -> None:
     answer = await stage.browser.post(
         "/api/auth/token",
         data=b"{}",
         headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
     )
-    assert (answer.status, (await answer.json())["code"]) == (400, "invalid_input")
+    assert (answer.status, (await answer.json())["code"]) == (415, "unsupported_media_type")
 
 
 async def test_a_guessed_refresh_token_waits_for_no_writer(stage: Stage) -> None:

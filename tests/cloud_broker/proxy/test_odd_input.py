@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from contextlib import suppress
 
@@ -22,11 +23,12 @@ async def recorded(proxy: Stage) -> str:
         return str(await tx.all("SELECT * FROM audit_log"))
 
 
-async def spoken(proxy: Stage, head: bytes, body: bytes = b"") -> bytes:
+async def spoken(proxy: Stage, head: bytes, body: bytes = b"", *, has_length: bool = True) -> bytes:
     """Speak to the proxy byte by byte, since no client library would say this."""
     reader, writer = await asyncio.open_connection(proxy.client.host, proxy.client.port)
     writer.write(head.replace(b"\n", b"\r\n") + b"Host: x\r\nConnection: close\r\n")
-    writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    length = f"Content-Length: {len(body)}\r\n" if has_length else ""
+    writer.write(f"{length}\r\n".encode() + body)
     answer = await reader.read()
     writer.close()
     return answer
@@ -48,11 +50,27 @@ async def test_bytes_that_are_no_text_do_not_stop_the_audit_log(proxy: Stage) ->
     assert (await rows.verify(proxy.database))[1] is None
 
 
-async def test_a_body_that_does_not_decode_is_no_json(proxy: Stage) -> None:
-    line = f"POST {PROXY}search HTTP/1.1\nAuthorization: Bearer ada\nContent-Encoding: gzip\n"
-    answer = await spoken(proxy, line.encode(), b"{}")
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b"invalid_json" in answer
+PACKED = gzip.compress(b"{}", mtime=0)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"7", b"", PACKED, PACKED[:9]], ids=range(5))
+@pytest.mark.parametrize(
+    "coding", ["gzip", "deflate", "br", "x", "identity\nContent-Encoding: gzip"]
+)
+async def test_a_coded_body_is_refused_whatever_is_in_it(
+    proxy: Stage, coding: str, body: bytes
+) -> None:
+    line = f"POST {PROXY}search HTTP/1.1\nAuthorization: Bearer ada\nContent-Encoding: {coding}\n"
+    answer = await spoken(proxy, line.encode(), body)
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+    assert proxy.upstream.seen == []
+
+
+async def test_a_body_whose_chunks_are_none_is_refused(proxy: Stage) -> None:
+    line = f"POST {PROXY}search HTTP/1.1\nAuthorization: Bearer ada\nTransfer-Encoding: chunked\n"
+    answer = await spoken(proxy, line.encode(), b"zz\r\n{}\r\n", has_length=False)
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+    assert proxy.upstream.seen == []
 
 
 async def test_after_an_unforeseen_error_a_read_failed_and_a_write_is_unknown(

@@ -217,7 +217,7 @@ def _origin(draft: Draft) -> None:
 
 
 def _break(draft: Draft) -> None:
-    at = 1 + draft.rng.randrange(len(draft.path) + 1)  # before it, another space says nothing
+    at = 1 + draft.rng.randrange(max(1, len(draft.path) - 1))  # around it a space says nothing
     draft.path = draft.path[:at] + draft.rng.choice(words.BREAKING) + draft.path[at:]
     draft.odd = True
 

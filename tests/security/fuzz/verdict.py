@@ -89,7 +89,7 @@ def _answers(case: Case, answers: Sequence[Answer], who: Who) -> Iterator[str]:
     if len(answers) > 1:
         yield f"{len(answers)} answers: {[answer.status for answer in answers]}"
     for answer in answers:
-        if answer.status >= 400:
+        if answer.status >= 400 and not _is_page(case, answer):
             body: Any = _json(answer.body)
             fault = no_problem(answer.status, {"Content-Type": answer.header("content-type")}, body)
             if fault is not None and not (case.method == b"HEAD" and answer.status < 500):
@@ -103,6 +103,13 @@ def _answers(case: Case, answers: Sequence[Answer], who: Who) -> Iterator[str]:
         names = {name for name, _ in answer.headers}
         if _path(case).startswith(PROXY.encode()) and names - TO_CALLERS:
             yield f"answers with {sorted(names - TO_CALLERS)}"
+
+
+def _is_page(case: Case, answer: Answer) -> bool:
+    """Whether a browser is told what is wrong with a sign-in."""
+    wants = any(_is(name, "accept") and b"text/html" in value for name, value in case.headers)
+    is_sign_in = _path(case).startswith(b"/api/auth/notion") and wants
+    return is_sign_in and answer.header("content-type") == "text/html; charset=utf-8"
 
 
 def _request(case: Case, arrived: Arrived, row: Route, who: Who) -> Iterator[str]:
