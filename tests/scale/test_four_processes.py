@@ -85,7 +85,7 @@ def _together(argv: list[str]) -> list[dict[str, Any]]:
 def test_a_bucket_holds_for_all_together_and_a_refusal_costs_nothing(run: Run) -> None:
     for span_s in (0.5, 1.0, 2.0, run.lasted):
         assert run.most_within("bucket", span_s) <= BURST + RATE * span_s + 1e-6
-    assert len(run.starts["bucket"]) >= BURST + RATE * run.lasted - 2
+    assert len(run.starts["bucket"]) >= BURST + RATE * run.lasted - 5
 
 
 def test_a_window_holds_in_any_span_for_all_together(run: Run) -> None:
