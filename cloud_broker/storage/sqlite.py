@@ -27,7 +27,9 @@ T = TypeVar("T")
 BUSY_MS = 10_000
 TIDY_MS = 500  # writers wait meanwhile
 READERS = 3
-TOGETHER = 50
+TOGETHER = 50  # rows of one statement: each one hands the interpreter over, and back
+_ONE_ROW = re.compile(r"\bVALUES\s*(\([^()]*\))\s*\Z")
+_NAME = re.compile(r":([a-z_]+)")
 
 
 class SqliteDatabase:
@@ -194,13 +196,17 @@ class _Connection:
             raise DatabaseFailed("The database is closed.") from error
 
 
-@lru_cache(maxsize=32)
-def several(sql: str) -> tuple[str, tuple[str, ...]]:
-    """Turn ``INSERT … VALUES (:a, :b)`` into the same for TOGETHER rows, and the names in order."""
-    head, values, row = sql.rpartition("VALUES")
-    names = tuple(re.findall(r":([a-z_]+)", row))
-    one = re.sub(r":[a-z_]+", "?", row)
-    return head + values + ", ".join([one] * TOGETHER), names
+@lru_cache(maxsize=2 * TOGETHER)
+def several(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
+    """Turn ``INSERT … VALUES (:a, :b)`` into one statement for ``count`` rows.
+
+    Returns it and the names of a row's values in order; none when ``sql`` has another form.
+    """
+    found = _ONE_ROW.search(sql)
+    if found is None:
+        return sql, ()
+    row = _NAME.sub("?", found[1])
+    return sql[: found.start(1)] + ", ".join([row] * count), tuple(_NAME.findall(found[1]))
 
 
 class _SqliteTx:
@@ -217,12 +223,13 @@ class _SqliteTx:
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         def run() -> None:
             live = self._ready()
-            many, names = several(sql)
-            whole = len(rows) - len(rows) % TOGETHER
-            for first in range(0, whole, TOGETHER):
+            for first in range(0, len(rows), TOGETHER):
                 group = rows[first : first + TOGETHER]
-                live.execute(many, [row[name] for row in group for name in names])
-            live.executemany(sql, rows[whole:])
+                text, names = several(sql, len(group))
+                if names:
+                    live.execute(text, [row[name] for row in group for name in names])
+                else:
+                    live.executemany(sql, group)
 
         await self._connection.run(run)
 

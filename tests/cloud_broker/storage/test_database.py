@@ -97,12 +97,31 @@ async def test_a_long_read_holds_up_no_other(database: Database) -> None:
         assert await ids(database) == []
 
 
-async def test_rows_written_together_stand_in_order(database: Database) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, 50, 123])
+async def test_rows_written_together_stand_in_order(database: Database, count: int) -> None:
+    rows = [{"n": -number, "id": f"{number:03d}"} for number in range(count)]
+    async with database.transaction() as tx:
+        await tx.execute_many("INSERT INTO t (id, n) VALUES (:id, :n)", rows)
+        found = await tx.all("SELECT id, n FROM t ORDER BY id")
+    assert found == [{"id": row["id"], "n": row["n"]} for row in rows]
+
+
+async def test_of_rows_written_together_all_stand_or_none(database: Database) -> None:
+    rows = [{"id": f"{number % 60}"} for number in range(61)]
+    with pytest.raises(Duplicate):
+        async with database.transaction() as tx:
+            await tx.execute_many("INSERT INTO t (id) VALUES (:id)", rows)
+    assert await ids(database) == []
+
+
+async def test_many_changes_made_together_are_all_made(database: Database) -> None:
+    await add(database, *map(str, range(60)))
     async with database.transaction() as tx:
         await tx.execute_many(
-            "INSERT INTO t (id, n) VALUES (:id, :n)", [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
+            "UPDATE t SET n = :n WHERE id = :id", [{"id": str(i), "n": i} for i in range(60)]
         )
-    assert await ids(database) == ["a", "b"]
+        assert await tx.all("SELECT n FROM t WHERE n <> CAST(id AS BIGINT)") == []
+        assert len(await tx.all("SELECT n FROM t WHERE n IS NOT NULL")) == 60
 
 
 async def test_a_lock_is_held_until_the_block_ends(tmp_path: Path, database: Database) -> None:
