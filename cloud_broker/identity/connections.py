@@ -42,7 +42,10 @@ CACHE_SIZE = 10_000  # accounts whose rows are kept for a moment
 
 
 class OpenToken(Struct, frozen=True):
-    """A connection's access token, open for one request. ``version`` is its row's version."""
+    """A connection's access token, open for one request. ``version`` is its row's version.
+
+    ``kept``: the row was read some seconds ago, and a newer one may be stored meanwhile.
+    """
 
     connection_id: str
     user_id: str
@@ -50,6 +53,7 @@ class OpenToken(Struct, frozen=True):
     bot_id: str
     access_token: Secret
     version: int
+    kept: bool = False
 
 
 class Witness(Protocol):
@@ -94,13 +98,14 @@ class Tokens:
         NoConnection, WorkspaceRequired, ReauthRequired.
         """
         row = None if fresh else self._recently(user_id, workspace_id)
+        kept = row is not None
         if row is None:
             mark = self._recent.mark()
             async with self._database.reading() as tx:
                 found = await rows.connections_of(tx, user_id)
             self._recent.keep(user_id, found, mark)
             row = _choose(found, workspace_id)
-        return await self._open(row, purpose)
+        return await self._open(row, purpose, kept=kept)
 
     def forget(self, user_id: str) -> None:
         """The user's connections have changed: read them again."""
@@ -246,16 +251,16 @@ class Tokens:
             raise NoConnection("The workspace has been disconnected.")
         return await self._open(current, "refresh")
 
-    async def _open(self, row: Row, purpose: str) -> OpenToken:
+    async def _open(self, row: Row, purpose: str, *, kept: bool = False) -> OpenToken:
         if row["reauth_required"]:
             raise ReauthRequired(
                 "Notion no longer accepts this connection.", hint="Connect Notion again."
             )
         await self._witness.opened(connection=row, purpose=purpose)
-        return _opened(row, open_access(self._ring, row))
+        return _opened(row, open_access(self._ring, row), kept=kept)
 
 
-def _opened(row: Row, access_token: Secret) -> OpenToken:
+def _opened(row: Row, access_token: Secret, *, kept: bool = False) -> OpenToken:
     return OpenToken(
         connection_id=row["id"],
         user_id=row["user_id"],
@@ -263,6 +268,7 @@ def _opened(row: Row, access_token: Secret) -> OpenToken:
         bot_id=row["bot_id"],
         access_token=access_token,
         version=row["version"],
+        kept=kept,
     )
 
 

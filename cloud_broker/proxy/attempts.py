@@ -87,7 +87,8 @@ class Job(Struct):
 
     ``until``: no attempt starts after it (steady clock). ``answer_s``: how long an answer is
     awaited; None: no longer than ``until``. ``fence``: awaited before each attempt of a write,
-    gives the last check before the first byte; both may raise.
+    gives the last check before the first byte; both may raise. ``refreshes``: how often the token
+    may yet be renewed.
     """
 
     route: Route
@@ -104,7 +105,7 @@ class Job(Struct):
     fence: Fence | None = None
     charge: Charge = Charge.USER
     attempts: int = 0
-    has_refreshed: bool = False
+    refreshes: int = 1
     sent_at: float | None = None  # wall clock, the last attempt
     last: Outcome | None = None
     may_go_on: bool = True  # False: resends are used up, the last outcome stands
@@ -167,8 +168,8 @@ class Attempts:
                 raise
             job.may_go_on = False
             return job.last
-        if outcome.verdict is Verdict.REFRESH and not job.has_refreshed:
-            job.has_refreshed = True
+        while outcome.verdict is Verdict.REFRESH and job.refreshes:
+            job.refreshes -= 1
             job.token = await self._refreshed(job)
             if not isinstance(job.body, (bytes, type(None))):
                 raise NotSent("Notion's token was renewed. Send the file again.")

@@ -211,6 +211,8 @@ class Relay:
             token=token,
             until=until,
             children=len(children) if isinstance(children, list) else 0,
+            # What is stored instead of a token that was kept may have expired with it.
+            refreshes=2 if token.kept else 1,
         )
 
     def _keyed(self, claims: Claims, call: Call, workspace: str | None) -> Keyed | None:

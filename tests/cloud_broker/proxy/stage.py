@@ -89,6 +89,7 @@ class FakeTokens:
     asked_fresh: bool = False  # by the last call
     refreshed: int = 0
     stuck: asyncio.Event | None = None  # a refresh waits for it
+    keeps: bool = False  # what is read is of some seconds ago
 
     async def open(
         self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
@@ -102,7 +103,8 @@ class FakeTokens:
             raise NoConnection("not yours")
         secret = Secret(self.text or f"{CANARY}_{self.version}")
         own = self.workspaces.get(user_id, self.workspace_id)
-        return OpenToken(f"conn-{user_id}", user_id, own, "bot", secret, self.version)
+        kept = self.keeps and not fresh
+        return OpenToken(f"conn-{user_id}", user_id, own, "bot", secret, self.version, kept)
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         self.refreshed += 1

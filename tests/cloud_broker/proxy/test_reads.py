@@ -152,6 +152,20 @@ async def test_a_second_401_says_that_the_grant_is_gone(proxy: Stage) -> None:
     assert len(proxy.upstream.seen) == 2
 
 
+async def test_a_token_that_was_kept_may_be_two_behind(proxy: Stage) -> None:
+    proxy.tokens.keeps = True
+    proxy.upstream.script = [says(401), says(401)]  # a person had connected again, and that is over
+    assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
+    assert proxy.tokens.refreshed == 2
+    proxy.upstream.always = says(401)
+    answer = await proxy.call("GET", f"pages/{PAGE}")
+    assert answer.headers["X-Broker-Code"] == "NOTION_TOKEN_INVALID"
+    assert proxy.tokens.refreshed == 4
+    written = await proxy.append(proxy.key())  # read anew: once is enough to know
+    assert written.headers["X-Broker-Code"] == "NOTION_TOKEN_INVALID"
+    assert proxy.tokens.refreshed == 5
+
+
 async def test_an_ended_grant_is_said_so(proxy: Stage) -> None:
     proxy.tokens.grant_ended = True
     proxy.upstream.always = says(401)
