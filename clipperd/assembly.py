@@ -351,10 +351,14 @@ def _dispatcher(
         if title is not None:
             await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
 
+    async def server_now(scope: Scope) -> float:
+        await link.session.token_for(scope.user_id)  # who has a token has heard the server's time
+        return link.wire.server_now()
+
     around = Surroundings(
         active_user=active.get,
         bot_id=link.accounts.bot_id,
-        server_now=link.wire.server_now,
+        server_now=server_now,
         delivered=delivered,
         writes=BrokerWrites(link.wire, link.session),
         entropy=outside.entropy,

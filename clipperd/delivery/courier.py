@@ -117,7 +117,7 @@ class Courier:
         except PlaceGone as gone:
             await self._ledger.park(group, gone.reason, gone.detail)
             return After.AGAIN
-        stamp = self._stamp()
+        stamp = await self._stamp(scope)
         if first.started:
             request = batch.onward(scope, lane[2], first, plans[first.clip_seq], place, stamp)
         else:
@@ -155,7 +155,13 @@ class Courier:
         if parent is None:
             return After.NOTHING  # its parent is still to be created; that wakes this lane
         request = batch.new_page(
-            scope, lane[2], first, plan, parent.body, parent.title_property, self._stamp()
+            scope,
+            lane[2],
+            first,
+            plan,
+            parent.body,
+            parent.title_property,
+            await self._stamp(scope),
         )
         await self._ledger.begin(request, [first], None)
         return await self._send(lane, request, calls=parent.reads)
@@ -339,8 +345,8 @@ class Courier:
         self._link_tries = 0
         self._pace.link = 0.0
 
-    def _stamp(self) -> batch.Stamp:
-        made_at = self._around.server_now()
+    async def _stamp(self, scope: Scope) -> batch.Stamp:
+        made_at = await self._around.server_now(scope)
         return batch.Stamp(new_key(made_at, self._around.entropy), made_at)
 
 

@@ -127,7 +127,7 @@ class Settler:
         ids = [str(block.get("id")) for block in listing.blocks]
         receipted = await self._outbox.read(lambda c: lanes.receipted(c, ids))
         suspected = reconcile.suspects(
-            listing.blocks, bot_id=bot, sent_at=self._sent_at(request), receipted=receipted
+            listing.blocks, bot_id=bot, sent_at=request.sent_at, receipted=receipted
         )
         suspected = reconcile.without(suspected, await self._carried(request))
         if not suspected:
@@ -141,7 +141,7 @@ class Settler:
         self, request: Request, listed: Sequence[Block], bot: str | None, calls: int
     ) -> _Sight:
         """Look for the created page among a parent's children or a query's rows."""
-        title, sent_at = request.expected[0], self._sent_at(request)
+        title, sent_at = request.expected[0], request.sent_at
         known = await self._known(request.scope, listed)
         found = reconcile.judge_pages(title, listed, bot_id=bot, sent_at=sent_at, known=known)
         if isinstance(found, Absent):
@@ -154,7 +154,7 @@ class Settler:
 
     async def _others(self, request: Request) -> Others:
         """What others of the account have made since it was sent."""
-        since = reconcile.earliest(self._sent_at(request))
+        since = reconcile.earliest(request.sent_at)
         writes = await self._around.writes.since(request.scope, since)
         own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
         return reconcile.others_of(writes, request.key, own)
@@ -170,7 +170,7 @@ class Settler:
 
     async def _find_row(self, request: Request, bot: str | None) -> _Sight:
         """Look for a created row in its data source, by time and author."""
-        since = rfc3339(reconcile.earliest(self._sent_at(request)))
+        since = rfc3339(reconcile.earliest(request.sent_at))
         body = {
             "filter": {"timestamp": "created_time", "created_time": {"on_or_after": since}},
             "page_size": 100,
@@ -185,11 +185,6 @@ class Settler:
         if reply.body.get("has_more"):
             return _Sight(Undecided("too_long"), 1)
         return await self._pages(request, reply.body.get("results") or [], bot, 1)
-
-    def _sent_at(self, request: Request) -> float:
-        """When it was sent at the earliest: a first request is stamped by our own clock, and by
-        how much that is ahead of the server's is known only since the first answer."""
-        return request.sent_at - max(0.0, self._clock.now() - self._around.server_now())
 
     async def _carried(self, request: Request) -> list[str]:
         """What the parent was created with by one of our clips: ours, but without receipts."""

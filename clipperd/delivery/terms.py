@@ -66,11 +66,16 @@ class Places(Protocol):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What else the engine needs to know, each a plain callable."""
+    """What else the engine needs to know, each a plain callable.
+
+    ``server_now`` is the server's time and never our own clock's, which may be wrong by a day and
+    be set right before an outcome is settled: raises what ``Notion.send`` raises while no answer
+    has told it.
+    """
 
     active_user: Callable[[], str | None]
     bot_id: Callable[[Scope], Awaitable[str | None]]
-    server_now: Callable[[], float]
+    server_now: Callable[[Scope], Awaitable[float]]
     delivered: Callable[[Scope, str], Awaitable[None]]
     writes: Writes
     entropy: Callable[[int], bytes]

@@ -245,7 +245,7 @@ async def _play(
     around = Surroundings(
         active_user=lambda: rig.user,
         bot_id=nothing,
-        server_now=clock.now,
+        server_now=rig.around.server_now,
         delivered=nothing,
         writes=world.record,
         entropy=rig.rng.randbytes,

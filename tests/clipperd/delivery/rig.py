@@ -14,6 +14,7 @@ from clipperd.db import Database
 from clipperd.delivery.courier import Courier
 from clipperd.delivery.pace import Pace
 from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.errors import BrokerUnreachable
 from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.outbox import Outbox
@@ -66,6 +67,7 @@ class Rig:
         self.hiring = hiring
         self.user: str | None = USER
         self.server_ahead_s = 0.0
+        self.knows_time = True
         self.open()
 
     def open(self) -> None:
@@ -90,10 +92,10 @@ class Rig:
         still = StillClock(self.clock)  # nobody is told to give up waiting for a clip
         self.outbox = Outbox(self.db, still, new_id=self.new_id, publish=self.heard)
         self.pace = Pace()
-        around = Surroundings(
+        self.around = around = Surroundings(
             active_user=lambda: self.user,
             bot_id=self._bot,
-            server_now=lambda: self.clock.now() + self.server_ahead_s,
+            server_now=self._server_now,
             delivered=self._delivered,
             entropy=self.rng.randbytes,
             rng=self.rng.random,
@@ -117,6 +119,11 @@ class Rig:
 
     def new_id(self) -> str:
         return f"id-{next(self.ids)}"
+
+    async def _server_now(self, scope: Scope) -> float:
+        if not self.knows_time:
+            raise BrokerUnreachable("no route", sent=False)
+        return self.clock.now() + self.server_ahead_s
 
     async def _bot(self, scope: Scope) -> str | None:
         return BOT

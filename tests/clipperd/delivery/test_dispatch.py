@@ -27,7 +27,7 @@ async def dispatching(
     around = Surroundings(
         active_user=lambda: rig.user,
         bot_id=nothing,
-        server_now=rig.clock.now,
+        server_now=rig.around.server_now,
         delivered=nothing,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,

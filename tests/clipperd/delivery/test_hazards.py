@@ -183,16 +183,20 @@ async def test_children_that_travelled_with_their_parent_are_not_taken_for_the_n
     assert world.texts(world.children[page][0]) == ["same"] * 200
 
 
-async def test_a_local_clock_ahead_of_the_server_does_not_hide_what_was_applied(
+async def test_nothing_is_sent_before_the_servers_time_is_known_and_stamped_by_another(
     rig: Rig, world: World, page: str
 ) -> None:
-    world.fault = once("unknown_applied")
-    world.server_ahead_s = -300.0
-    await rig.clip(page, "one")
-    await rig.step(page)  # stamped by our own clock: no answer has told the server's yet
-    rig.server_ahead_s = -300.0
-    await rig.drain()
-    assert world.texts(page) == ["one"]
+    """A stamp by a local clock that is set right later would hide what was applied."""
+    rig.knows_time, rig.server_ahead_s = False, -300.0
+    clip = await rig.clip(page, "one")
+    assert await rig.step(page) is After.LATER
+    assert (await state(rig, clip), world.writes) == (("queued", None), [])
+    rig.knows_time = True
+    rig.pace.free_all()
+    await rig.step(page)
+    ((_, _, key),) = world.writes
+    assert key is not None
+    assert int(key.replace("-", "")[:12], 16) == int((rig.clock.now() - 300.0) * 1000)
 
 
 # --- another program of the same account
