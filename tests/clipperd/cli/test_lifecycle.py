@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from clipperd.client import pause, until
 from clipperd.process import endpoint, lock
+from clipperd.session.sealed_file import FileSecrets
 from tests.clipperd.cli.commands import Result, run
 
 pytestmark = pytest.mark.e2e
@@ -113,6 +118,61 @@ def test_a_start_that_fails_says_why_and_how(home: Path) -> None:
     assert result.code == 6
     assert "clipperd ended at its start (exit 6)" in result.err
     assert "clipperd run" in result.err
+
+
+def test_a_port_that_somebody_took_meanwhile_is_no_error(home: Path) -> None:
+    _started(home)
+    before = endpoint.read(home / "endpoint.json")
+    _run(home, "stop")
+    assert before is not None
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", before.port))
+        taken.listen()
+        _started(home)
+    after = endpoint.read(home / "endpoint.json")
+    assert after is not None
+    assert after.port != before.port
+    _run(home, "restart")
+    again = endpoint.read(home / "endpoint.json")
+    assert again is not None
+    assert again.port == after.port  # the one last used
+
+
+def _newer_schema(home: Path) -> None:
+    with closing(sqlite3.connect(home / "outbox.db")) as database:
+        database.execute("PRAGMA user_version = 1000")
+
+
+def _other_passphrase(home: Path) -> None:
+    asyncio.run(FileSecrets(home / "secrets.json", passphrase="another one").set("a", "1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "settings"),
+    [
+        (4, None, {"CLIPPERD_PORT": "many"}),
+        (5, _newer_schema, {}),
+        (7, _other_passphrase, {"CLIPPERD_SECRETS": "file", "CLIPPERD_SECRETS_PASSPHRASE": "mine"}),
+        (7, None, {"CLIPPERD_SECRETS": "file"}),
+    ],
+)
+def test_a_daemon_that_cannot_start_says_so_by_its_exit_code(
+    home: Path, code: int, change: Callable[[Path], None] | None, settings: dict[str, str]
+) -> None:
+    if change is not None:
+        change(home)
+    env = {**ENV, "CLIPPERD_HOME": str(home), **settings}
+    done = subprocess.run(
+        [sys.executable, "-m", "clipperd", "run"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("clipperd: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_everything_under_the_home_is_private(home: Path) -> None:
