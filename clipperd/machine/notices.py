@@ -29,29 +29,41 @@ class Notices(Protocol):
 class Several:
     """Sources as one; those that the system does not offer are left out."""
 
-    def __init__(self, *sources: Notices) -> None:
-        """``sources`` are opened and closed together."""
-        self._sources = sources
+    def __init__(self, *kinds: Callable[[], Notices]) -> None:
+        """Each of ``kinds`` makes a source, when all are opened and not before."""
+        self._kinds = kinds
+        self._open: list[Notices] = []
 
     def open(self, tell: Tell) -> None:
         """Open what can be opened."""
-        for source in self._sources:
+        for kind in self._kinds:
             try:
+                source = kind()
                 source.open(tell)
             except OSError as error:  # a sandbox may forbid it; then results and timers tell
-                _log.info("%s cannot be had", type(source).__name__, exc_info=error)
+                _log.info("%s cannot be had", kind.__name__, exc_info=error)
+            else:
+                self._open.append(source)
 
     def close(self) -> None:
         """Close all."""
-        for source in self._sources:
+        opened, self._open = self._open, []
+        for source in opened:
             source.close()
 
 
 def of_this_system() -> Notices:
     """Clock and network on Linux; elsewhere nothing is told, and results and timers have to do."""
-    if sys.platform != "linux":
-        return Several()
-    from clipperd.machine.netlink import NetworkNotices
-    from clipperd.machine.timerfd import ClockNotices
+    return Several(_clock, _network) if sys.platform == "linux" else Several()
 
-    return Several(ClockNotices(), NetworkNotices())
+
+def _clock() -> Notices:
+    from clipperd.machine.timerfd import ClockNotices  # loads ctypes: not before the API is up
+
+    return ClockNotices()
+
+
+def _network() -> Notices:
+    from clipperd.machine.netlink import NetworkNotices
+
+    return NetworkNotices()

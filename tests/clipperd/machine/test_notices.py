@@ -82,7 +82,7 @@ def case(
         case "fake":
             yield simple
         case "several":
-            yield Case(Several(Nowhere(), fake), fake.happen)
+            yield Case(Several(Nowhere, lambda: fake), fake.happen)
         case "network":
             with laid() as cable:
                 yield of_the_network(cable, record_property)
