@@ -90,9 +90,9 @@ class Session:
         if self._grant is not grant or grant.holds_tokens:
             return  # somebody signed in or out meanwhile
         if found is None and not self._lapsed:
-            await self._lapse(grant.user_id, "no_secret")
+            await self._lapse(grant, "no_secret")
         elif found is not None and account.why == "no_secret":
-            await self._mend(grant.user_id)
+            await self._mend(grant)
 
     async def close(self) -> None:
         """Stop what runs in the background."""
@@ -158,7 +158,7 @@ class Session:
                 token = await grant.token(stale)
             except Lapsed as lapsed:
                 if self._grant is grant:
-                    await self._lapse(user_id, lapsed.why)
+                    await self._lapse(grant, lapsed.why)
             except BrokerUnreachable as error:
                 if self._grant is grant:
                     if isinstance(error, KeychainLocked):
@@ -178,7 +178,7 @@ class Session:
         grant = self._grant
         if grant is None or grant.user_id != user_id or not grant.issued(token):
             return False
-        await self._lapse(user_id, why)
+        await self._lapse(grant, why)
         return True
 
     async def sign_out(self) -> None:
@@ -269,20 +269,27 @@ class Session:
         await self._tell()
         await self._revoke(*former)
 
-    async def _lapse(self, user_id: str, why: str) -> None:
-        is_news, self._lapsed = not self._lapsed, True
-        with contextlib.suppress(StorageFull):  # then it is found out again after a restart
-            await self.accounts.set_state(user_id, "reauth_required", why)
-        if is_news:
-            self._connectivity.account("reauth_required")
-            await self._tell()
+    async def _lapse(self, grant: Grant, why: str) -> None:
+        """The session of ``grant`` has ended. A sign-in under way comes first: it may replace it."""
+        async with self._turn:
+            if self._grant is not grant:
+                return
+            is_news, self._lapsed = not self._lapsed, True
+            with contextlib.suppress(StorageFull):  # then it is found out again after a restart
+                await self.accounts.set_state(grant.user_id, "reauth_required", why)
+            if is_news:
+                self._connectivity.account("reauth_required")
+                await self._tell()
 
-    async def _mend(self, user_id: str) -> None:
+    async def _mend(self, grant: Grant) -> None:
         """The keychain was away, not the session: go on with it."""
-        self._lapsed = False
-        await self.accounts.set_state(user_id, "signed_in")
-        self._connectivity.account("signed_in")
-        await self._tell()
+        async with self._turn:
+            if self._grant is not grant:
+                return
+            self._lapsed = False
+            await self.accounts.set_state(grant.user_id, "signed_in")
+            self._connectivity.account("signed_in")
+            await self._tell()
 
     def _new_grant(self, user_id: str) -> Grant:
         return Grant(user_id, self._auth, self.secrets, self._clock, self._refreshed)

@@ -123,6 +123,36 @@ async def test_a_session_kept_in_memory_ends_with_the_process_and_says_so(
         assert (view.state, view.why) == ("reauth_required", "no_secret")
 
 
+class SlowSecrets(MemorySecrets):
+    """A keyring that takes its time to store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storing, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def set(self, name: str, value: str) -> None:
+        self.storing.set()
+        await self.go_on.wait()
+        await super().set(name, value)
+
+
+async def test_a_sign_in_during_the_look_for_the_old_session_stands(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    async with running_world(tmp_path, broker.url) as world:
+        await world.sign_in(broker, ada())
+    kept = SlowSecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        signing_in = asyncio.create_task(world.sign_in(broker, ada()))
+        await kept.storing.wait()
+        checking = asyncio.create_task(world.session.check())
+        done, _ = await asyncio.wait({checking}, timeout=0.2)
+        kept.go_on.set()
+        await asyncio.gather(signing_in, checking)
+        assert (await world.session.view()).state == "signed_in"
+        assert not done  # it waited for the sign-in
+
+
 class LockableSecrets(MemorySecrets):
     """A keyring that a person can lock."""
 
