@@ -21,7 +21,7 @@ First of the deep
 First of later"""
 
 # Where the clips of a target stand: both sections of the inbox end at the same block.
-AREAS = {"end": "end", "inbox": "inbox", "deep": "inbox", "newest": "newest"}
+AREAS = {"start": "top", "end": "end", "inbox": "inbox", "deep": "inbox", "newest": "newest"}
 
 # Kind, share of the calls, parameters. Nothing arrives later than a third of the settle times.
 WRITE_FAULTS: tuple[tuple[str, float, Rule], ...] = (
@@ -102,7 +102,18 @@ class Script:
         """The next clip."""
         rng = self._rng
         count = rng.choice((2, 3)) if rng.random() < 0.08 else 1
-        places = ("end", "inbox", "inbox", "deep", "newest")
+        places = (
+            "start",
+            "end",
+            "end",
+            "inbox",
+            "inbox",
+            "inbox",
+            "deep",
+            "deep",
+            "newest",
+            "newest",
+        )
         pieces = tuple(
             Piece(page.id, rng.choice(places)) for page in rng.sample(self._pages, count)
         )
@@ -131,6 +142,7 @@ class Script:
         """The target as the API wants it."""
         page = next(page for page in self._pages if page.id == piece.page_id)
         position = {
+            "start": {"type": "start"},
             "end": {"type": "end"},
             "newest": {"type": "after_heading", "heading_id": page.heading("Newest")},
             "inbox": {"type": "end_of_section", "heading_id": page.heading("Inbox")},

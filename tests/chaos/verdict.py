@@ -93,6 +93,7 @@ def judge(
     for item in mine:
         due[AREAS[item.piece.place]].append(item)
     due["newest"].reverse()
+    due["top"].reverse()
     _amounts(count, parts, due, Counter(removed))
     for name, part in parts.items():
         _order(count, name, [text_of(block) for block in part], due[name], set(removed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.chaos.script import Planned, Script
 from tests.chaos.sim.daemon import Daemon, Down
+from tests.chaos.sim.reckoning import NewPage
 from tests.chaos.sim.trace import Trace
 from tests.chaos.sim.weather import Weather
 from tests.chaos.verdict import Sent
@@ -56,6 +57,7 @@ class App:
     ) -> None:
         """``first``: the number of its first clip."""
         self.clips: list[Clip] = []
+        self.new_pages: list[NewPage] = []
         self.other: App | None = None
         self._daemon = daemon
         self._pages = pages
@@ -70,12 +72,18 @@ class App:
         """Post so many clips, each until it is accepted."""
         loop = asyncio.get_running_loop()
         for number in range(self._first, self._first + count):
-            planned = self._echo(number) or self._script.clip(number)
-            clip = Clip(await self._accept(planned), [planned])
-            self.clips.append(clip)
             draw = self._rng.random()
-            if draw < 0.08:
-                self._moods.append(loop.create_task(self._change_mind(clip, draw)))
+            if draw < 0.03:
+                await self._create(number)
+            elif draw < 0.08 and self.new_pages:
+                await self._follow(number)
+            else:
+                planned = self._echo(number) or self._script.clip(number)
+                clip = Clip(await self._accept(planned), [planned])
+                self.clips.append(clip)
+                mood = self._rng.random()
+                if mood < 0.08:
+                    self._moods.append(loop.create_task(self._change_mind(clip, mood)))
             if self._rng.random() < 0.6:  # else the next one comes in the same moment
                 await asyncio.sleep(self._weather.calm(self._rng, self._weather.pace_s))
         await asyncio.gather(*self._moods)
@@ -105,23 +113,58 @@ class App:
                 found.append(item)
         return found
 
+    @property
+    def accepted(self) -> int:
+        """How many clips were acknowledged."""
+        return len(self.clips) + sum(1 + len(page.followers) for page in self.new_pages)
+
+    async def views_of_new(self) -> dict[str, ClipView]:
+        """The clips that were to create pages or to follow into them."""
+        ids = [page.clip_id for page in self.new_pages]
+        ids += [clip_id for page in self.new_pages for _, clip_id in page.followers]
+        return {each: (await self._daemon.call(partial(_read, each)))[0] for each in ids}
+
     async def states(self) -> dict[str, int]:
         """How many deliveries are in each state."""
         status = await self._daemon.call(lambda p: p.clips.status())
         return {name: n for name, n in status.items() if isinstance(n, int) and n}
 
+    async def _create(self, number: int) -> None:
+        """A clip that creates a page, now and then under a name that is there already."""
+        parent, ref = self._rng.choice(self._pages), f"ref-{number}"
+        title = f"new {number if self._rng.random() < 0.8 else number // 40}"
+        count = self._rng.choice((0, 1, 1, 3, 130))
+        texts = tuple(f"c{number}.{n}" for n in range(count))
+        wanted = {"ref": ref, "parent": {"page_id": parent.id}, "title": title}
+        blocks = [_paragraph(text) for text in texts]
+        content = {"format": "blocks", "blocks": blocks} if texts else None
+        clip_id = await self._post(number, [{"new_page": wanted}], content)
+        self.new_pages.append(NewPage(ref, title, texts, clip_id))
+
+    async def _follow(self, number: int) -> None:
+        """A clip into a page that may not exist yet."""
+        page = self._rng.choice(self.new_pages)
+        text = (
+            page.followers[-1][0] if page.followers and self._rng.random() < 0.2 else f"c{number}"
+        )
+        content = {"format": "text", "text": text}
+        page.followers.append((text, await self._post(number, [{"page_ref": page.ref}], content)))
+
     async def _accept(self, planned: Planned) -> str:
         targets = [self._script.target(piece) for piece in planned.pieces]
-        raw = {
-            "targets": targets,
-            "content": planned.content,
-            "priority": self._rng.choice(("high", "normal", "normal", "low")),
-        }
+        return await self._post(planned.number, targets, planned.content)
+
+    async def _post(
+        self, number: int, targets: Sequence[Mapping[str, Any]], content: Mapping[str, Any] | None
+    ) -> str:
+        """Post until it is answered; the clip's id."""
+        priority = self._rng.choice(("high", "normal", "normal", "low"))
+        raw = {"targets": list(targets), "content": content, "priority": priority}
         body = msgspec.convert(raw, ClipBody)
 
         async def post(parts: Parts) -> str:
             view, _ = await parts.intake.accept(
-                body, header_workspace=None, client_id="owner", key=f"app-{planned.number}"
+                body, header_workspace=None, client_id="owner", key=f"app-{number}"
             )
             return view.id
 
@@ -131,7 +174,7 @@ class App:
             except (Down, StorageFull):
                 await asyncio.sleep(_AGAIN_S * (0.5 + self._rng.random()))
                 continue
-            self._trace.note(self._daemon.name, f"accepted c{planned.number} {planned.pieces}")
+            self._trace.note(self._daemon.name, f"accepted c{number} {targets}")
             return clip_id
 
     async def _change_mind(self, clip: Clip, draw: float) -> None:
@@ -166,8 +209,7 @@ class App:
         before = clip.contents[0]
         text = before.texts[0] if self._rng.random() < 0.5 else f"passed {before.number}"
         page = self._rng.choice(self._pages)
-        block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
-        body = msgspec.json.encode({"children": [block]})
+        body = msgspec.json.encode({"children": [_paragraph(text)]})
         path = f"blocks/{page.id}/children"
 
         async def send(parts: Parts) -> Any:
@@ -190,6 +232,10 @@ class App:
             self._trace.note("app", f"{what} c{number}: {type(error).__name__}")
         else:
             self._trace.note("app", f"{what} c{number}: done")
+
+
+def _paragraph(text: str) -> dict[str, Any]:
+    return {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
 
 
 async def _read(clip_id: str, parts: Parts) -> tuple[ClipView, Any]:

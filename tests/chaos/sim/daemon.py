@@ -61,6 +61,7 @@ class Daemon:
         self._keychain = MemorySecrets()
         self._clerks: list[Clerk] = []
         self._up = asyncio.Event()
+        self._ending = asyncio.Event()
         settings = {
             "home": str(folder),
             "broker_url": "https://broker.example",
@@ -81,6 +82,17 @@ class Daemon:
         _ = process.start(self._live(process))
         self._trace.note(self.name, "starts")
         return process
+
+    def stop(self) -> None:
+        """SIGTERM: it ends by itself, soon."""
+        self._ending.set()
+
+    async def ended(self) -> None:
+        """Return once a stop that was asked for is over; at once without one."""
+        if self._ending.is_set() and self.machine.process.alive:
+            over = asyncio.Event()
+            self.machine.process.on_death.append(over.set)
+            await over.wait()
 
     async def up(self) -> None:
         """Return once it answers."""
@@ -167,16 +179,23 @@ class Daemon:
             Outside(http=self.line, entropy=rng.randbytes, rng=rng.random, secrets=self._keychain),
         )
         await parts.session.open()
+        self._ending = asyncio.Event()
         async with parts.background.running():
             self.parts = parts
             self._up.set()
-            await asyncio.Event().wait()
+            await self._ending.wait()
+            self.parts = None
+            self._up.clear()
+        await parts.close()
+        cache.close()
+        outbox.close()
+        process.kill()
 
     def _died(self) -> None:
         self.parts = None
         self._clerks = []
         self._up.clear()
-        self._trace.note(self.name, f"dies at step {self.machine.process.steps}")
+        self._trace.note(self.name, f"ends at step {self.machine.process.steps}")
 
 
 class Template:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -51,6 +52,7 @@ class Hazards:
         for daemon in self._daemons:
             self._doom(daemon, weather.daemon_steps)
             self._repeat(weather.suspend_s, partial(self._sleep, daemon))
+            self._repeat(weather.stop_s, partial(self._stop, daemon))
             self._repeat(weather.jump_s, partial(self._jump, daemon))
             self._repeat(weather.offline_s, partial(self._unplug, daemon))
             self._repeat(weather.full_s, partial(self._fill, daemon))
@@ -69,6 +71,8 @@ class Hazards:
         for computer in computers:
             computer.machine.wake()
             computer.machine.process.dies_at = None
+            if isinstance(computer, Daemon):
+                await computer.ended()
             if not computer.machine.process.alive:
                 computer.start()
         for daemon in self._daemons:
@@ -90,11 +94,12 @@ class Hazards:
         self._trace.note(whom, what)
 
     def _doom(self, computer: Daemon | Broker, mean_steps: int) -> None:
-        """Choose after how many callbacks this life ends, and let another one follow."""
+        """Choose after how many callbacks this life ends (0: never); another one follows."""
         process = computer.machine.process
-        if not mean_steps or self._is_over:
+        if self._is_over:
             return
-        process.dies_at = process.steps + 1 + int(self._rng.expovariate(1.0 / mean_steps))
+        if mean_steps:
+            process.dies_at = process.steps + 1 + int(self._rng.expovariate(1.0 / mean_steps))
 
         def again() -> None:
             if not self._is_over:
@@ -103,9 +108,10 @@ class Hazards:
 
         def died() -> None:
             if not self._is_over:
-                self._strike("killed", computer.machine.name)
+                if process.steps == process.dies_at:
+                    self._strike("killed", computer.machine.name)
                 wait_s = self._rng.choice((0.1, 1.0, 5.0, 30.0, 300.0)) * self._rng.random()
-                self._loop.call_later(wait_s, again)
+                self._loop.call_later(wait_s, again, context=contextvars.Context())
 
         process.on_death.append(died)
 
@@ -120,6 +126,12 @@ class Hazards:
         await asyncio.sleep(self._rng.choice((5.0, 40.0, 90.0, 3_600.0, 95_000.0)))
         self._trace.note(daemon.name, "wakes")
         daemon.machine.wake()
+
+    async def _stop(self, daemon: Daemon) -> None:
+        """A person or an update ends it politely; it is started again."""
+        if daemon.machine.process.runs and daemon.parts is not None:
+            self._strike("stopped", daemon.name)
+            daemon.stop()
 
     async def _jump(self, daemon: Daemon) -> None:
         """The wall clock is set, by seconds or by a day, and some time later set right."""

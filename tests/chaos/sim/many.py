@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +49,9 @@ def runs(
                 yield _play((seed, clips, home, template), show)
             return
         work = [(seed, clips, home, template) for seed in seeds]
-        with multiprocessing.get_context("spawn").Pool(jobs, gc.freeze) as pool:
-            yield from pool.imap_unordered(_play, work, chunksize=4)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, context, gc.freeze) as pool:
+            yield from pool.map(_play, work, chunksize=4)
 
 
 def _play(work: tuple[int, int, Path, Template], show: Say | None = None) -> Outcome:

@@ -85,7 +85,7 @@ class Notion:
     def _note(self, answer: Answer, method: str, path: str) -> None:
         self.writes += 1
         origin = ORIGIN.get()
-        made = answer.created or ((answer.resource,) if path == "/v1/pages" else ())
+        made = (*answer.created, *((answer.resource,) if path == "/v1/pages" else ()))
         for block in made:
             self.made_by[block] = origin
             self.request_of[block] = self.writes

@@ -14,7 +14,6 @@ from typing import Any
 
 from clipperd.errors import ClipperdError
 from cloud_broker.errors import DatabaseFailed
-from cloud_broker.sandbox.model import Block as Node
 from cloud_broker.storage import idempotency
 from tests.chaos.sim.app import App
 from tests.chaos.sim.broker import Broker
@@ -26,12 +25,12 @@ from tests.chaos.sim.line import Line
 from tests.chaos.sim.loop import Loop, play
 from tests.chaos.sim.machine import EPOCH, Machine
 from tests.chaos.sim.notion import Notion
-from tests.chaos.sim.people import Deeds, People
+from tests.chaos.sim.people import People
+from tests.chaos.sim.reckoning import reckon, reckon_new
 from tests.chaos.sim.trace import Trace
 from tests.chaos.sim.upstream import Upstream
 from tests.chaos.sim.weather import Weather
-from tests.chaos.verdict import Count, judge
-from tests.stack.notion import Block, level_of, text_of
+from tests.chaos.verdict import Count
 
 UNDER_WAY = ("queued", "sending", "retrying", "unconfirmed")
 _DRAIN_S = 12 * 3600.0
@@ -162,11 +161,11 @@ class _Day:
         errors = await self._drain()
         count, sent = Count(), 0
         for daemon, app in zip(self.daemons, self.apps, strict=True):
+            sent += app.accepted
             items = await app.sent()
-            sent += len(app.clips)
-            for page in self.notion.pages:
-                blocks, removed = _as_made(self.notion, page.id, daemon.name, self.people.deeds)
-                count.add(judge(page.id, blocks, items, _is_others, removed))
+            count.add(reckon(self.notion, daemon.name, self.people.deeds, items))
+            views = await app.views_of_new()
+            count.add(reckon_new(self.notion, daemon.name, app.new_pages, views))
         tallies = [daemon.tally() for daemon in self.daemons]
         machines = [each.machine for each in self.daemons] + [b.machine for b in self.brokers]
         steps = sum(machine.process.steps for machine in machines)
@@ -224,42 +223,6 @@ async def _undoing(daemon: Daemon) -> bool:
         )
 
     return await daemon.call(look)
-
-
-def _as_made(
-    notion: Notion, page_id: str, daemon: str, deeds: Deeds
-) -> tuple[list[Block], list[str]]:
-    """The page as this daemon's clips made it: people's deeds undone, others' texts masked.
-
-    What another daemon wrote is left out: it may have looked just before this one's next part
-    came, and Notion has no way to say "only if nothing has changed". Also the texts of this
-    daemon's blocks that people removed.
-    """
-    blocks: list[Block] = []
-    removed: list[str] = []
-    for each in notion.page(page_id).children:
-        node = notion.world.nodes[each]
-        maker = notion.made_by.get(each, daemon)
-        is_mine = notion.made_by.get(each) == daemon
-        if not isinstance(node, Node) or (node.trashed and not is_mine):
-            continue
-        if maker.rstrip("+") != daemon:
-            continue
-        if each in deeds.before:
-            node.body = deeds.before[each]
-        view = notion.shown(node)
-        if node.trashed:
-            if each in deeds.removed:
-                removed.append(text_of(view))
-            continue
-        if not is_mine and not level_of(view):
-            view[node.type] = {"rich_text": [{"plain_text": f"other {each}"}]}
-        blocks.append(view)
-    return blocks, removed
-
-
-def _is_others(block: Block) -> bool:
-    return text_of(block).startswith("other ")
 
 
 class _Errors(logging.Handler):

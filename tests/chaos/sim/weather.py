@@ -78,6 +78,7 @@ class Weather:
     broker_steps: int
     broker_freeze_s: float
     suspend_s: float
+    stop_s: float
     jump_s: float
     offline_s: float
     full_s: float
@@ -105,6 +106,7 @@ class Weather:
             broker_steps=int(some(0.6, 300, 5000)),
             broker_freeze_s=some(0.4, 40.0, 400.0),
             suspend_s=some(0.3, 200.0, 1500.0),
+            stop_s=some(0.3, 60.0, 900.0),
             jump_s=some(0.4, 60.0, 900.0),
             offline_s=some(0.4, 60.0, 900.0),
             full_s=some(0.3, 60.0, 900.0),
