@@ -270,7 +270,7 @@ class Session:
         await self._revoke(*former)
 
     async def _lapse(self, grant: Grant, why: str) -> None:
-        """The session of ``grant`` has ended. A sign-in under way comes first: it may replace it."""
+        """The session of ``grant`` has ended. A sign-in under way goes first: it may replace it."""
         async with self._turn:
             if self._grant is not grant:
                 return
