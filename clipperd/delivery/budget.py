@@ -19,21 +19,43 @@ GRACE_S = 0.75
 
 _KEPT = 20  # one of so many writes is kept for people who wait
 _KEPT_FROM = 6  # a quota smaller than this has nothing to keep
+_BURST = 5  # as many are kept while people are at it: a clip to five pages leaves at once ...
+_BURST_OF = 4  # ... but never more than a quarter of the quota
 _SPREAD = 0.75  # of the even distance: so that it shapes the traffic, but never limits it
 
 
 class Budget(msgspec.Struct):
-    """One limit: ``quota`` writes in any ``span_s`` seconds; when each of those used comes back."""
+    """One limit: ``quota`` writes in any ``span_s`` seconds; when each of those used comes back.
+
+    ``last``: when something that is not urgent left; ``people``: until when a person, who has
+    just waited for one, is expected to want more.
+    """
 
     quota: int
     span_s: float
     back: list[float] = msgspec.field(default_factory=list)
     last: float = 0.0
+    people: float = 0.0
 
     @property
     def kept(self) -> int:
         """How many writes are kept for people who wait."""
         return max(1, self.quota // _KEPT) if self.quota >= _KEPT_FROM else 0
+
+    @property
+    def burst(self) -> int:
+        """How many are kept while people are at it.
+
+        No more all the time: a limit of 20 of which 95 in 100 are to be used has one to spare.
+        """
+        return max(self.kept, min(_BURST, self.quota // _BURST_OF)) if self.kept else 0
+
+    def leaves(self, now: float, *, urgent: bool) -> None:
+        """A write begins."""
+        if urgent:
+            self.people = now + self.span_s
+        else:
+            self.last = now
 
     def spend(self, now: float) -> None:
         """A write was counted, at the latest now."""
@@ -62,15 +84,16 @@ class Budget(msgspec.Struct):
         """The moment from which one more write may leave beside ``flying``; infinite: none may
         before one of those has been answered.
 
-        What is not urgent leaves the kept share alone, unless that is made good at once, and once
-        half of the quota is used it spreads: a burst must not leave a minute in which nothing
-        comes back.
+        What is not urgent leaves the kept share alone, unless that is made good at once; for one
+        span after a person's write that share is larger. And once half of the quota is used it
+        spreads: a burst must not leave a minute in which nothing comes back.
         """
         free = self.quota - flying
         at = self._when(free - 1)
         if urgent:
             return at
-        at = max(at, self._when(free - 1 - self.kept) - GRACE_S)
+        alone = max(self.people, self._when(free - 1 - self.kept) - GRACE_S)
+        at = max(at, min(alone, self._when(free - 1 - self.burst) - GRACE_S))
         left = free - len(self.back) + bisect_right(self.back, at)
         if left * 2 <= self.quota:
             at = max(at, self.last + _SPREAD * self.span_s / self.quota)

@@ -102,9 +102,8 @@ class Pace(msgspec.Struct):
     def leaves(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
         """A step of this lane begins; it counts as a write until it ends."""
         self.flying.add(lane)
-        if not urgent:
-            for budget in self._limits(_keys(lane)):
-                budget.last = now
+        for budget in self._limits(_keys(lane)):
+            budget.leaves(now, urgent=urgent)
         self._known.clear()
 
     def ended(self, lane: LaneKey) -> None:

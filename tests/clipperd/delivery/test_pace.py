@@ -58,6 +58,32 @@ def test_once_half_is_used_what_is_not_urgent_spreads() -> None:
 
 
 @pytest.mark.parametrize(
+    ("back", "people", "opens"),
+    [
+        ([100.0] * 15, 60.0, 60.0),  # five are kept for whoever has just clipped
+        ([100.0] * 14, 60.0, 0.0),
+        ([50.0] + [100.0] * 14, 60.0, 50.0 - GRACE_S),
+        ([100.0] * 18, 60.0, 60.0),  # later one is enough
+        ([100.0] * 19, 60.0, 100.0 - GRACE_S),
+    ],
+)
+def test_more_is_kept_for_a_while_after_a_persons_write(
+    back: Sequence[float], people: float, opens: float
+) -> None:
+    budget = Budget(20, 60.0, list(back), last=-60.0)
+    budget.leaves(people - 60.0, urgent=True)
+    assert budget.opens(flying=0, urgent=False) == opens
+    assert budget.opens(flying=0, urgent=True) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("quota", "kept", "burst"), [(5, 0, 0), (6, 1, 1), (10, 1, 2), (20, 1, 5), (180, 9, 9)]
+)
+def test_the_share_kept_for_people_follows_the_quota(quota: int, kept: int, burst: int) -> None:
+    assert (Budget(quota, 60.0).kept, Budget(quota, 60.0).burst) == (kept, burst)
+
+
+@pytest.mark.parametrize(
     ("back", "left", "reset_s", "flying", "after"),
     [
         ([], 20, 0.0, 0, []),
