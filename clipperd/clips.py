@@ -10,7 +10,7 @@ from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, NotSignedIn
 from clipperd.model import Scope
-from clipperd.outbox import actions, retention, views
+from clipperd.outbox import actions, backlog, retention, views
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
 from clipperd.session.accounts import Accounts
@@ -134,9 +134,17 @@ class Clips:
             "paused_until": moment(until),
             "held_for_reauth": waiting if held else 0,
             "draining": self._dispatcher.draining,
-            "eta_s": None if not waiting else self._dispatcher.eta_s(waiting),
+            "eta_s": None if held else await self._eta_s(user or "", paused, until),
             "last_error": await self._outbox.read(lambda c: views.last_error(c, user or "")),
         }
+
+    async def _eta_s(self, user: str, paused: bool, until: float | None) -> float | None:
+        """The seconds until what waits has left; None: nothing does, or nobody can tell."""
+        if paused and until is None:
+            return None
+        loads = await self._outbox.read(lambda c: backlog.loads(c, user))
+        held_s = 0.0 if until is None else max(0.0, until - self._clock.now())
+        return self._dispatcher.eta_s(loads, held_s=held_s)
 
     async def _known_user(self) -> str:
         user = await self._accounts.current_user()

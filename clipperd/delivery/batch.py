@@ -9,14 +9,10 @@ import msgspec
 
 from clipperd.content import chunks, fingerprint, headings
 from clipperd.content.chunks import Chunk
-from clipperd.content.limits import HEADINGS
+from clipperd.content.limits import CHILDREN, ELEMENTS, HEADINGS, REQUEST_BYTES
 from clipperd.content.trees import children_of
 from clipperd.model import Block, Place, Position, Scope, State
 from clipperd.outbox.records import Member, Request, Waiting, position_view
-
-MAX_FIRST_LEVEL = 100  # https://developers.notion.com/reference/request-limits
-MAX_ELEMENTS = 1000  # same page
-MAX_BYTES = 450_000  # Notion's 500 KB less room for the envelope; the broker caps there too
 
 NEWEST_FIRST = frozenset({"start", "after_heading", "after_block"})
 
@@ -61,7 +57,7 @@ def choose(line: Sequence[Waiting], *, parked: str) -> list[Waiting]:
         elements += item.elements
         size += item.body_bytes
         cap = min(cap, item.batch_cap)
-        if count > MAX_FIRST_LEVEL or elements > MAX_ELEMENTS or size > MAX_BYTES:
+        if count > CHILDREN or elements > ELEMENTS or size > REQUEST_BYTES:
             break
         if len(group) + 1 > cap:
             break

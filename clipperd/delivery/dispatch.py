@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
 from clipperd.clock import Clock
+from clipperd.delivery import forecast
 from clipperd.delivery.courier import Courier
 from clipperd.delivery.pace import Pace
 from clipperd.delivery.terms import After, Surroundings, Timing
@@ -84,13 +85,14 @@ class Dispatcher:
         """The account whose clips may leave now."""
         return self._around.active_user()
 
-    def eta_s(self, waiting: int) -> float:
-        """A rough guess of the seconds until ``waiting`` deliveries have left.
+    def eta_s(self, loads: Mapping[LaneKey, int], *, held_s: float) -> float | None:
+        """The seconds until ``loads`` (requests per lane) have left, by what is known now.
 
-        Counts one request each at the broker's default of 20 writes a minute; clips for one place
-        travel together, so it is mostly less.
+        ``held_s``: so long the queue is paused. None when nobody can tell.
         """
-        return waiting * 60.0 / 20.0
+        now, places = self._clock.boot(), self._timing.parallel
+        begins = now + held_s
+        return forecast.seconds_left(loads, self._pace, now=now, begins=begins, places=places)
 
     @property
     def draining(self) -> bool:

@@ -16,6 +16,7 @@ from clipperd.transport import Reply
 _UNLIMITED = 1_000_000
 _SPAN_S = 60.0  # https://developers.notion.com/reference/request-limits counts in minutes
 _CAUSE = 30  # writes in a minute from which on a 429 of Notion's is taken for our own doing
+_NEWS = 0.125  # the weight of the last step in how long one takes, as TCP weighs (RFC 6298)
 _PROBE_S = 120.0  # so long a limit that was found holds before a little more is tried
 
 Key = tuple[str, str, str]
@@ -68,7 +69,10 @@ class Pace(msgspec.Struct):
     pauses: dict[Key, float] = msgspec.field(default_factory=dict)
     budgets: dict[Key, Budget] = msgspec.field(default_factory=dict)
     ceilings: dict[Key, Ceiling] = msgspec.field(default_factory=dict)
-    flying: set[LaneKey] = msgspec.field(default_factory=set)
+    flying: dict[LaneKey, float] = msgspec.field(default_factory=dict)
+    """What is on its way, and since when."""
+    trip_s: float = 0.0
+    """How long a step with a write takes, by those of late; 0: none has been seen."""
     link: float = 0.0
     frees: int = 0
     """How often everything was freed: a failure that began before one of these means nothing."""
@@ -81,7 +85,7 @@ class Pace(msgspec.Struct):
     def hold(self, what: str, lane: LaneKey, until: float) -> None:
         """Everything that ``what`` covers rests: the "user", or this lane's "route" or
         "connection"."""
-        key = next(key for key in _keys(lane) if key[0] == what)
+        key = next(key for key in keys_of(lane) if key[0] == what)
         self.pauses[key] = max(self.pauses.get(key, 0.0), until)
         self._known.clear()
 
@@ -97,25 +101,25 @@ class Pace(msgspec.Struct):
 
     def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
         """The moment from which this lane may send; ``urgent``: a person waits for it."""
-        return max(self.link, self.lanes.get(lane, 0.0), self._opens(_keys(lane), urgent))
+        return max(self.link, self.lanes.get(lane, 0.0), self._opens(keys_of(lane), urgent))
 
     def leaves(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
         """A step of this lane begins; it counts as a write until it ends."""
-        self.flying.add(lane)
-        for budget in self._limits(_keys(lane)):
+        self.flying[lane] = now
+        for budget in self.limits_of(keys_of(lane)):
             budget.leaves(now, urgent=urgent)
         self._known.clear()
 
     def ended(self, lane: LaneKey) -> None:
         """The step is over; if it wrote, :meth:`heard` was told."""
-        self.flying.discard(lane)
+        self.flying.pop(lane, None)
         self._known.clear()
 
     def heard(self, lane: LaneKey, reply: Reply, now: float) -> None:
         """Learn from the answer to a write: what is left, and whether Notion's own limit is hit."""
         self._known.clear()
         is_refused = reply.status in (429, 529)
-        keys = _keys(lane)
+        keys = keys_of(lane)
         for key in keys:
             told = next((limit for limit in reply.limits if limit.name == key[0]), None)
             if told is None:
@@ -129,6 +133,8 @@ class Pace(msgspec.Struct):
         ceiling = self.ceilings.setdefault(keys[-1], Ceiling())
         if not is_refused:
             ceiling.counted(now)
+            took = now - self.flying.get(lane, now)
+            self.trip_s += (took - self.trip_s) * (_NEWS if self.trip_s else 1.0)
         elif reply.status == 429 and all(limit.left > 0 for limit in reply.limits):
             ceiling.refused(now)
 
@@ -139,20 +145,21 @@ class Pace(msgspec.Struct):
             found = max(self.pauses.get(key, 0.0) for key in keys)
             for key in keys:
                 flying = self._flying(key)
-                for budget in self._limits((key,)):
+                for budget in self.limits_of((key,)):
                     found = max(found, budget.opens(flying=flying, urgent=urgent))
             self._known[keys, urgent] = found
         return found
 
-    def _limits(self, keys: tuple[Key, ...]) -> list[Budget]:
+    def limits_of(self, keys: tuple[Key, ...]) -> list[Budget]:
+        """What bounds these: limits that were told, and those that were found."""
         found = [self.budgets[key] for key in keys if key in self.budgets]
         return found + [self.ceilings[key].budget for key in keys if key in self.ceilings]
 
     def _flying(self, key: Key, but: LaneKey | None = None) -> int:
-        return sum(lane != but and key in _keys(lane) for lane in self.flying)
+        return sum(lane != but and key in keys_of(lane) for lane in self.flying)
 
 
-def _keys(lane: LaneKey) -> tuple[Key, ...]:
+def keys_of(lane: LaneKey) -> tuple[Key, ...]:
     """What a write of this lane draws on. A page that is still to be created has another route."""
     user, workspace, page = lane
     route = "create" if page.startswith("ref:") else "append"

@@ -90,6 +90,26 @@ def test_what_waits_behind_a_persons_clip_on_its_page_does_not_use_the_share_kep
     assert play(tmp_path, BROKER, script) < 1.0
 
 
+@pytest.mark.parametrize("limits", [BROKER, WINDOW, UNTOLD], ids=["told", "wide", "untold"])
+def test_the_end_is_foretold_within_a_fifth_once_answers_have_come(
+    tmp_path: Path, limits: Limits
+) -> None:
+    async def script(queue: Queue) -> tuple[float, float]:
+        await queue.fill(60, 1 if limits is BROKER else 7)
+        await asyncio.sleep(20)
+        foretold = await queue.eta_s()
+        assert foretold is not None
+        for second in range(600):
+            if await queue.eta_s() is None:
+                return foretold, float(second)
+            await asyncio.sleep(1)
+        raise AssertionError("it is never empty")
+
+    foretold, took = play(tmp_path, limits, script)
+    assert took > 60
+    assert foretold == pytest.approx(took, rel=0.2)
+
+
 def test_pages_take_turns_while_a_limit_binds(tmp_path: Path) -> None:
     async def script(queue: Queue) -> Counter[str]:
         await queue.fill(4, 60)

@@ -19,7 +19,7 @@ from clipperd.db import Desk, Job
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.model import Position, Scope
-from clipperd.outbox import accept
+from clipperd.outbox import accept, backlog
 from clipperd.outbox.records import Draft, Target
 from clipperd.session.ratelimit import limits
 from clipperd.transport import Reply
@@ -222,6 +222,11 @@ class Queue:
         self.dispatcher.poke((USER, SCOPE.workspace_id, page), priority=HIGH)
         await self.rig.outbox.until(USER, clip.id, lambda v: v.state == "delivered", 600)
         return self.rig.clock.boot() - begun
+
+    async def eta_s(self) -> float | None:
+        """When the queue expects to be empty; None once it is."""
+        loads = await self.rig.outbox.read(lambda c: backlog.loads(c, USER))
+        return self.dispatcher.eta_s(loads, held_s=0.0)
 
 
 def play(folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]]) -> T:

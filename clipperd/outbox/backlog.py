@@ -1,0 +1,70 @@
+"""How many requests each lane still needs, as its clips will travel: counted in one read."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES
+from clipperd.outbox.records import LaneKey
+from clipperd.outbox.schema import DEFERRED
+
+_MOST = 2_000  # deliveries that are looked at, page by page: other pages are taken to be like them
+
+_OPEN = (  # in the words of the index delivery_open, so that it serves
+    "state IN ('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
+    " AND state <> 'needs_attention'"
+)
+
+_LINE = f"""
+SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.body_bytes,
+  d.batch_cap, max(1, clip.chunks - d.chunks_done)
+    + (d.new_page IS NOT NULL AND d.page_id IS NULL AND clip.chunks > 1) AS parts,
+  iif(clip.chunks = 1 AND d.chunks_done = 0 AND d.new_page IS NULL, d.position, NULL) AS place
+FROM delivery d JOIN clip ON clip.seq = d.clip_seq
+WHERE d.user_id = :user AND d.turn < :deferred
+  AND {_OPEN}
+  AND NOT EXISTS (SELECT 1 FROM lane_setting s JOIN delivery p
+    ON p.user_id = s.user_id AND p.workspace_id = s.workspace_id AND p.lane = s.page_id
+    WHERE s.user_id = d.user_id AND s.workspace_id = d.workspace_id AND s.page_id = d.lane
+    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)
+ORDER BY d.workspace_id, d.lane, d.turn LIMIT {_MOST}
+"""  # noqa: S608 - constants
+
+_RUNS = """
+SELECT *, sum(starts) OVER (PARTITION BY workspace_id, lane ORDER BY turn) AS run FROM (
+  SELECT *, place IS NULL OR lag(place) OVER (PARTITION BY workspace_id, lane ORDER BY turn)
+    IS NOT place AS starts FROM line)
+"""
+
+_REQUESTS = f"""
+SELECT workspace_id, lane, count(*) AS clips, max(max(parts), (count(*) - 1) / min(batch_cap) + 1,
+  (sum(first_level) * (place IS NOT NULL) - 1) / {CHILDREN} + 1,
+  (sum(elements) * (place IS NOT NULL) - 1) / {ELEMENTS} + 1,
+  (sum(body_bytes) * (place IS NOT NULL) - 1) / {REQUEST_BYTES} + 1) AS requests
+FROM ({_RUNS}) GROUP BY workspace_id, lane, run
+"""  # noqa: S608 - constants
+
+_LOADS = f"""
+WITH line AS MATERIALIZED ({_LINE})
+SELECT workspace_id, lane, sum(requests) AS requests, sum(clips) AS seen
+FROM ({_REQUESTS}) GROUP BY workspace_id, lane
+"""  # noqa: S608 - constants
+
+_COUNT = f"SELECT count(*) AS n FROM delivery WHERE user_id = ? AND {_OPEN}"  # noqa: S608
+
+
+def loads(connection: sqlite3.Connection, user_id: str) -> dict[LaneKey, int]:
+    """The requests that each of the account's lanes needs, if nothing is refused.
+
+    Neighbours for one place travel together, a long clip in its parts. What is put off, or waits
+    for a person, is not counted.
+    """
+    rows = connection.execute(_LOADS, {"user": user_id, "deferred": DEFERRED}).fetchall()
+    seen, share = sum(row["seen"] for row in rows), 1.0
+    if seen >= _MOST:
+        share = connection.execute(_COUNT, (user_id,)).fetchone()["n"] / seen
+    return {
+        (user_id, row["workspace_id"], row["lane"]): math.ceil(row["requests"] * share)
+        for row in rows
+    }
