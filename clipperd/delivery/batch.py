@@ -230,9 +230,24 @@ def highest(plan: Sequence[Chunk]) -> Block | None:
     return min(tops, key=lambda block: str(block["type"]), default=None)
 
 
+def splits_section(item: Waiting, plan: Sequence[Chunk], place: Place) -> bool:
+    """Whether the clip's own headings, kept as they are, end the section that it goes into.
+
+    Only what follows a sibling can: a toggle heading holds its section as children.
+    """
+    top = highest(plan)
+    if place.level == 0 or place.after is None or top is None or _demotes(item):
+        return False
+    return HEADINGS.index(top["type"]) < place.level
+
+
+def _demotes(item: Waiting) -> bool:
+    return item.demotable and item.position.headings != "keep"
+
+
 def _levelled(item: Waiting, blocks: Sequence[Block], level: int, top: Block | None) -> list[Block]:
     """A chunk's blocks with their headings demoted as far as those of the whole clip."""
-    if not item.demotable or item.position.headings == "keep" or top is None:
+    if not _demotes(item) or top is None:
         return list(blocks)
     return headings.demote([top, *blocks], level)[1:]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -122,7 +122,7 @@ class Courier:
             request = batch.onward(scope, lane[2], first, plans[first.clip_seq], place, stamp)
         else:
             request = batch.joint(scope, lane[2], group, plans, place, stamp)
-        await self._ledger.begin(request, group, place)
+        await self._ledger.begin(request, group, _otherwise(group, plans, place))
         return await self._send(lane, request, calls=place.reads)
 
     async def _plans(self, group: Sequence[Waiting]) -> dict[int, list[Chunk]]:
@@ -163,7 +163,7 @@ class Courier:
             parent.title_property,
             await self._stamp(scope),
         )
-        await self._ledger.begin(request, [first], None)
+        await self._ledger.begin(request, [first], {})
         return await self._send(lane, request, calls=parent.reads)
 
     async def _resume(self, lane: LaneKey, request: Request) -> After:
@@ -348,6 +348,19 @@ class Courier:
     async def _stamp(self, scope: Scope) -> batch.Stamp:
         made_at = await self._around.server_now(scope)
         return batch.Stamp(new_key(made_at, self._around.entropy), made_at)
+
+
+def _otherwise(
+    group: Sequence[Waiting], plans: Mapping[int, Sequence[Chunk]], place: Place
+) -> dict[int, tuple[str, str]]:
+    """Deliveries (by seq) that will stand otherwise than asked for: how, and why."""
+    if place.fell_back:
+        return {item.seq: ("end_of_page", place.fell_back) for item in group}
+    return {
+        item.seq: ("splits_section", "own_headings")
+        for item in group
+        if not item.started and batch.splits_section(item, plans[item.clip_seq], place)
+    }
 
 
 def _place_of(request: Request) -> Place:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clipperd.clock import Clock
 from clipperd.delivery.settle import Settler
 from clipperd.delivery.terms import Timing
-from clipperd.model import Place, State
+from clipperd.model import State
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import Request, Waiting
@@ -33,14 +33,21 @@ class Ledger:
         self._timing = timing
         self._settler = settler
 
-    async def begin(self, request: Request, group: Sequence[Waiting], place: Place | None) -> None:
-        """Put the request on record before it is sent. Raises requests.Changed."""
+    async def begin(
+        self,
+        request: Request,
+        group: Sequence[Waiting],
+        placed: Mapping[int, tuple[str, str]],
+    ) -> None:
+        """Put the request on record before it is sent. Raises requests.Changed.
+
+        ``placed``: which deliveries will stand otherwise than asked for, how and why.
+        """
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[int]:
             changed = requests.begin(connection, request, group, now)
-            if place is not None and place.fell_back:
-                requests.placed_elsewhere(connection, request.members, place)
+            requests.placed(connection, placed)
             return changed
 
         await self._outbox.change(work)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clipperd.model import REASONS, Place, Scope, State
+from clipperd.model import REASONS, Scope, State
 from clipperd.outbox.records import Member, Request, Waiting, request_to_row
 
 
@@ -254,14 +254,17 @@ def page_created(
     return touch(connection, request.members, now)
 
 
-def placed_elsewhere(
-    connection: sqlite3.Connection, members: Sequence[Member], place: Place
-) -> None:
-    """Record that a clip went to the end of the page because its place was gone."""
-    changed = json.dumps({"from": "as_asked", "to": "end_of_page", "why": place.fell_back or ""})
+def placed(connection: sqlite3.Connection, how: Mapping[int, tuple[str, str]]) -> None:
+    """Record which deliveries (by seq) stand otherwise than asked for: how, and why.
+
+    ``end_of_page``: their place was gone. ``splits_section``: their own headings end the section.
+    """
     connection.executemany(
         "UPDATE delivery SET position_changed = ? WHERE seq = ?",
-        [(changed, m.delivery) for m in members],
+        [
+            (json.dumps({"from": "as_asked", "to": to, "why": why}), seq)
+            for seq, (to, why) in how.items()
+        ],
     )
 
 

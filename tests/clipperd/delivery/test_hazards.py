@@ -341,3 +341,50 @@ async def test_headings_of_a_long_clip_are_demoted_alike_in_every_chunk(
         if world.blocks[b]["type"].startswith("heading")
     }
     assert (kinds["Top"], kinds["Sub"]) == ("heading_3", "heading_4")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keep", "toggle", "splits"),
+    [
+        ("heading_1", True, False, True),
+        ("heading_2", True, False, True),
+        ("heading_3", True, False, False),
+        ("heading_1", False, False, False),
+        ("heading_1", True, True, False),
+    ],
+)
+async def test_a_clip_whose_own_headings_end_the_section_says_so(
+    rig: Rig,
+    world: World,
+    page: str,
+    section: str,
+    kind: str,
+    keep: bool,
+    toggle: bool,
+    splits: bool,
+) -> None:
+    world.blocks[section]["heading_2"]["is_toggleable"] = toggle
+    world.blocks[section]["has_children"] = toggle
+    marks = "#" * int(kind[-1])
+    content = {"format": "markdown", "markdown": f"a\n\n{marks} Own\n\nb"}
+    place = Position("end_of_section", heading_id=section, headings="keep" if keep else "demote")
+    plain = await rig.clip(page, "plain", position=place)
+    clip = await rig.clip(page, content, position=place)
+    await rig.drain()
+    changed = (await rig.view(clip)).deliveries[0].position_changed
+    expected = {"from": "as_asked", "to": "splits_section", "why": "own_headings"}
+    assert changed == (expected if splits else None)
+    assert (await rig.view(plain)).deliveries[0].position_changed is None
+    assert (await state(rig, clip))[0] == "delivered"
+
+
+async def test_native_headings_in_a_later_chunk_are_told_of_too(
+    rig: Rig, world: World, page: str, section: str
+) -> None:
+    own = {"object": "block", "type": "heading_1", "heading_1": paragraph("Own")["paragraph"]}
+    content = {"format": "blocks", "blocks": [*[paragraph(f"p{i}") for i in range(120)], own]}
+    clip = await rig.clip(page, content, position=Position("after_heading", heading_id=section))
+    await rig.drain()
+    changed = (await rig.view(clip)).deliveries[0].position_changed
+    assert changed is not None
+    assert changed["to"] == "splits_section"
