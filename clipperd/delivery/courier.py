@@ -224,8 +224,8 @@ class Courier:
                 return await self._not_applied(lane, request, verdict, calls)
             case outcome.AnchorLost(message):
                 return await self._anchor_lost(request, message, calls)
-            case outcome.Refused(code, message):
-                return await self._refused(request, (code, message), calls)
+            case outcome.Refused():
+                return await self._refused(request, verdict, calls)
             case outcome.Attention(reason, code, message):
                 await self._ledger.close(request, State.NEEDS_ATTENTION, reason, (code, message))
                 return After.AGAIN
@@ -296,11 +296,12 @@ class Courier:
         await self._places.refused(request.scope, request.lane, _place_of(request))
         return After.AGAIN
 
-    async def _refused(self, request: Request, error: tuple[str, str], calls: int) -> After:
+    async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> After:
         if len(request.members) == 1:
+            error = (verdict.code, verdict.message)
             await self._ledger.close(request, State.FAILED, "content_refused", error)
         else:
-            await self._ledger.split(request, calls)
+            await self._ledger.split(request, calls, verdict.block)
         # Whoever waits for a page that is given up now is to hear of it.
         return After.MOVED if request.kind == "create_page" else After.AGAIN
 

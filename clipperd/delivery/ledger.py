@@ -107,10 +107,13 @@ class Ledger:
 
         return await self._outbox.write(count)
 
-    async def split(self, request: Request, calls: int) -> None:
-        """The joint request was refused: halve it, to find the clip that poisons it."""
-        cap = (len(request.members) + 1) // 2
-        await self._outbox.write(lambda c: requests.capped(c, request.members, cap))
+    async def split(self, request: Request, calls: int, block: int | None = None) -> None:
+        """The joint request was refused. The clip of the ``block`` that is blamed goes alone from
+        now on; where none is, the request is halved, to find the clip that poisons it."""
+        blamed = [m for m in request.members if block in range(m.first, m.first + m.count)]
+        members = blamed or request.members
+        cap = 1 if blamed else (len(members) + 1) // 2
+        await self._outbox.write(lambda c: requests.capped(c, members, cap))
         await self.release(request, calls=calls)
 
     async def close(

@@ -7,6 +7,7 @@ key (the broker remembers) or settled by reading the page.
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 import msgspec
@@ -43,10 +44,14 @@ class AnchorLost(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Notion refused the content; nothing was applied. Bisect, then give up on the poisoned."""
+    """Notion refused the content; nothing was applied. Find the poisoned clip; give up on it.
+
+    ``block`` is the first-level block that the message names, if it names one.
+    """
 
     code: str
     message: str
+    block: int | None = None
 
 
 class Attention(msgspec.Struct, frozen=True):
@@ -77,6 +82,7 @@ class Unknown(msgspec.Struct, frozen=True):
 Verdict: TypeAlias = Applied | NotApplied | AnchorLost | Refused | Attention | Replay | Unknown
 
 _ANCHOR_SIGNS = ("not parented by", "to append children after")
+_NAMED = re.compile(r"\bbody\.children\[([0-9]{1,4})\]")  # "body.children[37].image should be …"
 _TRASH_SIGNS = ("archived", "in trash", "unarchive")
 
 
@@ -108,7 +114,9 @@ def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
         return Attention("page_trashed", reply.code or "validation_error", message)
     if reply.status == 400 and anchored and not low.startswith("body failed validation"):
         return AnchorLost(message)
-    return Refused(reply.code or f"http_{reply.status}", message)
+    named = _NAMED.search(message)
+    code = reply.code or f"http_{reply.status}"
+    return Refused(code, message, None if named is None else int(named[1]))
 
 
 def of_create(reply: Reply) -> Verdict:

@@ -20,7 +20,8 @@ _LINE = f"""
 SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.body_bytes,
   d.batch_cap, max(1, clip.chunks - d.chunks_done)
     + (d.new_page IS NOT NULL AND d.page_id IS NULL AND clip.chunks > 1) AS parts,
-  iif(clip.chunks = 1 AND d.chunks_done = 0 AND d.new_page IS NULL, d.position, NULL) AS place
+  iif(clip.chunks = 1 AND d.chunks_done = 0 AND d.new_page IS NULL AND d.batch_cap > 1,
+    d.position, NULL) AS place
 FROM delivery d JOIN clip ON clip.seq = d.clip_seq
 WHERE d.user_id = :user AND d.turn < :deferred
   AND {_OPEN}

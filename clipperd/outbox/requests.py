@@ -156,7 +156,7 @@ def released(
 
 
 def capped(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
-    """Bisection: these deliveries travel at most ``cap`` to a request from now on."""
+    """These deliveries travel at most ``cap`` to a request from now on."""
     connection.executemany(
         "UPDATE delivery SET batch_cap = ? WHERE seq = ?", [(cap, m.delivery) for m in members]
     )

@@ -236,13 +236,43 @@ async def test_a_lost_anchor_is_looked_up_again_and_the_clip_lands_in_its_sectio
     assert world.texts(page) == ["Inbox", "old", "two", "Later", "last"]
 
 
-async def test_a_poisoned_clip_fails_alone(rig: Rig, world: World, page: str) -> None:
-    world.poison = "bad"
-    clips = [await rig.clip(page, "bad" if i == 37 else f"n{i}") for i in range(60)]
+NAMES_IT = "body failed validation: body.children[{at}] is poisoned."
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "writes"),
+    [
+        (NAMES_IT, "end", 4),  # all, those before it, it alone, the rest
+        (NAMES_IT, "start", 4),
+        ("body failed validation: something is poisoned.", "end", 13),
+    ],
+)
+async def test_a_poisoned_clip_fails_alone(
+    rig: Rig, world: World, page: str, words: str, where: Any, writes: int
+) -> None:
+    world.poison, world.poison_words = "bad", words
+    clips = [
+        await rig.clip(page, "bad" if i == 37 else f"n{i}", position=Position(where))
+        for i in range(60)
+    ]
     await rig.drain()
     states = [(await rig.view(clip)).state for clip in clips]
     assert states == ["failed" if i == 37 else "delivered" for i in range(60)]
-    assert world.texts(page) == [f"n{i}" for i in range(60) if i != 37]
+    arrived = [f"n{i}" for i in range(60) if i != 37]
+    assert world.texts(page) == (arrived if where == "end" else arrived[::-1])
+    assert len(world.writes) == writes
+
+
+async def test_a_thousand_clips_for_one_page_drain_in_twenty_requests_and_three_for_a_bad_one(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.poison, world.poison_words = "bad", NAMES_IT
+    bad = {77, 500, 501, 930}
+    for i in range(1000):
+        await rig.clip(page, blocks(f"a{i}", "bad" if i in bad else f"b{i}"))
+    await rig.drain()
+    assert len(world.children[page]) == 2 * (1000 - len(bad))
+    assert 20 < len(world.writes) <= 20 + 3 * len(bad)
 
 
 async def test_several_pages_each_get_exactly_one_copy_in_its_place(

@@ -24,6 +24,11 @@ from clipperd.transport import Reply
 
 IDS = ("a", "b")
 SIBLING = "not parented by the page"
+BLAMED = (
+    "body failed validation. Fix one:\nbody.children[37].embed should be defined, instead was"
+    " `undefined`.\nbody.children[38].image should be defined, instead was `undefined`."
+)
+TOO_MANY = "body failed validation: body.children.length should be ≤ `100`, instead was `101`."
 TRASHED = "Can't edit block that is archived. You must unarchive the block before editing."
 
 
@@ -150,6 +155,8 @@ def judged(reply: Reply, *, anchored: bool = False) -> Verdict:
         ),
         # The content.
         (notion(400, "validation_error"), Refused("validation_error", "words")),
+        (notion(400, "validation_error", BLAMED), Refused("validation_error", BLAMED, 37)),
+        (notion(400, "validation_error", TOO_MANY), Refused("validation_error", TOO_MANY)),
         (notion(400, "invalid_json"), Refused("invalid_json", "words")),
         (notion(413, "payload_too_large"), Refused("payload_too_large", "words")),
         (notion(422, "validation_error"), Refused("validation_error", "words")),

@@ -56,7 +56,7 @@ class World(FakeNotion):
         self.record = Record()
         self.writes: list[tuple[str, str, str | None]] = []
         self.poison: str | None = None
-        self.poison_words = "body failed validation: body.children[0] is poisoned."
+        self.poison_words = "body failed validation: something is poisoned."
 
     def add(self, *args: Any, **kwargs: Any) -> str:
         block_id = super().add(*args, **kwargs)
@@ -189,7 +189,8 @@ class World(FakeNotion):
         if page is None or parent_id not in self.children:
             return self._error(404, "object_not_found")
         if self.poison is not None and self.poison in json.dumps(body):
-            return self._invalid(self.poison_words)
+            is_bad = [self.poison in json.dumps(block) for block in body["children"]]
+            return self._invalid(self.poison_words.format(at=is_bad.index(True)))
         position = body.get("position") or {"type": "end"}
         siblings = self.children[parent_id]
         at = len(siblings)

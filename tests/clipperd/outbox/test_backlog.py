@@ -55,6 +55,12 @@ async def more_blocks_than_one_request_takes(rig: Rig, page: str) -> None:
         await rig.clip(page, blocks(50))
 
 
+async def one_that_goes_alone(rig: Rig, page: str) -> None:
+    for _ in range(30):
+        await rig.clip(page)
+    await rig.outbox.write(lambda c: c.execute("UPDATE delivery SET batch_cap = 1 WHERE seq = 7"))
+
+
 async def a_new_page_with_a_long_text(rig: Rig, page: str) -> None:
     wanted = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
     await rig.clip(content=blocks(250), targets=[Target(Position(), new_page=wanted)])
@@ -68,6 +74,7 @@ async def a_new_page_with_a_long_text(rig: Rig, page: str) -> None:
         (two_places_by_turns, 4),
         (a_long_one_between, 5),
         (more_blocks_than_one_request_takes, 2),
+        (one_that_goes_alone, 3),
         (a_new_page_with_a_long_text, 5),
     ],
 )
