@@ -121,6 +121,5 @@ async def test_after_a_gap_nothing_is_vouched_for(daemon: Pushed) -> None:
 
 async def test_a_session_that_was_revoked_is_noticed_at_once(daemon: Pushed) -> None:
     await daemon.revoke_session()
-    await daemon.until(lambda: daemon.world.connectivity.link.state == "reauth_required")
-    view = daemon.listener.view()
-    assert view["state"] == "off"
+    await daemon.until(lambda: daemon.listener.view()["state"] == "off")
+    assert daemon.world.connectivity.link.state == "reauth_required"
