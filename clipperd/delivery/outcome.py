@@ -25,8 +25,8 @@ class NotApplied(msgspec.Struct, frozen=True):
     """Nothing was applied: try again after ``wait_s`` (None: back off).
 
     ``pause`` names what else waits: "route", "user", "connection", or None for this lane only.
-    ``burned`` says whether it counts as an attempt; ``proven`` that the page itself was read, so
-    that even an earlier send of the same request is ruled out.
+    ``burned`` says whether it counts as an attempt; ``proven`` that even an earlier send of the
+    same request is ruled out: the page itself was read, or the broker has closed the key.
     """
 
     wait_s: float | None
@@ -140,6 +140,8 @@ def _common(reply: Reply) -> Verdict | None:
         return Unknown("answered" if _answered(reply) else "silent", code)
     if broker == "in_progress":
         return Replay(reply.retry_after_s)
+    if broker == "idempotency_key_spent":
+        return NotApplied(None, None, False, broker, reply.message, proven=True)
     if broker == "idempotency_key_expired":
         return Unknown("over", broker)
     if broker == "idempotency_key_reused":

@@ -42,7 +42,8 @@ class BrokerNotion:
         """
         token = await self._session.token_for(scope.user_id)
         headers = {"X-Workspace-Id": scope.workspace_id}
-        headers |= {"Idempotency-Key": key} if key is not None else {}
+        if key is not None:  # whoever hears a refusal makes a new one
+            headers |= {"Idempotency-Key": key, "Idempotency-Key-Use": "once"}
         headers |= {"Notion-Version": version} if version is not None else {}
         reply = await self._once(token, method, path, query, body, headers)
         if _expired(reply):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cloud_broker.proxy.bodies import encode
@@ -52,24 +52,43 @@ def forget_at(key: str, now_ms: int) -> int:
 def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:
     """Return what distinguishes one request from another under the same key.
 
-    Three hashes: of the address, of the content (the body but for the position), of everything.
+    Three hashes: of the address, of the words, of everything. The words are those that Notion
+    will show, without their form: programs write the same block in many ways.
     """
     whole = b"" if body is None else encode(body)
-    content = encode({k: v for k, v in (body or {}).items() if k != "position"})
     address = (method.encode(), path.encode())
     return ".".join(
         (
             _digest(*address)[:32],
-            _digest(content)[:32],
+            _digest("".join("".join(_words(body)).split()).encode())[:32],
             _digest(*address, query.encode(), whole),
         )
     )
 
 
 def likeness(print_: str) -> tuple[str, str]:
-    """Return the hashes of a fingerprint's address and content."""
+    """Return the hashes of a fingerprint's address and words."""
     address, _, rest = print_.partition(".")
     return address, rest.partition(".")[0]
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one request."""
+    return one.rpartition(".")[2] == other.rpartition(".")[2]
+
+
+def _words(value: Any) -> Iterator[str]:
+    """The text of every run and equation below ``value``, in an order that no form changes."""
+    if isinstance(value, Mapping):
+        for name in sorted(value):
+            found = value[name]
+            if name in ("content", "expression") and isinstance(found, str):
+                yield found
+            else:
+                yield from _words(found)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _words(each)
 
 
 def _digest(*parts: bytes) -> str:

@@ -137,6 +137,15 @@ class KeyReused(Refusal):
     message = "The idempotency key belongs to another request. Nothing was sent."
 
 
+class KeySpent(Refusal):
+    """A key for a single use, whose write was refused: a copy of it that came late, or a replay."""
+
+    status = 409
+    code = "conflict_error"
+    broker_code = "idempotency_key_spent"
+    message = "The write was refused under this key. Nothing was applied, and nothing will be."
+
+
 class OutcomeUnknown(Refusal):
     """A write was sent and whether it was applied is not known."""
 

@@ -57,7 +57,8 @@ class Call(Struct, frozen=True):
 
     ``body`` is in the upstream's version; ``stream`` goes through as it comes, with its
     ``content_type`` and, when it is known, its ``length``. ``version`` is the one the client wants
-    to read, ``within_s`` the seconds after which it listens no more.
+    to read, ``within_s`` the seconds after which it listens no more. With ``once`` the
+    ``key`` is spent by a refusal, too.
     """
 
     match: Match
@@ -69,6 +70,7 @@ class Call(Struct, frozen=True):
     length: int | None = None
     workspace: str | None = None
     key: str | None = None
+    once: bool = False
     within_s: float | None = None
 
 
@@ -222,7 +224,7 @@ class Relay:
         route = call.match.route
         path, query = route.path(call.match.ids), urlencode(call.match.query)
         print_ = fingerprint(route.method, path, query, call.body)
-        return Keyed(KeyId(claims.user_id, workspace, call.key), print_)
+        return Keyed(KeyId(claims.user_id, workspace, call.key), print_, call.once)
 
     async def _read_table(self, call: Call, job: Job, trace: _Trace) -> Answer:
         """Read a database, or its rows, as before 2025-09-03: of its only data source."""

@@ -16,12 +16,20 @@ from dataclasses import dataclass, replace
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.proxy.attempts import Attempts, Job
-from cloud_broker.proxy.keys import forget_at, refuse_expired
+from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired
 from cloud_broker.proxy.outcome import Outcome, Verdict
-from cloud_broker.proxy.refusals import InProgress, KeyReused, NotSent, OutcomeUnknown, Refusal
+from cloud_broker.proxy.refusals import (
+    InProgress,
+    KeyExpired,
+    KeyReused,
+    KeySpent,
+    NotSent,
+    OutcomeUnknown,
+    Refusal,
+)
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage.database import to_ms
-from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease, Record
+from cloud_broker.storage.idempotency import SPENT, Idempotency, KeyId, Lease, Record
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +77,11 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A write under a key."""
+    """A write under a key. ``once``: the key is spent by a refusal, too."""
 
     who: KeyId
     fingerprint: str
+    once: bool = False
 
 
 class Writes:
@@ -103,7 +112,7 @@ class Writes:
     async def replay(self, keyed: Keyed) -> Replay | None:
         """Return the stored success of a key, None when it has never been seen.
 
-        Raises InProgress, OutcomeUnknown, KeyReused, or KeyExpired.
+        Raises InProgress, OutcomeUnknown, KeySpent, KeyReused, or KeyExpired.
         """
         record = await self._rows.find(keyed.who)
         if record is not None:
@@ -182,8 +191,10 @@ class Writes:
         heart = asyncio.create_task(intent.beat(), name="write lease")
         try:
             outcome = await self._attempts.run(job)
+        except KeyExpired:
+            raise  # it may have been executed long ago
         except Refusal:
-            await intent.release()
+            await intent.give_back()
             raise
         finally:
             heart.cancel()
@@ -200,17 +211,19 @@ class Writes:
             await intent.unknown(outcome.status, answered=answered, latest=latest)
             raise self._unknown(outcome.status, answered=answered, latest=latest)
         else:
-            await intent.release()
+            await intent.give_back()
         return outcome
 
     async def _known(self, keyed: Keyed, record: Record) -> Replay:
-        if record.fingerprint != keyed.fingerprint:
+        if not is_same(record.fingerprint, keyed.fingerprint):
             raise KeyReused
         now = self._now_ms()
         if record.state == "sending" and record.lease_until <= now:
             record = await self._rows.abandon(keyed.who, now) or record
         match record.state:
             case "done":
+                if record.status == SPENT:
+                    raise KeySpent
                 return Replay(record.status or 200, record.created)
             case "unknown":
                 latest = (record.latest_sent_at or record.send_by) / 1000
@@ -333,10 +346,31 @@ class _Intent:
             )
         )
 
-    async def release(self) -> None:
-        """Forget: nothing was applied."""
-        if self._is_claimed:
+    async def give_back(self) -> None:
+        """Nothing was applied: forget the key, or spend it when it was for a single use.
+
+        A caller that hears a refusal makes a new key and sends again, while a copy of this
+        request may still be on its way to another instance. Raises InProgress when the refusal
+        cannot be kept: then that copy might be executed.
+        """
+        if self._keyed.once:
+            await self._spend()
+        elif self._is_claimed:
             await self._keep(self._rows.release(self._keyed.who, self._lease.owner))
+
+    async def _spend(self) -> None:
+        now = to_ms(self._clock.now())
+        who = self._keyed.who
+        lease = replace(self._lease, send_by=now, until=now)
+        try:
+            is_spent = await self._rows.spend(
+                who, self._keyed.fingerprint, lease, forget_at(who.key, now)
+            )
+        except DatabaseFailed as error:
+            log.error("a refusal was not kept", exc_info=error)
+            is_spent = False
+        if not is_spent:
+            raise InProgress(retry_after_s=ASK_AGAIN_S)
 
     async def _keep(self, change: Coroutine[None, None, None]) -> None:
         """The caller hears the truth even if it could not be kept; the lease's end covers that."""

@@ -40,6 +40,9 @@ STEPS = [
 ]
 
 
+SPENT = 0  # in place of a status of Notion's
+
+
 @dataclass(frozen=True, slots=True)
 class KeyId:
     """Whose key, in which workspace."""
@@ -60,7 +63,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored write. ``status`` is Notion's; ``created`` the new ids; times in milliseconds."""
+    """A stored write. ``status`` is Notion's; ``created`` the new ids; times in milliseconds.
+
+    ``done`` with the status ``SPENT``: refused, and the key was for a single use.
+    """
 
     fingerprint: str
     state: State
@@ -183,6 +189,43 @@ class Idempotency:
                 key=who.key,
                 owner=owner,
             )
+
+    async def spend(self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
+        """Keep that nothing was applied and nothing ever will be. False: another has the key."""
+        async with self._database.transaction() as tx:
+            kept = await tx.execute(
+                """
+                UPDATE idempotency SET state = 'done', status = :status, created = '[]',
+                                       answered = 1
+                WHERE user_id = :user AND workspace_id = :workspace AND key = :key
+                  AND owner = :owner AND state = 'sending'
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                owner=lease.owner,
+                status=SPENT,
+            )
+            kept = kept or await tx.execute(
+                """
+                INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
+                                         send_by, lease_until, status, created, answered,
+                                         expires_at)
+                VALUES (:user, :workspace, :key, :fingerprint, 'done', :owner,
+                        :send_by, :until, :status, '[]', 1, :expires_at)
+                ON CONFLICT (user_id, workspace_id, key) DO NOTHING
+                """,
+                user=who.user_id,
+                workspace=who.workspace_id,
+                key=who.key,
+                fingerprint=fingerprint,
+                owner=lease.owner,
+                send_by=lease.send_by,
+                until=lease.until,
+                status=SPENT,
+                expires_at=expires_at,
+            )
+            return kept > 0
 
     async def abandon(self, who: KeyId, now: int) -> Record | None:
         """Turn a row whose lease has ended into ``unknown``; return what is there then."""

@@ -129,6 +129,7 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
         body=_body(found, raw, version),
         workspace=workspace,
         key=_key(request, found),
+        once=request.headers.get("Idempotency-Key-Use") == "once",
         within_s=within_s,
     )
 

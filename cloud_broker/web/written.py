@@ -38,7 +38,7 @@ class Settled(msgspec.Struct, forbid_unknown_fields=True):
 async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Tell the writes since ``?since=``; ``created`` null: not known, or still under way.
 
-    Equal ``address`` and ``content`` tell that two writes say the same to the same parent.
+    Equal ``address`` and ``content`` tell that two writes may say the same to the same parent.
     """
     await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)
     workspace, since = _workspace(request), _since(request)

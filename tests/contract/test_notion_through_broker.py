@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from clipperd.delivery.outcome import NotApplied, of_append
 from clipperd.errors import ReauthRequired
 from clipperd.session.writes import BrokerWrites
 from clipperd.transport import Notion, Reply
@@ -48,6 +49,13 @@ async def _append(chain: Chain, page: str, text: str, key: str) -> Reply:
     return await chain.world.notion.send(
         scope, "PATCH", f"blocks/{page}/children", body=body, key=key
     )
+
+
+async def _trash(chain: Chain, page: str, whether: str) -> None:
+    scope = await chain.world.accounts.scope()
+    body = b'{"in_trash": %s}' % whether.encode()
+    reply = await chain.world.notion.send(scope, "PATCH", f"pages/{page}", body=body)
+    assert reply.ok, reply
 
 
 async def _paragraphs(chain: Chain, page: str) -> list[str]:
@@ -112,6 +120,21 @@ async def test_a_write_repeated_under_its_key_is_applied_once(chain: Chain) -> N
     assert second.ok, second
     assert first.body["results"][0]["id"] == second.body["results"][0]["id"]
     assert (await _paragraphs(chain, page)).count("once") == 1
+
+
+async def test_a_late_copy_of_a_refused_write_is_not_executed(chain: Chain) -> None:
+    """A line that delivers a request twice, of which Notion refused the first."""
+    page, key = await _a_page(chain), _key(chain)
+    await _trash(chain, page, "true")
+    refused = await _append(chain, page, "late", key)
+    assert (refused.status, refused.broker_code) == (400, None), refused
+    await _trash(chain, page, "false")
+    copy = await _append(chain, page, "late", key)
+    assert (copy.status, copy.broker_code) == (409, "idempotency_key_spent")
+    assert of_append(copy, expected=1, anchored=False) == NotApplied(
+        None, None, False, "idempotency_key_spent", copy.message, proven=True
+    )
+    assert "late" not in await _paragraphs(chain, page)
 
 
 async def test_errors_of_notion_arrive_in_notions_words(chain: Chain) -> None:

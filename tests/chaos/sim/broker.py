@@ -252,4 +252,5 @@ def _call(
         body=None if parsed is None else versions.to_upstream(found.route, parsed, _PINNED),
         workspace=headers["X-Workspace-Id"],
         key=None if key is None else parse_key(key),
+        once=headers.get("Idempotency-Key-Use") == "once",
     )

@@ -118,6 +118,10 @@ def judged(reply: Reply, *, anchored: bool = False) -> Verdict:
             broker(504, "gateway_timeout", "write_outcome_unknown"),
             Unknown("silent", "gateway_timeout"),
         ),
+        (  # Nothing was applied, and no copy that is still on its way will be.
+            broker(409, "conflict_error", "idempotency_key_spent"),
+            NotApplied(None, None, False, "idempotency_key_spent", "words", proven=True),
+        ),
         (
             broker(409, "conflict_error", "idempotency_key_expired"),
             Unknown("over", "idempotency_key_expired"),

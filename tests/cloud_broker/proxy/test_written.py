@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_broker.proxy.keys import fingerprint, likeness
+from cloud_broker.proxy.keys import fingerprint, is_same, likeness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from tests.cloud_broker.proxy.stage import WORKSPACE, a_database, an_id
@@ -81,7 +81,8 @@ async def test_only_a_write_that_nobody_executes_any_more_can_be_settled(
 
 def test_what_says_the_same_to_the_same_parent_is_alike_wherever_it_stands() -> None:
     def of(path: str, text: str, after: str) -> str:
-        body = {"children": [text], "position": {"after_block": {"id": after}}}
+        block = {"paragraph": {"rich_text": [{"text": {"content": text}}]}}
+        body = {"children": [block], "position": {"after_block": {"id": after}}}
         return fingerprint("PATCH", path, "", body)
 
     one, other = of("/a", "same", "x"), of("/a", "same", "y")
@@ -89,3 +90,31 @@ def test_what_says_the_same_to_the_same_parent_is_alike_wherever_it_stands() -> 
     assert likeness(one) == likeness(other)
     assert likeness(of("/a", "else", "x"))[1] != likeness(one)[1]
     assert likeness(of("/b", "same", "x"))[0] != likeness(one)[0]
+
+
+def test_the_same_words_are_alike_in_every_form() -> None:
+    """As programs write one block, so that none can be taken for another's."""
+    bare = {"paragraph": {"rich_text": [{"text": {"content": "two words"}}]}}
+    full = {
+        "type": "paragraph",
+        "object": "block",
+        "paragraph": {
+            "children": [],
+            "color": "default",
+            "rich_text": [
+                {"type": "text", "annotations": {"bold": False}, "text": {"content": "two "}},
+                {"type": "text", "text": {"content": "words", "link": None}},
+            ],
+        },
+    }
+    prints = [fingerprint("PATCH", "/a", "", {"children": [block]}) for block in (bare, full)]
+    assert likeness(prints[0]) == likeness(prints[1])
+    assert not is_same(*prints)
+
+
+def test_a_request_is_the_same_by_its_last_hash_alone() -> None:
+    """An earlier version's rows bear another hash of the words."""
+    now = fingerprint("PATCH", "/a", "", {"children": []})
+    address, words, whole = now.split(".")
+    assert is_same(now, f"{address}.{words[::-1]}.{whole}")
+    assert not is_same(now, f"{address}.{words}.{whole[::-1]}")
