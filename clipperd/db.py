@@ -26,7 +26,7 @@ _BATCH = 512  # writes that may share one commit; bounds the wait of the first o
 _CHECKPOINT_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody waits
 _CHECKPOINT_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
 _LOG_BYTES = 16 << 20  # the log's file does not stay larger than this
-_PAGES_KIB = 1000  # what each of the four connections keeps of its file; the system keeps the rest
+_PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
 
 
 class Job:

@@ -66,9 +66,9 @@ def run(args: Namespace, console: Console) -> int:
     settings = console.settings(args)
     _refuse_second(console.places(args))  # the lock itself cannot name the first one's address
     os.umask(0o077)  # SQLite makes its files with the umask; nothing here is for other users
-    from clipperd.process import trust
+    from clipperd.process import loading
 
-    with trust.unread():
+    with loading.lean():
         from clipperd import daemon
 
     return int(daemon.main(settings))

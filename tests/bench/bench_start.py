@@ -21,7 +21,7 @@ from tests.bench.rivals.installed import Missing
 from tests.bench.rivals.maestral import Maestral
 
 _ROUNDS = 9
-_PAGES = int(os.environ.get("BENCH_PAGES", "10000"))
+_PAGES = int(os.environ.get("BENCH_PAGES", "100000"))
 _LOOK_S = 0.002
 
 

@@ -87,12 +87,12 @@ async def test_the_connection_is_durable_and_checkpoints_only_by_itself(db: Data
     assert values == ["wal", 2, 0, 1]
 
 
-async def test_a_connection_keeps_at_most_a_megabyte_of_the_file_in_memory(db: Database) -> None:
+async def test_a_connection_keeps_at_most_a_quarter_megabyte_of_the_file(db: Database) -> None:
     def bounds(connection: sqlite3.Connection) -> tuple[int, int]:
         kept = connection.execute("PRAGMA cache_size").fetchone()[0]
         return kept, connection.execute("PRAGMA mmap_size").fetchone()[0]
 
-    assert await db.read(bounds) == await db.write(bounds) == (-1000, 0)
+    assert await db.read(bounds) == await db.write(bounds) == (-250, 0)
 
 
 async def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:

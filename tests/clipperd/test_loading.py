@@ -13,12 +13,24 @@ from clipperd.errors import BrokerUnreachable
 from clipperd.transport import AiohttpHttp
 from tests.stack.certificate import self_signed
 
-_LOOK = """
-from clipperd.process import trust
-with trust.unread():
+_LOAD = """
+import gc, os, sys
+from clipperd.process import loading
+before = dict(os.environ)
+with loading.lean():
     from clipperd import daemon
+assert dict(os.environ) == before
+"""
+_CERTIFICATES = """
 from aiohttp import connector
 print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
+"""
+_LIBRARIES = """
+print("libstdc++" in open("/proc/self/maps").read() if sys.platform == "linux" else False)
+"""
+_COLLECTED = """
+frozen = gc.get_freeze_count()
+print(gc.isenabled(), gc.get_stats()[2]["collections"], frozen > len(gc.get_objects()))
 """
 
 
@@ -37,11 +49,24 @@ async def served(file: Path) -> TestServer:
     return server
 
 
+def loaded(then: str) -> str:
+    """What is printed by a process that has loaded the daemon's modules."""
+    argv = [sys.executable, "-c", _LOAD + then]
+    found = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
 def test_starting_the_daemon_reads_no_certificates() -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", _LOOK], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "0"
+    assert loaded(_CERTIFICATES) == "0"
+
+
+def test_starting_the_daemon_loads_no_library_of_cpp() -> None:
+    assert loaded(_LIBRARIES) == "False"
+
+
+def test_modules_are_never_looked_through_for_cycles() -> None:
+    assert loaded(_COLLECTED) == "True 0 True"
 
 
 async def test_the_first_https_request_believes_the_certificates_of_the_machine(
