@@ -174,6 +174,7 @@ async def assemble(
         intake=Intake(outbox, link.accounts, Directory(cache_db), dispatcher, clock),
         passthrough=LanePassThrough(
             link.notion,
+            link.notion,
             dispatcher,
             outbox,
             sections,

@@ -13,7 +13,7 @@ from clipperd.outbox import receipts
 from clipperd.outbox.outbox import Outbox
 from clipperd.outline.places import Places
 from clipperd.pages.pages import Pages
-from clipperd.transport import Notion, Reply
+from clipperd.transport import Form, Notion, Reply, Uploads
 
 _READS_BY_POST = ("search", "query")
 _DEEPEST = 50  # levels of nesting that are followed upwards
@@ -25,6 +25,7 @@ class LanePassThrough:
     def __init__(
         self,
         notion: Notion,
+        uploads: Uploads,
         dispatcher: Dispatcher,
         outbox: Outbox,
         places: Places,
@@ -36,6 +37,7 @@ class LanePassThrough:
     ) -> None:
         """``server_now`` and ``entropy`` make the Idempotency-Key of each write."""
         self._notion = notion
+        self._uploads = uploads
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._places = places
@@ -68,6 +70,10 @@ class LanePassThrough:
                 return await self._write(scope, method, path, query, body, key, version)
             finally:
                 await self._places.touched(scope, page)
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        """Send one part of a file; it is on no page yet, so it takes no lane."""
+        return await self._uploads.upload(scope, path, form, version)
 
     async def _write(
         self,

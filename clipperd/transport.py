@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -85,6 +85,25 @@ class Notion(Protocol):
         """
 
 
+class Form(msgspec.Struct, frozen=True):
+    """A multipart form on its way from a client: its Content-Type with the boundary, how many
+    bytes it has where that was said, and the bytes as they come, to be read once."""
+
+    content_type: str
+    size_bytes: int | None
+    pieces: AsyncIterable[bytes]
+
+
+class Uploads(Protocol):
+    """Parts of files to Notion, through the broker, under one account's session."""
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        """Send one part; as :meth:`Notion.send`, and what reading the form raises is raised.
+
+        Nothing of it is kept, so it is never sent again.
+        """
+
+
 class Write(msgspec.Struct, frozen=True):
     """A write of the account's: the ids that it created, or None while that is not known.
 
@@ -137,12 +156,13 @@ class Http(Protocol):
         url: URL,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         total_s: float,
     ) -> Answer:
         """Exchange one request within ``total_s`` seconds, following no redirect.
 
         Raises BrokerUnreachable: ``sent`` is False only where no byte can have left this machine.
+        What reading ``body`` raises is raised as it is.
         """
 
     def stream(
@@ -174,11 +194,12 @@ class AiohttpHttp:
         url: URL,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         total_s: float,
     ) -> Answer:
         """Exchange one request; see :class:`Http`."""
         departure = SimpleNamespace(sent=False)
+        read = _Read(body) if body is not None and not isinstance(body, bytes) else None
         timeout = aiohttp.ClientTimeout(total=total_s, connect=self._connect_s)
         try:
             session = await self._open(url)
@@ -188,7 +209,7 @@ class AiohttpHttp:
                     method,
                     url,
                     headers=headers,
-                    data=body,
+                    data=read or body,
                     timeout=timeout,
                     allow_redirects=False,
                     trace_request_ctx=departure,
@@ -198,6 +219,8 @@ class AiohttpHttp:
                 found = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, found, content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if read is not None and read.fault is not None:
+                raise read.fault from error
             raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
 
     @asynccontextmanager
@@ -276,6 +299,23 @@ class AiohttpHttp:
     def _must_trust(self, url: URL) -> bool:
         """Whether the certificates are still to be read; plain http goes to this machine only."""
         return self._tls is None and url.scheme == "https"
+
+
+class _Read:
+    """A body that comes from elsewhere, and what went wrong there: aiohttp calls all of it a fault
+    of the connection that it was sent on."""
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+        self.fault: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                yield piece
+        except Exception as error:  # whatever it is, the caller gets it
+            self.fault = error
+            raise
 
 
 class _Streamed:

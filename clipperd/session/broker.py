@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
 from clipperd.errors import BrokerUnreachable, ReauthRequired
@@ -10,13 +10,13 @@ from clipperd.model import Scope
 from clipperd.session.ratelimit import limits
 from clipperd.session.session import Session
 from clipperd.session.wire import Wire, decoded, server_date
-from clipperd.transport import Reply
+from clipperd.transport import Form, Reply
 
 _PREFIX = "api/notion/proxy/v1/"
 
 
 class BrokerNotion:
-    """The port ``transport.Notion`` over the broker's proxy."""
+    """The ports ``transport.Notion`` and ``transport.Uploads`` over the broker's proxy."""
 
     def __init__(self, wire: Wire, session: Session) -> None:
         """``session`` gives the tokens, ``wire`` leads to the broker."""
@@ -51,6 +51,22 @@ class BrokerNotion:
             reply = await self._once(token, method, path, query, body, headers)
             if _expired(reply):
                 raise BrokerUnreachable("The service does not accept its own session.", sent=False)
+        return await self._believed(scope, token, reply)
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        """Send one part of a file; see ``transport.Uploads``."""
+        token = await self._session.token_for(scope.user_id)
+        headers = {"X-Workspace-Id": scope.workspace_id, "Content-Type": form.content_type}
+        headers |= {} if form.size_bytes is None else {"Content-Length": str(form.size_bytes)}
+        headers |= {"Notion-Version": version} if version is not None else {}
+        reply = await self._once(token, "POST", path, None, form.pieces, headers)
+        if _expired(reply):
+            await self._session.token_for(scope.user_id, stale=token)
+            raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
+        return await self._believed(scope, token, reply)
+
+    async def _believed(self, scope: Scope, token: str, reply: Reply) -> Reply:
+        """The reply, unless it ends the session. Raises ReauthRequired then."""
         if reply.broker_code == "NOTION_TOKEN_INVALID":
             if not await self._session.lapse(scope.user_id, token, "notion_token_invalid"):
                 raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
@@ -66,7 +82,7 @@ class BrokerNotion:
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         headers: Mapping[str, str],
     ) -> Reply:
         headers = {"Authorization": f"Bearer {token}", **headers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -55,7 +55,7 @@ class Wire:
         *,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | AsyncIterable[bytes] | None = None,
         total_s: float = TOTAL_S,
     ) -> Answer:
         """Exchange one request at ``path`` (no leading slash) below the base.
@@ -69,7 +69,7 @@ class Wire:
         full = {"Accept": "application/json", "User-Agent": f"clipperd/{__version__}"}
         full.update(headers or {})
         if body is not None:
-            full["Content-Type"] = "application/json"
+            full.setdefault("Content-Type", "application/json")
         try:
             answer = await self._http.request(
                 method,

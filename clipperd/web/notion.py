@@ -7,9 +7,10 @@ the scope read, writes admin: they go around the clip model.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +24,9 @@ from clipperd.errors import (
     WorkspaceMismatch,
 )
 from clipperd.model import Scope, notion_id
-from clipperd.transport import Reply
+from clipperd.transport import Form, Reply
+from clipperd.web.door.errors import FormExpected, FormTooLarge
+from clipperd.web.door.middleware import LIMITS
 from clipperd.web.door.problems import NOTION_PREFIX
 from clipperd.web.routes import Route, RouteScope
 
@@ -50,6 +53,9 @@ class PassThrough(Protocol):
 
         Raises BrokerUnreachable, NotSignedIn, ReauthRequired; any HTTP answer is a Reply.
         """
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        """Send one part of a file as it comes; raises as :meth:`send`, and what reading it does."""
 
 
 PASS_THROUGH: web.AppKey[PassThrough] = web.AppKey("pass_through")
@@ -86,6 +92,33 @@ async def _forward(request: web.Request) -> web.Response:
         scope, request.method, path, query, body or None, _version(request)
     )
     return _render(reply)
+
+
+async def _send_part(request: web.Request) -> web.Response:
+    """One part of a file goes through as it comes; nothing of it is kept."""
+    path = path_of(request.raw_path)
+    scope = await request.app[SCOPE_FOR](_workspace(request))
+    form = Form(request.headers["Content-Type"], request.content_length, _pieces(request))
+    return _render(await request.app[PASS_THROUGH].upload(scope, path, form, _version(request)))
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes, in time and at most as long as a part may be."""
+    size, within_s = 0, request.app[LIMITS].body_timeout_s
+    try:
+        while True:
+            async with asyncio.timeout(within_s):
+                piece = await request.content.readany()
+            if not piece:
+                return
+            size += len(piece)
+            if size > PART_BYTES:
+                raise FormTooLarge(f"This form may have {PART_BYTES:,} bytes.")
+            yield piece
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    except web.RequestPayloadError as error:
+        raise InvalidInput("The body is not complete.") from error
 
 
 def _check_json(body: bytes) -> None:
@@ -139,6 +172,9 @@ def _render(reply: Reply) -> web.Response:
     )
 
 
+PART_BYTES = (20 << 20) + (64 << 10)
+"""A part of 20 MB (https://developers.notion.com/docs/sending-larger-files) and its form."""
+
 _QUERIES = ("search", "data_sources/{id}/query", "databases/{id}/query")
 """Reads that Notion takes by POST."""
 
@@ -147,6 +183,7 @@ def _routes() -> list[Route]:
     routes = []
     for prefix in ("/v1/notion/", "/v1/notion/v1/"):
         routes += [_route("POST", prefix + path, "read", "A query of Notion") for path in _QUERIES]
+        routes.append(_part_route(prefix + "file_uploads/{file_upload_id}/send"))
         routes.append(_route("GET", prefix + "{path:.+}", "read", "A read of Notion's API"))
         for method in ("POST", "PATCH", "DELETE"):
             summary = "A write of Notion's API; takes the page's lane"
@@ -162,10 +199,29 @@ def _route(method: str, path: str, scope: RouteScope, summary: str) -> Route:
         scope,
         summary,
         answers={200: dict[str, Any]},
-        errors=(InvalidInput, NotSignedIn, ReauthRequired, WorkspaceMismatch, BrokerUnreachable),
-        headers={"Notion-Version": {"type": "string", "pattern": f"^{_VERSION.pattern}$"}},
+        errors=_ERRORS,
+        headers=_HEADERS,
         is_notions=True,
     )
+
+
+def _part_route(path: str) -> Route:
+    return Route(
+        "POST",
+        path,
+        _send_part,
+        "admin",
+        "One part of a file, as a form",
+        answers={200: dict[str, Any]},
+        errors=(*_ERRORS, FormExpected, FormTooLarge),
+        form_bytes=PART_BYTES,
+        headers=_HEADERS,
+        is_notions=True,
+    )
+
+
+_ERRORS = (InvalidInput, NotSignedIn, ReauthRequired, WorkspaceMismatch, BrokerUnreachable)
+_HEADERS = {"Notion-Version": {"type": "string", "pattern": f"^{_VERSION.pattern}$"}}
 
 
 ROUTES: tuple[Route, ...] = tuple(_routes())

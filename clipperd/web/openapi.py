@@ -99,7 +99,9 @@ def _operation(route: Route, path: str, components: dict[str, Any]) -> dict[str,
     parameters = [*_path_parameters(path), *_query_parameters(route, components), *headers]
     if parameters:
         operation["parameters"] = parameters
-    if route.raw_body:
+    if route.form_bytes is not None:
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": _FORM}}
+    elif route.raw_body:
         operation["requestBody"] = {"content": {"application/octet-stream": {}}}
     elif route.is_notions and route.method != "GET":
         operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
@@ -179,6 +181,14 @@ def _refusal(codes: list[str]) -> dict[str, Any]:
         ]
     }
 
+
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "string"}, "part_number": {"type": "string"}},
+        "required": ["file"],
+    }
+}
 
 _NOTIONS: dict[str, Any] = {
     "description": "What Notion or the broker refuses, or what the daemon does, in Notion's words",

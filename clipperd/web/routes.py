@@ -41,6 +41,7 @@ class Route(msgspec.Struct, frozen=True):
     answers: Mapping[int, Any] = msgspec.field(default_factory=lambda: {200: None})
     errors: tuple[type[ClipperdError], ...] = ()
     raw_body: bool = False  # the body is bytes, not JSON (blobs, pass-through)
+    form_bytes: int | None = None  # the body is a form of so many bytes, which the handler reads
     headers: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
     """Request headers that the handler reads, each with its JSON schema."""
     is_notions: bool = False  # Notion's answer is handed on; errors are in its words

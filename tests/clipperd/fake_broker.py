@@ -157,7 +157,7 @@ class FakeBroker:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         raw = await request.read()
-        body = json.loads(raw) if raw else None
+        body = json.loads(raw) if raw and request.content_type == "application/json" else None
         headers = {k.lower(): v for k, v in request.headers.items()}
         self.calls.append(Call(request.method, request.path, headers, body))
         fault = next((f for f in self.faults if f.path in request.path), None)

@@ -14,7 +14,7 @@ from cloud_broker.sandbox import seed
 from tests.security.house import OWNER_TOKEN, Daemon, House, a_house
 from tests.stack.javascript import walk
 
-STEPS = ("reads", "writes", "databases", "refusals", "overload", "retries", "versions")
+STEPS = ("reads", "writes", "databases", "refusals", "overload", "retries", "versions", "uploads")
 
 
 @pytest.fixture
@@ -66,6 +66,27 @@ async def test_the_python_sdk_works_through_the_daemon(daemon: Daemon) -> None:
         with pytest.raises(APIResponseError) as caught:
             await sdk.users.list()
         assert caught.value.code == APIErrorCode.InvalidRequestURL
+
+
+async def test_the_python_sdk_sends_files_through_the_daemon(daemon: Daemon) -> None:
+    async with a_client(daemon) as sdk:
+        small = await sdk.file_uploads.create(mode="single_part", filename="a.txt")
+        sent = await sdk.file_uploads.send(small["id"], file=("a.txt", b"hello", "text/plain"))
+        assert (sent["status"], sent["content_length"]) == ("uploaded", 5)
+        large = await sdk.file_uploads.create(
+            mode="multi_part", filename="b.txt", number_of_parts=2, content_type="text/plain"
+        )
+        for number, part in enumerate((b"x" * (12 << 20), b"end"), 1):  # over the cap of JSON
+            await sdk.file_uploads.send(
+                large["id"], file=("b.txt", part, "text/plain"), part_number=str(number)
+            )
+        done = await sdk.file_uploads.complete(large["id"])
+        assert (done["status"], done["content_length"]) == ("uploaded", (12 << 20) + 3)
+        file = {"type": "file_upload", "file_upload": {"id": small["id"]}}
+        made = await sdk.blocks.children.append(
+            seed.EMPTY_PAGE, children=[{"type": "file", "file": file}]
+        )
+        assert made["results"][0]["file"]["type"] == "file"
 
 
 async def test_a_client_of_2022_works_through_the_daemon(daemon: Daemon) -> None:

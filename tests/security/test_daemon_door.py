@@ -163,7 +163,9 @@ async def test_every_route_with_a_body_refuses_what_is_not_json(
 async def test_every_route_refuses_a_body_over_ten_megabytes(house: House, daemon: Daemon) -> None:
     found = Findings()
     async with untouched(house, daemon):
-        for name, method, path, _ in named(WITH_BODY):
+        for name, method, path, route in named(WITH_BODY):
+            if route.form_bytes is not None:
+                continue  # has a cap of its own: tests/clipperd/web/test_forms.py
             head = _head(daemon, method, path, f"Content-Length: {(10 << 20) + 1}")
             found.check(name, no_problem(*await _exchange(daemon, head), 413))
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"

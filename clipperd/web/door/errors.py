@@ -76,6 +76,22 @@ class BodyEncoded(ClipperdError):
     title = "That kind of body is not accepted"
 
 
+class FormExpected(ClipperdError):
+    """A part of a file is sent as a multipart form, by its Content-Type."""
+
+    code = "unsupported_media_type"
+    kind = Kind.UNSUPPORTED
+    title = "That kind of body is not accepted"
+
+
+class FormTooLarge(ClipperdError):
+    """A form has more bytes than its route takes."""
+
+    code = "body_too_large"
+    kind = Kind.TOO_LARGE
+    title = "The body is too large"
+
+
 class TooManyConnections(ClipperdError):
     """As many connections are open as the daemon serves at once (``guard.py`` answers so)."""
 

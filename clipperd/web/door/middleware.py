@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -20,12 +21,19 @@ from clipperd.web.door import problems
 from clipperd.web.door.access import ACCESS, Sender, check_host, check_origin, check_query
 from clipperd.web.door.errors import (
     BodyEncoded,
+    FormExpected,
+    FormTooLarge,
     ScopeMissing,
 )
 from clipperd.web.door.guard import Guard
 from clipperd.web.routes import CALLER, Route
 
 log = logging.getLogger("clipperd.web")
+
+_FORM = re.compile(
+    r"multipart/form-data;\s*boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.ASCII | re.IGNORECASE
+)
+"""RFC 2046's boundary, without spaces."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -178,28 +186,48 @@ async def known_caller(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """JSON only (unless the route takes bytes), in time, not too long; read before the handler."""
+    """JSON only (unless the route takes bytes), in time, not too long; read before the handler.
+
+    A form is the handler's to read: it may be larger than what is kept in memory.
+    """
     route = route_of(request)
-    if route is None or not request.body_exists or route.method == hdrs.METH_GET:
+    is_form = route is not None and route.form_bytes is not None
+    if route is None or not (request.body_exists or is_form) or route.method == hdrs.METH_GET:
         return await handler(request)
     limits = request.app[LIMITS]
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise BodyEncoded("Send the body as it is, without Content-Encoding.")
+    if route.form_bytes is not None:
+        _check_form(request, route.form_bytes)
+        await _go_on(request)
+        return await handler(request)
     if not route.raw_body and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
     if request.content_length is not None and request.content_length > limits.body_bytes:
         raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length)
     try:
         async with asyncio.timeout(limits.body_timeout_s):
-            if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.writer.output_size = 0  # so that aiohttp sees an answer not begun
+            await _go_on(request)
             await request.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
     except web.RequestPayloadError as error:
         raise InvalidInput("The body is not complete.") from error
     return await handler(request)
+
+
+async def _go_on(request: web.Request) -> None:
+    """Ask for the body, if its sender waits for that."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # so that aiohttp sees an answer not begun
+
+
+def _check_form(request: web.Request, most_bytes: int) -> None:
+    if _FORM.fullmatch(request.headers.get(hdrs.CONTENT_TYPE, "")) is None:
+        raise FormExpected("Send Content-Type: multipart/form-data with a boundary.")
+    if (request.content_length or 0) > most_bytes:
+        raise FormTooLarge(f"This form may have {most_bytes:,} bytes.")
 
 
 ORDER = (request_id, as_problems, own_host, known_origin, known_caller, whole_body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from yarl import URL
@@ -53,10 +53,11 @@ class Line:
         url: URL,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         total_s: float,
     ) -> Answer:
         """Exchange one request; see the port."""
+        assert body is None or isinstance(body, bytes), "no file is sent here"
         fault = pick(self._rng, LINE, self.scale)
         await asyncio.sleep(self._rng.uniform(0.001, 0.1))
         up = [broker for broker in self._brokers if broker.machine.process.alive]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -17,7 +17,7 @@ from clipperd.model import Scope
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import MemorySecrets
 from clipperd.session.wire import Wire
-from clipperd.transport import AiohttpHttp, Limit, Notion
+from clipperd.transport import AiohttpHttp, Form, Limit, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada
 from tests.clipperd.session.world import ADA, FakeClock, World, running_world
 
@@ -318,3 +318,49 @@ async def test_no_token_is_in_any_repr_or_event(tmp_path: Path, broker: FakeBrok
     stored = (tmp_path / "outbox.db").read_bytes()
     assert secret.encode() not in stored
     assert access.encode() not in stored
+
+
+def a_form(*pieces: bytes, fails: Exception | None = None) -> Form:
+    async def come() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        if fails is not None:
+            raise fails
+
+    return Form("multipart/form-data; boundary=cut", sum(map(len, pieces)), come())
+
+
+async def test_a_part_of_a_file_goes_out_as_the_form_that_it_is(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    form = a_form(b"--cut\r\n", b"--cut--")
+    assert (await world.notion.upload(ADA, "file_uploads/x/send", form, "2022-06-28")).ok
+    headers = broker.calls[-1].headers
+    assert headers["content-type"] == form.content_type
+    assert (headers["content-length"], headers.get("transfer-encoding")) == ("14", None)
+    assert headers["notion-version"] == "2022-06-28"
+    assert headers["x-workspace-id"] == WORKSPACE_A
+
+
+async def test_a_part_whose_sender_fails_says_nothing_of_the_network(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    before = world.connectivity.link
+    with pytest.raises(InvalidInput, match="broke off"):
+        await world.notion.upload(
+            ADA, "file_uploads/x/send", a_form(b"x", fails=InvalidInput("It broke off.")), None
+        )
+    assert world.connectivity.link == before
+
+
+async def test_a_part_sent_with_a_session_that_ended_is_not_sent_again(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    broker.expire_access()
+    with pytest.raises(BrokerUnreachable) as told:
+        await world.notion.upload(ADA, "file_uploads/x/send", a_form(b"x"), None)
+    assert not told.value.sent
+    assert (await world.notion.upload(ADA, "file_uploads/x/send", a_form(b"x"), None)).ok

@@ -22,7 +22,7 @@ from clipperd.events import Events
 from clipperd.model import Scope
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
-from clipperd.transport import Reply
+from clipperd.transport import Form, Reply
 from clipperd.web import (
     events,
     health,
@@ -111,6 +111,8 @@ class FakeNotion:
         self.reply: Reply | Exception = Reply(200, {"object": "page"})
         self.asked: list[tuple[Scope, str, str, dict[str, str], bytes | None]] = []
         self.versions: list[str | None] = []
+        self.parts: list[tuple[str, Form, bytes]] = []
+        self.hears = asyncio.Event()
 
     async def send(
         self,
@@ -126,6 +128,14 @@ class FakeNotion:
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        got = b""
+        async for piece in form.pieces:
+            got += piece
+            self.hears.set()
+        self.parts.append((path, form, got))
+        return await self.send(scope, "POST", path, {}, got, version)
 
 
 @dataclass
