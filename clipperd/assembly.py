@@ -14,7 +14,7 @@ from clipperd.checks import checks
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.clips import Clips
 from clipperd.clock import Clock
-from clipperd.db import Database
+from clipperd.db import Database, Store
 from clipperd.delivery.courier import Courier
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.pace import Pace
@@ -128,7 +128,7 @@ async def assemble(
     places: Locations,
     journal: logs.Logs,
     outbox_db: Database,
-    cache_db: Database,
+    cache_db: Store,
     clock: Clock,
     env: Mapping[str, str],
     outside: Outside | None = None,
@@ -193,7 +193,7 @@ def _health(
     places: Locations,
     clock: Clock,
     outbox: Database,
-    cache: Database,
+    cache: Store,
     vault: Secrets,
     link: _Link,
     clips: Clips,
@@ -276,7 +276,7 @@ def _link(
 
 
 def _listener(
-    cache: Database,
+    cache: Store,
     clock: Clock,
     link: _Link,
     pages: Pages,

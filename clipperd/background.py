@@ -108,6 +108,11 @@ class Background:
             if self._indexed is not None:
                 self._pages.poke(self._indexed)
 
+    def cache_renewed(self) -> None:
+        """The page index is empty: fill it again, behind."""
+        if self._indexed is not None:
+            self._pages.poke(self._indexed)
+
     def _hurry(self) -> None:
         self._dispatcher.hurry()
         if self._listener is not None:

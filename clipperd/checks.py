@@ -12,7 +12,7 @@ import msgspec
 
 from clipperd.clips import Clips
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Database
+from clipperd.db import Database, Store
 from clipperd.rescue.opening import latest_report
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import Secrets
@@ -41,7 +41,7 @@ def checks(
     quarantine: Path,
     clock: Clock,
     outbox: Database,
-    cache: Database,
+    cache: Store,
     secrets: Secrets,
     connectivity: Connectivity,
     clips: Clips,
@@ -127,7 +127,7 @@ def _rescued(quarantine: Path, now: float) -> Finding:
     return Finding("warning", detail, remedy)
 
 
-async def _sound(database: Database, name: str, remedy: str) -> Finding:
+async def _sound(database: Store, name: str, remedy: str) -> Finding:
     def look(connection: sqlite3.Connection) -> str:
         return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
 

@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import sqlite3
-import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -20,9 +19,10 @@ from aiohttp import web
 
 from clipperd.assembly import STEPS, Parts, assemble
 from clipperd.background import VITAL
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import Cache, open_cache
 from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.db import Database
+from clipperd.disk import trouble
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.model import REASONS
 from clipperd.outbox.mending import mend
@@ -48,35 +48,61 @@ def main(settings: Settings) -> int:
     """
     places = locate(settings.home)
     secure(places)
-    held = lock.acquire(places.lock_file)
-    broken = crash.begin(places.logs_dir, places.log_file, SystemClock().now())
-    journal = logs.start(settings.log_level, places.log_file, screen=logs.screen_if_terminal())
+    with contextlib.ExitStack() as stack:
+        try:
+            held = lock.acquire(places.lock_file)
+            stack.callback(held.release)
+            broken = crash.begin(places.logs_dir, places.log_file, SystemClock().now())
+            stack.callback(broken.close)
+            journal = logs.start(
+                settings.log_level, places.log_file, screen=logs.screen_if_terminal()
+            )
+            stack.callback(journal.close)
+        except OSError as error:
+            return _refused(error)
+        return _run(settings, places, journal, broken)
+
+
+def _run(settings: Settings, places: Locations, journal: logs.Logs, broken: crash.CrashFile) -> int:
     try:
         threading.excepthook = _unhandled_in_a_thread
         if asyncio.run(_serve(settings, places, journal, broken)):
             return _fatal(_FAULT, f"{broken.path} tells more.", 1)
     except SchemaTooNew as error:
         return _fatal(error.detail, error.hint, 5)
-    except (StorageFull, sqlite3.Error) as error:
+    except StorageFull as error:
+        return _no_room(error)
+    except sqlite3.Error as error:
         hint = f"Its file is left as it is; {places.log_file} tells more."
         return _fatal(f"The database cannot be opened: {error}", hint, 5)
     except OSError as error:
-        return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
+        return _refused(error)
     except ClipperdError:
         raise
     except Exception as error:  # its text, which Python would print, may be a person's
         broken.write("the daemon", error)
         return _fatal(_FAULT, f"{broken.path} tells more.", 1)
-    finally:
-        broken.close()
-        journal.close()
-        held.release()
     return 0
 
 
+def _refused(error: OSError) -> int:
+    full = trouble(error)
+    if full is not None:
+        return _no_room(full)
+    return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
+
+
+def _no_room(error: StorageFull) -> int:
+    """Nothing was begun: there would be no place for a clip, nor for the file that tells of it."""
+    hint = error.hint.partition(";")[0] if error.hint else "Make room"
+    return _fatal(f"clipperd does not start. {error.detail}", f"{hint}, then start it again.", 5)
+
+
 def _fatal(detail: str, hint: str | None, code: int) -> int:
-    _log.critical(detail)
-    sys.stderr.write(f"clipperd: {detail}\n" + (f"{hint}\n" if hint else ""))
+    if _log.hasHandlers():
+        _log.critical(detail)
+    with contextlib.suppress(OSError):  # where the background's output goes may be full too
+        os.write(2, f"clipperd: {detail}\n{hint + chr(10) if hint else ''}".encode())
     return code
 
 
@@ -116,6 +142,7 @@ async def _serve(
                 surface.stop.set()
 
         parts.background.on_death = died
+        cache.on_renewed = parts.background.cache_renewed
         if settings.secrets == "file":
             await parts.secrets.open()  # a wrong passphrase is told at the start, not later
         await parts.session.open()
@@ -147,7 +174,7 @@ def _unhandled_in_a_thread(args: threading.ExceptHookArgs) -> None:
 
 
 @contextlib.contextmanager
-def _databases(places: Locations, clock: Clock) -> Iterator[tuple[Database, Database]]:
+def _databases(places: Locations, clock: Clock) -> Iterator[tuple[Database, Cache]]:
     outbox = _opening(places, clock).open(clock.now())
     try:
         cache = open_cache(places.cache)

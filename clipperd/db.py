@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.disk import translate
+from clipperd.errors import SchemaTooNew
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -75,6 +76,9 @@ class Desk:
         for job in batch:
             try:
                 job.result = job.work(self.connection)
+            except sqlite3.Error as error:
+                is_ours = error.sqlite_errorname == "SQLITE_READONLY"  # it writes where it may not
+                job.error = error if is_ours else translate(error)
             except BaseException as error:  # delivered to the caller that awaits the job
                 job.error = error
 
@@ -99,7 +103,7 @@ class Worker(Protocol):
         """Do what was put, close the desk, return then."""
 
 
-class _Thread:
+class DeskThread:
     """A thread that works at one desk until it is told to stop."""
 
     def __init__(self, name: str, desk: Desk) -> None:
@@ -239,18 +243,14 @@ class _WritingDesk(Desk):
         super().close()
 
 
-def translate(error: sqlite3.Error) -> BaseException:
-    """Say a full or read-only disk in our own words; leave every other error as it is."""
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
-        full = StorageFull(
-            "The disk is full or cannot be written. What is queued is safe.",
-            hint="Free some space; clipperd goes on by itself.",
-            params={"sqlite": name},
-        )
-        full.__cause__ = error
-        return full
-    return error
+class Store(Protocol):
+    """What is read and written by jobs; see :class:`Database`."""
+
+    async def write(self, work: Work[T]) -> T:
+        """In a transaction."""
+
+    async def read(self, work: Work[T]) -> T:
+        """On the query-only connection."""
 
 
 class Database:
@@ -270,11 +270,13 @@ class Database:
         name: str,
         steps: Sequence[Step],
         synchronous: Literal["FULL", "NORMAL"],
-        hire: Callable[[str, Desk], Worker] = _Thread,
+        patience_s: float = 5.0,
+        hire: Callable[[str, Desk], Worker] = DeskThread,
     ) -> Database:
         """Open or create ``path``, bring its schema up to ``steps``, start the threads.
 
-        ``hire``: who works at each of its two desks, a thread as a rule.
+        ``patience_s``: how long a write waits for another program that holds the file. ``hire``:
+        who works at each of its two desks, a thread as a rule.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
@@ -282,16 +284,14 @@ class Database:
 
         def writing() -> sqlite3.Connection:
             try:
-                connection = _connect(path, synchronous)
-                _migrate(connection, name, steps)
+                return _migrated(_connect(path, synchronous, patience_s), name, steps)
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
-            return connection
 
         wal = path.with_name(path.name + "-wal")
         writer = hire(f"{name}-writer", _WritingDesk(writing, wal))
         writer.start()
-        reading = Desk(lambda: _connect(path, synchronous, query_only=True))
+        reading = Desk(lambda: _connect(path, synchronous, patience_s, query_only=True))
         reader = hire(f"{name}-reader", reading)
         try:
             reader.start()
@@ -320,19 +320,41 @@ class Database:
         self._writer.stop()
 
 
-def _connect(path: Path, synchronous: str, *, query_only: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+def _connect(
+    path: Path, synchronous: str, patience_s: float, *, query_only: bool = False
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=patience_s, isolation_level=None, cached_statements=256
+    )
+    try:
+        _configure(connection, synchronous, query_only=query_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: bool) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA busy_timeout=5000")
     connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
     connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
     if query_only:
         connection.execute("PRAGMA query_only=ON")
+
+
+def _migrated(
+    connection: sqlite3.Connection, name: str, steps: Sequence[Step]
+) -> sqlite3.Connection:
+    try:
+        _migrate(connection, name, steps)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

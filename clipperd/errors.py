@@ -142,7 +142,7 @@ class StorageFull(ClipperdError):
 
     code = "storage_full"
     kind = Kind.STORAGE_FULL
-    title = "There is no room to keep this clip safely"
+    title = "Nothing can be stored now"
 
 
 class SchemaTooNew(ClipperdError):

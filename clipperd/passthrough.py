@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.keys import new_key
+from clipperd.errors import StorageFull
 from clipperd.model import Scope, notion_id
 from clipperd.outbox import receipts
 from clipperd.outbox.outbox import Outbox
 from clipperd.outline.places import Places
 from clipperd.pages.pages import Pages
 from clipperd.transport import Form, Notion, Reply, Uploads
+
+_log = logging.getLogger(__name__)
 
 _READS_BY_POST = ("search", "query")
 _DEEPEST = 50  # levels of nesting that are followed upwards
@@ -92,7 +97,11 @@ class LanePassThrough:
         made = _created(method, path, body, reply)
         if made:
             now = self._clock.now()
-            await self._outbox.write(lambda c: receipts.note_others(c, made, now))
+            try:
+                await self._outbox.write(lambda c: receipts.note_others(c, made, now))
+            except (StorageFull, sqlite3.Error) as error:
+                # It is made: to answer that it failed would have it made again.
+                _log.warning("what was passed through is not on record", exc_info=error)
         return reply
 
     async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipperd.assembly import STEPS
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.db import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite

@@ -21,6 +21,7 @@ _BY_CODE = {
     "schema_too_new": DATABASE,
     "database_unusable": DATABASE,
     "database_damaged": DATABASE,
+    "storage_full": DATABASE,
     "port_taken": PORT,
     "keychain_locked": SECRETS,
     "secrets_unusable": SECRETS,

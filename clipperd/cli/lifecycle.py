@@ -185,7 +185,7 @@ def _wait_ready(
         code = child.poll()
         if code is not None:
             raise DaemonStartFailed(
-                f"clipperd ended at its start (exit {code}). {_last_words(output)}".strip(),
+                f"clipperd ended at its start (exit {code}). {_last_words(output, code)}".strip(),
                 hint=f"Run it in the foreground to see more: clipperd run   ({output})",
                 params={"exit": code},
             )
@@ -210,7 +210,9 @@ def _wait_gone(lock_file: Path, patience_s: float | None) -> bool:
     return False
 
 
-def _last_words(output: Path) -> str:
+def _last_words(output: Path, code: int) -> str:
     lines = [line for line in output.read_text("utf-8", "replace").splitlines() if line.strip()]
     told = [line.removeprefix("clipperd: ") for line in lines if line.startswith("clipperd: ")]
-    return (told or lines or [""])[-1].strip()
+    # On a full disk there was no room for words.
+    unsaid = "Is the disk full?" if code == exits.DATABASE else ""
+    return (told or lines or [unsaid])[-1].strip()

@@ -13,6 +13,7 @@ from clipperd.cli import account, clip, demo, exits, lifecycle, pages, preferenc
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
+from clipperd.disk import trouble
 from clipperd.errors import ClipperdError
 from clipperd.process.errors import ApiError
 
@@ -59,10 +60,15 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
         return _fail(console, args, exits.of(error), error.code, error.detail, error.hint)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # of OSError, so before it
         # The reader (head, less) has seen enough; stop the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
+    except OSError as error:
+        full = trouble(error)
+        if full is None:
+            raise
+        return _fail(console, args, exits.of(full), full.code, full.detail, full.hint)
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:

@@ -241,7 +241,9 @@ class Dispatcher:
         error = task.exception()
         if error is not None:
             _log.error("a lane's step failed", exc_info=error)
-            self._pace.hold_lane(lane, self._clock.boot() + _CRASH_WAIT)
+            store_fails = isinstance(error, (StorageFull, sqlite3.Error))
+            wait = _STORE_WAIT if store_fails else _CRASH_WAIT
+            self._pace.hold_lane(lane, self._clock.boot() + wait)
             return
         after = task.result()
         if after is After.MOVED:

@@ -44,19 +44,27 @@ def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str
 
 @contextmanager
 def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open read-only; None when it is absent or not an outbox of this version."""
-    if not file.is_file():
-        yield None
-        return
-    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=1)
-    with closing(connection):
-        connection.row_factory = sqlite3.Row
-        try:
-            connection.execute("SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1")
-        except sqlite3.Error:
-            yield None
+    """Open read-only; None when it is absent or not an outbox of this version.
+
+    Where no file can be made beside it, on a full or read-only disk, SQLite reads it only as one
+    that nobody changes. So it is, while no daemon runs; a log that a crash left is read with it
+    where the disk lets it be.
+    """
+    log = file.with_name(file.name + "-wal")
+    is_folded = not log.exists() or log.stat().st_size == 0
+    for mode in ("mode=ro", "immutable=1") if is_folded else ("mode=ro",):
+        if not file.is_file():
+            break
+        connection = sqlite3.connect(f"file:{quote(str(file))}?{mode}", uri=True, timeout=1)
+        with closing(connection):
+            connection.row_factory = sqlite3.Row
+            try:
+                connection.execute("SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1")
+            except sqlite3.Error:
+                continue
+            yield connection
             return
-        yield connection
+    yield None
 
 
 def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import aclosing
 import msgspec
 from msgspec.structs import replace
 
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.errors import PlaceGone, ReadFailed, StorageFull
 from clipperd.model import Position, Scope
 from clipperd.outline import sections, store
@@ -47,7 +47,7 @@ class Found(msgspec.Struct, frozen=True):
 class Finder:
     """Looks headings up in the stored outlines and confirms their sections at Notion."""
 
-    def __init__(self, outlines: Outlines, cache: Database) -> None:
+    def __init__(self, outlines: Outlines, cache: Store) -> None:
         """``cache`` holds the outlines that confirmed runs are spliced into."""
         self._outlines = outlines
         self._cache = cache

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Database
+from clipperd.db import Store, Work
 from clipperd.errors import (
     BrokerUnreachable,
     NotSignedIn,
@@ -18,6 +19,7 @@ from clipperd.errors import (
     PageTrashed,
     ReadFailed,
     ReauthRequired,
+    StorageFull,
 )
 from clipperd.model import Scope
 from clipperd.outline import minute, sections, store
@@ -74,7 +76,7 @@ class Outlines:
 
     def __init__(
         self,
-        cache: Database,
+        cache: Store,
         notion: Notion,
         clock: Clock,
         publish: Publish,
@@ -140,7 +142,7 @@ class Outlines:
         """
         old = await self.stored(scope, page_id)
         try:
-            return await self._list(scope, page_id, reader, old, wanted=wanted)
+            return (await self._list(scope, page_id, reader, old, wanted=wanted))[0]
         except (PageGone, PageTrashed) as error:
             await self._drop(scope, page_id, error)
             raise
@@ -178,18 +180,21 @@ class Outlines:
                 page = await reader.page(page_id)
                 await self._note_page(scope, page)
             if snapshot is not None and page is not None and _holds(snapshot, page):
-                held = await self._vouch(scope, snapshot, page)
-                self.vouching.looked((scope, page_id), began)
+                held, is_kept = await self._vouch(scope, snapshot, page)
+                if is_kept:
+                    self.vouching.looked((scope, page_id), began)
                 return Look(held, "verified", reader.calls)
-            snapshot = await self._list(scope, page_id, reader, snapshot, page=page)
+            snapshot, is_kept = await self._list(scope, page_id, reader, snapshot, page=page)
         except (PageGone, PageTrashed) as error:
             await self._drop(scope, page_id, error)
             raise
-        if not snapshot.shallow:
+        if is_kept and not snapshot.shallow:
             self.vouching.looked((scope, page_id), began)
         return Look(snapshot, "fetched", reader.calls)
 
-    async def _vouch(self, scope: Scope, snapshot: Snapshot, page: dict[str, Any]) -> Snapshot:
+    async def _vouch(
+        self, scope: Scope, snapshot: Snapshot, page: dict[str, Any]
+    ) -> tuple[Snapshot, bool]:
         """Note that the snapshot still holds; its tree is left alone, we may have written since."""
         held = replace(
             snapshot,
@@ -197,8 +202,7 @@ class Outlines:
             title=_title(page),
             verified_at=self._clock.now(),
         )
-        await self._cache.write(lambda c: store.vouch(c, scope, held))
-        return held
+        return held, await self._keep(lambda c: store.vouch(c, scope, held))
 
     async def _list(
         self,
@@ -209,7 +213,8 @@ class Outlines:
         *,
         page: dict[str, Any] | None = None,
         wanted: str | None = None,
-    ) -> Snapshot:
+    ) -> tuple[Snapshot, bool]:
+        """Read the page; returns also whether it could be stored."""
         try:
             blocks, read_at = await _all_children(reader, page_id)
         except ReadFailed as error:
@@ -234,20 +239,27 @@ class Outlines:
             verified_at=now,
             shallow=shallow and bool(sections.containers(tree, listed=None)),
         )
-        await self._save(scope, page_id, snapshot)
+        if not await self._keep(lambda c: store.save(c, scope, page_id, snapshot)):
+            self.vouching.unsure((scope, page_id))
+            return snapshot, False
         if old is None or sections.headings(old.tree) != sections.headings(tree):
             self._tell(scope, [page_id], [])
-        return snapshot
+        return snapshot, True
 
-    async def _save(self, scope: Scope, page_id: str, snapshot: Snapshot) -> None:
-        await self._cache.write(lambda c: store.save(c, scope, page_id, snapshot))
+    async def _keep(self, work: Work[object]) -> bool:
+        """Write to the cache if that can be: what was read is true without it."""
+        try:
+            await self._cache.write(work)
+        except (StorageFull, sqlite3.Error):
+            return False
+        return True
 
     async def _note_page(self, scope: Scope, page: dict[str, Any]) -> None:
         """The page index learns what we saw: search does not show every page."""
         record = from_notion(page)
         if record is not None:
             now = self._clock.now()
-            await self._cache.write(lambda c: pages.upsert(c, scope, [record], now, evidence=True))
+            await self._keep(lambda c: pages.upsert(c, scope, [record], now, evidence=True))
 
     async def _drop(self, scope: Scope, page_id: str, error: PageGone | PageTrashed) -> None:
         now = self._clock.now()
@@ -257,8 +269,8 @@ class Outlines:
             store.forget(c, scope, page_id)
             pages.mark_lost(c, scope, page_id, access, now)
 
-        await self._cache.write(work)
-        self._tell(scope, [], [page_id])
+        if await self._keep(work):
+            self._tell(scope, [], [page_id])
 
     def _tell(self, scope: Scope, ids: list[str], removed: list[str]) -> None:
         data = {"workspace_id": scope.workspace_id, "ids": ids, "removed": removed}

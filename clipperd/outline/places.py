@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from clipperd.clock import Clock
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.errors import PageGone, PageTrashed, PlaceGone, StorageFull
 from clipperd.model import Block, Place, Position, Scope
 from clipperd.outline import sections, store
@@ -35,7 +35,7 @@ class Places:
         self,
         outlines: Outlines,
         notion: Notion,
-        cache: Database,
+        cache: Store,
         clock: Clock,
         trust_s: float = 5.0,
     ) -> None:

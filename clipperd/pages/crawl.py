@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, from_rfc3339
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
 from clipperd.pages import store
@@ -46,7 +46,7 @@ class Crawl:
 
     def __init__(
         self,
-        cache: Database,
+        cache: Store,
         notion: Notion,
         clock: Clock,
         publish: Publish,

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.errors import WorkspaceMismatch
 from clipperd.model import Scope
 
@@ -14,7 +14,7 @@ from clipperd.model import Scope
 class Directory:
     """Reads the page index for those who accept clips; it may know nothing, and says so."""
 
-    def __init__(self, cache: Database) -> None:
+    def __init__(self, cache: Store) -> None:
         """``cache`` is cache.db."""
         self._cache = cache
 

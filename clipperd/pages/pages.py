@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Database
+from clipperd.db import Database, Store
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
@@ -44,7 +45,7 @@ class Pages:
 
     def __init__(
         self,
-        cache: Database,
+        cache: Store,
         outbox: Database,
         notion: Notion,
         clock: Clock,
@@ -129,14 +130,14 @@ class Pages:
         """One page; ``verified`` asks Notion (1 call) and adds ``access``.
 
         Raises NotFound when nothing is known of it, and when Notion cannot be asked about a page
-        that is not stored: ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired.
+        that is not stored: ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired, StorageFull.
         """
         favorites = await self._favorites(scope)
         known = await self._cache.read(lambda c: store.entry(c, scope, page_id, favorites))
         if freshness == "verified":
             try:
                 access = await self._look(scope, page_id, known[0].kind if known else "page")
-            except _OUTAGE:
+            except (*_OUTAGE, StorageFull):
                 if known is None:
                     raise
                 return replace(known[0], access="unknown")
@@ -300,7 +301,8 @@ class Pages:
         things = reply.body.get("results") or []
         records = [r for thing in things if (r := from_notion(thing)) is not None]
         now = self._clock.now()
-        await self._cache.write(lambda c: store.upsert(c, scope, records, now))
+        with contextlib.suppress(StorageFull):  # what is known of them already is shown
+            await self._cache.write(lambda c: store.upsert(c, scope, records, now))
         return True, {record.id for record in records}
 
     async def _favorites(self, scope: Scope) -> frozenset[str]:

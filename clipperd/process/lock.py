@@ -6,6 +6,7 @@ blocks the next start. The file's text (the pid) is for people and for error mes
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -43,8 +44,9 @@ def acquire(path: Path) -> InstanceLock:
     if not any(_take(handle) or _PAUSE.wait(_PAUSE_S) for _ in range(_TRIES)):
         os.close(handle)
         raise AlreadyRunning(_sentence(_pid(path)), params={"pid": _pid(path)})
-    os.ftruncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without the text too
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
     return InstanceLock(handle)
 
 

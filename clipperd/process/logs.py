@@ -7,6 +7,7 @@ Notion tokens) are masked too, registered or not. Clip text has no shape: code d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -89,6 +90,20 @@ class _PrivateFile(RotatingFileHandler):
             opener=lambda path, flags: os.open(path, flags, 0o600),
         )
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """A full disk costs the line; the next one finds the file opened anew.
+
+        Python's own way would print the line unmasked, and leaves the file closed for ever when
+        its closing fails.
+        """
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        stream, self.stream = self.stream, None  # as emit() expects it
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
 
 class Logs:
     """The open log of one process."""
@@ -112,7 +127,8 @@ class Logs:
         root = logging.getLogger()
         for handler in self._handlers:
             root.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # a full disk: what was not written is lost
+                handler.close()
 
 
 def start(

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, ReauthRequired
 from clipperd.model import Scope
 from clipperd.outline.vouching import SILENT_S, Vouching
@@ -52,7 +52,7 @@ class Listener:
         session: Session,
         consequences: Consequences,
         vouching: Vouching,
-        cache: Database,
+        cache: Store,
         clock: Clock,
         *,
         active_user: Callable[[], str | None],

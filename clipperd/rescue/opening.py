@@ -19,7 +19,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import asdict
 
-from clipperd.db import Database, Step, translate
+from clipperd.db import Database, Step
+from clipperd.disk import translate
 from clipperd.rescue import salvage
 from clipperd.rescue.backup import Backups, sync_file, sync_folder
 

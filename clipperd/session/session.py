@@ -34,6 +34,8 @@ from clipperd.session.view import SessionState, SessionView, view_of
 
 Publish = Callable[[str, dict[str, Any]], None]
 
+_LAST_WORD_S = 0.5  # a stop has two seconds; a session that is not ended there ends unused
+
 # What the broker calls a hand-off that came too late or twice.
 _LATE = frozenset({"invalid_grant", "handoff_expired", "handoff_used", "login_expired"})
 
@@ -64,6 +66,7 @@ class Session:
         self._lapsed = False
         self._turn = asyncio.Lock()  # sign-in, sign-out and switching, one after the other
         self._expiry: asyncio.Task[None] | None = None
+        self._revoking: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Take up the last session from the store; needs neither keychain nor network."""
@@ -80,6 +83,7 @@ class Session:
         first clip. Raises SecretsUnusable.
         """
         await self.secrets.open()
+        await self._forget_left_over()
         account, grant = await self.accounts.current(), self._grant
         if account is None or grant is None or grant.holds_tokens:
             return
@@ -94,11 +98,23 @@ class Session:
         elif found is not None and account.why == "no_secret":
             await self._mend(grant)
 
+    async def _forget_left_over(self) -> None:
+        """A crash while signing out may have left the secret."""
+        async with self._turn:
+            account = await self.accounts.current()
+            if account is not None and account.state == "signed_out":
+                await self.secrets.delete(secret_name(account.user_id))
+
     async def close(self) -> None:
         """Stop what runs in the background."""
         await self._stop_expiry()
         if self._grant is not None:
             await self._grant.close()
+        if self._revoking:
+            _, late = await asyncio.wait(self._revoking, timeout=_LAST_WORD_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def state(self) -> SessionState:
         """The state now."""
@@ -182,16 +198,26 @@ class Session:
         return True
 
     async def sign_out(self) -> None:
-        """Forget the session here, then tell the broker as far as it can be reached."""
+        """Forget the session here; the broker is told behind, as far as it can be reached.
+
+        Raises StorageFull, and whoever was signed in still is.
+        """
         async with self._turn:
-            grant, self._grant, self._lapsed = self._grant, None, False
-            if grant is not None:
-                former = await grant.take()
-                await self.secrets.delete(secret_name(grant.user_id))
+            grant, lapsed = self._grant, self._lapsed
+            if grant is None:
+                return
+            self._grant, self._lapsed = None, False  # from here on nothing leaves
+            try:
                 await self.accounts.set_state(grant.user_id, "signed_out")
-                self._connectivity.account("signed_out")
-                await self._tell()
-                await self._revoke(*former)
+            except StorageFull:
+                self._grant, self._lapsed = grant, lapsed
+                raise
+            # A crash here leaves a secret, which the next start forgets.
+            former = await grant.take()
+            await self.secrets.delete(secret_name(grant.user_id))
+            self._connectivity.account("signed_out")
+            await self._tell()
+            self._revoke_behind(*former)
 
     async def set_current(self, workspace_id: str) -> None:
         """Choose the current workspace. Raises NotSignedIn, WorkspaceMismatch."""
@@ -230,7 +256,7 @@ class Session:
         before = self._grant
         if pending.purpose != "sign_in" and (before is None or before.user_id != tokens.user.id):
             await self._logins.cancel(pending.login_id)
-            await self._revoke(tokens.refresh_token, tokens.access_token)
+            self._revoke_behind(tokens.refresh_token, tokens.access_token)
             raise LoginOtherAccount(
                 "Somebody else signed in than the account to be extended.",
                 hint="Sign out first to change accounts.",
@@ -256,7 +282,7 @@ class Session:
             self._grant = before  # the disk is full: who was signed in still is
             if before is not None:
                 before.resume()
-            await self._revoke(tokens.refresh_token, tokens.access_token)
+            self._revoke_behind(tokens.refresh_token, tokens.access_token)
             raise
         # A crash here leaves an account without its secret, which asks for one more sign-in.
         grant = self._new_grant(tokens.user.id)
@@ -267,7 +293,7 @@ class Session:
         self._connectivity.account("signed_in")
         await self._stop_expiry()
         await self._tell()
-        await self._revoke(*former)
+        self._revoke_behind(*former)
 
     async def _lapse(self, grant: Grant, why: str) -> None:
         """The session of ``grant`` has ended. A sign-in under way goes first: it may replace it."""
@@ -308,6 +334,12 @@ class Session:
             return await self._auth.limits(tokens.access_token)
         except (BrokerUnreachable, Refused):
             return None
+
+    def _revoke_behind(self, refresh_token: str | None, access_token: str | None) -> None:
+        """Nobody who signs out or in waits for the network."""
+        task = asyncio.create_task(self._revoke(refresh_token, access_token))
+        self._revoking.add(task)
+        task.add_done_callback(self._revoking.discard)
 
     async def _revoke(self, refresh_token: str | None, access_token: str | None) -> None:
         """End a session at the broker. Best effort: it ends by itself there when unused."""

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.model import Scope
 from clipperd.settings.locations import locate
 from tests.bench import scene

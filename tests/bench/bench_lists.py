@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.clock import SystemClock
-from clipperd.db import Database
+from clipperd.db import Database, Store
 from clipperd.outbox import lanes, views
 from clipperd.outbox.views import Filter
 from clipperd.outline import store as outlines
@@ -75,7 +75,7 @@ class _NoNotion:
         raise AssertionError("a list asked Notion")
 
 
-def _of_pages(cache: Database, outbox: Database) -> dict[str, Ask]:
+def _of_pages(cache: Store, outbox: Database) -> dict[str, Ask]:
     clock = SystemClock()
     pages = Pages(cache, outbox, _NoNotion(), clock, lambda *_: None)
     outline = Outlines(cache, _NoNotion(), clock, lambda *_: None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from clipperd.assembly import STEPS
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.clock import SystemClock, rfc3339
 from clipperd.content import chunks, convert
 from clipperd.db import Database

@@ -100,6 +100,7 @@ class FakeBroker:
         self.expires_in = 600
         self.hold: asyncio.Event | None = None  # token answers wait for it
         self.asked = asyncio.Event()  # a token was asked for
+        self._departed = asyncio.Event()  # a session was ended
         self.hanging = asyncio.Event()  # a request suffers the fault "hang"
         self.notion_token_invalid = False
         self.refuse_access = False
@@ -247,11 +248,18 @@ class FakeBroker:
             }
         )
 
+    async def left_with(self, *people: str) -> None:
+        """Wait until the sessions of these people are all there are."""
+        while [person.id for person in self.sessions.values()] != list(people):
+            self._departed.clear()
+            await self._departed.wait()
+
     async def _logout(self, request: web.Request) -> web.Response:
         session = self._access.get(request.headers["Authorization"].removeprefix("Bearer "))
         if session not in self.sessions:
             return _problem(401, "session_expired")
         del self.sessions[session]
+        self._departed.set()
         return web.Response(status=204)
 
     async def _me(self, request: web.Request) -> web.Response:

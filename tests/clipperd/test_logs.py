@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,3 +119,27 @@ def test_only_the_newest_values_are_kept() -> None:
     assert redactor.mask("token-01199") == logs.MASK
     assert redactor.mask("token-00001") == "token-00001"
     assert redactor.mask("short a") == "short a"
+
+
+def test_a_full_disk_costs_lines_but_neither_the_log_nor_a_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, level = tmp_path / "clipperd.log", logging.getLogger().level
+    started = logs.start("info", file, file_bytes=2_000)
+    started.redactor.add("a-canary")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        log.info("before")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))
+        try:
+            for number in range(100):  # past a rotation
+                log.info("no room %d %s", number, "a-canary")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.info("after")
+    finally:
+        started.close()
+        logging.captureWarnings(capture=False)
+        logging.getLogger().setLevel(level)
+    assert _lines(file)[-1]["message"] == "after"
+    assert capsys.readouterr().err == ""  # logging would print there what is not masked

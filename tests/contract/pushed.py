@@ -16,9 +16,9 @@ from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
 from clipperd.background import ActiveAccount
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.cli.showcase.notion import section, text_of
-from clipperd.db import Database
+from clipperd.db import Store
 from clipperd.model import Position, Scope
 from clipperd.outline.outlines import Outline, Outlines
 from clipperd.outline.places import Places
@@ -79,7 +79,7 @@ class Broker:
 class Pushed:
     """What a test of the push channel touches."""
 
-    def __init__(self, world: World, cache: Database, broker: Broker, notion: URL) -> None:
+    def __init__(self, world: World, cache: Store, broker: Broker, notion: URL) -> None:
         self.world = world
         self.broker = broker
         self.clock = world.clock

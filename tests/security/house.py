@@ -24,9 +24,9 @@ from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
 from clipperd.assembly import STEPS, Parts, assemble
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import Cache, Hire, open_cache
 from clipperd.clock import SystemClock as DaemonClock
-from clipperd.db import Database
+from clipperd.db import Database, DeskThread
 from clipperd.process import logs
 from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
@@ -72,7 +72,7 @@ class Daemon:
     parts: Parts
     places: Locations
     outbox: Database
-    cache: Database
+    cache: Cache
     url: URL
     browser: ClientSession
     witness: Witness
@@ -225,9 +225,12 @@ class House:
 
     @asynccontextmanager
     async def daemon(
-        self, name: str = "home", limits: Limits | None = None
+        self, name: str = "home", limits: Limits | None = None, hire: Hire = DeskThread
     ) -> AsyncIterator[Daemon]:
-        """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it."""
+        """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it.
+
+        ``hire``: who works at the desks of its databases.
+        """
         env = {
             "CLIPPERD_HOME": str(self.folder / name),
             "CLIPPERD_BROKER_URL": str(self.broker_url).rstrip("/"),
@@ -249,10 +252,10 @@ class House:
         try:
             async with AsyncExitStack() as stack:
                 outbox = Database.open(
-                    places.outbox, name="outbox", steps=STEPS, synchronous="FULL"
+                    places.outbox, name="outbox", steps=STEPS, synchronous="FULL", hire=hire
                 )
                 stack.callback(outbox.close)
-                cache = open_cache(places.cache)
+                cache = open_cache(places.cache, hire=hire)
                 stack.callback(cache.close)
                 parts = await assemble(settings, places, journal, outbox, cache, DaemonClock(), env)
                 yield await self._open(stack, parts, places, outbox, cache, limits)
@@ -266,7 +269,7 @@ class House:
         parts: Parts,
         places: Locations,
         outbox: Database,
-        cache: Database,
+        cache: Cache,
         limits: Limits | None,
     ) -> Daemon:
         access = Access(
@@ -283,6 +286,7 @@ class House:
         app.middlewares.insert(0, self.witness.of("daemon"))
         surface = Surface(parts, app)
         surface.furnish()
+        cache.on_renewed = parts.background.cache_renewed
         stack.push_async_callback(parts.close)
         stack.push_async_callback(surface.close)
         await parts.session.open()

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from clipperd.clock import Clock
+from clipperd.disk import trouble
 from clipperd.errors import ClipperdError, InvalidInput
 from clipperd.web.door import problems
 from clipperd.web.door.access import ACCESS, Sender, check_host, check_origin, check_query
@@ -122,7 +123,10 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if request.transport is None or request.transport.is_closing():
             return web.Response(status=400)  # the client has gone: nobody reads this
         log.error("%s unexpected: %s", id_, problems.trace(error))
-        problem = problems.from_status(500, id_)
+        shown = trouble(error) if isinstance(error, OSError) else None
+        problem = (
+            problems.from_error(shown, id_) if shown is not None else problems.from_status(500, id_)
+        )
     if STREAM in request:
         if request.transport is not None:
             request.transport.close()

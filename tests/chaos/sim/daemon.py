@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipperd.assembly import STEPS, Parts, assemble
-from clipperd.cache_schema import CACHE_STEPS
+from clipperd.cache.schema import CACHE_STEPS
 from clipperd.db import Database
 from clipperd.machine.outside import Outside
 from clipperd.process.logs import Logs, Redactor
@@ -60,6 +60,7 @@ class Daemon:
         self._trace = trace
         self._keychain = MemorySecrets()
         self._clerks: list[Clerk] = []
+        self._fills = 0
         self._up = asyncio.Event()
         self._ending = asyncio.Event()
         settings = {
@@ -125,9 +126,14 @@ class Daemon:
         return result
 
     def full(self, *, on: bool) -> None:
-        """The disk is full, or has room again; a new life finds room."""
+        """The disk is full, or has room again; a new life finds room.
+
+        By turns what fits into the file's own gaps still goes in, as on a disk that fills up, and
+        nothing does, so that what Notion has just applied cannot be written down.
+        """
+        self._fills += on
         for clerk in self._clerks:
-            clerk.full(on=on)
+            clerk.full(on=on, wholly=self._fills % 2 == 0)
 
     def tally(self) -> tuple[int, int]:
         """How many requests had an unknown outcome, and how many of them were left to a person."""

@@ -49,10 +49,13 @@ class Clerk:
             self._turn()
             self._desk.close()
 
-    def full(self, *, on: bool) -> None:
-        """Let the file grow no further, or let it grow again."""
+    def full(self, *, on: bool, wholly: bool) -> None:
+        """Let the file grow no further, or refuse every write ``wholly``; or let all pass again."""
         size = self._desk.connection.execute("PRAGMA page_count").fetchone()[0]
         self._desk.connection.execute(f"PRAGMA max_page_count={size if on else 1 << 30}")
+        if type(self._desk) is not Desk:
+            word = "ON" if on and wholly else "OFF"
+            self._desk.connection.execute(f"PRAGMA query_only={word}")
 
     def _turn(self) -> None:
         batch, self._waiting = self._waiting, []

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from clipperd.cache_schema import CACHE_STEPS
+from clipperd.cache.schema import CACHE_STEPS
 from clipperd.content import chunks, convert
 from clipperd.db import Database
 from clipperd.delivery.courier import Courier

@@ -182,6 +182,35 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
         assert rig.pace.due((USER, SCOPE.workspace_id, bad)) > rig.clock.boot()
 
 
+async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
+    rig: Rig, world: World
+) -> None:
+    page, plain = world.add_page("Notes"), rig.outbox.change
+    failed = asyncio.Event()
+
+    async def change(work):  # type: ignore[no-untyped-def]  # as the outbox
+        if world.writes and not failed.is_set():
+            failed.set()
+            raise StorageFull("The disk is full.")
+        await plain(work)
+
+    rig.outbox.change = change  # type: ignore[method-assign]  # a disk that is full for a moment
+    async with dispatching(rig) as dispatcher:
+        clip = await post(rig, dispatcher, page)
+        await failed.wait()
+        while True:
+            rest_s = rig.pace.due((USER, SCOPE.workspace_id, page)) - rig.clock.boot()
+            if rest_s > 0:
+                break
+            await asyncio.sleep(0)
+        assert rest_s <= 5.0
+        rig.clock.advance(rest_s)
+        dispatcher.poke()
+        assert (await delivered(rig, clip)).state == "delivered"
+    assert len({key for _, _, key in world.writes}) == 1  # it is the one request all the time
+    assert world.texts(page) == ["x"]
+
+
 async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
     rig: Rig, world: World
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.db import Database
 from clipperd.errors import PlaceGone
 from clipperd.model import Place, Position, Scope

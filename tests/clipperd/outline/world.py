@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.model import Place, Position
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.places import Places

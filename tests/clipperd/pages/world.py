@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.db import Database
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS

@@ -217,7 +217,7 @@ async def test_signing_out_forgets_the_secret_and_tells_the_broker(
     await world.sign_in(broker, ada())
     await world.session.sign_out()
     assert await world.secrets.get(secret_name("user-ada")) is None
-    assert broker.sessions == {}
+    await broker.left_with()
     view = await world.session.view()
     assert (view.state, view.user, view.workspaces) == ("signed_out", None, [])
     with pytest.raises(NotSignedIn):
@@ -231,6 +231,54 @@ async def test_signing_out_needs_no_network(world: World, broker: FakeBroker) ->
     assert await world.session.state() == "signed_out"
 
 
+async def test_nobody_who_signs_out_or_in_waits_for_the_end_of_the_session_before(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    broker.faults.append(Fault("hang", "logout"))
+    await world.session.sign_out()
+    assert await world.session.state() == "signed_out"
+    view = await world.sign_in(broker, bob())
+    assert view.user is not None
+    assert view.user.id == "user-bob"
+    broker.faults.append(Fault("hang", "logout"))
+    again = await world.sign_in(broker, ada())
+    assert again.user is not None
+    assert again.user.id == "user-ada"
+
+
+async def test_a_sign_out_that_cannot_be_stored_changes_nothing(
+    world: World, broker: FakeBroker
+) -> None:
+    await world.sign_in(broker, ada())
+    await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
+    with pytest.raises(StorageFull):
+        await world.session.sign_out()
+    assert await world.session.state() == "signed_in"
+    world.clock.advance(3600)
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
+async def test_a_secret_that_a_crash_left_while_signing_out_is_forgotten_at_the_next_start(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    kept = MemorySecrets()
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.sign_in(broker, ada())
+        await world.accounts.set_state("user-ada", "signed_out")  # all that was stored of it
+    async with running_world(tmp_path, broker.url, kept=kept) as world:
+        await world.session.check()
+    assert await kept.get(secret_name("user-ada")) is None
+
+
+async def test_choosing_a_workspace_asks_nobody(world: World, broker: FakeBroker) -> None:
+    await world.sign_in(broker, ada())
+    before = len(broker.calls)
+    await world.session.set_current(WORKSPACE_B)
+    assert (await world.accounts.scope()).workspace_id == WORKSPACE_B
+    assert len(broker.calls) == before
+
+
 @pytest.mark.parametrize("spoil", ["expired", "lost at restart"])
 async def test_signing_out_revokes_the_session_with_a_stale_access_token(
     tmp_path: Path, broker: FakeBroker, spoil: str
@@ -241,15 +289,16 @@ async def test_signing_out_revokes_the_session_with_a_stale_access_token(
         if spoil == "expired":
             broker.expire_access()
             await world.session.sign_out()
+            await broker.left_with()
     async with running_world(tmp_path, broker.url, kept=kept) as world:
         await world.session.sign_out()
-    assert broker.sessions == {}
+        await broker.left_with()
 
 
 async def test_signing_in_again_ends_the_session_before(world: World, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     await world.sign_in(broker, ada())
-    assert len(broker.sessions) == 1
+    await broker.left_with("user-ada")
     world.clock.advance(3600)
     assert (await world.session.token_for("user-ada")).startswith("access-")
 
@@ -268,7 +317,7 @@ async def test_no_token_is_given_for_another_account(world: World, broker: FakeB
     with pytest.raises(NotSignedIn):
         await world.session.token_for("user-ada")
     assert await world.secrets.get(secret_name("user-ada")) is None
-    assert [p.id for p in broker.sessions.values()] == ["user-bob"]
+    await broker.left_with("user-bob")
 
 
 async def test_signing_out_during_a_refresh_gives_no_token(

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from clipperd.cache_schema import open_cache
+from clipperd.cache.cache import open_cache
 from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.db import Database
 from clipperd.errors import WorkspaceMismatch

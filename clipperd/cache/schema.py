@@ -1,12 +1,8 @@
-"""The schema of cache.db, and how to open it: what cannot be read is thrown away and refetched."""
+"""The schema of cache.db. Steps are append-only; see docs/storage-schema.md."""
 
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
-
-from clipperd.db import Database
-from clipperd.errors import SchemaTooNew
 
 
 def m001_pages(connection: sqlite3.Connection) -> None:
@@ -161,20 +157,3 @@ def m005_search(connection: sqlite3.Connection) -> None:
 
 CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push, m005_search)
 """Steps of cache.db, in order."""
-
-
-def open_cache(path: Path) -> Database:
-    """Open cache.db, starting an empty one when it is damaged or from a newer program.
-
-    Nothing is lost but time: every row can be fetched again. Raises StorageFull.
-    """
-    try:
-        return _open(path)
-    except (sqlite3.DatabaseError, SchemaTooNew):
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _open(path)
-
-
-def _open(path: Path) -> Database:
-    return Database.open(path, name="cache", steps=CACHE_STEPS, synchronous="NORMAL")

@@ -1,0 +1,1 @@
+"""cache.db: what can be read again from Notion."""

@@ -1,0 +1,131 @@
+"""cache.db as it is used: whatever befalls the file, it is made anew, and filled again behind.
+
+Nothing is lost with it but time: every row can be read again from Notion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from clipperd.cache.schema import CACHE_STEPS
+from clipperd.db import Database, Desk, DeskThread, Work, Worker
+from clipperd.errors import SchemaTooNew, StorageFull
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Hire = Callable[[str, Desk], Worker]
+
+_PATIENCE_S = 0.25  # nobody waits longer for another program to let go of what is disposable
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
+
+
+class Cache:
+    """Reads and writes as a Database does; one that turns out damaged is replaced under way."""
+
+    def __init__(self, path: Path, hire: Hire) -> None:
+        """Use :func:`open_cache`. ``on_renewed`` may be set: it is told that the cache is empty."""
+        self.path = path
+        self.on_renewed: Callable[[], None] = lambda: None
+        self._hire = hire
+        self._renewing = asyncio.Lock()
+        self._database: Database | None = _open_or_renew(path, hire)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run ``work`` in a transaction. Raises StorageFull as a Database does."""
+        return await self._do("write", work)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work`` on the query-only connection."""
+        return await self._do("read", work)
+
+    def close(self) -> None:
+        """Leave one clean file behind. Call once."""
+        if self._database is not None:
+            self._database.close()
+
+    async def _do(self, how: Literal["read", "write"], work: Work[T]) -> T:
+        database = self._database or await self._renew(None)
+        try:
+            return await _ask(database, how, work)
+        except sqlite3.DatabaseError as error:
+            if not await _is_spoilt(database, error):
+                raise
+        return await _ask(await self._renew(database), how, work)
+
+    async def _renew(self, spoilt: Database | None) -> Database:
+        """Replace the file, unless somebody has done so meanwhile. Raises StorageFull."""
+        async with self._renewing:
+            if self._database is None or self._database is spoilt:
+                # From here on nobody asks the old one; what it was asked before is answered.
+                self._database = None
+                _log.warning("the cache is damaged; it is made anew")
+                self._database = await asyncio.to_thread(_replace, spoilt, self.path, self._hire)
+                self.on_renewed()
+            return self._database
+
+
+def open_cache(path: Path, *, hire: Hire = DeskThread) -> Cache:
+    """Open cache.db, starting an empty one when it cannot be used as it is. Raises StorageFull."""
+    return Cache(path, hire)
+
+
+async def _ask(database: Database, how: Literal["read", "write"], work: Work[T]) -> T:
+    return await (database.read(work) if how == "read" else database.write(work))
+
+
+async def _is_spoilt(database: Database, error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is at fault: unreadable, or no longer the one with our tables."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name != "SQLITE_ERROR":
+        return name.startswith(_DAMAGE)
+    try:
+        version = await database.read(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return True
+    return bool(version != len(CACHE_STEPS))
+
+
+def _replace(spoilt: Database | None, path: Path, hire: Hire) -> Database:
+    if spoilt is not None:
+        spoilt.close()
+    _remove(path)
+    return _open(path, hire)
+
+
+def _open_or_renew(path: Path, hire: Hire) -> Database:
+    try:
+        return _open(path, hire)
+    except StorageFull as error:
+        if error.params["cause"] == "SQLITE_FULL":  # the file is well, and there is no room
+            raise
+    except (sqlite3.DatabaseError, SchemaTooNew):
+        pass
+    _remove(path)
+    return _open(path, hire)
+
+
+def _open(path: Path, hire: Hire) -> Database:
+    return Database.open(
+        path,
+        name="cache",
+        steps=CACHE_STEPS,
+        synchronous="NORMAL",
+        patience_s=_PATIENCE_S,
+        hire=hire,
+    )
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
