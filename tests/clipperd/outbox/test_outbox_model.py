@@ -24,6 +24,7 @@ from clipperd.errors import NotAllowedNow
 from clipperd.model import Place, Position, Scope, State
 from clipperd.outbox import accept, actions, lanes, requests
 from clipperd.outbox.records import Draft, Request, Target, plan_from_json
+from tests.clipperd.outbox import transitions
 
 SCOPE = Scope("user", "workspace")
 PAGES = ("page one", "page two")
@@ -55,6 +56,7 @@ class Outbox(RuleBasedStateMachine):
         self.connection.execute("PRAGMA foreign_keys=ON")
         for step in STEPS:
             step(self.connection)
+        transitions.watch(self.connection)
         self.now = 1000.0
         self.numbers = itertools.count(1)
         self.model: dict[int, Model] = {}
@@ -185,8 +187,9 @@ class Outbox(RuleBasedStateMachine):
 
     @rule(page=st.sampled_from(PAGES), later=st.booleans())
     def is_not_applied(self, page: str, later: bool) -> None:
+        """What may have been heard is proven absent, and goes at once; ``later``: was refused."""
         request = self._live(page)
-        if request is None:
+        if request is None or (later and request.phase != "sending"):
             return
         at = self.now + 5 if later else None
         self._in_turn(
@@ -286,6 +289,10 @@ class Outbox(RuleBasedStateMachine):
                 if clip.page == page and clip.state in ("sending", "unconfirmed")
             }
             assert set(members) == under_way
+
+    @invariant()
+    def states_change_only_as_they_are_drawn(self) -> None:
+        assert transitions.made(self.connection) - transitions.drawn() == set()
 
     @invariant()
     def content_is_kept_as_long_as_it_may_be_needed(self) -> None:
