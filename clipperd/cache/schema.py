@@ -141,7 +141,7 @@ def m005_search(connection: sqlite3.Connection) -> None:
         ("page_kind", f"{owner}, kind, {newest}, folded"),
     ):
         connection.execute(f"CREATE INDEX {name} ON page ({columns})")
-    # Text that is folded already (no case, no diacritics), rowid = page.seq. runs: pairs_of(title).
+    # Text that is folded already (no case, no diacritics), rowid = page.seq. runs: runs_of(title).
     connection.execute(
         """CREATE VIRTUAL TABLE page_words USING fts5
             (title, path, runs, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
@@ -155,5 +155,28 @@ def m005_search(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX page_term_backwards ON page_term (backwards)")
 
 
-CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push, m005_search)
+def m006_kinds(connection: sqlite3.Connection) -> None:
+    """Databases are found without a look at the pages, and signs (runs: runs_of(title)) at all.
+
+    Pages known so far are forgotten, as in the step before.
+    """
+    for table in ("page", "page_index", "page_count", "page_term"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
+    connection.execute("DROP INDEX page_kind")
+    connection.execute(
+        """CREATE INDEX page_kind ON page (user_id, workspace_id, access, kind,
+            last_edited_time DESC, page_id DESC, folded) WHERE kind <> 'page'"""
+    )
+    for table in ("page_words", "page_grams"):
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute(
+        """CREATE VIRTUAL TABLE page_words USING fts5 (title, path, runs, kind,
+            tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
+    )
+    connection.execute(
+        "CREATE VIRTUAL TABLE page_grams USING fts5 (title, kind, tokenize = 'trigram')"
+    )
+
+
+CACHE_STEPS = (m001_pages, m002_outlines, m003_count, m004_push, m005_search, m006_kinds)
 """Steps of cache.db, in order."""

@@ -1,7 +1,7 @@
 """The few pages that a search has to rank: what matches, or the newest of it where much does.
 
-Each question is put to an index and stops after ``_PROBE`` answers. When there are more, the
-matches are so dense that walking the pages from the newest on meets enough of them soon.
+Each question is put to an index. Up to ``_PROBE`` answers are fetched one by one; where there are
+more, they are so dense that walking the pages from the newest on meets enough of them soon.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import msgspec
 
 from clipperd.model import Scope
-from clipperd.pages.entries import SPACELESS
+from clipperd.pages.entries import SIGNS, SPACELESS, WORDS, signs_of
+from clipperd.pages.store import DATABASE, KINDS
 
 _PROBE = 1000
 _TIERS = 3  # matches found alike that are worth unequally: so many times more are ranked
 _GRAM = 3  # a trigram index answers from three characters on
 
 _COLUMNS = "page.page_id, page.folded, page.last_edited_time"
-_MINE = """page.user_id = :user AND page.workspace_id = :workspace AND page.access = 'ok'
-    AND (:kind = '' OR page.kind = :kind OR (:kind = 'database' AND page.kind = 'data_source'))"""
+_MINE = "page.user_id = :user AND page.workspace_id = :workspace AND page.access = 'ok'"
 
 
 class Candidate(NamedTuple):
@@ -42,13 +42,18 @@ class Look(msgspec.Struct, frozen=True):
     kind: str
     want: int
 
+    @property
+    def mine(self) -> str:
+        """The condition that keeps what is not to be seen out."""
+        return f"{_MINE} AND {KINDS[self.kind]}"
+
 
 def known(look: Look, page_ids: Iterable[str]) -> list[Candidate]:
     """Those of ``page_ids`` that can be shown."""
     return _ask(
         look,
         f"""SELECT {_COLUMNS} FROM json_each(:ids) AS wanted CROSS JOIN page
-            WHERE page.page_id = wanted.value AND {_MINE}""",  # noqa: S608 (constants)
+            WHERE page.page_id = wanted.value AND {look.mine}""",  # noqa: S608 (constants)
         ids=json.dumps(list(page_ids)),
     )
 
@@ -57,7 +62,7 @@ def titled(look: Look, query: str) -> list[Candidate]:
     """Pages whose whole title is ``query``."""
     return _ask(
         look,
-        f"SELECT {_COLUMNS} FROM page WHERE {_MINE} AND page.folded = :query LIMIT :most",  # noqa: S608 (constants)
+        f"SELECT {_COLUMNS} FROM page WHERE {look.mine} AND page.folded = :query LIMIT :most",  # noqa: S608 (constants)
         query=query,
         most=look.want,
     )
@@ -68,29 +73,24 @@ def beginning(look: Look, query: str) -> list[Candidate]:
     found = _ask(
         look,
         f"""SELECT {_COLUMNS} FROM page
-            WHERE {_MINE} AND page.folded >= :query AND page.folded < :query || char(1114111)
+            WHERE {look.mine} AND page.folded >= :query AND page.folded < :query || char(1114111)
             LIMIT :most""",  # noqa: S608 (constants)
         query=query,
         most=_PROBE + 1,
     )
     if len(found) <= _PROBE:
         return _freshest(found, look.want)
-    return _newest(look, "instr(page.folded, :query) = 1", query=query)
+    return _newest(look, "instr(page.folded, :query) = 1", look.want, query=query)
 
 
 def worded(look: Look, words: Sequence[str]) -> list[Candidate]:
     """Pages whose title has a word that begins with each of ``words``."""
-    found = _matching(look, "title : (" + _all_of(words) + ")")
-    if len(found) <= _PROBE:
-        return _freshest(found, _TIERS * look.want)
-    keys = {f"word{number}": f" {word}" for number, word in enumerate(words)}
-    holds = " AND ".join(f"instr(' ' || page.folded, :{name}) > 0" for name in keys)
-    return _newest(look, holds, **keys)
+    return _matching(look, "title : (" + _all_of(words) + ")", _TIERS * look.want)
 
 
 def below(look: Look, words: Sequence[str]) -> list[Candidate]:
-    """Pages with each of ``words`` in the title or in the titles above it; some, where many."""
-    return _freshest(_matching(look, _all_of(words)), _TIERS * look.want)
+    """Pages with each of ``words`` in the title or in the titles above it."""
+    return _matching(look, f"{{title path}} : ({_all_of(words)})", _TIERS * look.want)
 
 
 def spelt(
@@ -104,31 +104,27 @@ def spelt(
     for word, *others in choices:
         parts.append("(" + " OR ".join([f'"{word}"*', *(f'"{other}"' for other in others)]) + ")")
     wanted = " AND ".join(parts)
-    found = _matching(look, wanted if in_paths else f"title : ({wanted})")
-    return _freshest(found, look.want)
+    return _matching(look, f"{{title{' path' if in_paths else ''}}} : ({wanted})", look.want)
 
 
 def containing(look: Look, query: str) -> list[Candidate]:
     """Pages whose title holds ``query`` anywhere: the middle of a word, scripts without spaces."""
     if len(query) >= _GRAM:
-        found = _matching(look, '"' + query.replace('"', '""') + '"', table="page_grams")
-    elif SPACELESS.search(query):
-        found = _matching(look, " AND ".join(_run(run) for run in SPACELESS.findall(query)))
-    else:
+        phrase = 'title : "' + query.replace('"', '""') + '"'
+        return _matching(look, phrase, look.want, table="page_grams")
+    runs = [_run(run) for run in SPACELESS.findall(query)]
+    if not WORDS.search(query):
+        runs = ['"' + " ".join(signs_of(run)) + '"' for run in SIGNS.findall(query)]
+    if not runs:
         return []
-    return _freshest(found, look.want) if len(found) <= _PROBE else holding(look, query)
-
-
-def holding(look: Look, query: str) -> list[Candidate]:
-    """The same without an index: the newest pages whose title holds ``query``."""
-    return _newest(look, "instr(page.folded, :query) > 0", query=query)
+    return _matching(look, " AND ".join(f"runs : {run}" for run in runs), look.want)
 
 
 def _run(run: str) -> str:
     """A run of a script without spaces: its pairs, side by side; one character begins a pair."""
     if len(run) == 1:
-        return f'runs : "{run}"*'
-    return 'runs : "' + " ".join(run[at : at + 2] for at in range(len(run) - 1)) + '"'
+        return f'"{run}"*'
+    return '"' + " ".join(run[at : at + 2] for at in range(len(run) - 1)) + '"'
 
 
 def _all_of(words: Sequence[str]) -> str:
@@ -141,24 +137,34 @@ def _freshest(found: list[Candidate], most: int) -> list[Candidate]:
     return sorted(found, key=attrgetter("edited"), reverse=True)[:most]
 
 
-def _matching(look: Look, wanted: str, *, table: str = "page_words") -> list[Candidate]:
-    # CROSS JOIN: SQLite keeps that order, so the words are looked up once and not for every page.
-    return _ask(
+def _matching(look: Look, wanted: str, most: int, *, table: str = "page_words") -> list[Candidate]:
+    """The newest ``most`` pages for a full-text query."""
+    if look.kind in ("database", "data_source"):
+        wanted = f'kind : "{DATABASE}" AND ({wanted})'
+    matches = f"SELECT rowid FROM {table} WHERE {table} MATCH :wanted"  # noqa: S608 (constants)
+    keys = {"wanted": wanted, "most": _PROBE + 1}
+    rows = [seq for (seq,) in look.connection.execute(f"{matches} LIMIT :most", keys)]
+    if len(rows) > _PROBE:
+        return _newest(look, f"page.seq IN ({matches})", most, wanted=wanted)
+    # CROSS JOIN: SQLite keeps that order, so these rows are looked up and not every page.
+    found = _ask(
         look,
-        f"""SELECT {_COLUMNS} FROM {table} CROSS JOIN page ON page.seq = {table}.rowid
-            WHERE {table} MATCH :wanted AND {_MINE} LIMIT :most""",  # noqa: S608 (constants)
-        wanted=wanted,
-        most=_PROBE + 1,
+        f"""SELECT {_COLUMNS} FROM json_each(:rows) AS wanted CROSS JOIN page
+            WHERE page.seq = wanted.value AND {look.mine}""",  # noqa: S608 (constants)
+        rows=json.dumps(rows),
     )
+    return _freshest(found, most)
 
 
-def _newest(look: Look, condition: str, **keys: str) -> list[Candidate]:
+def _newest(look: Look, condition: str, most: int, **keys: str) -> list[Candidate]:
+    # Few pages are databases, so these have an index; nearly all are pages.
+    index = "page_recent" if look.kind in ("", "page") else "page_kind"
     return _ask(
         look,
-        f"""SELECT {_COLUMNS} FROM page INDEXED BY page_recent WHERE {_MINE} AND {condition}
+        f"""SELECT {_COLUMNS} FROM page INDEXED BY {index} WHERE {look.mine} AND {condition}
             ORDER BY page.last_edited_time DESC, page.page_id DESC LIMIT :most""",  # noqa: S608 (constants)
         **keys,
-        most=look.want,
+        most=most,
     )
 
 

@@ -18,6 +18,9 @@ SPACELESS = re.compile(
 )
 """Runs of scripts whose words have no spaces between them: Thai, Lao, Burmese, Khmer, CJK."""
 
+SIGNS = re.compile(r"[^\w\s]+")
+"""Runs of what is neither a word nor a space: punctuation, emoji."""
+
 Kind = Literal["page", "database", "data_source"]
 Access = Literal["ok", "trashed", "gone", "unknown"]
 Phase = Literal["never", "recents", "filling", "complete"]
@@ -153,13 +156,20 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", bare).split())
 
 
-def pairs_of(text: str) -> str:
-    """Every two neighbours in each run of a script without spaces, as words to be indexed.
+def runs_of(text: str) -> str:
+    """What has no words of its own, as words to be indexed: scripts without spaces, and signs.
 
-    A run's last character stands alone; a word between two runs keeps them from touching.
+    Of a run of such a script every two neighbours, its last character alone; of signs each one,
+    by its number. A word between two runs keeps them from touching.
     """
-    runs = SPACELESS.findall(text)
-    return " z ".join(" ".join(run[at : at + 2] for at in range(len(run))) for run in runs)
+    runs = [[run[at : at + 2] for at in range(len(run))] for run in SPACELESS.findall(text)]
+    runs += [signs_of(run) for run in SIGNS.findall(text)]
+    return " z ".join(" ".join(run) for run in runs)
+
+
+def signs_of(run: str) -> list[str]:
+    """Signs as words: to the index they would be what separates words."""
+    return [f"u{ord(sign):x}" for sign in run]
 
 
 def _page_title(properties: Any) -> str:

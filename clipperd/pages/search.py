@@ -22,8 +22,9 @@ _SPARE = 40  # more pages than wanted are ranked: recency and use move some up
 _ENOUGH = 5  # with this many good matches nobody looks for typos
 _MAX_WORDS = 12
 _HABITS = 300  # favourites and used pages that are always looked at, most used first
-# What a match is worth: inside a word, misspelt, only in the path, and there misspelt.
-_PART, _TYPO, _ABOVE, _TYPO_ABOVE = 0.6, 0.4, 0.35, 0.3
+# What a match is worth: every word begins one of the title's; then inside a word, misspelt, only in
+# the path, and there misspelt.
+_WORDED, _PART, _TYPO, _ABOVE, _TYPO_ABOVE = 0.7, 0.6, 0.4, 0.35, 0.3
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -59,27 +60,25 @@ def find(
         return []
     words = WORDS.findall(query)[:_MAX_WORDS]
     look = Look(connection, scope, kind, limit + _SPARE)
-    found = _Found(query, words)
+    found = _Found(query, words, look.want)
     marked = [*habits.favorites, *habits.uses][:_HABITS]
     found.take(page for page in candidates.known(look, marked) if query in page.title)
     found.take(candidates.titled(look, query))
-    steps: list[Callable[[], None]] = [lambda: found.take(candidates.beginning(look, query))]
+    found.ask(lambda: candidates.beginning(look, query))
     if words:
-        steps.append(lambda: found.take(candidates.worded(look, words)))
-        steps.append(lambda: found.take(candidates.containing(look, query), _PART))
-        if len(query) > 1:  # one letter is in every path
-            steps.append(lambda: found.take(candidates.below(look, words)))
-    else:
-        steps.append(lambda: found.take(candidates.holding(look, query), _PART))
-    for step in steps:
-        if len(found.best) >= look.want:
-            break
-        step()
-    if words and len(found.best) < _ENOUGH:
+        found.ask(lambda: candidates.worded(look, words))
+    # Several words that one title has: none of them is a part of a word, and none is misspelt.
+    is_plain = len(words) > 1 and found.has_all_words()
+    if not is_plain:
+        found.ask(lambda: candidates.containing(look, query), _PART)
+    if words and len(query) > 1:  # one letter is in every path
+        found.ask(lambda: candidates.below(look, words))
+    if not is_plain and len(found.best) < _ENOUGH:
         choices = [[word, *typos.near(connection, word)] for word in words]
-        found.take(candidates.spelt(look, choices), _TYPO)
-        if len(found.best) < _ENOUGH:
-            found.take(candidates.spelt(look, choices, in_paths=True), _TYPO_ABOVE)
+        if any(others for _, *others in choices):
+            found.take(candidates.spelt(look, choices), _TYPO)
+            if len(found.best) < _ENOUGH:
+                found.take(candidates.spelt(look, choices, in_paths=True), _TYPO_ABOVE)
     return list(found.best.values())
 
 
@@ -98,10 +97,20 @@ def score(hit: Hit, habits: Habits, now: float) -> float:
 class _Found:
     """The best match of each page so far."""
 
-    def __init__(self, query: str, words: list[str]) -> None:
+    def __init__(self, query: str, words: list[str], want: int) -> None:
         self._query = query
         self._words = words
+        self._want = want
         self.best: dict[str, Hit] = {}
+
+    def ask(self, question: Callable[[], list[Candidate]], worth: float = _ABOVE) -> None:
+        """Take what ``question`` brings, unless there are enough pages."""
+        if len(self.best) < self._want:
+            self.take(question(), worth)
+
+    def has_all_words(self) -> bool:
+        """Whether each word begins a word of one and the same title."""
+        return any(hit.match >= _WORDED for hit in self.best.values())
 
     def take(self, pages: Iterable[Candidate], worth: float = _ABOVE) -> None:
         """Judge ``pages`` by their titles; ``worth`` is for one that only matches elsewhere."""
@@ -122,4 +131,4 @@ def _closeness(query: str, words: list[str], title: str, worth: float) -> float:
         return 0.8
     share = sum(any(h.startswith(w) for h in have) for w in words) / max(1, len(words))
     # Of titles that match elsewhere too, the one that has some of the words is nearer.
-    return 0.7 if share == 1 else min(0.69, worth + 0.25 * share)
+    return _WORDED if share == 1 else min(0.69, worth + 0.25 * share)

@@ -24,7 +24,7 @@ from clipperd.pages.entries import (
     Phase,
     Record,
     fold,
-    pairs_of,
+    runs_of,
 )
 
 _DEEPEST = 32  # ancestors followed; Notion nests without limit, people do not
@@ -34,13 +34,19 @@ _COLUMNS = (
     "seq, page_id, kind, title, url, icon, parent, parent_id, last_edited_time, access, checked_at"
 )
 
-# What a list of a kind shows; search shows databases as data sources since 2025-09-03.
-_KINDS = {
+KINDS = {
     "": "1",
     "page": "kind = 'page'",
-    "database": "kind IN ('database', 'data_source')",
-    "data_source": "kind = 'data_source'",
+    "database": "kind <> 'page'",
+    "data_source": "kind <> 'page' AND kind = 'data_source'",
 }
+"""What a list of a kind shows; search shows databases as data sources since 2025-09-03.
+
+Few pages are databases, so these have an index (page_kind); nearly all are pages.
+"""
+
+DATABASE = "database"
+"""In the column ``kind`` of the full-text tables: what is no page."""
 
 
 class IndexRow(msgspec.Struct, frozen=True):
@@ -120,11 +126,10 @@ def recent(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
 ) -> list[sqlite3.Row]:
     """Rows by last edit, newest first, after the mark."""
-    # Few pages are databases, so these have an index; nearly all are pages.
     index = "page_kind" if kind in ("database", "data_source") else "page_recent"
     return connection.execute(
         f"""SELECT {_COLUMNS}, last_edited_time AS sort_key FROM page INDEXED BY {index}
-            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {_KINDS[kind]}
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {KINDS[kind]}
               AND (:key IS NULL OR (last_edited_time, page_id) < (:key, :page))
             ORDER BY last_edited_time DESC, page_id DESC LIMIT :limit""",  # noqa: S608 (constants)
         _list_keys(scope, after, limit),
@@ -138,7 +143,7 @@ def by_title(
     index = "page_kind" if kind in ("database", "data_source") else "page_title"
     return connection.execute(
         f"""SELECT {_COLUMNS}, folded AS sort_key FROM page INDEXED BY {index}
-            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {_KINDS[kind]}
+            WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {KINDS[kind]}
               AND (folded, page_id) > (:key, :page)
             ORDER BY folded, page_id LIMIT :limit""",  # noqa: S608 (constants)
         _list_keys(scope, after or Mark("", ""), limit),
@@ -345,10 +350,11 @@ def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str])
         assert row is not None, "only stored pages are indexed"
         title = fold(row["title"])
         above = " ".join(c.title for c in path_of(connection, scope, row["parent_id"]))
+        kind = None if row["kind"] == "page" else DATABASE
         connection.execute("DELETE FROM page_words WHERE rowid = ?", (row["seq"],))
         connection.execute(
-            "INSERT INTO page_words (rowid, title, path, runs) VALUES (?, ?, ?, ?)",
-            (row["seq"], title, fold(above), pairs_of(title)),
+            "INSERT INTO page_words (rowid, title, path, runs, kind) VALUES (?, ?, ?, ?, ?)",
+            (row["seq"], title, fold(above), runs_of(title), kind),
         )
         connection.executemany(
             "INSERT INTO page_term (term, backwards) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -356,7 +362,8 @@ def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str])
         )
         connection.execute("DELETE FROM page_grams WHERE rowid = ?", (row["seq"],))
         connection.execute(
-            "INSERT INTO page_grams (rowid, title) VALUES (?, ?)", (row["seq"], title)
+            "INSERT INTO page_grams (rowid, title, kind) VALUES (?, ?, ?)",
+            (row["seq"], title, kind),
         )
         below = connection.execute(
             """SELECT page_id FROM page WHERE user_id = :user AND workspace_id = :workspace

@@ -1,7 +1,8 @@
 """Words that somebody may have meant who typed another: one slip, in long words two.
 
-One slip (a letter too many, too few, another one, or two swapped) leaves the first or the last
-part of a word alone, whichever it struck. Both parts are indexed, so few words are compared.
+One slip (a letter too many, too few, another one, or two swapped) leaves the first or the last half
+of a word alone, unless it swapped the two letters in the middle. Both halves are indexed, so few
+words are compared.
 """
 
 from __future__ import annotations
@@ -15,16 +16,24 @@ _MOST = 40  # words that are searched for in place of one
 
 
 def near(connection: sqlite3.Connection, word: str) -> list[str]:
-    """Words of titles within a slip of ``word``, or of its beginning. Digits are never slips."""
+    """Other words of titles within a slip of ``word``, or of its beginning.
+
+    Digits are never slips.
+    """
     if len(word) < LEAST or any(c.isdigit() for c in word):
         return []
-    part = (len(word) - 1) // 2
-    begins = _between(connection, "term", word[:part], len(word) - 1, len(word) + _LONGER)
-    ends = _between(connection, "backwards", word[: -part - 1 : -1], len(word) - 1, len(word) + 1)
-    found = [term for term in {*begins, *ends} if _is_slip_of(word, term)]
-    if not found and len(word) >= _LONG:
+    length, half = len(word), len(word) // 2
+    swapped = word[: half - 1] + word[half] + word[half - 1] + word[half + 1 :]
+    begins = _between(connection, "term", word[:half], length - 1, length + _LONGER)
+    ends = _between(connection, "backwards", word[: half - 1 : -1], length - 1, length + 1)
+    across = _between(connection, "term", swapped, length, length + _LONGER)
+    found = [*across, *(term for term in {*begins, *ends} if _is_slip_of(word, term))]
+    if not found and length >= _LONG:
+        begins = _between(
+            connection, "term", word[: (length - 1) // 2], length - 2, length + _LONGER
+        )
         found = [term for term in begins if _distance_to(word, term) <= 2]
-    return sorted(found)[:_MOST]
+    return sorted({*found} - {word})[:_MOST]
 
 
 def is_one_slip(a: str, b: str) -> bool:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from clipperd.cache.cache import open_cache
@@ -19,13 +20,15 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.tree import Node, Tree
 from clipperd.pages.pages import Pages
 from tests.bench import scene
-from tests.bench.measure import machine, median, spread
+from tests.bench.measure import machine, median, quantile, spread
+from tests.bench.queries import queries
 
 _PAGES = 100_000
 _CLIPS = 50_000
 _QUEUED = 5_000
 _BLOCKS = 1_000
 _EACH = 60
+_ROUNDS = 3  # of all queries, measured
 Ask = Callable[[int], Awaitable[object]]
 
 
@@ -48,6 +51,7 @@ async def _measure(folder: Path) -> list[str]:
             hops.append(await _timed(lambda _: cache.read(lambda _: None), number))
             for name, ask in questions.items():
                 times[name].append(await _timed(ask, number))
+        searches = await _searches(cache, outbox)
     finally:
         cache.close()
         outbox.close()
@@ -59,6 +63,35 @@ async def _measure(folder: Path) -> list[str]:
     for name, found in times.items():
         middle = median(found) * 1000
         lines.append(f"lists: {name}: {middle:.1f} ms; {spread(found, hop, 'hop')}")
+    return lines + searches
+
+
+async def _searches(cache: Database, outbox: Database) -> list[str]:
+    """What people type, of every kind, in an order by chance, after one round to warm up."""
+    pages = Pages(cache, outbox, _NoNotion(), SystemClock(), lambda *_: None)
+    kinds = queries(_PAGES)
+    asked = [(kind, text, "") for kind, texts in kinds.items() for text in texts]
+    asked += [("for databases", text, "database") for text in kinds["letter by letter"]]
+    Random(3).shuffle(asked)
+    took: dict[str, list[tuple[float, float]]] = {kind: [] for kind, *_ in asked}
+    slowest = (0.0, "")
+    for number in range(_ROUNDS + 1):
+        for kind, text, only in asked:
+            begun, worked = time.perf_counter(), time.process_time()
+            await pages.search(scene.SCOPE, text, only)
+            work_ms = (time.process_time() - worked) * 1000
+            if number:
+                took[kind].append(((time.perf_counter() - begun) * 1000, work_ms))
+                slowest = max(slowest, (work_ms, text))
+    lines = [f"lists: search, most CPU: {slowest[0]:.1f} ms for {slowest[1]!r}, {machine()}"]
+    every = [both for each in took.values() for both in each]
+    for kind, times in {f"all {len(every):,}": every, **took}.items():
+        walls, works = zip(*times, strict=True)
+        lines.append(
+            f"lists: search, {kind}: p50 {quantile(walls, 0.5):.1f} ms, p99"
+            f" {quantile(walls, 0.99):.1f} ms; CPU p50 {quantile(works, 0.5):.1f} ms, p99"
+            f" {quantile(works, 0.99):.1f} ms"
+        )
     return lines
 
 

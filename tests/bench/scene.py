@@ -30,7 +30,7 @@ from clipperd.session.auth import GrantedWorkspace, User
 from clipperd.settings.locations import locate, secure
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
-_WORDS = re.findall(
+WORDS = re.findall(
     r"\w+",
     """meeting notes project reading list travel recipe budget garden review draft weekly plan team
     handbook ideas research paper clip archive invoice contract holiday kitchen music training
@@ -41,7 +41,7 @@ _SYLLABLES = re.findall(
     r"\w+", "ba co der en fi gra ho ist ka lo mi nor on pe qui ro sta ti ul ver"
 )
 _NAMES = 20_000
-_CJK = "会議議事録週次計画旅行予算買物資料研究報告日記料理設計"
+CJK = "会議議事録週次計画旅行予算買物資料研究報告日記料理設計"
 _EPOCH = 1_790_000_000.0
 _PATIENCE_S = 60.0
 
@@ -58,7 +58,7 @@ def pages(count: int) -> Iterator[Record]:
         parent = None if number % 10 == 0 else page_id(number - number % 10)
         yield Record(
             id=page_id(number),
-            kind="page",
+            kind="data_source" if number % 200 == 7 else "page",
             title=_title(chance, number),
             url=f"https://www.notion.so/{page_id(number).replace('-', '')}",
             icon={"type": "emoji", "emoji": "📄"},
@@ -73,8 +73,8 @@ def _title(chance: Random, number: int) -> str:
     """Two or three frequent words, often a rare name or a number; one in twenty is Japanese."""
     draw = chance.random()
     if draw < 0.05:
-        return "".join(chance.choices(_CJK, k=chance.randint(3, 8)))
-    words = chance.sample(_WORDS, chance.choice((1, 2, 2, 3)))
+        return "".join(chance.choices(CJK, k=chance.randint(3, 8)))
+    words = chance.sample(WORDS, chance.choice((1, 2, 2, 3)))
     if draw < 0.6:
         name = Random(int(_NAMES * chance.random() ** 2))
         words.insert(0, "".join(name.choices(_SYLLABLES, k=3)))
@@ -108,7 +108,7 @@ def draft(scope: Scope, page: str, text: str = "A line that was clipped.") -> Dr
 def fill_clips(connection: sqlite3.Connection, scope: Scope, count: int, *, queued: int) -> None:
     """``count`` clips to a thousand pages, the last ``queued`` of them still to be sent."""
     for number in range(count):
-        one = draft(scope, page_id(number % 1000), f"Clip {number} about {_WORDS[number % 40]}.")
+        one = draft(scope, page_id(number % 1000), f"Clip {number} about {WORDS[number % 40]}.")
         accept.accept(
             connection, one, clip_id=_id(number), ids=[_id(number + (1 << 40))], now=_EPOCH + number
         )

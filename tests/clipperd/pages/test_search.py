@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipperd.pages.typos import distance, is_one_slip
+from clipperd.cache_schema import CACHE_STEPS
+from clipperd.pages.typos import LEAST, distance, is_one_slip, near
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.pages.world import World
 
@@ -43,6 +46,10 @@ async def library(world: World, *titles: str) -> dict[str, str]:
         ("plna", "100% plan"),
         ("c++", "C++ tricks"),
         ("100%", "100% plan"),
+        ("🎉", "Party 🎉🎈"),
+        ("🎉🎈", "Party 🎉🎈"),
+        ("%", "100% plan"),
+        ("++", "C++ tricks"),
     ],
 )
 async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
@@ -55,6 +62,7 @@ async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
         "会議の予定 team",
         "C++ tricks",
         "100% plan",
+        "Party 🎉🎈",
     )
     assert (await found(world, query))[:1] == [title]
     assert world.notion.take_calls() == []
@@ -143,6 +151,31 @@ async def test_a_favourite_is_found_among_very_many(world: World) -> None:
     assert "An old plan" in await found(world, "plan")
 
 
+async def test_the_newest_of_very_many_come_first_by_word_and_by_path(world: World) -> None:
+    top = {"type": "page_id", "page_id": world.notion.add_page("Kitchen")}
+    for number in range(1200):
+        world.notion.add_page(f"Another plan {number}", parent=top)
+        world.clock.advance(60)
+    await world.settle()
+    newest = [f"Another plan {number}" for number in range(1199, 1179, -1)]
+    assert await found(world, "plan") == newest
+    assert await found(world, "kitchen") == ["Kitchen", *newest[:-1]]
+
+
+async def test_several_words_that_a_title_has_are_not_taken_for_slips(world: World) -> None:
+    await library(world, "Order form", "Order from China", "Reorder formula")
+    assert await found(world, "form ord") == ["Order form"]
+    assert set(await found(world, "form")) == {"Order form", "Order from China", "Reorder formula"}
+    assert {*await found(world, "rder form")} >= {"Order form", "Reorder formula"}
+    assert await found(world, "fomr ord") == ["Order form"]
+
+
+async def test_the_name_of_a_sign_in_the_index_is_no_word(world: World) -> None:
+    await library(world, "Hello!")
+    assert await found(world, "!") == ["Hello!"]
+    assert await found(world, "u21") == []
+
+
 async def test_a_kind_is_found_among_very_many_of_another(world: World) -> None:
     world.notion.add_page("Plan of everything", kind="data_source")
     for number in range(1200):
@@ -150,6 +183,23 @@ async def test_a_kind_is_found_among_very_many_of_another(world: World) -> None:
     await world.settle()
     items = (await world.pages.search(SCOPE, "plan", kind="database")).items
     assert [entry.title for entry in items] == ["Plan of everything"]
+
+
+@given(
+    st.lists(st.text("abc", min_size=3, max_size=9), max_size=30),
+    st.text("abc", min_size=LEAST, max_size=8),
+)
+def test_no_word_within_a_slip_is_overlooked(known: list[str], word: str) -> None:
+    connection = sqlite3.connect(":memory:")
+    for step in CACHE_STEPS:
+        step(connection)
+    connection.executemany(
+        "INSERT INTO page_term VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(term, term[::-1]) for term in known],
+    )
+    slips = {term for term in known if term != word and distance(word, term, 1) <= 1}
+    assert slips <= {*near(connection, word)}
+    connection.close()
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
