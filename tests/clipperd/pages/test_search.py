@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipperd.cache_schema import CACHE_STEPS
+from clipperd.cache.schema import CACHE_STEPS
 from clipperd.pages.typos import LEAST, distance, is_one_slip, near
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.pages.world import World
