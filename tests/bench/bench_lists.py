@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipperd.cache.cache import open_cache
+from clipperd.cache.cache import Cache, open_cache
 from clipperd.clock import SystemClock
 from clipperd.db import Database, Store
 from clipperd.outbox import lanes, views
@@ -66,7 +66,7 @@ async def _measure(folder: Path) -> list[str]:
     return lines + searches
 
 
-async def _searches(cache: Database, outbox: Database) -> list[str]:
+async def _searches(cache: Cache, outbox: Database) -> list[str]:
     """What people type, of every kind, in an order by chance, after one round to warm up."""
     pages = Pages(cache, outbox, _NoNotion(), SystemClock(), lambda *_: None)
     kinds = queries(_PAGES)
