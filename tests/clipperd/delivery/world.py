@@ -17,6 +17,11 @@ from clipperd.transport import Reply, Write
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"
+REFUSALS = {
+    "529": (529, "service_overload"),
+    "401": (401, "unauthorized"),
+    "403": (403, "restricted_resource"),
+}
 PERSON = "00000000-0000-4000-8000-0000000000aa"
 
 
@@ -125,8 +130,8 @@ class World(FakeNotion):
             raise BrokerUnreachable("cut on the way", sent=True)
         if fault == "429":
             return self._refusal(429, "rate_limited", retry_after=2.0)
-        if fault == "529":
-            return self._refusal(529, "service_overload")
+        if fault in REFUSALS:
+            return self._refusal(*REFUSALS[fault])
         if fault in ("unknown_applied", "unknown_absent", "late", "silent_applied"):
             return self._unknown(fault, method, path, body, key)
         self.calls.append((method, path))

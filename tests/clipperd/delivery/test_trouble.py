@@ -1,0 +1,208 @@
+"""What stops a queue, how far it stops, and that nothing is lost or burned by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clipperd.delivery.terms import After
+from clipperd.errors import ReauthRequired
+from clipperd.model import Position
+from clipperd.outbox.records import LaneKey, Target
+from clipperd.transport import Reply
+from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.delivery.test_hazards import at, state
+from tests.clipperd.delivery.world import World
+from tests.clipperd.fake_notion import SCOPE
+from tests.clipperd.outbox.test_actions import retarget
+
+WEEK_S = 7 * 86400.0
+DAY_S = 86400.0
+
+
+def lane(page: str) -> LaneKey:
+    return (USER, SCOPE.workspace_id, page)
+
+
+@pytest.fixture
+def page(world: World) -> str:
+    return world.add_page("Notes")
+
+
+@pytest.fixture
+def other(world: World) -> str:
+    return world.add_page("Other")
+
+
+async def test_a_week_offline_kills_nothing(rig: Rig, world: World, page: str) -> None:
+    clips = [await rig.clip(page, f"n{number}") for number in range(3)]
+    world.offline = True
+    start, tries = rig.clock.boot(), 0
+    while rig.clock.boot() - start < WEEK_S:
+        assert await rig.step(page) is After.LATER
+        wait_s = rig.pace.due(lane(page)) - rig.clock.boot()
+        assert 0 < wait_s <= 30
+        rig.clock.advance(wait_s if tries < 50 else DAY_S)  # it sleeps most of the time
+        tries += 1
+    world.offline = False
+    await rig.drain()
+    views = [await rig.view(clip) for clip in clips]
+    assert [(view.state, view.deliveries[0].attempts) for view in views] == [("delivered", 0)] * 3
+    assert world.texts(page) == ["n0", "n1", "n2"]
+
+
+async def test_a_session_that_has_ended_keeps_everything_and_burns_nothing(
+    rig: Rig, world: World, page: str, other: str
+) -> None:
+    clips = [await rig.clip(each, "x") for each in (page, other)]
+    plain = world.send
+
+    async def ended(*_: Any, **__: Any) -> Reply:
+        raise ReauthRequired("Sign in again.")
+
+    world.send = ended  # type: ignore[method-assign]  # the transport is the seam
+    for each in (page, other):
+        assert await rig.step(each) is After.NOTHING
+    views = [await rig.view(clip) for clip in clips]
+    assert [(view.state, view.deliveries[0].attempts) for view in views] == [("queued", 0)] * 2
+    world.send = plain  # type: ignore[method-assign]  # the transport is the seam
+    await rig.drain()
+    assert (world.texts(page), world.texts(other)) == (["x"], ["x"])
+
+
+async def test_a_session_that_ends_while_an_outcome_is_unknown_leaves_it_to_be_asked_for(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.fault = at("lost_after")
+    clip = await rig.clip(page, "x")
+    await rig.step(page)
+    plain = world.send
+
+    async def ended(*_: Any, **__: Any) -> Reply:
+        raise ReauthRequired("Sign in again.")
+
+    world.send = ended  # type: ignore[method-assign]  # the transport is the seam
+    assert await rig.step(page) is After.NOTHING
+    assert (await state(rig, clip))[0] == "unconfirmed"
+    world.send = plain  # type: ignore[method-assign]  # the transport is the seam
+    await rig.drain()
+    assert world.texts(page) == ["x"]
+    assert (await state(rig, clip))[0] == "delivered"
+
+
+@pytest.mark.parametrize(("fault", "least_s"), [("401", 0.1), ("429", 2.0)])
+async def test_a_refusal_rests_what_it_names_and_burns_nothing(
+    rig: Rig, world: World, page: str, other: str, fault: str, least_s: float
+) -> None:
+    world.fault = at(fault)
+    clip = await rig.clip(page, "x")
+    assert await rig.step(page) is After.LATER
+    view = await rig.view(clip)
+    assert (view.state, view.deliveries[0].attempts) == ("retrying", 0)
+    boot = rig.clock.boot()
+    assert rig.pace.due(lane(other)) >= boot + least_s  # Retry-After: 2, or a back-off
+    elsewhere = (USER, "another workspace", other)
+    assert (rig.pace.due(elsewhere) > boot) == (fault == "401")  # the account, or the connection
+    assert rig.pace.due(("somebody else", SCOPE.workspace_id, other)) == 0.0
+    await rig.drain()
+    assert world.texts(page) == ["x"]
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("403", "no_access"), (None, "page_gone")])
+async def test_a_page_that_cannot_be_written_parks_its_clips_with_a_reason_and_they_can_be_moved(
+    rig: Rig, world: World, page: str, other: str, fault: str | None, reason: str
+) -> None:
+    clips = [await rig.clip(page, f"n{number}") for number in range(2)]
+    elsewhere = await rig.clip(other, "elsewhere")
+    if fault is None:
+        world.pages.pop(page)
+    world.fault = lambda method, path: fault if page in path else None
+    await rig.drain()
+    assert [await state(rig, clip) for clip in clips] == [("needs_attention", reason)] * 2
+    assert (await state(rig, elsewhere))[0] == "delivered"
+    assert "retarget" in (await rig.view(clips[0])).deliveries[0].actions
+    for clip in clips:
+        await retarget(rig, clip, Target(Position(), page_id=other))
+    await rig.drain()
+    assert world.texts(other) == ["elsewhere", "n0", "n1"]
+
+
+@pytest.mark.parametrize("fault", ["lost_before", "lost_after"])
+async def test_a_key_that_the_broker_keeps_no_longer_is_settled_by_reading_the_page(
+    rig: Rig, world: World, page: str, fault: str
+) -> None:
+    """The daemon slept for longer than the broker remembers: it is not sent under the old key."""
+    world.fault = at(fault)
+    clip = await rig.clip(page, "x")
+    await rig.step(page)
+    ((_, _, key),) = world.writes
+    assert key is not None
+    body = {"object": "error", "code": "conflict_error", "message": "It is too old."}
+    expired = Reply(409, body, "conflict_error", "idempotency_key_expired")
+    sent = await rig.outbox.read(lambda c: c.execute("SELECT body FROM request").fetchone()[0])
+    world.memory[key] = (sent, expired)
+    rig.clock.advance(2 * DAY_S)
+    await rig.drain()
+    assert world.texts(page) == ["x"]
+    assert await state(rig, clip) == ("delivered", None)
+    executed = [used for _, _, used in world.writes if used != key]
+    assert len(executed) == (1 if fault == "lost_before" else 0)
+
+
+@pytest.mark.parametrize("jump_s", [-DAY_S, DAY_S])
+async def test_a_clock_that_jumps_while_an_outcome_settles_changes_nothing(
+    rig: Rig, world: World, page: str, jump_s: float
+) -> None:
+    world.fault = at("late")  # applied 40 s later; absence proves nothing before 65 s are over
+    clip = await rig.clip(page, "x")
+    await rig.step(page)
+    rig.clock.jump(jump_s)
+    rig.server_ahead_s = world.server_ahead_s = -jump_s  # the server's clock did not jump
+    await rig.step(page)
+    assert (await state(rig, clip))[0] == "unconfirmed"
+    assert 0 < rig.pace.due(lane(page)) - rig.clock.boot() <= 65
+    await rig.drain()
+    assert world.texts(page) == ["x"]
+    assert len(world.writes) == 1
+
+
+async def test_while_one_page_settles_the_others_go_on(
+    rig: Rig, world: World, page: str, other: str
+) -> None:
+    world.fault = at("late")
+    settling = await rig.clip(page, "x")
+    await rig.step(page)
+    await rig.step(page)
+    assert (await state(rig, settling))[0] == "unconfirmed"
+    clip = await rig.clip(other, "y")
+    assert rig.pace.due(lane(other)) <= rig.clock.boot() < rig.pace.due(lane(page))
+    await rig.step(other)
+    assert (await state(rig, clip))[0] == "delivered"
+
+
+async def test_what_goes_out_again_is_the_same_to_the_byte_whatever_the_page_is_now(
+    rig: Rig, world: World, page: str
+) -> None:
+    """Also after a restart: the bytes are on record, not made anew."""
+    heading = world.add(page, "heading_2", "Inbox")
+    place = Position("end_of_section", heading_id=heading)
+    bodies: list[bytes] = []
+    plain = world.send
+
+    async def send(*args: Any, **more: Any) -> Reply:
+        if more.get("key"):
+            bodies.append(more["body"])
+        return await plain(*args, **more)
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    world.fault = at("lost_before", "lost_before")
+    await rig.clip(page, "x", position=place)
+    await rig.step(page)
+    world.add(page, text="typed meanwhile")
+    await rig.clip(page, "y", position=place)
+    await rig.crash()
+    await rig.drain()
+    assert len(bodies) == 4
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert [text for text in world.texts(page) if text in ("x", "y")] == ["x", "y"]
