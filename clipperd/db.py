@@ -26,7 +26,8 @@ Step = Callable[[sqlite3.Connection], None]
 _BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
 _CHECKPOINT_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody waits
 _CHECKPOINT_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
-_LOG_BYTES = 16 << 20  # the log's file does not stay larger than this
+_LOG_BYTES = 16 << 20  # the log's file does not stay larger than this, unless somebody reads in it
+_FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
 _PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
 
 
@@ -225,20 +226,34 @@ class _WritingDesk(Desk):
         with contextlib.suppress(OSError, sqlite3.Error):
             size, rows = self._wal.stat().st_size, connection.total_changes
             grown, changed = size - self._folded[0], rows - self._folded[1]
+            much = grown > _CHECKPOINT_BYTES
             if waited_for:
-                is_due = size > _LOG_BYTES and grown > 0
+                is_due = size > _LOG_BYTES and much
             else:
-                is_due = size > _CHECKPOINT_BYTES and (
-                    grown > _CHECKPOINT_BYTES or changed > _CHECKPOINT_ROWS
-                )
+                is_due = size > _CHECKPOINT_BYTES and (much or changed > _CHECKPOINT_ROWS)
             if is_due:
-                mode, left = ("TRUNCATE", 0) if size > _LOG_BYTES else ("RESTART", size)
-                connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
-                self._folded = (left, rows)
+                self._folded = (self._fold(size), rows)
+
+    def _fold(self, size: int) -> int:
+        """Fold the log of ``size`` back; return the size of its file then.
+
+        Whoever reads in it for long, perhaps another program, keeps it from beginning anew; that
+        must not hold up the next write.
+        """
+        mode = "TRUNCATE" if size > _LOG_BYTES else "RESTART"
+        connection = self.connection
+        patience_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        connection.execute(f"PRAGMA busy_timeout={_FOLD_WAIT_MS}")
+        try:
+            busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={patience_ms}")
+        return size if busy or mode == "RESTART" else 0
 
     def close(self) -> None:
         """Leave one clean file behind."""
         with contextlib.suppress(sqlite3.Error):
+            self.connection.execute(f"PRAGMA busy_timeout={_FOLD_WAIT_MS}")  # it is told to end
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         super().close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import sqlite3
 import subprocess
@@ -170,6 +171,44 @@ async def test_the_log_stays_small_under_writes_that_never_pause(db: Database) -
     for n in range(40):
         await db.write(insert(n, "x" * 1_000_000))
     assert db.path.with_name("test.db-wal").stat().st_size < 24_000_000
+
+
+async def test_many_writers_and_readers_and_another_program_that_reads_meet_no_lock(
+    db: Database,
+) -> None:
+    await db.write(insert(0))
+    with contextlib.closing(sqlite3.connect(db.path, isolation_level=None)) as shell:
+        shell.execute("BEGIN")
+        assert count(shell) == 1
+
+        async def writer(number: int) -> None:
+            for n in range(8):
+                await db.write(insert(1 + number * 8 + n))
+
+        async def reader() -> None:
+            for _ in range(20):
+                await db.read(count)
+
+        await asyncio.gather(*(writer(n) for n in range(64)), *(reader() for _ in range(8)))
+        assert count(shell) == 1  # it still sees what was there when it began
+    assert await db.read(count) == 1 + 64 * 8
+
+
+async def test_another_program_that_reads_for_long_holds_up_no_write(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    db = Database.open(path, name="test", steps=(m001_items,), synchronous="FULL", patience_s=900)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("BEGIN")
+        count(shell)
+        async with asyncio.timeout(90):
+            for n in range(30):
+                await db.write(insert(n, "x" * 1_000_000))
+            await asyncio.gather(*(db.write(insert(100 + n)) for n in range(20)))
+            await asyncio.to_thread(db.close)
+    reopened = Database.open(path, name="test", steps=(m001_items,), synchronous="FULL")
+    assert await reopened.read(count) == 50
+    reopened.close()
+    assert not path.with_name("test.db-wal").exists()
 
 
 def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
