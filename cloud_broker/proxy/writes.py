@@ -112,11 +112,17 @@ class Writes:
     async def replay(self, keyed: Keyed) -> Replay | None:
         """Return the stored success of a key, None when it has never been seen.
 
-        Raises InProgress, OutcomeUnknown, KeySpent, KeyReused, or KeyExpired.
+        Raises InProgress, OutcomeUnknown, KeySpent, KeyReused, or KeyExpired; DatabaseFailed, for
+        a key for a single use InProgress.
         """
-        record = await self._rows.find(keyed.who)
-        if record is not None:
-            return await self._known(keyed, record)
+        try:
+            record = await self._rows.find(keyed.who)
+            if record is not None:
+                return await self._known(keyed, record)
+        except DatabaseFailed as error:
+            if keyed.once:  # nothing was sent, but the key cannot be spent either
+                raise InProgress(retry_after_s=ASK_AGAIN_S) from error
+            raise
         refuse_expired(keyed.who.key, self._now_ms())
         return None
 

@@ -86,7 +86,7 @@ async def relay(request: web.Request) -> web.StreamResponse:
     except Refusal as refusal:
         answer = _refused(request, refusal, request_id)
     except BrokerError as error:
-        answer = _refused(request, _refusal_of(error), request_id)
+        answer = _refused(request, refusal_of(error), request_id)
     return _response(answer)
 
 
@@ -245,7 +245,7 @@ class _Upload:
         return self._refusal or (TooSlow() if is_late else None)
 
 
-def _refusal_of(error: BrokerError) -> Refusal:
+def refusal_of(error: BrokerError) -> Refusal:
     """Say in Notion's terms why nothing was sent."""
     match error:
         case SessionExpired():

@@ -19,7 +19,7 @@ from yarl import URL
 from clipperd.transport import Answer as Heard
 from cloud_broker.audit import Audit
 from cloud_broker.clock import from_rfc3339
-from cloud_broker.errors import DatabaseFailed
+from cloud_broker.errors import BrokerError, DatabaseFailed
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
@@ -31,7 +31,7 @@ from cloud_broker.proxy.routes import match
 from cloud_broker.secret import Secret
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import Idempotency, KeyId
-from cloud_broker.web.proxy import PREFIX, RELAY
+from cloud_broker.web.proxy import PREFIX, RELAY, refusal_of
 from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
 from cloud_broker.web.written import told
 from tests.chaos.sim.disk import SharedRows
@@ -183,6 +183,8 @@ class Broker:
             answer = await self._app[RELAY].answer(claims, call)
         except Refusal as refusal:
             answer = from_refusal(refusal, request_id)
+        except BrokerError as error:
+            answer = from_refusal(refusal_of(error), request_id)
         return self._said(answer)
 
     async def _written(self, method: str, url: URL, body: bytes) -> Heard:

@@ -102,7 +102,9 @@ async def test_a_refusal_that_cannot_be_kept_is_not_told(proxy: Stage) -> None:
         return await says(400)(request)
 
     proxy.upstream.script = [refused]
-    assert sign(await once(proxy, proxy.key())) == (409, "in_progress")
+    for _ in range(2):
+        assert sign(await once(proxy, proxy.key())) == (409, "in_progress")
+    assert (await proxy.append(proxy.key())).status == 529
 
 
 async def test_a_copy_beside_the_first_does_not_spend_its_key(proxy: Stage) -> None:
