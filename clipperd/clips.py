@@ -108,11 +108,18 @@ class Clips:
         self._dispatcher.poke()
 
     async def retry_all(self) -> int:
-        """Make everything that waits for its next attempt due now; returns how many."""
+        """Let all go that waits for its next attempt or was parked; returns how many clips."""
         user = await self.user()
-        count = await self._outbox.write(lambda c: actions.retry_all(c, user))
+        now = self._clock.now()
+        tried: list[int] = []
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            tried[:] = actions.retry_all(connection, user, now)
+            return tried
+
+        await self._outbox.change(work)
         self._dispatcher.hurry()
-        return count
+        return len(tried)
 
     async def unsent(self, workspace_id: str) -> int:
         """How many deliveries have not reached this workspace."""

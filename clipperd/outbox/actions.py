@@ -354,13 +354,22 @@ def paused(connection: sqlite3.Connection) -> tuple[bool, float | None]:
     return (False, None) if row is None else (True, row["until"])
 
 
-def retry_all(connection: sqlite3.Connection, user_id: str) -> int:
-    """Make every retrying delivery due at once."""
-    return connection.execute(
-        "UPDATE delivery SET state = 'queued', due_at = NULL WHERE user_id = ?"
-        " AND state = 'retrying'",
-        (user_id,),
-    ).rowcount
+def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> list[int]:
+    """Let everything go that waits for its next attempt or, where trying may help, for a person.
+
+    Each keeps its place in line. Returns the ``clip.seq`` numbers.
+    """
+    marks = ", ".join("?" * len(UNTRIABLE))
+    rows = connection.execute(
+        "UPDATE delivery SET state = 'queued', reason = NULL, due_at = NULL, anchor_losses = 0"  # noqa: S608 - marks
+        " WHERE user_id = ? AND undo IS NULL AND (state = 'retrying'"
+        f" OR (state = 'needs_attention' AND reason NOT IN ({marks}))) RETURNING clip_seq",
+        (user_id, *sorted(UNTRIABLE)),
+    ).fetchall()
+    seqs = sorted({row["clip_seq"] for row in rows})
+    for seq in seqs:
+        _bump(connection, seq, now)
+    return seqs
 
 
 def unsent(connection: sqlite3.Connection, user_id: str, workspace_id: str) -> int:

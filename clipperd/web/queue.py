@@ -50,7 +50,7 @@ async def resume(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Try everything that waits for its next attempt now."""
+    """Try everything now that waits for its next attempt, or was parked where trying may help."""
     await read_body(request, Empty)
     return answer({"retried": await request.app[CLIPS].retry_all()})
 

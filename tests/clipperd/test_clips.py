@@ -13,6 +13,7 @@ from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.terms import Timing
 from clipperd.model import Position
 from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.delivery.test_hazards import at
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import FakeClock
 
@@ -69,3 +70,29 @@ async def test_clips_for_one_place_are_foretold_as_the_one_request_that_they_are
     for _ in range(100):
         await rig.clip(page)
     assert await eta_s(clips) == 0.0
+
+
+async def test_all_that_is_parked_can_be_tried_again_at_once_and_keeps_its_order(
+    rig: Rig, clips: Clips
+) -> None:
+    world = rig.world
+    page, unknown = world.add_page("Shared later"), world.add_page("Unknown")
+    kept = world.pages.pop(page)
+    parked = [await rig.clip(page, f"n{number}") for number in range(3)]
+    await rig.drain()
+    world.fault = at("unknown_applied")
+    asked = await rig.clip(unknown, "x")
+    await rig.step(unknown)
+    world.edit_text(world.children[unknown][0], "edited")
+    await rig.drain()
+    assert (await clips.status())["needs_attention"] == 4
+    world.pages[page] = kept
+    later = await rig.clip(page, "later")
+    rig.heard.events.clear()
+    assert await clips.retry_all() == 3
+    told = {data["id"] for kind, data in rig.heard.events if kind == "clip"}
+    assert told == {clip.id for clip in parked}
+    await rig.drain()
+    assert world.texts(page) == ["n0", "n1", "n2", "later"]
+    assert [(await rig.view(clip)).state for clip in (*parked, later)] == ["delivered"] * 4
+    assert (await rig.view(asked)).state == "needs_attention"  # a person has to look
