@@ -79,7 +79,7 @@ class Undoing:
         page_id = str(row["page_id"])
         try:
             reply = await self._read(scope, f"pages/{page_id}")
-            if reply is None:
+            if reply is None or _is_trashed(reply):
                 undo["removed"].append(page_id)
             elif _editor(reply) != bot and bot is not None:
                 undo["left"].append({"block_id": page_id, "why": "edited"})
@@ -105,14 +105,35 @@ class Undoing:
         self, block_id: str, listed: Block | None, own: _Own, undo: dict[str, Any]
     ) -> None:
         block = listed or await self._read(own.scope, f"blocks/{block_id}")
-        if block is None or block.get("in_trash") or block.get("archived"):
+        if block is None:
             undo["removed"].append(block_id)
+            return
+        if _is_trashed(block):
+            await self._trashed(block, own, undo)
             return
         why = await self._objection(block, own)
         if why is None:
             await self._remove(own.scope, block_id, own.prints.get(block_id), undo)
         else:
             undo["left"].append({"block_id": block_id, "why": why})
+
+    async def _trashed(self, block: Block, own: _Own, undo: dict[str, Any]) -> None:
+        """In the trash already. If we put it there and it is not what was sent, somebody changed
+        it just before, and we ended before we could put it back."""
+        block_id = str(block["id"])
+        expected = own.prints.get(block_id)
+        is_ours = own.bot is not None and _editor(block) == own.bot
+        if is_ours and expected is not None and not _is_unchanged(block, expected):
+            await self._restore(own.scope, block_id, undo)
+        else:
+            undo["removed"].append(block_id)
+
+    async def _restore(self, scope: Scope, block_id: str, undo: dict[str, Any]) -> None:
+        """What we removed holds somebody's change: put it back."""
+        reply = await self._notion.send(scope, "PATCH", f"blocks/{block_id}", body=_RESTORE)
+        if not reply.ok:
+            raise _Denied if _is_final(reply) else ReadFailed(reply)
+        undo["left"].append({"block_id": block_id, "why": "edited"})
 
     async def _standing(self, scope: Scope, parent_id: str, wanted: list[str]) -> dict[str, Block]:
         """The wanted blocks as one listing shows them; missing ones are asked for singly."""
@@ -180,28 +201,27 @@ class Undoing:
         body = reply.body if isinstance(reply.body, dict) else {}
         whole = body.get("type") in body
         if expected is not None and whole and not _is_unchanged(body, expected):
-            restored = await self._notion.send(scope, "PATCH", f"blocks/{block_id}", body=_RESTORE)
-            if not restored.ok:
-                raise ReadFailed(restored)
-            undo["left"].append({"block_id": block_id, "why": "edited"})
+            await self._restore(scope, block_id, undo)
             return
         undo["removed"].append(block_id)
 
     async def _read(self, scope: Scope, path: str) -> Block | None:
-        """The object, or None when it is gone."""
+        """The object, perhaps in the trash, or None when it is gone."""
         reply: Reply = await self._notion.send(scope, "GET", path)
         if reply.status == 404:
             return None
         if not reply.ok or not isinstance(reply.body, dict):
             raise _Denied if _is_final(reply) else ReadFailed(reply)
-        if reply.body.get("in_trash"):
-            return None
         return reply.body
 
 
 def _is_unchanged(block: Block, expected: str) -> bool:
     """Whether the block is as it was sent, children that followed in later chunks aside."""
     return expected in (fingerprint.of(block), fingerprint.of({**block, "has_children": False}))
+
+
+def _is_trashed(item: Mapping[str, Any]) -> bool:
+    return bool(item.get("in_trash") or item.get("archived"))
 
 
 def _is_final(reply: Reply) -> bool:

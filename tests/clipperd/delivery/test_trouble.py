@@ -12,6 +12,7 @@ from clipperd.model import Position
 from clipperd.outbox.records import LaneKey, Target
 from clipperd.transport import Reply
 from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.delivery.test_courier import blocks
 from tests.clipperd.delivery.test_hazards import at, state
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import SCOPE
@@ -206,3 +207,24 @@ async def test_what_goes_out_again_is_the_same_to_the_byte_whatever_the_page_is_
     assert len(bodies) == 4
     assert bodies[0] == bodies[1] == bodies[2]
     assert [text for text in world.texts(page) if text in ("x", "y")] == ["x", "y"]
+
+
+async def test_nothing_comes_between_the_parts_of_a_clip_not_even_what_had_its_turn_before(
+    rig: Rig, world: World, page: str
+) -> None:
+    gone = world.add(page, "heading_2", "Inbox")
+    parked = await rig.clip(page, "parked", position=Position("after_heading", heading_id=gone))
+    world.remove(gone)
+    await rig.step(page)
+    assert (await state(rig, parked))[0] == "needs_attention"
+    long = await rig.clip(page, blocks(*[f"p{number}" for number in range(250)]))
+    await rig.step(page)
+    await rig.clip(page, "a person waits", priority=0)
+    await retarget(rig, parked, Target(Position(), page_id=page))
+    before = await rig.clip(page, "before", priority=0)
+    first = "UPDATE delivery SET turn = 0 WHERE clip_seq = (SELECT max(seq) FROM clip)"
+    await rig.outbox.write(lambda c: c.execute(first))  # as of one that was parked and is retried
+    await rig.drain()
+    assert world.texts(page)[:250] == [f"p{number}" for number in range(250)]
+    assert sorted(world.texts(page)[250:]) == ["a person waits", "before", "parked"]
+    assert [(await state(rig, clip))[0] for clip in (long, before)] == ["delivered"] * 2

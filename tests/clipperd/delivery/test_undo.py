@@ -125,3 +125,64 @@ async def test_what_arrived_of_a_failed_clip_can_be_taken_back(
     assert (view.state, view.deliveries[0].actions) == ("failed", ["retry", "undo"])
     assert await undo(rig, clip) == ("canceled", [])
     assert world.texts(page) == []
+
+
+def typing_at_the_removal(world: World, block: str, *refusals: int) -> list[str]:
+    """A person rewrites the block between our look and our removal; ``refusals`` meet the return.
+
+    The list that is returned tells the writes.
+    """
+    plain, writes, left = world.send, list[str](), list(refusals)
+
+    async def send(scope: Any, method: str, path: str, **more: Any) -> Reply:
+        if method != "GET":
+            writes.append(method)
+        if method == "DELETE" and path == f"blocks/{block}":
+            world.edit_text(block, "typed at the last moment")
+        if method == "PATCH" and left:
+            return Reply(left.pop(0), {"message": "wait"}, code="rate_limited")
+        return await plain(scope, method, path, **more)
+
+    world.send = send  # type: ignore[method-assign]  # the transport is the seam
+    return writes
+
+
+@pytest.mark.parametrize("refusals", [(), (429,), (500, 429)])
+async def test_what_a_person_changed_at_the_last_moment_is_put_back(
+    rig: Rig, world: World, page: str, refusals: tuple[int, ...]
+) -> None:
+    clip = await rig.clip(page, blocks("a", "b", "c"))
+    await rig.drain()
+    writes = typing_at_the_removal(world, world.children[page][1], *refusals)
+    assert await undo(rig, clip) == ("delivered", ["edited"])
+    assert world.texts(page) == ["typed at the last moment"]
+    assert writes.count("DELETE") == 3
+
+
+async def test_what_was_removed_in_haste_is_put_back_after_a_crash(
+    rig: Rig, world: World, page: str
+) -> None:
+    clip = await rig.clip(page, "a")
+    await rig.drain()
+    block = world.children[page][0]
+    typing_at_the_removal(world, block, *[429] * 9)
+    await rig.act(clip, actions.request_undo)
+    await rig.step(page)
+    assert world.texts(page) == []
+    world.send = type(world).send.__get__(world)  # type: ignore[method-assign]  # the seam, as it was
+    await rig.crash()
+    await rig.drain()
+    assert world.texts(page) == ["typed at the last moment"]
+    assert (await rig.view(clip)).state == "delivered"
+
+
+async def test_what_a_person_changed_and_then_removed_stays_removed(
+    rig: Rig, world: World, page: str
+) -> None:
+    clip = await rig.clip(page, "a")
+    await rig.drain()
+    block = world.children[page][0]
+    world.edit_text(block, "changed")
+    world.remove(block)
+    assert await undo(rig, clip) == ("canceled", [])
+    assert world.texts(page) == []

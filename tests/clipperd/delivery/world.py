@@ -58,6 +58,7 @@ class World(FakeNotion):
         self.fault: Callable[[str, str], str | None] = lambda method, path: None
         self.memory: dict[str, tuple[bytes, Reply]] = {}
         self.late: list[Late] = []
+        self.trashed: dict[str, tuple[str, int]] = {}
         self.record = Record()
         self.writes: list[tuple[str, str, str | None]] = []
         self.poison: str | None = None
@@ -187,6 +188,8 @@ class World(FakeNotion):
             return self._append(parts[1], json.loads(raw))
         if method == "DELETE":
             return self._trash(parts[1])
+        if method == "PATCH" and json.loads(raw) == {"in_trash": False}:
+            return self._restore(parts[1])
         raise AssertionError(f"unexpected {method} {path}")
 
     def _append(self, parent_id: str, body: dict[str, Any]) -> Reply:
@@ -272,6 +275,13 @@ class World(FakeNotion):
             reply.body["results"] += json.loads(json.dumps(extra))
         return reply
 
+    def _restore(self, block_id: str) -> Reply:
+        """Back to where it stood: Notion keeps the place of what is in the trash."""
+        parent, at = self.trashed.pop(block_id)
+        self.children[parent].insert(at, block_id)
+        self.blocks[block_id]["in_trash"] = False
+        return self._answer(self.blocks[block_id])
+
     def _trash(self, block_id: str) -> Reply:
         if block_id in self.pages:
             self.pages[block_id]["in_trash"] = True
@@ -280,7 +290,10 @@ class World(FakeNotion):
             return self._error(404, "object_not_found")
         if self.blocks[block_id]["in_trash"]:
             return self._invalid("Can't edit block that is archived. You must unarchive it.")
+        parent = next(key for key, ids in self.children.items() if block_id in ids)
+        self.trashed[block_id] = (parent, self.children[parent].index(block_id))
         self.remove(block_id)
+        self.blocks[block_id]["last_edited_by"] = {"object": "user", "id": BOT}
         return self._answer(self.blocks[block_id])
 
 
