@@ -47,7 +47,7 @@ class SystemClock:
 def rfc3339(seconds: float) -> str:
     """Render epoch ``seconds`` as RFC 3339 in UTC with milliseconds: 2026-11-22T10:00:00.123Z."""
     stamp = datetime.fromtimestamp(seconds, UTC)
-    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{stamp.microsecond // 1000:03d}Z"
+    return stamp.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def from_rfc3339(text: str) -> float:

@@ -24,6 +24,7 @@ from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.db import Database
 from clipperd.disk import trouble
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
+from clipperd.machine.outside import Outside
 from clipperd.model import REASONS
 from clipperd.outbox.mending import mend
 from clipperd.process import crash, endpoint, lock, logs
@@ -116,7 +117,8 @@ async def _serve(
     token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
     journal.redactor.add(token)
     with _databases(places, clock) as (outbox, cache):
-        parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ)
+        machine = Outside.real()
+        parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ, machine)
         access = Access(
             token,
             instance_id=instance,
@@ -128,7 +130,7 @@ async def _serve(
             routes=ROUTES,
             access=access,
             clock=clock,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=machine.new_id,
             reasons=REASONS,
         )
         surface = Surface(parts, app)

@@ -18,16 +18,13 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from clipperd.disk import translate
 from clipperd.errors import SchemaTooNew
+from clipperd.wal import QUIET_S, Log
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 Step = Callable[[sqlite3.Connection], None]
 
 _BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
-_CHECKPOINT_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody waits
-_CHECKPOINT_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
-_LOG_BYTES = 16 << 20  # the log's file does not stay larger than this, unless somebody reads in it
-_FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
 _PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
 
 
@@ -83,8 +80,12 @@ class Desk:
             except BaseException as error:  # delivered to the caller that awaits the job
                 job.error = error
 
-    def rest(self, *, waited_for: bool) -> None:
-        """Between two batches; ``waited_for`` when the next is there already."""
+    def rest(self, *, waited_for: bool) -> float | None:  # noqa: ARG002 (who reads needs none)
+        """Between two batches; ``waited_for`` when the next may be there already.
+
+        Returns the seconds of quiet after which to call again without, None for never.
+        """
+        return None
 
     def close(self) -> None:
         """Nothing comes any more."""
@@ -134,20 +135,27 @@ class DeskThread:
             return
         self._ready.put(None)
         try:
-            open_ = True
+            open_, quiet_s = True, None
             while open_:
-                batch, open_ = self._gather()
+                batch, open_ = self._gather(quiet_s)
                 if batch:
                     self._desk.perform(batch)
                     _settle(batch)
                 if open_:
-                    self._desk.rest(waited_for=not self._jobs.empty())
+                    quiet_s = self._desk.rest(waited_for=True)
         finally:
             self._desk.close()
 
-    def _gather(self) -> tuple[list[Job], bool]:
+    def _first(self, quiet_s: float | None) -> Job | None:
+        try:
+            return self._jobs.get(timeout=quiet_s)
+        except queue.Empty:
+            self._desk.rest(waited_for=False)
+            return self._jobs.get()
+
+    def _gather(self, quiet_s: float | None) -> tuple[list[Job], bool]:
         batch: list[Job] = []
-        job = self._jobs.get()
+        job = self._first(quiet_s)
         while True:
             if job is None:
                 return batch, False
@@ -175,10 +183,9 @@ def _settle_all(jobs: Sequence[Job]) -> None:
 
 
 class _WritingDesk(Desk):
-    def __init__(self, connect: Callable[[], sqlite3.Connection], wal: Path) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], log: Log) -> None:
         super().__init__(connect)
-        self._wal = wal
-        self._folded = (0, 0)  # the log's size and the rows changed so far, at the last checkpoint
+        self._log = log
 
     def perform(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
@@ -216,45 +223,13 @@ class _WritingDesk(Desk):
             # delivered to the caller that awaits the job
             job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
-    def rest(self, *, waited_for: bool) -> None:
-        """Checkpoint off the acknowledge path, once the log is worth it.
-
-        The log's file keeps its size when it is begun anew (which spares its growth the next
-        time), so its size alone does not tell what it holds.
-        """
-        connection = self.connection
-        with contextlib.suppress(OSError, sqlite3.Error):
-            size, rows = self._wal.stat().st_size, connection.total_changes
-            grown, changed = size - self._folded[0], rows - self._folded[1]
-            much = grown > _CHECKPOINT_BYTES
-            if waited_for:
-                is_due = size > _LOG_BYTES and much
-            else:
-                is_due = size > _CHECKPOINT_BYTES and (much or changed > _CHECKPOINT_ROWS)
-            if is_due:
-                self._folded = (self._fold(size), rows)
-
-    def _fold(self, size: int) -> int:
-        """Fold the log of ``size`` back; return the size of its file then.
-
-        Whoever reads in it for long, perhaps another program, keeps it from beginning anew; that
-        must not hold up the next write.
-        """
-        mode = "TRUNCATE" if size > _LOG_BYTES else "RESTART"
-        connection = self.connection
-        patience_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
-        connection.execute(f"PRAGMA busy_timeout={_FOLD_WAIT_MS}")
-        try:
-            busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
-        finally:
-            connection.execute(f"PRAGMA busy_timeout={patience_ms}")
-        return size if busy or mode == "RESTART" else 0
+    def rest(self, *, waited_for: bool) -> float | None:
+        """Fold the log back off the acknowledge path; see :class:`clipperd.wal.Log`."""
+        return self._log.rest(self.connection, waited_for=waited_for)
 
     def close(self) -> None:
         """Leave one clean file behind."""
-        with contextlib.suppress(sqlite3.Error):
-            self.connection.execute(f"PRAGMA busy_timeout={_FOLD_WAIT_MS}")  # it is told to end
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._log.end(self.connection)
         super().close()
 
 
@@ -286,12 +261,14 @@ class Database:
         steps: Sequence[Step],
         synchronous: Literal["FULL", "NORMAL"],
         patience_s: float = 5.0,
+        quiet_s: float = QUIET_S,
         hire: Callable[[str, Desk], Worker] = DeskThread,
     ) -> Database:
         """Open or create ``path``, bring its schema up to ``steps``, start the threads.
 
-        ``patience_s``: how long a write waits for another program that holds the file. ``hire``:
-        who works at each of its two desks, a thread as a rule.
+        ``patience_s``: how long a write waits for another program that holds the file.
+        ``quiet_s``: nobody has written for so long when the log is folded back. ``hire``: who works
+        at each of its two desks, a thread as a rule.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
@@ -303,8 +280,8 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
-        wal = path.with_name(path.name + "-wal")
-        writer = hire(f"{name}-writer", _WritingDesk(writing, wal))
+        log = Log(path.with_name(path.name + "-wal"), quiet_s)
+        writer = hire(f"{name}-writer", _WritingDesk(writing, log))
         writer.start()
         reading = Desk(lambda: _connect(path, synchronous, patience_s, query_only=True))
         reader = hire(f"{name}-reader", reading)
@@ -360,6 +337,9 @@ def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: 
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
     if query_only:
         connection.execute("PRAGMA query_only=ON")
+    else:
+        # Savepoints keep what they would undo in memory: a file of its own costs 30 us a write.
+        connection.execute("PRAGMA temp_store=MEMORY")
 
 
 def _migrated(

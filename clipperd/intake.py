@@ -26,7 +26,8 @@ from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Target
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
-_INLINE_BYTES = 32_000  # larger content is converted off the event loop
+_INLINE_BYTES = 64_000  # larger content is converted off the event loop: up to 6 ms
+_INLINE_MARKDOWN_BYTES = 4_000  # its parser takes up to 15 ms for so much
 _MAX_KEY = 255
 
 
@@ -228,9 +229,17 @@ async def prepared_content(content: Any, targets: Sequence[Target]) -> tuple[Pre
 
 
 async def _convert(content: Any) -> tuple[Prepared, list[Chunk]]:
-    if len(chunks.encode(content)) <= _INLINE_BYTES:
+    if _is_quick(content):
         return _prepare(content)
     return await asyncio.to_thread(_prepare, content)
+
+
+def _is_quick(content: Any) -> bool:
+    """Whether others may wait meanwhile; a thread of its own costs more than that."""
+    objects = content if isinstance(content, list) else [content]
+    is_parsed = any(isinstance(each, dict) and each.get("format") == "markdown" for each in objects)
+    most = _INLINE_MARKDOWN_BYTES if is_parsed else _INLINE_BYTES
+    return len(chunks.encode(content)) <= most
 
 
 def _prepare(content: Any) -> tuple[Prepared, list[Chunk]]:

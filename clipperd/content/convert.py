@@ -177,8 +177,9 @@ def _title(blocks: Sequence[Block]) -> str:
 
 
 def _line(block: Block) -> str:
-    first = next((line for line in shown(block).splitlines() if line.strip()), "")
-    return " ".join(first.split())
+    """The beginning of the first line that shows anything; a paragraph may be one long line."""
+    lines = shown(block).lstrip()[: 4 * _TITLE].splitlines()
+    return " ".join(lines[0].split()) if lines else ""
 
 
 def _preview(blocks: Sequence[Block]) -> str:

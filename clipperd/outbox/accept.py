@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 from clipperd.content import chunks
 from clipperd.errors import IdempotencyConflict, PageRefTaken, PageRefUnknown
 from clipperd.model import Scope
+from clipperd.outbox import views
 from clipperd.outbox.records import (
+    ClipView,
     Draft,
     LaneKey,
     Target,
@@ -22,18 +26,18 @@ from clipperd.outbox.schema import DEFERRED
 
 def accept(
     connection: sqlite3.Connection, draft: Draft, *, clip_id: str, ids: list[str], now: float
-) -> tuple[str, bool, list[LaneKey]]:
-    """Store ``draft``; return the clip's id, whether it is a replay, and the lanes it joins.
+) -> tuple[ClipView, bool, list[LaneKey]]:
+    """Store ``draft``; return its view, whether it is a replay, and the lanes it joins.
 
     ``ids`` gives each delivery its id. Raises IdempotencyConflict, PageRefUnknown, PageRefTaken;
     nothing is stored then.
     """
     earlier = _replayed(connection, draft)
     if earlier is not None:
-        return earlier, True, []
-    seq = _insert_clip(connection, draft, clip_id, now)
-    lanes = [
-        _insert_delivery(connection, draft, target, seq, delivery_id, now)
+        return views.get(connection, draft.scope.user_id, earlier), True, []
+    clip = _insert_clip(connection, draft, clip_id, now)
+    deliveries = [
+        _insert_delivery(connection, draft, target, clip["seq"], delivery_id, now)
         for target, delivery_id in zip(draft.targets, ids, strict=True)
     ]
     if draft.idempotency_key is not None:
@@ -49,7 +53,8 @@ def accept(
                 now,
             ),
         )
-    return clip_id, False, lanes
+    lanes = [(draft.scope.user_id, draft.scope.workspace_id, row["lane"]) for row in deliveries]
+    return views.of_rows(clip, deliveries), False, lanes
 
 
 def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
@@ -75,14 +80,16 @@ def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
     return str(row["clip_id"])
 
 
-def _insert_clip(connection: sqlite3.Connection, draft: Draft, clip_id: str, now: float) -> int:
+def _insert_clip(
+    connection: sqlite3.Connection, draft: Draft, clip_id: str, now: float
+) -> sqlite3.Row:
     blocks = draft.prepared.blocks
-    cursor = connection.execute(
+    (row,) = connection.execute(
         "INSERT INTO clip (id, user_id, workspace_id, created_at, updated_at, format, title,"
         " preview, size_bytes, demotable, source, priority, not_before, first_level, elements,"
         " body_bytes, chunks) VALUES (:id, :user_id, :workspace_id, :now, :now, :format, :title,"
         " :preview, :size_bytes, :demotable, :source, :priority, :not_before, :first_level,"
-        " :elements, :body_bytes, :chunks)",
+        " :elements, :body_bytes, :chunks) RETURNING *",
         {
             "id": clip_id,
             "user_id": draft.scope.user_id,
@@ -93,7 +100,7 @@ def _insert_clip(connection: sqlite3.Connection, draft: Draft, clip_id: str, now
             "preview": draft.prepared.preview,
             "size_bytes": len(draft.accepted),
             "demotable": int(draft.prepared.demotable),
-            "source": json.dumps(dict(draft.source), ensure_ascii=False),
+            "source": msgspec.json.encode(draft.source).decode(),
             "priority": draft.priority,
             "not_before": draft.not_before,
             "first_level": len(blocks),
@@ -101,13 +108,12 @@ def _insert_clip(connection: sqlite3.Connection, draft: Draft, clip_id: str, now
             "body_bytes": chunks.size(blocks),
             "chunks": len(draft.plan),
         },
-    )
-    seq = int(cursor.lastrowid or 0)
+    ).fetchall()
     connection.execute(
         "INSERT INTO content (clip_seq, accepted, plan) VALUES (?, ?, ?)",
-        (seq, draft.accepted, plan_to_json(draft.plan)),
+        (row["seq"], draft.accepted, plan_to_json(draft.plan)),
     )
-    return seq
+    return cast("sqlite3.Row", row)  # fetchall says Any; the connection's row_factory makes them
 
 
 def _insert_delivery(
@@ -117,16 +123,16 @@ def _insert_delivery(
     clip_seq: int,
     delivery_id: str,
     now: float,
-) -> LaneKey:
+) -> sqlite3.Row:
     page_id, page_ref, lane = locate(connection, draft.scope, target, delivery_id)
     turn = next_turn(connection)
     if draft.not_before is not None and draft.not_before > now:
         turn += DEFERRED
-    connection.execute(
+    (row,) = connection.execute(
         "INSERT INTO delivery (id, clip_seq, user_id, workspace_id, lane, turn, page_id, page_ref,"
         " page_title, new_page, position, state, created_at) VALUES (:id, :clip_seq, :user_id,"
         " :workspace_id, :lane, :turn, :page_id, :page_ref, :page_title, :new_page, :position,"
-        " 'queued', :now)",
+        " 'queued', :now) RETURNING *",
         {
             "id": delivery_id,
             "clip_seq": clip_seq,
@@ -141,8 +147,8 @@ def _insert_delivery(
             "position": position_to_json(target.position),
             "now": now,
         },
-    )
-    return (draft.scope.user_id, draft.scope.workspace_id, lane)
+    ).fetchall()
+    return cast("sqlite3.Row", row)
 
 
 def locate(

@@ -43,10 +43,7 @@ class Outbox:
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> tuple[ClipView, bool, list[LaneKey]]:
-            stored, replayed, lanes = accepting.accept(
-                connection, draft, clip_id=clip_id, ids=ids, now=now
-            )
-            return views.get(connection, draft.scope.user_id, stored), replayed, lanes
+            return accepting.accept(connection, draft, clip_id=clip_id, ids=ids, now=now)
 
         view, replayed, lanes = await self.db.write(work)
         if not replayed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -165,6 +166,7 @@ class ClipView(msgspec.Struct, kw_only=True):
     deliveries: list[DeliveryView]
 
 
+@lru_cache(maxsize=256)
 def position_to_json(position: Position) -> str:
     """Serialise a position in the form in which clients wrote it."""
     return json.dumps(position_view(position), sort_keys=True, ensure_ascii=False)
@@ -188,6 +190,7 @@ def position_view(position: Position) -> dict[str, Any]:
     return view
 
 
+@lru_cache(maxsize=256)
 def position_from_json(text: str) -> Position:
     """Read what :func:`position_to_json` wrote."""
     raw = json.loads(text)

@@ -161,6 +161,11 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
     found = connection.execute(
         "SELECT * FROM delivery WHERE clip_seq = ? ORDER BY seq", (row["seq"],)
     ).fetchall()
+    return of_rows(row, found)
+
+
+def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
+    """The view of a whole row of ``clip`` and all of its rows of ``delivery``, in their order."""
     editable = all(is_unsent(item) or item["state"] == State.CANCELED for item in found)
     deliveries = [_delivery(item, row["chunks"], editable=editable) for item in found]
     summary: dict[str, int] = {}
@@ -178,7 +183,7 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
         title=row["title"],
         preview=row["preview"],
         size_bytes=row["size_bytes"],
-        source=json.loads(row["source"]),
+        source=msgspec.json.decode(row["source"]),
         priority=PRIORITIES[row["priority"]],
         not_before=moment(row["not_before"]),
         content_expires_at=moment(row["content_expires_at"]),
@@ -187,7 +192,7 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
 
 
 def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
-    blocks: list[str] = json.loads(row["block_ids"])
+    blocks: list[str] = msgspec.json.decode(row["block_ids"])
     error = None
     if row["error_code"] is not None:
         error = {"code": row["error_code"], "message": row["error_message"] or ""}

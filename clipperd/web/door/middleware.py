@@ -210,7 +210,8 @@ async def whole_body(request: web.Request, handler: Handler) -> web.StreamRespon
     if request.content_length is not None and request.content_length > limits.body_bytes:
         raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length)
     try:
-        async with asyncio.timeout(limits.body_timeout_s):
+        is_here = request.content.is_eof()  # as nearly always: it came with its head
+        async with asyncio.timeout(None if is_here else limits.body_timeout_s):
             await _go_on(request)
             await request.read()
     except TimeoutError as error:
