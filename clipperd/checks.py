@@ -78,6 +78,10 @@ def checks(
             )
         if status["paused"]:
             return Finding("info", "The queue is paused.", "Run clipperd queue resume.")
+        overdue = await clips.overdue()
+        if overdue:
+            detail = f"{overdue} deliveries have waited for more than a week."
+            return Finding("warning", detail, "Run clipperd queue list.", depends_on=("link",))
         return Finding("ok", "The queue moves.", depends_on=("link",))
 
     return {

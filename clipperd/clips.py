@@ -15,6 +15,7 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
 from clipperd.session.accounts import Accounts
 
+_OVERDUE_S = 7 * 86400.0
 Action = Callable[[sqlite3.Connection, Sequence[sqlite3.Row], float], None]
 
 
@@ -144,6 +145,14 @@ class Clips:
             "eta_s": None if held else await self._eta_s(user or "", paused, until),
             "last_error": await self._outbox.read(lambda c: views.last_error(c, user or "")),
         }
+
+    async def overdue(self) -> int:
+        """How many deliveries have waited for a week. They are kept, however long it takes."""
+        user = await self._accounts.current_user()
+        if user is None:
+            return 0
+        before = self._clock.now() - _OVERDUE_S
+        return await self._outbox.read(lambda c: views.waiting_since(c, user, before))
 
     async def _eta_s(self, user: str, paused: bool, until: float | None) -> float | None:
         """The seconds until what waits has left; None: nothing does, or nobody can tell."""

@@ -22,6 +22,7 @@ from clipperd.outbox.records import (
     position_from_json,
     position_view,
 )
+from clipperd.outbox.schema import DEFERRED
 
 _OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
     State.QUEUED: ("edit", "retarget", "cancel"),
@@ -279,6 +280,16 @@ def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
         "by_workspace": by_workspace,
         "oldest_queued_at": moment(oldest["at"]),
     }
+
+
+def waiting_since(connection: sqlite3.Connection, user_id: str, before: float) -> int:
+    """How many deliveries were accepted before then and still wait, put off ones aside."""
+    row = connection.execute(
+        "SELECT count(*) AS n FROM delivery WHERE user_id = ? AND created_at < ? AND turn < ?"
+        " AND state IN ('queued', 'sending', 'retrying', 'unconfirmed')",
+        (user_id, before, DEFERRED),
+    ).fetchone()
+    return int(row["n"])
 
 
 def last_error(connection: sqlite3.Connection, user_id: str) -> dict[str, str] | None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from clipperd.checks import Finding, checks
 from clipperd.clips import Clips
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.terms import Timing
 from clipperd.model import Position
+from clipperd.outbox import retention
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at
 from tests.clipperd.delivery.world import World
@@ -44,6 +46,22 @@ def clips(rig: Rig) -> Clips:
 async def eta_s(clips: Clips) -> float | None:
     found: float | None = (await clips.status())["eta_s"]
     return found
+
+
+async def health(rig: Rig, clips: Clips) -> Finding:
+    """What the check of the queue finds."""
+    idle: Any = None
+    parts = checks(
+        outbox=rig.db,
+        cache=rig.cache,
+        clips=clips,
+        data_dir=rig.folder,
+        quarantine=rig.folder,
+        secrets=idle,
+        connectivity=idle,
+        clock=rig.clock,
+    )
+    return await parts["queue"]()
 
 
 async def test_the_status_foretells_when_the_queue_is_empty_if_anybody_can_tell(
@@ -96,3 +114,18 @@ async def test_all_that_is_parked_can_be_tried_again_at_once_and_keeps_its_order
     assert world.texts(page) == ["n0", "n1", "n2", "later"]
     assert [(await rig.view(clip)).state for clip in (*parked, later)] == ["delivered"] * 4
     assert (await rig.view(asked)).state == "needs_attention"  # a person has to look
+
+
+async def test_what_waits_for_a_week_is_kept_and_told(rig: Rig, clips: Clips) -> None:
+    page = rig.world.add_page("Notes")
+    clip = await rig.clip(page)
+    await rig.clip(page, not_before=rig.clock.now() + 30 * 86400)
+    rig.clock.advance(6 * 86400)
+    assert (await health(rig, clips)).severity == "ok"
+    rig.clock.advance(2 * 86400)
+    found = await health(rig, clips)
+    assert (found.severity, found.detail[:2]) == ("warning", "1 ")
+    await rig.outbox.write(lambda c: retention.erase_expired(c, rig.clock.now(), 0.0))
+    await rig.drain()
+    assert (await rig.view(clip)).state == "delivered"
+    assert (await health(rig, clips)).severity == "ok"
