@@ -25,6 +25,7 @@ from clipperd.machine.outside import Outside
 from clipperd.machine.watch import Watch
 from clipperd.model import Scope
 from clipperd.outbox import requests
+from clipperd.outbox.erasure import Erasure
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
@@ -150,10 +151,9 @@ async def assemble(
     listener = _listener(
         cache_db, clock, link, pages, sections, outlines.vouching, active, outside.rng
     )
-    backups = Backups(places.outbox, places.backups)
     watch = Watch(outside.notices, clock, slept=outside.slept, host=link.wire.base.host)
     background = _background(
-        settings, clock, outbox, link, pages, dispatcher, active, listener, backups, watch
+        settings, clock, outbox, link, pages, dispatcher, active, listener, places, watch
     )
     bulletin.on_session = background.session_changed
     clips = Clips(outbox, link.accounts, dispatcher, clock)
@@ -306,9 +306,17 @@ def _background(
     dispatcher: Dispatcher,
     active: ActiveAccount,
     listener: Listener,
-    backups: Backups,
+    places: Locations,
     watch: Watch,
 ) -> Background:
+    backups = Backups(places.outbox, places.backups)
+    erasure = Erasure(
+        outbox,
+        backups,
+        places.quarantine,
+        clock,
+        keep_content_s=settings.content_days * 86400.0,
+    )
     background = Background(
         link.session,
         dispatcher,
@@ -320,7 +328,7 @@ def _background(
         backups=backups,
         watch=watch,
         drop=link.wire.drop_connections,
-        keep_content_s=settings.content_days * 86400.0,
+        erasure=erasure,
         refresh_s=settings.refresh_s,
     )
     link.connectivity.listen(background.link_changed)

@@ -8,7 +8,6 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
 from typing import Any
 
 from clipperd.clock import Clock
@@ -16,7 +15,7 @@ from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import ClipperdError, StorageFull
 from clipperd.machine.watch import Watch
 from clipperd.model import Scope
-from clipperd.outbox import retention
+from clipperd.outbox.erasure import Erasure
 from clipperd.outbox.outbox import Outbox
 from clipperd.pages.pages import Pages
 from clipperd.push.listener import Listener
@@ -32,6 +31,8 @@ VITAL = "queue"
 """Without this task the daemon is none; the others can wait for the next start."""
 
 _ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
+_ERASE_AFTER = 60.0  # the start is busy enough
+_ERASE_AGAIN = 600.0  # a full disk, or a copy being made, was in the way
 
 
 class ActiveAccount:
@@ -62,7 +63,7 @@ class Background:
         backups: Backups | None = None,
         watch: Watch | None = None,
         drop: Callable[[], Awaitable[None]] | None = None,
-        keep_content_s: float,
+        erasure: Erasure,
         refresh_s: float,
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
@@ -72,8 +73,8 @@ class Background:
         ``listener``: the event stream, where there is one. ``backups``: of the queue's file.
         ``watch``: over the machine; ``drop`` then abandons every connection.
 
-        ``keep_content_s``: how long content is kept once a clip is through. ``refresh_s``: how
-        often the page index is brought up to date.
+        ``erasure``: of what has had its time. ``refresh_s``: how often the page index is brought
+        up to date.
         """
         self._session = session
         self._dispatcher = dispatcher
@@ -85,7 +86,7 @@ class Background:
         self._backups = backups
         self._watch = watch
         self._drop = drop
-        self._keep_content_s = keep_content_s
+        self._erasure = erasure
         self._refresh_s = refresh_s
         self.on_death: Callable[[str, BaseException], None] = lambda _name, _error: None
         self._indexing: list[asyncio.Task[None]] = []
@@ -218,15 +219,10 @@ class Background:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _erase(self) -> None:
+        await self._clock.sleep(_ERASE_AFTER)
         while True:
-            erase = partial(
-                retention.erase_expired,
-                now=self._clock.now(),
-                keep_content_s=self._keep_content_s,
-            )
-            with contextlib.suppress(ClipperdError):  # a full disk: try again later
-                await self._outbox.write(erase)
-            await self._clock.sleep(_ERASE_EVERY)
+            is_done = await self._erasure.once()
+            await self._clock.sleep(_ERASE_EVERY if is_done else _ERASE_AGAIN)
 
     async def _copy(self, backups: Backups) -> None:
         """Copy the queue's file once a day on which it changed."""

@@ -13,13 +13,12 @@ import msgspec
 from clipperd.clips import Clips
 from clipperd.clock import Clock, rfc3339
 from clipperd.db import Database, Store
-from clipperd.rescue.opening import latest_report
+from clipperd.rescue.opening import TOLD_S, latest_report
 from clipperd.session.connectivity import Connectivity
 from clipperd.session.keychain import Secrets
 
 Severity = Literal["ok", "info", "warning", "error"]
 
-_TOLD_S = 30 * 86400.0
 _LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit
 
 
@@ -112,9 +111,9 @@ def _reached(connectivity: Connectivity) -> Finding:
 
 
 def _rescued(quarantine: Path, now: float) -> Finding:
-    """Told for a month; whoever needs the damaged file longer has seen it by then."""
+    """Told for a month, as long as the damaged file is kept."""
     report = latest_report(quarantine)
-    if report is None or now - report.at > _TOLD_S:
+    if report is None or now - report.at > TOLD_S:
         return Finding("ok", "The queue's file was not damaged lately.")
     came = "an older copy" if report.from_copy else "what could be read of it"
     detail = (

@@ -22,7 +22,6 @@ from clipperd.background import VITAL
 from clipperd.cache.cache import Cache, open_cache
 from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.db import Database
-from clipperd.disk import trouble
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.machine.outside import Outside
 from clipperd.model import REASONS
@@ -32,6 +31,7 @@ from clipperd.rescue.backup import Backups
 from clipperd.rescue.opening import Mending, Opening
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
+from clipperd.storage.disk import trouble
 from clipperd.surface import Surface
 from clipperd.web.app import ROUTES, Listening, create_app, listening
 from clipperd.web.door.access import Access

@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from clipperd.disk import translate
-from clipperd.errors import SchemaTooNew
+from clipperd.storage.disk import translate
+from clipperd.storage.migration import Step, migrated
 from clipperd.wal import QUIET_S, Log
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-Step = Callable[[sqlite3.Connection], None]
 
 _BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
 _PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
@@ -186,6 +185,7 @@ class _WritingDesk(Desk):
     def __init__(self, connect: Callable[[], sqlite3.Connection], log: Log) -> None:
         super().__init__(connect)
         self._log = log
+        self.emptying: Job | None = None  # of who wants nothing left that was deleted
 
     def perform(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
@@ -225,6 +225,12 @@ class _WritingDesk(Desk):
 
     def rest(self, *, waited_for: bool) -> float | None:
         """Fold the log back off the acknowledge path; see :class:`clipperd.wal.Log`."""
+        if self.emptying is not None:
+            if waited_for:
+                return QUIET_S
+            job, self.emptying = self.emptying, None
+            job.result = self._log.empty(self.connection)
+            _settle([job])
         return self._log.rest(self.connection, waited_for=waited_for)
 
     def close(self) -> None:
@@ -246,9 +252,10 @@ class Store(Protocol):
 class Database:
     """A SQLite file behind two threads. Open with :meth:`open`, close with :meth:`close`."""
 
-    def __init__(self, path: Path, writer: Worker, reader: Worker) -> None:
+    def __init__(self, path: Path, desk: _WritingDesk, writer: Worker, reader: Worker) -> None:
         """Use :meth:`open`."""
         self.path = path
+        self._desk = desk
         self._writer = writer
         self._reader = reader
 
@@ -276,12 +283,12 @@ class Database:
 
         def writing() -> sqlite3.Connection:
             try:
-                return _migrated(_connect(path, synchronous, patience_s), name, steps)
+                return migrated(_connect(path, synchronous, patience_s), name, steps)
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
-        log = Log(path.with_name(path.name + "-wal"), quiet_s)
-        writer = hire(f"{name}-writer", _WritingDesk(writing, log))
+        desk = _WritingDesk(writing, Log(path, quiet_s))
+        writer = hire(f"{name}-writer", desk)
         writer.start()
         reading = Desk(lambda: _connect(path, synchronous, patience_s, query_only=True))
         reader = hire(f"{name}-reader", reading)
@@ -290,7 +297,7 @@ class Database:
         except BaseException:
             writer.stop()
             raise
-        return cls(path, writer, reader)
+        return cls(path, desk, writer, reader)
 
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction and return its result once that is committed (synced)."""
@@ -299,6 +306,17 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Run ``work`` on the query-only connection; it sees every write answered before."""
         return await self._submit(self._reader, work)
+
+    async def fold(self) -> bool:
+        """Bring the whole log into the file and empty it, so that neither holds what was deleted.
+
+        When nobody writes, as each checkpoint. False when somebody still reads an older state, or
+        the disk refuses.
+        """
+        job = Job(lambda _: None, asyncio.get_running_loop())
+        self._desk.emptying = job
+        await self.write(lambda _: None)  # behind each batch the desk rests
+        return bool(await job.future)
 
     async def _submit(self, worker: Worker, work: Work[T]) -> T:
         job = Job(work, asyncio.get_running_loop())
@@ -332,6 +350,7 @@ def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: 
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
     connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
     connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
@@ -340,41 +359,3 @@ def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: 
     else:
         # Savepoints keep what they would undo in memory: a file of its own costs 30 us a write.
         connection.execute("PRAGMA temp_store=MEMORY")
-
-
-def _migrated(
-    connection: sqlite3.Connection, name: str, steps: Sequence[Step]
-) -> sqlite3.Connection:
-    try:
-        _migrate(connection, name, steps)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, name: str, steps: Sequence[Step]) -> None:
-    """Apply the steps that this file has not seen; user_version counts them."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(steps):
-        raise SchemaTooNew(
-            f"{name} has schema {version}; this clipperd knows {len(steps)}.",
-            hint="Install the newer clipperd again.",
-        )
-    if version == len(steps):
-        return
-    import sqlite_utils  # costs 60 ms, so only when there is something to do
-    from sqlite_utils.migrations import Migrations
-
-    migrations = Migrations(name)
-    for step in steps:
-        migrations(name=step.__name__)(_as_migration(step))
-    migrations.apply(sqlite_utils.Database(connection))
-    connection.execute(f"PRAGMA user_version={len(steps)}")
-
-
-def _as_migration(step: Step) -> Any:
-    def apply(db: Any) -> None:
-        step(db.conn)
-
-    return apply

@@ -12,6 +12,7 @@ from pathlib import Path
 _LARGE_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody writes
 _MANY_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
 _HUGE_BYTES = 16 << 20  # ... or at this, whoever waits; its file stays no larger, unless it is read
+_REWRITTEN_BYTES = 16 << 20  # a larger file would take too long for who comes meanwhile
 _FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
 QUIET_S = 0.1
 """Nobody has written for so long: who posts clip after clip waits for no folding."""
@@ -25,9 +26,11 @@ class Log:
     """
 
     def __init__(self, path: Path, quiet_s: float) -> None:
-        """``path`` is the log's own; :meth:`rest` asks for ``quiet_s`` seconds."""
-        self._path = path
+        """``path`` is the file's; :meth:`rest` asks for ``quiet_s`` seconds."""
+        self._file = path
+        self._path = path.with_name(path.name + "-wal")
         self._quiet_s = quiet_s
+        self._emptied = -1  # rows changed so far, when nothing was left of what was deleted
         self._folded = (0, 0)  # its size, and the rows changed so far, at the last folding
 
     def rest(self, connection: sqlite3.Connection, *, waited_for: bool) -> float | None:
@@ -46,6 +49,25 @@ class Log:
             mode = "TRUNCATE" if is_huge and not waited_for else "RESTART"
             self._folded = (_fold(connection, size, mode), rows)
         return None
+
+    def empty(self, connection: sqlite3.Connection) -> bool:
+        """Leave nothing of what was deleted in file or log; say if that went.
+
+        Where a page is split or joined SQLite leaves bytes of rows that moved, which only writing
+        the file anew removes.
+        """
+        if connection.total_changes == self._emptied:
+            return True
+        try:
+            if self._file.stat().st_size <= _REWRITTEN_BYTES:
+                connection.execute("VACUUM")
+            if _fold(connection, 0, "TRUNCATE"):
+                return False
+        except (OSError, sqlite3.Error):
+            return False
+        self._emptied = connection.total_changes
+        self._folded = (0, self._emptied)
+        return True
 
     def end(self, connection: sqlite3.Connection) -> None:
         """Leave one file behind, if nobody reads in the log for long."""

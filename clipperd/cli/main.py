@@ -13,9 +13,9 @@ from clipperd.cli import account, clip, demo, exits, lifecycle, pages, preferenc
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
-from clipperd.disk import trouble
 from clipperd.errors import ClipperdError
 from clipperd.process.errors import ApiError
+from clipperd.storage.disk import trouble
 
 _ABOUT = "Clip into Notion at once, online or not; clipperd delivers each clip exactly once."
 _EXAMPLES = """examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from clipperd.errors import NotFinished
@@ -62,6 +62,24 @@ def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: fl
         " (SELECT seq FROM clip WHERE content_expires_at <= ?)",
         (now,),
     ).rowcount
+
+
+def live(connection: sqlite3.Connection) -> tuple[list[int], list[str]]:
+    """Whose content is there (``clip.seq``), and the keys of the requests that are open."""
+    return (
+        [seq for (seq,) in connection.execute("SELECT clip_seq FROM content")],
+        [key for (key,) in connection.execute("SELECT key FROM request")],
+    )
+
+
+def keep_only(copy: sqlite3.Connection, clips: Collection[int], requests: Collection[str]) -> None:
+    """Erase from an older copy what the queue itself no longer holds; see :func:`live`."""
+    for table, column, kept in (("content", "clip_seq", clips), ("request", "key", requests)):
+        found = {row[0] for row in copy.execute(f"SELECT {column} FROM {table}")}  # noqa: S608 - constants only
+        copy.executemany(
+            f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608 - constants only
+            [(value,) for value in found.difference(kept)],
+        )
 
 
 def _undoing(row: sqlite3.Row) -> bool:

@@ -8,10 +8,11 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipperd.errors import StorageFull
+from clipperd.rescue.salvage import is_damage
 
 KEPT = 3
 EVERY_S = 86400.0
@@ -61,6 +62,24 @@ class Backups:
         sync_folder(self._folder)
         self._prune(now)
         return final
+
+    def amend(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Change every copy, overwriting what is deleted; one that is damaged is dropped.
+
+        Blocking. Raises sqlite3.Error where the disk is in trouble; each copy stays whole.
+        """
+        for copy in self.all():
+            try:
+                with contextlib.closing(sqlite3.connect(copy)) as connection:
+                    connection.execute("PRAGMA secure_delete=ON")
+                    with connection:
+                        work(connection)
+                    if connection.total_changes:
+                        connection.execute("VACUUM")  # as in the file itself: see db.py
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                copy.unlink()
 
     def _prune(self, now: float) -> None:
         for place, copy in enumerate(self.all()):

@@ -19,14 +19,18 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import asdict
 
-from clipperd.db import Database, Step
-from clipperd.disk import translate
+from clipperd.db import Database
 from clipperd.rescue import salvage
 from clipperd.rescue.backup import Backups, sync_file, sync_folder
+from clipperd.storage.disk import translate
+from clipperd.storage.migration import Step, refuse_newer
 
 _log = logging.getLogger(__name__)
 
 REPORT = "report.json"
+TOLD_S = 30 * 86400.0
+"""So long is a rescue told of, and its damaged file kept for whoever needs it."""
+
 _CHECKED_BYTES = 64 << 20  # a larger file is checked at start only after a crash
 _LOGS = ("-wal", "-shm")
 
@@ -88,6 +92,7 @@ class Opening:
         ``now``: epoch seconds. Raises as ``Database.open`` does; StorageFull and OSError also where
         there is no room for a rescue, which then has changed nothing.
         """
+        refuse_newer(self._path, self._name, self._steps)
         if self._made.exists():
             self._swap(now)
         elif self._is_damaged():
@@ -198,11 +203,30 @@ class Opening:
         return places[-1] if places else None
 
 
+def discard(quarantine: Path, now: float, keep_s: float) -> None:
+    """Remove damaged files that were told of for long enough, and for ``keep_s`` at least.
+
+    The report stays, and so do texts without a clip: nobody knows whether they were delivered.
+    """
+    for file in quarantine.glob(f"*/{REPORT}"):
+        report = _read(file)
+        if report is not None and now - report.at > max(TOLD_S, keep_s):
+            for damaged in file.parent.glob("*.db*"):
+                damaged.unlink()
+
+
 def latest_report(quarantine: Path) -> Report | None:
     """What the last rescue came to; None when there was none, or its report cannot be read."""
     for file in sorted(quarantine.glob(f"*/{REPORT}"), reverse=True):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Report(**json.loads(file.read_text("utf-8")))
+        report = _read(file)
+        if report is not None:
+            return report
+    return None
+
+
+def _read(file: Path) -> Report | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Report(**json.loads(file.read_text("utf-8")))
     return None
 
 

@@ -65,6 +65,7 @@ class Parts:
         pages: Any = SimpleNamespace(run=forever, poke=self.poke)
         outbox: Any = SimpleNamespace(write=nothing)
         self.index_is_current = False
+        erasure: Any = SimpleNamespace(once=forever)
         listener: Any = SimpleNamespace(
             run=forever,
             hurry=self.hurry_listener,
@@ -81,7 +82,7 @@ class Parts:
             listener=listener,
             watch=Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=None),
             drop=self.drop,
-            keep_content_s=1.0,
+            erasure=erasure,
             refresh_s=300.0,
         )
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.db import Database, Step
+from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.storage.migration import Step
 
 
 def m001_items(connection: sqlite3.Connection) -> None:

@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from clipperd.clock import Clock
-from clipperd.disk import trouble
 from clipperd.errors import ClipperdError, InvalidInput
+from clipperd.storage.disk import trouble
 from clipperd.web.door import problems
 from clipperd.web.door.access import ACCESS, Sender, check_host, check_origin, check_query
 from clipperd.web.door.errors import (

@@ -12,7 +12,7 @@ from typing import Any
 
 from yarl import URL
 
-from clipperd.db import Database, Step
+from clipperd.db import Database
 from clipperd.model import Scope
 from clipperd.session.accounts import Accounts
 from clipperd.session.auth import BrokerAuth
@@ -24,6 +24,7 @@ from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session
 from clipperd.session.view import SessionView
 from clipperd.session.wire import Wire
+from clipperd.storage.migration import Step
 from clipperd.transport import AiohttpHttp
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Person
 

@@ -1,0 +1,1 @@
+"""What lies below a SQLite file: its schema, and the disk."""
