@@ -8,14 +8,16 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from clipperd.db import Database
 from clipperd.errors import SchemaTooNew, StorageFull
-from clipperd.storage.migration import Step
+from clipperd.storage.migration import Step, refuse_newer
 
 
 def m001_items(connection: sqlite3.Connection) -> None:
@@ -111,6 +113,51 @@ async def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:
     open_db(path, m001_items, m002_more).close()
 
 
+async def test_no_checkpoint_runs_between_a_write_and_its_answer(db: Database) -> None:
+    answered, folded = threading.Event(), []
+
+    def see(sql: str) -> None:
+        """In the writing thread: whoever wrote last must be able to go on meanwhile."""
+        if "wal_checkpoint" in sql:
+            folded.append(answered.wait(20))
+
+    await db.write(lambda connection: connection.set_trace_callback(see))
+    for n in range(40):
+        answered.clear()
+        await db.write(insert(n, "x" * 1_000_000))
+        answered.set()
+        await db.write(lambda _: None)  # and what comes meanwhile is done after it
+    assert len(folded) >= 2
+    assert all(folded)
+
+
+def m003_breaks(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE half (n INTEGER) STRICT")
+    raise sqlite3.OperationalError("the disk was full here")
+
+
+def m003_works(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE half (n INTEGER) STRICT")
+
+
+m003_works.__name__ = m003_breaks.__name__
+
+
+async def test_a_step_that_is_interrupted_leaves_nothing_and_is_made_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "test.db"
+    with pytest.raises(sqlite3.OperationalError):
+        open_db(path, m001_items, m002_more, m003_breaks)
+    again = open_db(path, m001_items, m002_more, m003_works)
+    await again.write(lambda c: c.execute("INSERT INTO half VALUES (1)").rowcount)
+    await again.write(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
+    again.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")  # a crash after the step, before the count
+    open_db(path, m001_items, m002_more, m003_works).close()
+
+
 async def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     open_db(path, m001_items, m002_more).close()
@@ -118,6 +165,21 @@ async def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     with pytest.raises(SchemaTooNew):
         open_db(path)
     assert path.read_bytes() == before
+
+
+def test_a_newer_file_keeps_the_log_that_a_crash_left_it(tmp_path: Path) -> None:
+    path, log = tmp_path / "test.db", tmp_path / "test.db-wal"
+    open_db(path, m001_items, m002_more).close()
+    with closing(sqlite3.connect(tmp_path / "test.db")) as newer:
+        newer.execute("PRAGMA wal_autocheckpoint=0")
+        newer.execute("INSERT INTO item (n, text) VALUES (1, 'in the log')")
+        newer.commit()
+        left = (path.read_bytes(), log.read_bytes())
+    path.write_bytes(left[0])  # closing has folded it
+    log.write_bytes(left[1])
+    with pytest.raises(SchemaTooNew):
+        refuse_newer(path, "test", (m001_items,))
+    assert (path.read_bytes(), log.read_bytes()) == left
 
 
 async def test_a_damaged_file_is_an_error_not_a_new_database(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What earlier versions of the daemon's files look like."""

@@ -1,0 +1,59 @@
+CREATE TABLE "_sqlite_migrations" (
+   "id" INTEGER PRIMARY KEY,
+   "migration_set" TEXT,
+   "name" TEXT,
+   "applied_at" TEXT
+);
+CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
+    ON "_sqlite_migrations" ("migration_set", "name");
+CREATE TABLE page (
+            seq INTEGER PRIMARY KEY,
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            page_id TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('page', 'database', 'data_source')),
+            title TEXT NOT NULL,
+            folded TEXT NOT NULL,
+            url TEXT,
+            icon TEXT,
+            parent TEXT,
+            parent_id TEXT,
+            last_edited_time TEXT NOT NULL,
+            access TEXT NOT NULL CHECK (access IN ('ok', 'trashed', 'gone')),
+            checked_at REAL NOT NULL,
+            UNIQUE (user_id, workspace_id, page_id)
+        ) STRICT;
+CREATE INDEX page_recent
+            ON page (user_id, workspace_id, access, last_edited_time DESC, page_id DESC);
+CREATE INDEX page_title ON page (user_id, workspace_id, access, folded, page_id);
+CREATE INDEX page_child ON page (user_id, workspace_id, parent_id);
+CREATE VIRTUAL TABLE page_words USING fts5
+            (title, path, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3');
+CREATE TABLE page_term (term TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE VIRTUAL TABLE page_grams USING fts5 (title, tokenize = 'trigram');
+CREATE TABLE page_index (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            phase TEXT NOT NULL CHECK (phase IN ('never', 'recents', 'filling', 'complete')),
+            cursor TEXT,
+            newest TEXT,
+            refreshed_at REAL,
+            error TEXT,
+            PRIMARY KEY (user_id, workspace_id)
+        ) STRICT, WITHOUT ROWID;
+CREATE TABLE data_source (
+            user_id TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            data_source_id TEXT NOT NULL,
+            body TEXT NOT NULL,
+            fetched_at REAL NOT NULL,
+            PRIMARY KEY (user_id, workspace_id, data_source_id)
+        ) STRICT;
+INSERT INTO page (seq, user_id, workspace_id, page_id, kind, title, folded, url, icon, parent, parent_id, last_edited_time, access, checked_at) VALUES (1, 'a user_id', 'a workspace_id', 'a page_id', 'page', 'a title', 'a folded', 'a url', '"x"', '{}', 'a parent_id', 'a last_edited_time', 'ok', 2.5);
+INSERT INTO page_words (title, path) VALUES ('a title', 'a path');
+INSERT INTO page_term (term) VALUES ('a term');
+INSERT INTO page_grams (title) VALUES ('a title');
+INSERT INTO page_index (user_id, workspace_id, phase, cursor, newest, refreshed_at, error) VALUES ('a user_id', 'a workspace_id', 'never', 'a cursor', 'a newest', 2.5, 'a error');
+INSERT INTO data_source (user_id, workspace_id, data_source_id, body, fetched_at) VALUES ('a user_id', 'a workspace_id', 'a data_source_id', '{}', 2.5);
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (1, 'cache', 'm001_pages', '2026-11-25 00:41:45.299103+00:00');
+PRAGMA user_version=1;
