@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.clipperd.outline.sandboxed import Sandboxed
 from tests.clipperd.outline.world import World
+from tests.cloud_broker.sandbox.stage import staged
 
 
 @pytest.fixture
@@ -11,3 +13,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     world = World(tmp_path)
     yield world
     await world.close()
+
+
+@pytest.fixture
+async def on(tmp_path: Path) -> AsyncIterator[Sandboxed]:
+    """The parts under test on a sandbox of their own."""
+    async with staged() as stage:
+        made = Sandboxed(stage, tmp_path)
+        yield made
+        await made.close()

@@ -2,108 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from clipperd.cache.cache import open_cache
-from clipperd.db import Database
 from clipperd.errors import PlaceGone
-from clipperd.model import Place, Position, Scope
-from clipperd.outline.outlines import Outlines
-from clipperd.outline.places import Places
-from clipperd.pages.pages import Pages
-from clipperd.pages.schema import PAGE_STEPS
-from clipperd.transport import Reply
+from clipperd.model import Position
 from cloud_broker.sandbox import seed
-from tests.clipperd.fake_notion import Heard
-from tests.cloud_broker.sandbox.stage import Stage, StageClock, paragraph, staged
-
-SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
-
-
-class Bridge:
-    """Straight to the sandbox, as the broker would pass it on."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
-        words = "&".join(f"{name}={value}" for name, value in (query or {}).items())
-        more = {"Content_Type": "application/json"} if body else {}
-        response = await self._stage.raw(method, f"{path}?{words}" if words else path, body, **more)
-        got = await response.json()
-        date = parsedate_to_datetime(response.headers["Date"]).timestamp()
-        return Reply(response.status, got, code=got.get("code"), date=date)
-
-
-class BootClock:
-    """The stage's clock as the daemon reads it."""
-
-    def __init__(self, clock: StageClock) -> None:
-        self._clock = clock
-
-    def now(self) -> float:
-        return self._clock.now()
-
-    def boot(self) -> float:
-        return self._clock.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        self._clock.advance(seconds)
-
-
-class Sandboxed:
-    """The parts under test, on the sandbox."""
-
-    def __init__(self, stage: Stage, folder: Path) -> None:
-        self.stage = stage
-        clock, notion = BootClock(stage.clock), Bridge(stage)
-        self.cache = open_cache(folder / "cache.db")
-        self.outbox = Database.open(
-            folder / "outbox.db", name="outbox", steps=PAGE_STEPS, synchronous="FULL"
-        )
-        self.pages = Pages(self.cache, self.outbox, notion, clock, Heard())
-        self.outlines = Outlines(self.cache, notion, clock, Heard())
-        self.places = Places(self.outlines, notion, self.cache, clock)
-
-    async def clip(self, page_id: str, position: Position, *texts: str) -> Place:
-        place = await self.places.resolve(SCOPE, page_id, position)
-        blocks = [paragraph(text) for text in texts]
-        where: dict[str, Any] = {"type": place.edge}
-        if place.after is not None:
-            where = {"type": "after_block", "after_block": {"id": place.after}}
-        got = await self.stage.append(place.parent_id, *blocks, position=where)
-        ids = [block["id"] for block in got[: len(blocks)]]
-        await self.places.wrote(SCOPE, page_id, place, ids, ids[-1], blocks)
-        return place
-
-    async def close(self) -> None:
-        await self.pages.close()
-        await self.outlines.close()
-        self.cache.close()
-        self.outbox.close()
-
-
-@pytest.fixture
-async def on(tmp_path: Path) -> AsyncIterator[Sandboxed]:
-    async with staged() as stage:
-        made = Sandboxed(stage, tmp_path)
-        yield made
-        await made.close()
+from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed
+from tests.cloud_broker.sandbox.stage import paragraph
 
 
 async def a_page(on: Sandboxed) -> tuple[str, dict[str, str]]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from clipperd.errors import BrokerUnreachable, OutlineNotCached, PageGone, PageTrashed, ReadFailed
 from clipperd.transport import Reply
@@ -219,23 +216,3 @@ async def test_outlines_of_other_accounts_are_apart(world: World) -> None:
     world.notion.offline = True
     with pytest.raises(BrokerUnreachable):
         await world.outlines.get(OTHER, world.page)
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(st.tuples(st.floats(0, 100), st.booleans()), min_size=1, max_size=12))
-async def test_no_edit_is_ever_taken_for_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[float, bool]]
-) -> None:
-    folder: Path = tmp_path_factory.mktemp("world")
-    world = World(folder)
-    written = []
-    for number, (wait_s, edits) in enumerate(steps):
-        world.clock.advance(wait_s)
-        if edits:
-            world.write(f"# H{number}")
-            written.append(f"H{number}")
-        else:
-            assert await headings(world) == written
-    world.clock.advance(1)
-    assert await headings(world) == written
-    await world.close()

@@ -1,0 +1,161 @@
+"""Index, outlines and places on the sandbox Notion, with a writer as delivery is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientResponse
+
+from clipperd.cache.cache import open_cache
+from clipperd.db import Database
+from clipperd.model import Place, Position, Scope
+from clipperd.outline.outlines import Outlines
+from clipperd.outline.places import Places
+from clipperd.pages.pages import Pages
+from clipperd.pages.schema import PAGE_STEPS
+from clipperd.transport import Reply
+from cloud_broker.sandbox import seed
+from cloud_broker.sandbox.control.bodies import EditBody, PageBody
+from cloud_broker.sandbox.control.edits import edit, make_page
+from cloud_broker.sandbox.model import Block, Node
+from cloud_broker.sandbox.outline import block_of
+from tests.clipperd.fake_notion import Heard
+from tests.cloud_broker.sandbox.stage import Stage, StageClock, paragraph
+
+SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
+
+
+class Bridge:
+    """Straight to the sandbox, as the broker would pass it on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.skew_s = 0.0  # how far the clock behind the answer's Date is ahead of Notion's
+        self.asked: Callable[[], None] = lambda: None  # on the way there
+        self.answered: Callable[[], None] = lambda: None  # after reading, before the Date
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        key: str | None = None,
+        version: str | None = None,
+    ) -> Reply:
+        words = "&".join(f"{name}={value}" for name, value in (query or {}).items())
+        more = {"Content_Type": "application/json"} if body else {}
+        self.asked()
+        response = await self._stage.raw(method, f"{path}?{words}" if words else path, body, **more)
+        got = await response.json()
+        before = self._stage.clock.now()
+        self.answered()
+        took = self._stage.clock.now() - before
+        date = parsedate_to_datetime(response.headers["Date"]).timestamp() + took + self.skew_s
+        return Reply(response.status, got, code=got.get("code"), date=float(int(date)))
+
+
+class BootClock:
+    """The stage's clock as the daemon reads it."""
+
+    def __init__(self, clock: StageClock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def boot(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+
+class Sandboxed:
+    """The parts under test, on the sandbox."""
+
+    def __init__(self, stage: Stage, folder: Path) -> None:
+        self.stage = stage
+        clock = BootClock(stage.clock)
+        self.notion = notion = Bridge(stage)
+        self.cache = open_cache(folder / "cache.db")
+        self.outbox = Database.open(
+            folder / "outbox.db", name="outbox", steps=PAGE_STEPS, synchronous="FULL"
+        )
+        self.pages = Pages(self.cache, self.outbox, notion, clock, Heard())
+        self.outlines = Outlines(self.cache, notion, clock, Heard())
+        self.places = Places(self.outlines, notion, self.cache, clock)
+
+    async def clip(self, page_id: str, position: Position, *texts: str) -> Place:
+        """Resolve, append, confirm; refused because of the place, once more, as delivery does."""
+        blocks = [paragraph(text) for text in texts]
+        place = await self.places.resolve(SCOPE, page_id, position)
+        response = await self._append(place, blocks)
+        if response.status in (400, 404):
+            await self.places.refused(SCOPE, page_id, place)
+            place = await self.places.resolve(SCOPE, page_id, position)
+            response = await self._append(place, blocks)
+        got = await response.json()
+        assert response.status == 200, got
+        ids = [block["id"] for block in got["results"][: len(blocks)]]
+        await self.places.wrote(SCOPE, page_id, place, ids, ids[-1], blocks)
+        return place
+
+    async def _append(self, place: Place, blocks: list[Any]) -> ClientResponse:
+        where: dict[str, Any] = {"type": place.edge}
+        if place.after is not None:
+            where = {"type": "after_block", "after_block": {"id": place.after}}
+        body = {"children": blocks, "position": where}
+        return await self.stage.raw("PATCH", f"blocks/{place.parent_id}/children", body)
+
+    def page(self, outline: str) -> dict[str, str]:
+        """A page as a person made it; the ids of its blocks by their texts, its own as "page"."""
+        made = make_page(self.stage.world, PageBody(title="Journal", outline=outline))
+        return {"page": made.id, **self.blocks(made.id)}
+
+    def person(self, op: str, **more: Any) -> str:
+        """One edit as a person; the id of the block that it concerns."""
+        return edit(self.stage.world, EditBody(op, **more)).id
+
+    def turn(self, block_id: str, line: str) -> None:
+        """A person turns a block into what ``line`` says, as in the app; its children stay."""
+        world = self.stage.world
+        block = world.nodes[block_id]
+        assert isinstance(block, Block)
+        draft = block_of(line)
+        block.type = draft.type
+        world.update_block(block, draft.body, seed.MIRA)
+
+    def lines(self, parent_id: str) -> list[str]:
+        """The texts of a parent's children and of theirs, indented, as they are on the page."""
+        world = self.stage.world
+        shown: list[str] = []
+        for node in world.living(world.nodes[parent_id]):
+            shown.append(_text(node))
+            shown += ["  " + line for line in self.lines(node.id)]
+        return shown
+
+    def blocks(self, parent_id: str) -> dict[str, str]:
+        """The ids of the blocks below a page or block by their texts."""
+        world = self.stage.world
+        named: dict[str, str] = {}
+        for node in world.living(world.nodes[parent_id]):
+            named[_text(node)] = node.id
+            named.update(self.blocks(node.id))
+        return named
+
+    async def close(self) -> None:
+        await self.pages.close()
+        await self.outlines.close()
+        self.cache.close()
+        self.outbox.close()
+
+
+def _text(node: Node) -> str:
+    assert isinstance(node, Block)
+    return "".join(run["text"]["content"] for run in node.body.get("rich_text", []))
