@@ -354,8 +354,6 @@ def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: 
     connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
     connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
-    if synchronous == "FULL":  # people's own text: what is erased is overwritten, too
-        connection.execute("PRAGMA secure_delete=ON")
     if query_only:
         connection.execute("PRAGMA query_only=ON")
     else:

@@ -234,19 +234,6 @@ async def test_content_is_erased_in_its_time_however_the_clip_ended(
     await content(rig, kept.id)
 
 
-async def test_nothing_of_erased_text_is_left_in_the_file(rig: Rig, page: str) -> None:
-    await rig.clip(page, "x" * 300 + " very private " * 2000)
-    await rig.drain()
-    rig.clock.advance(8 * 86400)
-    await rig.outbox.write(lambda c: retention.erase_expired(c, rig.clock.now(), 0.0))
-    assert await rig.outbox.write(lambda c: c.execute("PRAGMA secure_delete").fetchone()[0]) == 1
-    rig.db.close()
-    file = rig.db.path.read_bytes()
-    rig.open()
-    assert b"xxxxxxxx" in file  # the preview stays, with the receipt
-    assert b"very private" not in file
-
-
 async def test_clips_are_deleted_by_the_state_that_the_list_shows(
     rig: Rig, world: World, page: str
 ) -> None:
