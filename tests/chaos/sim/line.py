@@ -183,7 +183,7 @@ class _Exchange:
 
     def leave(self, *, is_read: bool) -> None:
         """The daemon waits no more. A broker ends a read then, and a write is carried through."""
-        if is_read:
+        if is_read and not self._loop.is_closed():  # what a killed daemon left may be freed later
             for task in self._tasks:
                 task.cancel()
 
