@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clipperd.fake_notion import SCOPE
 from tests.contract.traffic import (
     BROKER,
     BUCKET,
@@ -61,6 +62,28 @@ def test_an_import_of_5000_clips_delays_a_persons_clip_to_another_page_by_less_t
     alone, amid, taken = play(tmp_path, limits, script)
     assert taken > 75  # of some 100: the import had its part meanwhile
     assert max(amid) - min(alone) < 1.0, amid
+
+
+@pytest.mark.parametrize("limits", [BROKER, PATIENT, BUCKET], ids=["strict", "patient", "bucket"])
+def test_a_clip_amid_the_first_reading_of_a_large_workspace_goes_out_at_once(
+    tmp_path: Path, limits: Limits
+) -> None:
+    async def script(queue: Queue) -> tuple[list[float], list[float], list[int]]:
+        page = queue.world.add_page("Notes")
+        alone = [await queue.clip(page) for _ in range(3)]
+        await asyncio.sleep(60)
+        amid, known = [], []
+        async with queue.indexing(4_000) as index:
+            for wait_s in (0.1, 0.4, 1.1, 2.9, 3.0, 3.1, 17.7, 30.3):  # with a call, between two
+                await asyncio.sleep(wait_s)
+                amid.append(await queue.clip(page))
+                known.append((await index.index_status(SCOPE)).count)
+        return alone, amid, known
+
+    alone, amid, known = play(tmp_path, limits, script)
+    assert max(amid) - max(alone) < 0.3, amid
+    assert 0 < known[1] <= 120  # a list to choose from was there after the first call
+    assert 1_500 < known[-1] < 4_000  # it went on all the time, and is not yet done
 
 
 def test_who_clips_amid_an_import_has_room_for_a_clip_to_five_pages_at_once(

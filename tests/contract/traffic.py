@@ -6,21 +6,24 @@ Time passes only when nobody has anything to do, so minutes take moments and eve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import selectors
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clipperd.content import chunks, convert
-from clipperd.db import Desk, Job
+from clipperd.db import Database, Desk, Job
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.terms import Surroundings, Timing
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept, backlog
 from clipperd.outbox.records import Draft, Target
+from clipperd.pages.pages import Pages
+from clipperd.pages.schema import PAGE_STEPS
 from clipperd.session.ratelimit import limits
 from clipperd.transport import Reply
 from cloud_broker.limits.arithmetic import Bucket, Rule, Window
@@ -148,7 +151,9 @@ class Gated(World):
         version: str | None = None,
     ) -> Reply:
         await asyncio.sleep(self._rng.uniform(0.03, 0.08))
-        asks = [Ask(name, name, rule) for name, rule in self.limits.rules.items()]
+        route = method if method == "PATCH" else f"{method} {path.split('/', maxsplit=1)[0]}"
+        keys = {"route": f"route {route}"}  # every route has a limit of its own
+        asks = [Ask(n, keys.get(n, n), rule) for n, rule in self.limits.rules.items()]
         now = self.clock.boot()
         decision = await self._limiter.decide(asks, (), now, self.limits.patience_s)
         told = limit_headers(decision.quotas) if self.limits.tells else {}
@@ -214,6 +219,28 @@ class Queue:
         accept.accept(
             connection, draft, clip_id=f"clip-{number}", ids=ids, now=self.rig.clock.now()
         )
+
+    @contextlib.asynccontextmanager
+    async def indexing(self, pages: int) -> AsyncIterator[Pages]:
+        """Beside the queue, the index of a workspace with so many pages begins to be read."""
+        for number in range(pages):
+            self.world.add_page(f"Page {number}")
+        marks = Database.open(
+            self.rig.folder / "marks.db",
+            name="marks",
+            steps=PAGE_STEPS,
+            synchronous="FULL",
+            hire=_Inline,
+        )
+        index = Pages(self.rig.cache, marks, self.world, self.rig.clock, self.rig.heard)
+        filling = asyncio.create_task(index.catch_up(SCOPE))
+        try:
+            yield index
+        finally:
+            filling.cancel()
+            await asyncio.gather(filling, return_exceptions=True)
+            await index.close()
+            marks.close()
 
     async def clip(self, page: str) -> float:
         """A person's clip; return the seconds until it is delivered."""
