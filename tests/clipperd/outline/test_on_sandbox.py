@@ -46,6 +46,21 @@ async def test_a_rows_path_goes_through_its_database(on: Sandboxed) -> None:
     assert seed.DATA_SOURCE in [crumb.id for crumb in row.path]
 
 
+async def test_a_row_is_shown_below_its_database_whose_title_property_is_known(
+    on: Sandboxed,
+) -> None:
+    await on.pages.refresh(SCOPE)
+    calls = on.stage.total()
+    row = await on.pages.get(SCOPE, seed.row_id(0))
+    assert [crumb.title for crumb in row.path] == ["Tasks"]
+    schema = await on.pages.data_source(SCOPE, row.path[0].id)
+    kinds = {name: it["type"] for name, it in schema["properties"].items()}
+    assert [name for name, kind in kinds.items() if kind == "title"] == ["Name"]
+    (tasks,) = (await on.pages.search(SCOPE, "tasks", "database")).items
+    assert (tasks.id, tasks.kind) == (seed.DATA_SOURCE, "data_source")
+    assert on.stage.total() == calls
+
+
 async def test_clips_go_to_the_end_of_their_section(on: Sandboxed) -> None:
     page, ids = await a_page(on)
     position = Position("end_of_section", heading_id=ids["Inbox"])

@@ -100,6 +100,17 @@ async def test_use_and_favourites_decide_between_equals(world: World) -> None:
     assert set((await found(world, "notes"))[:2]) == {"Notes two", "Notes three"}
 
 
+async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(world: World) -> None:
+    ids = await library(world, "Notes one", "Notes two", "Notes three")
+    for _ in range(6):
+        await world.pages.used(SCOPE, ids["Notes one"])
+    assert (await found(world, "notes"))[0] == "Notes one"
+    world.clock.advance(90 * 86400)
+    for title in ("Notes two", "Notes three", "Notes three"):
+        await world.pages.used(SCOPE, ids[title])
+    assert await found(world, "notes") == ["Notes three", "Notes two", "Notes one"]
+
+
 async def test_scores_fall(world: World) -> None:
     await library(world, "Plan", "Planning", "The plan")
     scores = [e.score for e in (await world.pages.search(SCOPE, "plan")).items]
