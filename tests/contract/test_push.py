@@ -92,6 +92,17 @@ async def test_a_page_in_the_trash_leaves_the_list_without_a_call(daemon: Pushed
     assert "GET /v1/pages/{id}" not in await daemon.calls()
 
 
+async def test_the_page_list_needs_no_refresh_until_somebody_edits(daemon: Pushed) -> None:
+    page = await daemon.page()
+    await daemon.outline(page)
+    daemon.listener.vouches_for_index(daemon.scope)  # of what happened so far
+    assert daemon.listener.vouches_for_index(daemon.scope)
+    await daemon.edit(op="insert", page_id=page, text="typed")
+    await daemon.until(lambda: daemon.vouching.is_doubted((daemon.scope, page)))
+    assert not daemon.listener.vouches_for_index(daemon.scope)
+    assert daemon.listener.vouches_for_index(daemon.scope)
+
+
 async def test_what_was_missed_while_the_broker_was_away_is_told_on_its_return(
     daemon: Pushed,
 ) -> None:
