@@ -6,6 +6,7 @@ Nothing is lost with it but time: every row can be read again from Notion.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -86,10 +87,19 @@ async def _is_spoilt(database: Database, error: sqlite3.DatabaseError) -> bool:
     if name != "SQLITE_ERROR":
         return name.startswith(_DAMAGE)
     try:
-        version = await database.read(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
+        found = await database.read(_shape)
     except sqlite3.DatabaseError:
         return True
-    return bool(version != len(CACHE_STEPS))
+    with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+        for step in CACHE_STEPS:
+            step(fresh)
+        return found != _shape(fresh)
+
+
+def _shape(connection: sqlite3.Connection) -> set[str]:
+    """What the tables, indexes and triggers are, those aside that count the steps."""
+    sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> '_sqlite_migrations'"
+    return {row[0] for row in connection.execute(sql)}
 
 
 def _replace(spoilt: Database | None, path: Path, hire: Hire) -> Database:

@@ -26,7 +26,7 @@ from tests.clipperd.rescue.house import NOW, PAGE, SCOPE, House
 from tests.clipperd.session.world import FakeClock
 
 KEEP_S = 7 * 86400.0
-COUNT = 90
+COUNT = 48
 
 
 def canary(number: int, edition: int = 1) -> str:

@@ -1,0 +1,1 @@
+"""Tests of cache.db as a file."""

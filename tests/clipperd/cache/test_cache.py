@@ -1,0 +1,114 @@
+"""cache.db in any state: the daemon starts, goes on, clips, and fills it again."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cloud_broker.sandbox.seed import READING_LIST
+from tests.clipperd.cache.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
+from tests.security.house import Daemon, House, a_house
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with a_house(tmp_path) as running:
+        yield running
+
+
+async def works(daemon: Daemon, text: str) -> None:
+    """A clip gets to its page, an outline is shown, and the list of pages is whole again."""
+    clip = await daemon.clip(READING_LIST, text, source={"app": "test"})
+    assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+    status, _, outline = await daemon.call("GET", f"/v1/pages/{READING_LIST}/outline")
+    assert (status, outline["page_id"]) == (200, READING_LIST)
+    await daemon.indexed()
+    status, _, listed = await daemon.call("GET", "/v1/pages?q=reading")
+    assert status == 200
+    assert READING_LIST in [page["id"] for page in listed["items"]]
+    status, _, shown = await daemon.call("GET", "/v1/status")
+    assert (status, shown["queue"]["needs_attention"], shown["queue"]["failed"]) == (200, 0, 0)
+
+
+async def kept(daemon: Daemon) -> dict[str, int]:
+    """What the queue holds; how often a page was used is counted a moment after the delivery."""
+    rows = await daemon.rows()
+    return {table: rows[table] for table in ("clip", "delivery", "content", "receipt", "account")}
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the closed file is a sound one of this version."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        sound = connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        known = connection.execute("SELECT count(*) FROM page").fetchone()[0]
+    return bool(sound and known > 0)
+
+
+async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: House) -> None:
+    chance, queue = Random(27), {"clip": 0}
+    for name, damage in [("new", lambda *_: None), *WHILE_STOPPED.items()]:
+        path = house.folder / "home" / "cache.db"
+        damage(path, chance)
+        async with house.daemon() as daemon:
+            assert queue in (await kept(daemon), {"clip": 0}), name
+            await daemon.sign_in()
+            await works(daemon, name)
+            queue = await kept(daemon)
+            assert daemon.places.cache == path
+        assert is_whole(path), name
+
+
+@pytest.mark.parametrize("last", AT_LAST)
+async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
+    house: House, last: str
+) -> None:
+    chance = Random(last)
+    befalls = list(WHILE_RUNNING.items())
+    chance.shuffle(befalls)
+    befalls.append((last, AT_LAST[last]))
+    renewed: list[str] = []
+    async with house.daemon() as daemon:
+        await daemon.sign_in()
+        fill = daemon.cache.on_renewed
+
+        def tell() -> None:
+            renewed.append(name)
+            fill()
+
+        daemon.cache.on_renewed = tell
+        for name, damage in befalls:
+            fold(daemon.places.cache)
+            damage(daemon.places.cache, chance)
+            await works(daemon, name)
+        path = daemon.places.cache
+    assert {"empty", "noise", "noisy_head", "noisy_pages", "lacks_a_table"} <= set(renewed)
+    async with house.daemon() as daemon:
+        await daemon.sign_in()
+        await works(daemon, "at last")
+    assert is_whole(path)
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
+async def test_a_cache_that_another_program_holds_delays_no_clip(house: House, mode: str) -> None:
+    async with house.daemon() as daemon:
+        await daemon.sign_in()
+        path = daemon.places.cache
+        if mode == "NORMAL":
+            with held(path, mode):
+                clip = await daemon.clip(READING_LIST, "while it is held")
+                assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+                for asked in ("/v1/pages", f"/v1/pages/{READING_LIST}/outline", "/v1/status"):
+                    assert (await daemon.call("GET", asked))[0] == 200
+            await works(daemon, "let go")
+    with held(path, mode):
+        async with house.daemon() as daemon:
+            await daemon.sign_in()
+            clip = await daemon.clip(READING_LIST, "started meanwhile")
+            assert (await daemon.settled(clip["id"]))["state"] == "delivered"
