@@ -118,18 +118,18 @@ def test_the_end_is_foretold_within_a_fifth_once_answers_have_come(
     tmp_path: Path, limits: Limits
 ) -> None:
     async def script(queue: Queue) -> tuple[float, float]:
-        await queue.fill(60, 1 if limits is BROKER else 7)
+        await queue.fill(50, 1 if limits is BROKER else 7)
         await asyncio.sleep(20)
         foretold = await queue.eta_s()
         assert foretold is not None
-        for second in range(600):
+        for second in range(0, 600, 4):
             if await queue.eta_s() is None:
                 return foretold, float(second)
-            await asyncio.sleep(1)
+            await asyncio.sleep(4)
         raise AssertionError("it is never empty")
 
     foretold, took = play(tmp_path, limits, script)
-    assert took > 60
+    assert took > 50
     assert foretold == pytest.approx(took, rel=0.2)
 
 
