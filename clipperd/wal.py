@@ -11,7 +11,7 @@ from pathlib import Path
 
 _LARGE_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody writes
 _MANY_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
-_HUGE_BYTES = 16 << 20  # ... or at this, whoever waits; its file stays no larger, unless it is read
+_HUGE_BYTES = 64 << 20  # ... or at this, whoever waits; its file stays no larger, unless it is read
 _REWRITTEN_BYTES = 16 << 20  # a larger file would take too long for who comes meanwhile
 _FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
 QUIET_S = 0.1

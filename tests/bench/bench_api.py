@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,13 +14,13 @@ from pathlib import Path
 
 from clipperd.process import endpoint
 from tests.bench import scene
+from tests.bench.lines import Line, request
 from tests.bench.measure import cpu_of, machine, median, quantile
 
 _PAGES = 10_000
 _CONNECTIONS = 64
 _EACH = 3_000
 _ROUNDS = 3
-_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 _BARE = """
 import sys
@@ -84,24 +83,16 @@ def _add(all_: _Run, one: _Run) -> None:
 
 
 async def _load(pid: int, port: int, path: str, token: str) -> _Run:
-    """Raw sockets, for a client library would take longer than the server."""
-    asked = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
-    ).encode()
+    asked = request("GET", path, port, token)
     left, made = iter(range(_EACH)), _Run()
 
     async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        line = await Line.to(port)
         for _ in left:
             begun = time.perf_counter()
-            writer.write(asked)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = _LENGTH.search(head)
-            assert head.startswith(b"HTTP/1.1 200"), head
-            assert length is not None, head
-            await reader.readexactly(int(length[1]))
+            await line.ask(asked, 200)
             made.times.append(time.perf_counter() - begun)
-        writer.close()
+        line.close()
 
     before, begun = cpu_of(pid), time.perf_counter()
     await asyncio.gather(*(client() for _ in range(_CONNECTIONS)))

@@ -9,23 +9,43 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import aiohttp
 
 from clipperd.clock import SystemClock
 from clipperd.outbox.outbox import Outbox
 from clipperd.process import endpoint
 from tests.bench import scene
-from tests.bench.measure import cpu_of, machine, median, quantile, spread, syncs
+from tests.bench.lines import Line, request
+from tests.bench.measure import cpu_of, machine, median, quantile, syncs
 from tests.bench.rivals.enqueue import Load, rivals
 
 _SIZES = (1_000, 50_000)
 _CLIENTS = (1, 8, 64)
 _EACH = 240
 _ROUNDS = 3
+_HTTP, _QUEUE = "clipperd over HTTP", "its queue alone"
 Post = Callable[[int], Awaitable[object]]
+
+
+@dataclass
+class _Cell:
+    """One way of enqueuing with so many clients at once; times in seconds."""
+
+    latencies: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, latencies: Sequence[float], took: float) -> None:
+        """One round of ``_EACH`` clips."""
+        self.latencies.extend(latencies)
+        self.rates.append(_EACH / took)
+
+    def spread(self, sync: float) -> str:
+        """p50 and p99 in syncs."""
+        p50, p99 = (quantile(self.latencies, share) / sync for share in (0.5, 0.99))
+        return f"{p50:.1f} / {p99:.1f}"
 
 
 def run() -> list[str]:
@@ -60,11 +80,8 @@ def _measure(folder: Path, others: Mapping[str, Load]) -> list[str]:
 async def _one_size(
     folder: Path, mine: endpoint.Endpoint, others: Mapping[str, Load], size: int, pid: int
 ) -> list[str]:
-    asked = {"Authorization": f"Bearer {mine.token}", "Content-Type": "application/json"}
-    body = _body(size)
-    latencies: dict[str, list[float]] = {}
-    rates: dict[str, list[float]] = {}
-    costs: dict[str, list[float]] = {}
+    names = (_HTTP, _QUEUE, *others)
+    cells = {(name, clients): _Cell() for name in names for clients in _CLIENTS}
     disk: list[float] = []
     outbox = Outbox(
         scene.open_outbox(folder / f"queue{size}.db"),
@@ -73,50 +90,62 @@ async def _one_size(
         publish=lambda *_: None,
     )
     drafted = scene.draft(scene.SCOPE, scene.page_id(1), "x" * size)
-    pool = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=pool, headers=asked) as session:
-
-        async def over_http(number: int) -> None:
-            async with session.post(mine.url + "/v1/clips", data=body) as response:
-                assert response.status == 202, await response.text()
-                await response.read()
-
-        for _ in range(_ROUNDS):
-            disk += syncs(folder, size)
-            for clients in _CLIENTS:
-                queue = f"queue, {clients} at once"
-                await _load(lambda _: outbox.accept(drafted), clients, queue, latencies, rates)
-                http = f"HTTP, {clients} at once"
-                before = cpu_of(pid)
-                await _load(over_http, clients, http, latencies, rates)
-                costs.setdefault(http, []).append((cpu_of(pid) - before) / _EACH)
-                for name, load in others.items():
-                    found, took = await asyncio.to_thread(load, size, clients, _EACH)
-                    latencies.setdefault(f"{name}, {clients} at once", []).extend(found)
-                    rates.setdefault(f"{name}, {clients} at once", []).append(_EACH / took)
+    asked = request("POST", "/v1/clips", mine.port, mine.token, _body(size))
+    for number in range(_ROUNDS + 1):
+        found = syncs(folder, size)
+        disk += found if number else []
+        for clients in _CLIENTS:
+            cell = {name: cells[name, clients] if number else _Cell() for name in names}
+            cell[_QUEUE].add(*await _load(lambda _: outbox.accept(drafted), clients))
+            before = cpu_of(pid)
+            cell[_HTTP].add(*await _over_http(mine.port, asked, clients))
+            cell[_HTTP].cpu.append((cpu_of(pid) - before) / _EACH)
+            for name, load in others.items():
+                cell[name].add(*await asyncio.to_thread(load, size, clients, _EACH))
     outbox.db.close()
+    return _table(size, names, cells, disk)
+
+
+def _table(
+    size: int, names: Sequence[str], cells: Mapping[tuple[str, int], _Cell], disk: Sequence[float]
+) -> list[str]:
+    """Latencies in syncs, then clips accepted in the time of one sync, by clients at once."""
     sync = median(disk)
+    at_once = " | ".join(str(clients) for clients in _CLIENTS)
     lines = [
         f"enqueue: {size:,} bytes: one fdatasync {sync * 1000:.2f} ms"
-        f" (p99 {quantile(disk, 0.99) / sync:.1f} x)"
+        f" (p99 {quantile(disk, 0.99) / sync:.1f} x); p50 / p99 in syncs, {at_once} at once;"
+        " clips a sync"
     ]
-    for name, found in latencies.items():
-        speed = f", {median(rates[name]) * sync:.2f} clips a sync" if name in rates else ""
-        cpu = f", {median(costs[name]) * 1000:.1f} ms CPU of the daemon" if name in costs else ""
-        lines.append(f"enqueue: {size:,} bytes: {name}: {spread(found, sync, 'sync')}{speed}{cpu}")
+    for name in names:
+        row = [cells[name, clients] for clients in _CLIENTS]
+        spreads = " | ".join(cell.spread(sync) for cell in row)
+        rates = " ".join(f"{median(cell.rates) * sync:.2f}" for cell in row)
+        cpu = " ".join(f"{median(cell.cpu) * 1000:.1f}" for cell in row if cell.cpu)
+        more = f"; CPU of the daemon {cpu} ms a clip" if cpu else ""
+        lines.append(f"enqueue: {size:,} bytes: {name}: {spreads}; {rates}{more}")
     return lines
 
 
-async def _load(
-    post: Post,
-    clients: int,
-    name: str,
-    latencies: dict[str, list[float]],
-    rates: dict[str, list[float]],
-) -> None:
+async def _over_http(port: int, asked: bytes, clients: int) -> tuple[list[float], float]:
+    """The load over a connection for each client."""
+    free = [await Line.to(port) for _ in range(clients)]
+
+    async def post(_: int) -> None:
+        line = free.pop()
+        await line.ask(asked, 202)
+        free.append(line)
+
+    found = await _load(post, clients)
+    for line in free:
+        line.close()
+    return found
+
+
+async def _load(post: Post, clients: int) -> tuple[list[float], float]:
     """Let ``clients`` post one after the other until ``_EACH`` are through."""
     left = iter(range(_EACH))
-    found = latencies.setdefault(name, [])
+    found: list[float] = []
 
     async def client() -> None:
         for number in left:
@@ -126,7 +155,7 @@ async def _load(
 
     begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    rates.setdefault(name, []).append(_EACH / (time.perf_counter() - begun))
+    return found, time.perf_counter() - begun
 
 
 def _body(size: int) -> bytes:

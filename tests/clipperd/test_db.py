@@ -250,9 +250,9 @@ async def test_nobody_who_writes_on_and_on_waits_for_the_log_to_be_folded_back(
 
 
 async def test_the_log_stays_small_under_writes_that_never_pause(db: Database) -> None:
-    for n in range(40):
+    for n in range(90):
         await db.write(insert(n, "x" * 1_000_000))
-    assert db.path.with_name("test.db-wal").stat().st_size < 24_000_000
+    assert db.path.with_name("test.db-wal").stat().st_size < 72_000_000
 
 
 async def test_many_writers_and_readers_and_another_program_that_reads_meet_no_lock(
@@ -283,12 +283,12 @@ async def test_another_program_that_reads_for_long_holds_up_no_write(tmp_path: P
         shell.execute("BEGIN")
         count(shell)
         async with asyncio.timeout(90):
-            for n in range(30):
+            for n in range(80):  # past the size at which folding back waits for nobody's leave
                 await db.write(insert(n, "x" * 1_000_000))
             await asyncio.gather(*(db.write(insert(100 + n)) for n in range(20)))
             await asyncio.to_thread(db.close)
     reopened = Database.open(path, name="test", steps=(m001_items,), synchronous="FULL")
-    assert await reopened.read(count) == 50
+    assert await reopened.read(count) == 100
     reopened.close()
     assert not path.with_name("test.db-wal").exists()
 

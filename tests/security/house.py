@@ -27,6 +27,7 @@ from clipperd.assembly import STEPS, Parts, assemble
 from clipperd.cache.cache import Cache, Hire, open_cache
 from clipperd.clock import SystemClock as DaemonClock
 from clipperd.db import Database, DeskThread
+from clipperd.machine.outside import Outside
 from clipperd.process import logs
 from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
@@ -225,11 +226,15 @@ class House:
 
     @asynccontextmanager
     async def daemon(
-        self, name: str = "home", limits: Limits | None = None, hire: Hire = DeskThread
+        self,
+        name: str = "home",
+        limits: Limits | None = None,
+        hire: Hire = DeskThread,
+        outside: Outside | None = None,
     ) -> AsyncIterator[Daemon]:
         """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it.
 
-        ``hire``: who works at the desks of its databases.
+        ``hire``: who works at the desks of its databases. ``outside``: its machine.
         """
         env = {
             "CLIPPERD_HOME": str(self.folder / name),
@@ -257,7 +262,9 @@ class House:
                 stack.callback(outbox.close)
                 cache = open_cache(places.cache, hire=hire)
                 stack.callback(cache.close)
-                parts = await assemble(settings, places, journal, outbox, cache, DaemonClock(), env)
+                parts = await assemble(
+                    settings, places, journal, outbox, cache, DaemonClock(), env, outside
+                )
                 yield await self._open(stack, parts, places, outbox, cache, limits)
         finally:
             journal.close()

@@ -1,0 +1,56 @@
+"""A laptop that is closed and opened again: the daemon goes on at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipperd.errors import BrokerUnreachable
+from clipperd.machine.outside import Outside
+from clipperd.transport import AiohttpHttp, Answer
+from cloud_broker.sandbox import seed
+from tests.clipperd.machine.fake_notices import FakeNotices
+from tests.security.house import a_house
+
+pytestmark = pytest.mark.timeout(120)
+
+_HOUR_S = 3600.0
+_NIGHT_S = 8 * _HOUR_S
+
+
+class Plug(AiohttpHttp):
+    """The way out, which can be pulled; nothing is told when it is in again."""
+
+    is_in = True
+
+    async def request(self, *given: Any, **more: Any) -> Answer:
+        if not self.is_in:
+            raise BrokerUnreachable("Nothing can be reached.", sent=False)
+        return await super().request(*given, **more)
+
+
+async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machine_wakes(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    patient = {"CLIPPERD_RETRY_BASE_S": str(_HOUR_S), "CLIPPERD_RETRY_CAP_S": str(_HOUR_S)}
+    plug, notices, slept = Plug(), FakeNotices(), [0.0]
+    machine = Outside(http=plug, notices=notices, slept=lambda: slept[0], rng=lambda: 0.9)
+    async with a_house(tmp_path, **patient) as house, house.daemon(outside=machine) as daemon:
+        await daemon.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)
+        plug.is_in = False
+        clip = await daemon.clip(seed.EMPTY_PAGE, "written on the train")
+        link = daemon.parts.connectivity
+        while link.link.state != "offline":  # noqa: ASYNC110 - as a client would look
+            await asyncio.sleep(0.02)
+        plug.is_in = True  # the lid is closed, the train arrives, the lid is opened
+        slept[0] += _NIGHT_S
+        woken = time.monotonic()
+        notices.happen()
+        assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+        took_s = time.monotonic() - woken
+    record_property("table: Seconds from waking to the delivery", f"{took_s:.1f}")
