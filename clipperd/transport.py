@@ -116,13 +116,20 @@ class Write(msgspec.Struct, frozen=True):
     content: str
 
 
+class Remembered(msgspec.Struct, frozen=True):
+    """The account's writes since some time; not ``whole``: the broker may have forgotten some."""
+
+    writes: tuple[Write, ...]
+    whole: bool = True
+
+
 class Writes(Protocol):
     """What the broker remembers of the account's writes, whichever of its programs sent them.
 
     Both raise BrokerUnreachable, NotSignedIn, ReauthRequired, and ReadFailed for another answer.
     """
 
-    async def since(self, scope: Scope, at: float) -> Sequence[Write]:
+    async def since(self, scope: Scope, at: float) -> Remembered:
         """The writes that can have been sent after ``at`` (epoch seconds, the server's)."""
 
     async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
-from clipperd.transport import Notion, Reply, Write
+from clipperd.transport import Notion, Remembered, Reply
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
 _EARLY = 5.0  # clocks of broker and Notion may differ by this much
@@ -78,7 +78,7 @@ class Others(msgspec.Struct, frozen=True):
     """What the account's other writes have made, as far as the broker knows.
 
     ``open``: one to the same parent may have made something that is not known. ``alike``: and it
-    says the same.
+    says the same. Both also when the broker has forgotten some.
     """
 
     created: frozenset[str]
@@ -86,8 +86,9 @@ class Others(msgspec.Struct, frozen=True):
     alike: bool
 
 
-def others_of(writes: Sequence[Write], key: str, own_keys: Set[str]) -> Others:
+def others_of(found: Remembered, key: str, own_keys: Set[str]) -> Others:
     """Read the record of the account's writes for the request of ``key``."""
+    writes = found.writes
     mine = next((write for write in writes if write.key == key), None)
     others = [write for write in writes if write.key not in own_keys]
     created = frozenset(block for write in others for block in write.created or ())
@@ -97,7 +98,7 @@ def others_of(writes: Sequence[Write], key: str, own_keys: Set[str]) -> Others:
         if write.created is None and (mine is None or write.address == mine.address)
     ]
     alike = any(mine is None or write.content == mine.content for write in unknown)
-    return Others(created, bool(unknown), alike)
+    return Others(created, bool(unknown) or not found.whole, alike or not found.whole)
 
 
 def judge(expected: Sequence[str], suspected: Sequence[Block]) -> Finding:

@@ -155,9 +155,9 @@ class Settler:
     async def _others(self, request: Request) -> Others:
         """What others of the account have made since it was sent."""
         since = reconcile.earliest(request.sent_at)
-        writes = await self._around.writes.since(request.scope, since)
+        found = await self._around.writes.since(request.scope, since)
         own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
-        return reconcile.others_of(writes, request.key, own)
+        return reconcile.others_of(found, request.key, own)
 
     async def _start(self, request: Request) -> str | None:
         """From where an early look may read: the anchor, else the last block known to be ours."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from clipperd.clock import rfc3339
+from clipperd.clock import from_rfc3339, rfc3339
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
 from clipperd.session.session import Session
 from clipperd.session.wire import Wire
-from clipperd.transport import Answer, Reply, Write
+from clipperd.transport import Answer, Remembered, Reply, Write
 
 _PATH = "api/notion/writes"
 
@@ -25,6 +25,7 @@ class _Told(msgspec.Struct):
 
 class _Listing(msgspec.Struct):
     writes: list[_Told]
+    since: str | None = msgspec.field(default=None, name="from")
 
 
 class BrokerWrites:
@@ -35,18 +36,22 @@ class BrokerWrites:
         self._wire = wire
         self._session = session
 
-    async def since(self, scope: Scope, at: float) -> Sequence[Write]:
+    async def since(self, scope: Scope, at: float) -> Remembered:
         """The writes since then; see the port."""
         answer = await self._call(scope, "GET", _PATH, query={"since": rfc3339(at)})
         if answer.status == 404:
-            return ()
+            return Remembered(())
         if answer.status != 200:
             raise self._failed(answer)
         try:
             found = msgspec.json.decode(answer.body, type=_Listing)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            whole = found.since is None or from_rfc3339(found.since) <= at
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
             raise self._failed(answer) from None
-        return [Write(each.key, each.created, each.address, each.content) for each in found.writes]
+        writes = (
+            Write(each.key, each.created, each.address, each.content) for each in found.writes
+        )
+        return Remembered(tuple(writes), whole)
 
     async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
         """Tell what was found; see the port."""

@@ -10,7 +10,8 @@ from typing import Any
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.refusals import InvalidRequest, KeyExpired
 
-RETENTION_MS = 24 * 3600 * 1000
+RETENTION_MS = 24 * 3600 * 1000  # a key older than this is executed no more
+REMEMBERED_MS = 8 * RETENTION_MS  # a machine may sleep for a week in the middle of a write
 SKEW_MS = 10 * 60 * 1000  # how far a key's time may be ahead of ours
 
 _V7 = re.compile(
@@ -45,8 +46,11 @@ def refuse_expired(key: str, now_ms: int) -> None:
 
 
 def forget_at(key: str, now_ms: int) -> int:
-    """Return when its row may go: not before the key itself is refused as expired."""
-    return max(now_ms, created_ms(key)) + RETENTION_MS + SKEW_MS
+    """Return when its row may go: long after the key itself is refused as expired.
+
+    Until then it tells the account's programs whose a block is.
+    """
+    return max(now_ms, created_ms(key)) + REMEMBERED_MS + SKEW_MS
 
 
 def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:

@@ -80,11 +80,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write that can have been sent: what it created, or None while nobody knows yet."""
+    """A write that can have been sent: what it created, or None while nobody knows yet.
+
+    ``send_by`` is the last moment of sending, milliseconds since the epoch.
+    """
 
     key: str
     fingerprint: str
     created: tuple[str, ...] | None
+    send_by: int
 
 
 class Idempotency:
@@ -251,7 +255,7 @@ class Idempotency:
         async with self._database.reading() as tx:
             rows = await tx.all(
                 """
-                SELECT key, fingerprint, created FROM idempotency
+                SELECT key, fingerprint, created, send_by FROM idempotency
                 WHERE user_id = :user AND workspace_id = :workspace AND send_by >= :since
                 ORDER BY send_by DESC, key DESC LIMIT :most
                 """,
@@ -260,7 +264,10 @@ class Idempotency:
                 since=since,
                 most=most,
             )
-        return [Write(row["key"], row["fingerprint"], _ids(row["created"])) for row in rows]
+        return [
+            Write(row["key"], row["fingerprint"], _ids(row["created"]), row["send_by"])
+            for row in rows
+        ]
 
     async def settle(self, who: KeyId, created: Sequence[str], now: int) -> None:
         """Keep what its caller has found out about a write of unknown outcome.

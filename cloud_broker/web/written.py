@@ -6,15 +6,16 @@ another of the account's programs has written, for all of them write as the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from aiohttp import web
 
-from cloud_broker.clock import from_rfc3339
+from cloud_broker.clock import from_rfc3339, rfc3339
 from cloud_broker.errors import InvalidInput
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.proxy.keys import likeness, parse_key
+from cloud_broker.proxy.keys import REMEMBERED_MS, likeness, parse_key
 from cloud_broker.proxy.refusals import Refusal
 from cloud_broker.proxy.routes import parse_uuid
 from cloud_broker.storage.database import to_ms
@@ -39,12 +40,13 @@ async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Tell the writes since ``?since=``; ``created`` null: not known, or still under way.
 
     Equal ``address`` and ``content`` tell that two writes may say the same to the same parent.
+    ``from`` is the time since which none is missing.
     """
     await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)
     workspace, since = _workspace(request), _since(request)
     rows = Idempotency(request.app[DATABASE])
     found = await rows.since(claims.user_id, workspace, to_ms(since), MOST)
-    return answer({"writes": [told(each) for each in found], "more": len(found) == MOST})
+    return answer(told(found, MOST, request.app[CLOCK].now()))
 
 
 @ROUTES.put("/api/notion/writes/{key}")
@@ -62,8 +64,18 @@ async def settled(request: web.Request, claims: Claims) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-def told(write: Write) -> dict[str, object]:
-    """A write as it is shown."""
+def told(writes: Sequence[Write], most: int, now: float) -> dict[str, object]:
+    """The newest ``most`` writes, or all that are remembered ``now`` (epoch seconds)."""
+    is_cut = len(writes) == most
+    whole_ms = writes[-1].send_by if is_cut else to_ms(now) - REMEMBERED_MS
+    return {
+        "writes": [_told(each) for each in writes],
+        "more": is_cut,
+        "from": rfc3339(whole_ms / 1000),
+    }
+
+
+def _told(write: Write) -> dict[str, object]:
     address, content = likeness(write.fingerprint)
     return {
         "key": write.key,

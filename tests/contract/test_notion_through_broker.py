@@ -92,14 +92,17 @@ async def test_the_accounts_writes_are_told_with_what_they_made(chain: Chain) ->
         await _append(chain, page, text, key)
         for text, key in zip(("same", "same", "other"), keys, strict=True)
     ]
-    found = {write.key: write for write in await writes.since(scope, begun)}
+    found = {write.key: write for write in (await writes.since(scope, begun)).writes}
     assert list(found) == keys[::-1] or set(found) == set(keys)
     for key, reply in zip(keys, replies, strict=True):
         assert found[key].created == (reply.body["results"][0]["id"],)
     one, two, three = (found[key] for key in keys)
     assert one.address == two.address == three.address
     assert one.content == two.content != three.content
-    assert await writes.since(scope, begun + 3600) == []
+    assert (await writes.since(scope, begun + 3600)).writes == ()
+    week, month = begun - 7 * 86_400, begun - 30 * 86_400
+    assert (await writes.since(scope, week)).whole
+    assert not (await writes.since(scope, month)).whole
 
 
 async def test_what_is_told_of_a_known_write_changes_nothing(chain: Chain) -> None:
@@ -107,7 +110,7 @@ async def test_what_is_told_of_a_known_write_changes_nothing(chain: Chain) -> No
     scope, page, key = await chain.world.accounts.scope(), await _a_page(chain), _key(chain)
     reply = await _append(chain, page, "one", key)
     await writes.settled(scope, key, [])
-    (found,) = await writes.since(scope, chain.world.wire.server_now() - 60)
+    (found,) = (await writes.since(scope, chain.world.wire.server_now() - 60)).writes
     assert found.created == (reply.body["results"][0]["id"],)
 
 

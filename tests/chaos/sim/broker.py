@@ -197,7 +197,7 @@ class Broker:
             return self._heard(204, b"", {})
         since = to_ms(from_rfc3339(url.query["since"]))
         found = await rows.since(USER, self._notion.workspace, since, 2_000)
-        body = msgspec.json.encode({"writes": [told(each) for each in found], "more": False})
+        body = msgspec.json.encode(told(found, 2_000, self.machine.now()))
         return self._heard(200, body, {})
 
     def _tokens(self) -> bytes:

@@ -251,6 +251,18 @@ async def test_the_same_words_of_unknown_outcome_from_two_programs_are_left_to_a
     assert world.texts(page) == ["same"]
 
 
+async def test_what_was_sent_before_the_brokers_memory_begins_is_left_to_a_person(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.fault = at("unknown_applied")
+    clip = await rig.clip(page, "same")
+    await rig.step(page)
+    world.record.whole = False
+    await rig.drain()
+    assert await state(rig, clip) == ("needs_attention", "outcome_unknown")
+    assert world.texts(page) == ["same"]
+
+
 @pytest.mark.parametrize("fault", ["unknown_applied", "unknown_absent"])
 async def test_what_was_found_out_by_reading_is_told_to_the_broker(
     rig: Rig, world: World, page: str, fault: str

@@ -13,7 +13,7 @@ from typing import Any
 
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.transport import Reply, Write
+from clipperd.transport import Remembered, Reply, Write
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"
@@ -39,12 +39,13 @@ class Record:
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
+        self.whole = True
         self.told: dict[str, tuple[str, ...]] = {}
         self.asked_since: list[float] = []
 
-    async def since(self, scope: Scope, at: float) -> Sequence[Write]:
+    async def since(self, scope: Scope, at: float) -> Remembered:
         self.asked_since.append(at)
-        return self.writes
+        return Remembered(tuple(self.writes), self.whole)
 
     async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
         self.told[key] = tuple(created)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cloud_broker.proxy.keys import fingerprint, is_same, likeness
+from cloud_broker.clock import rfc3339
+from cloud_broker.proxy.keys import REMEMBERED_MS, fingerprint, forget_at, is_same, likeness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from tests.cloud_broker.proxy.stage import WORKSPACE, a_database, an_id
+from cloud_broker.web.written import told
+from tests.cloud_broker.proxy.stage import WORKSPACE, a_database, a_key, an_id
 
 NOW = 1_800_000_000_000
 
@@ -77,6 +79,21 @@ async def test_only_a_write_that_nobody_executes_any_more_can_be_settled(
     assert await created(rows) == {"one": None}
     await rows.settle(who("one"), [], NOW + 20_000)
     assert await created(rows) == {"one": ()}
+
+
+async def test_it_is_told_since_when_no_write_is_missing(database: Database) -> None:
+    for n in range(3):
+        await claimed(database, f"k{n}", at=NOW + n * 60_000)
+    rows = Idempotency(database)
+    found = await rows.since("ada", WORKSPACE, 0, 2)
+    cut, whole = told(found, 2, NOW / 1000), told(found, 3, NOW / 1000)
+    assert (cut["more"], whole["more"]) == (True, False)
+    assert cut["from"] == rfc3339((NOW + 60_000 + 10_000) / 1000)
+    assert whole["from"] == rfc3339(NOW / 1000 - 8 * 86_400)
+
+
+def test_a_write_is_remembered_for_as_long_as_is_told() -> None:
+    assert forget_at(a_key(NOW), NOW) - NOW > REMEMBERED_MS
 
 
 def test_what_says_the_same_to_the_same_parent_is_alike_wherever_it_stands() -> None:
