@@ -2,15 +2,17 @@
 
 The read begins at the heading where section and answer (100 blocks) allow: for the same one call
 as a read from the section's old end it also shows a heading that is gone or changed, and headings
-set in between. In a long section it begins at the old end.
+set in between. In a long section it begins at the old end. A heading that stands elsewhere by now
+is asked for itself, which takes as many reads on a page of any length.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +25,7 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.reading import Reader
 from clipperd.outline.tree import Node, Tree, to_node
 
+_DEEPEST = 8  # containers around a heading that are asked for; Notion nests without limit
 _NEAR = 90  # a section of up to so many blocks, and what was added to it, fits one answer of 100
 
 
@@ -61,11 +64,13 @@ class Finder:
         if task.position.heading_id is None:
             return await self._by_text(task)
         snapshot = await self._outlines.stored(task.scope, task.page_id)
-        found = locate(snapshot.tree, task.position.heading_id) if snapshot else None
-        return found or await self._from_top(task, task.position.heading_id)
+        if snapshot is None:
+            return await self._from_top(task, task.position.heading_id)
+        found = locate(snapshot.tree, task.position.heading_id)
+        return found or await self._elsewhere(task, task.position.heading_id)
 
     async def confirm(self, task: Task, found: Found) -> Found:
-        """Read the section from the heading or its old end on; from the top if that fails."""
+        """Read the section from the heading or its old end on; where it is now if that fails."""
         snapshot = await self._outlines.stored(task.scope, task.page_id)
         siblings = snapshot.tree.lists.get(found.parent_id, ()) if snapshot else ()
         starts = [found.node.id]
@@ -77,7 +82,7 @@ class Finder:
             fresh = await self._run_from(task, found, start)
             if fresh is not None:
                 return fresh
-        return await self._from_top(task, found.node.id)
+        return await self._elsewhere(task, found.node.id)
 
     async def _by_text(self, task: Task) -> Found:
         snapshot, calls = await self._outlines.current(task.scope, task.page_id)
@@ -95,7 +100,38 @@ class Finder:
         snapshot = await self._outlines.reread(
             task.scope, task.page_id, task.reader, wanted=heading_id
         )
+        if locate(snapshot.tree, heading_id) is None:
+            return await self._elsewhere(task, heading_id)
         return _seen(snapshot.tree, heading_id)
+
+    async def _elsewhere(self, task: Task, heading_id: str) -> Found:
+        """Ask the heading itself where on the page it is, then read its section there."""
+        block = await task.reader.block(heading_id)
+        node = None if block is None else to_node(block)
+        parent_id = None if block is None else await self._parent_on_page(task, block)
+        if node is not None and node.level and parent_id is not None:
+            fresh = await self._run_from(task, Found(parent_id, 0, node), heading_id)
+            if fresh is not None:
+                return fresh
+        await self._outlines.require(task.scope, task.page_id, task.reader)
+        raise PlaceGone("heading_gone")
+
+    async def _parent_on_page(self, task: Task, block: Mapping[str, Any]) -> str | None:
+        """The id of the block's parent; None where it is on another page, or too deep to tell."""
+        snapshot = await self._outlines.stored(task.scope, task.page_id)
+        parent_id = above = _parent_of(block)
+        for _ in range(_DEEPEST):
+            if above == task.page_id:
+                return parent_id
+            if above is None or "page_id" in block["parent"]:
+                return None
+            if snapshot is not None and snapshot.tree.find(above) is not None:
+                return parent_id
+            container = await task.reader.block(above)
+            if container is None:
+                return None
+            block, above = container, _parent_of(container)
+        return None
 
     async def _run_from(self, task: Task, found: Found, start: str) -> Found | None:
         """Read siblings from ``start`` to the section's end; None when that cannot be relied on.
@@ -144,6 +180,11 @@ class Finder:
 
         with contextlib.suppress(StorageFull, sqlite3.Error):  # what was seen is seen all the same
             await self._cache.write(work)
+
+
+def _parent_of(block: Mapping[str, Any]) -> str | None:
+    parent = block.get("parent") or {}
+    return parent.get("block_id") or parent.get("page_id")
 
 
 def locate(tree: Tree, heading_id: str) -> Found | None:

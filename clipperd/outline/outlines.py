@@ -147,6 +147,14 @@ class Outlines:
             await self._drop(scope, page_id, error)
             raise
 
+    async def require(self, scope: Scope, page_id: str, reader: Reader) -> None:
+        """Ask whether the page is still there. Raises as reread does."""
+        try:
+            await reader.page(page_id)
+        except (PageGone, PageTrashed) as error:
+            await self._drop(scope, page_id, error)
+            raise
+
     async def close(self) -> None:
         """End what runs behind."""
         await self._flights.close()

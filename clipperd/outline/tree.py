@@ -115,10 +115,15 @@ class Tree(msgspec.Struct, frozen=True):
         """This tree with a freshly listed run of siblings in the place of the old one.
 
         The run begins at a sibling that was known; what stood between it and the last one that
-        both know is replaced; ``to_end``: the listing reached the end of the parent.
+        both know is replaced; ``to_end``: the listing reached the end of the parent. What stood
+        under another parent has moved.
         """
-        old = self.lists.get(parent_id, ())
         ids = {node.id for node in fresh}
+        for other, nodes in self.lists.items():
+            if other != parent_id and any(node.id in ids for node in nodes):
+                left = [node for node in nodes if node.id not in ids]
+                return self.with_list(other, left).spliced(parent_id, fresh, to_end=to_end)
+        old = self.lists.get(parent_id, ())
         start = next((i for i, node in enumerate(old) if node.id == fresh[0].id), len(old))
         last = max((i for i, node in enumerate(old) if node.id in ids), default=start)
         head = [node for node in old[:start] if node.id not in ids]

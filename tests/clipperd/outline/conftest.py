@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clipperd.outline.sandboxed import Sandboxed
+from tests.clipperd.outline.sandboxed import Sandboxed, sandboxed
 from tests.clipperd.outline.world import World
-from tests.cloud_broker.sandbox.stage import staged
 
 
 @pytest.fixture
@@ -18,7 +17,5 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture
 async def on(tmp_path: Path) -> AsyncIterator[Sandboxed]:
     """The parts under test on a sandbox of their own."""
-    async with staged() as stage:
-        made = Sandboxed(stage, tmp_path)
+    async with sandboxed(tmp_path) as made:
         yield made
-        await made.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from cloud_broker.sandbox.control.edits import edit, make_page
 from cloud_broker.sandbox.model import Block, Node
 from cloud_broker.sandbox.outline import block_of
 from tests.clipperd.fake_notion import Heard
-from tests.cloud_broker.sandbox.stage import Stage, StageClock, paragraph
+from tests.cloud_broker.sandbox.stage import Stage, StageClock, paragraph, staged
 
 SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
 
@@ -154,6 +155,17 @@ class Sandboxed:
         await self.outlines.close()
         self.cache.close()
         self.outbox.close()
+
+
+@asynccontextmanager
+async def sandboxed(folder: Path) -> AsyncIterator[Sandboxed]:
+    """The parts under test on a sandbox of their own; files are in ``folder``."""
+    async with staged() as stage:
+        made = Sandboxed(stage, folder)
+        try:
+            yield made
+        finally:
+            await made.close()
 
 
 def _text(node: Node) -> str:

@@ -199,7 +199,7 @@ async def test_the_heading_was_moved_and_the_clip_goes_right_after_it(on: Sandbo
 async def test_the_heading_was_deleted(on: Sandboxed) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Inbox"])
-    assert await scene.asks() == ("heading_gone", 2)
+    assert await scene.asks() == ("heading_gone", 3)  # refused as a cursor; itself; the page
     assert REASONS["heading_gone"] == "The heading that names the place is no longer on the page."
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept"]
 
@@ -207,7 +207,7 @@ async def test_the_heading_was_deleted(on: Sandboxed) -> None:
 async def test_the_heading_was_deleted_and_the_end_of_the_page_will_do(on: Sandboxed) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Inbox"])
-    assert await scene.clip(if_gone="end_of_page") == 3
+    assert await scene.clip(if_gone="end_of_page") == 4
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept", "CLIP"]
 
 
@@ -222,7 +222,7 @@ async def test_the_heading_was_moved_to_another_page(on: Sandboxed) -> None:
     scene = await known(on)
     other = on.page("elsewhere")["page"]
     on.person("move", block_id=scene.ids["Inbox"], parent_id=other)
-    assert await scene.asks() == ("heading_gone", 2)
+    assert await scene.asks() == ("heading_gone", 3)
     assert on.lines(other) == ["elsewhere", "Inbox"]
 
 
@@ -257,7 +257,7 @@ async def test_the_section_was_moved_into_a_toggle(on: Sandboxed) -> None:
     scene = await known(on, "## Inbox\nmilk\n## Later\n+ Lists\n  old")
     for text in ("Inbox", "milk"):
         scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Lists"])
-    assert await scene.clip() == 4  # refused as a cursor; page and toggle listed; written
+    assert await scene.clip() == 4  # refused as a cursor; the heading, its section; written
     assert scene.lines() == ["Later", "Lists", "  old", "  Inbox", "  milk", "  CLIP"]
 
 
@@ -265,8 +265,24 @@ async def test_the_section_was_moved_out_of_a_toggle(on: Sandboxed) -> None:
     scene = await known(on, NESTED)
     for text in ("eggs", "milk", "Inbox"):
         scene.person("move", block_id=scene.ids[text], after=scene.ids["Lists"])
-    assert await scene.clip() == 3
+    assert await scene.clip() == 4
     assert scene.lines() == ["intro", "Lists", "Inbox", "milk", "eggs", "kept", "CLIP"]
+    on.stage.clock.advance(30)
+    assert await scene.clip() == 2  # where it is now is known
+
+
+async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: Sandboxed) -> None:
+    scene = await known(on, "## Inbox\nmilk\n## Later\n+ Lists\n  + Deep\n    old")
+    for text in ("Inbox", "milk"):
+        scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Deep"])
+    assert await scene.clip() == 4
+    assert scene.lines()[-4:] == ["    old", "    Inbox", "    milk", "    CLIP"]
+
+
+async def test_a_heading_too_deep_for_the_outline_is_found_by_its_id(on: Sandboxed) -> None:
+    scene = await known(on, "+ Lists\n  + Deep\n    + Deeper\n      ## Inbox\n      milk")
+    assert await scene.clip() == 4  # the heading, what it stands in, its section; written
+    assert scene.lines()[-3:] == ["      Inbox", "      milk", "      CLIP"]
 
 
 async def test_the_heading_was_moved_into_a_toggle_and_the_clip_goes_right_after_it(
@@ -296,6 +312,20 @@ async def test_far_down_a_long_page_the_last_block_was_deleted(on: Sandboxed) ->
     scene.person("delete", block_id=scene.ids["eggs"])
     assert await scene.clip() == 2
     assert scene.lines()[400:] == ["Inbox", "milk", "CLIP", "Later"]
+
+
+async def test_far_down_a_long_page_the_heading_was_deleted(on: Sandboxed) -> None:
+    scene = await known(on, LONG)
+    scene.person("delete", block_id=scene.ids["Inbox"])
+    assert await scene.asks() == ("heading_gone", 3)
+
+
+async def test_far_down_a_long_page_the_section_was_moved_into_a_toggle(on: Sandboxed) -> None:
+    scene = await known(on, LONG + "\n+ Lists\n  old")
+    for text in ("Inbox", "milk", "eggs"):
+        scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Lists"])
+    assert await scene.clip() == 4
+    assert scene.lines()[-4:] == ["  Inbox", "  milk", "  eggs", "  CLIP"]
 
 
 async def test_far_down_a_long_page_the_place_was_refused(on: Sandboxed) -> None:

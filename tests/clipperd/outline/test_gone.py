@@ -29,7 +29,7 @@ async def test_a_heading_that_is_gone_is_asked_about(world: World) -> None:
     world.notion.remove(ids["A"])
     with pytest.raises(PlaceGone) as caught:
         await world.resolve(end_of(ids["A"]))
-    assert (caught.value.reason, caught.value.reads) == ("heading_gone", 2)
+    assert (caught.value.reason, caught.value.reads) == ("heading_gone", 3)
 
 
 async def test_a_heading_turned_into_text_is_gone(world: World) -> None:

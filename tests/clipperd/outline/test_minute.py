@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,8 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipperd.outline.minute import SKEW_S
-from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed
-from tests.cloud_broker.sandbox.stage import staged
+from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed, sandboxed
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -96,17 +93,10 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder: Path = tmp_path_factory.mktemp("minute")
     with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-
-        async def up() -> Sandboxed:
-            on = Sandboxed(await stack.enter_async_context(staged()), folder)
-            stack.push_async_callback(on.close)
-            return on
-
-        yield Lab(runner, runner.run(up()))
-        runner.run(stack.aclose())
+        made = sandboxed(tmp_path_factory.mktemp("minute"))
+        yield Lab(runner, runner.run(made.__aenter__()))
+        runner.run(made.__aexit__(None, None, None))
 
 
 @settings(max_examples=100, deadline=None)
