@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from clipperd.cache.schema import CACHE_STEPS
 from clipperd.db import Database, Desk, DeskThread, Work, Worker
-from clipperd.errors import SchemaTooNew, StorageFull
+from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ class Cache:
         database = self._database or await self._renew(None)
         try:
             return await _ask(database, how, work)
-        except sqlite3.DatabaseError as error:
+        except ClipperdError:
+            raise
+        except Exception as error:  # rows that do not fit together show as any error
             if not await _is_spoilt(database, error):
                 raise
         return await _ask(await self._renew(database), how, work)
@@ -81,12 +83,14 @@ async def _ask(database: Database, how: Literal["read", "write"], work: Work[T])
     return await (database.read(work) if how == "read" else database.write(work))
 
 
-async def _is_spoilt(database: Database, error: sqlite3.DatabaseError) -> bool:
-    """Whether the file is at fault: unreadable, or no longer the one with our tables."""
+async def _is_spoilt(database: Database, error: Exception) -> bool:
+    """Whether the file is at fault: unreadable, at odds with itself, or not of our tables."""
     name = getattr(error, "sqlite_errorname", "")
-    if name != "SQLITE_ERROR":
-        return name.startswith(_DAMAGE)
+    if name.startswith(_DAMAGE):
+        return True
     try:
+        if name != "SQLITE_ERROR":
+            return await database.read(_is_at_odds)
         found = await database.read(_shape)
     except sqlite3.DatabaseError:
         return True
@@ -94,6 +98,10 @@ async def _is_spoilt(database: Database, error: sqlite3.DatabaseError) -> bool:
         for step in CACHE_STEPS:
             step(fresh)
         return found != _shape(fresh)
+
+
+def _is_at_odds(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")
 
 
 def _shape(connection: sqlite3.Connection) -> set[str]:
