@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from clipperd.cache.schema import CACHE_STEPS
 from clipperd.db import Database, Desk, DeskThread, Work, Worker
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
+from clipperd.storage.disk import trouble
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,11 @@ class Cache:
                 # From here on nobody asks the old one; what it was asked before is answered.
                 self._database = None
                 _log.warning("the cache is damaged; it is made anew")
-                self._database = await asyncio.to_thread(_replace, spoilt, self.path, self._hire)
+                try:
+                    made = await asyncio.to_thread(_replace, spoilt, self.path, self._hire)
+                except OSError as error:
+                    raise trouble(error) or _no_place() from error
+                self._database = made
                 self.on_renewed()
             return self._database
 
@@ -108,6 +113,10 @@ def _shape(connection: sqlite3.Connection) -> set[str]:
     """What the tables, indexes and triggers are, those aside that count the steps."""
     sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> '_sqlite_migrations'"
     return {row[0] for row in connection.execute(sql)}
+
+
+def _no_place() -> StorageFull:
+    return StorageFull("The cache cannot be made anew.", hint="Look after clipperd's folder.")
 
 
 def _replace(spoilt: Database | None, path: Path, hire: Hire) -> Database:

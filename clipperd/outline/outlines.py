@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ class Outlines:
         ``verified`` asks in any case. Raises PageGone, PageTrashed, ReadFailed,
         BrokerUnreachable, NotSignedIn, ReauthRequired.
         """
-        stored = await self._cache.read(lambda c: store.load(c, scope, page_id))
+        stored = await self.stored(scope, page_id)
         if freshness == "cached":
             return await self._cached(scope, page_id, stored)
         if freshness == "auto" and stored is not None and self.vouching.holds((scope, page_id)):
@@ -130,8 +131,11 @@ class Outlines:
         self._tell(scope, [page_id], [])
 
     async def stored(self, scope: Scope, page_id: str) -> Snapshot | None:
-        """What is stored of the page, without a call."""
-        return await self._cache.read(lambda c: store.load(c, scope, page_id))
+        """What is stored of the page, without a call; nothing where the cache cannot be read."""
+        try:
+            return await self._cache.read(lambda c: store.load(c, scope, page_id))
+        except (StorageFull, sqlite3.Error):
+            return None
 
     async def reread(
         self, scope: Scope, page_id: str, reader: Reader, wanted: str | None = None
@@ -296,7 +300,8 @@ class Outlines:
         tree = snapshot.tree
         title = snapshot.title
         if title is None:  # read from the anchor on only: the page itself was never asked for
-            title = await self._cache.read(lambda c: pages.title_of(c, scope, tree.page_id))
+            with contextlib.suppress(StorageFull, sqlite3.Error):
+                title = await self._cache.read(lambda c: pages.title_of(c, scope, tree.page_id))
         return Outline(
             page_id=tree.page_id,
             workspace_id=scope.workspace_id,

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from clipperd.db import Store
-from clipperd.errors import WorkspaceMismatch
+from clipperd.errors import StorageFull, WorkspaceMismatch
 from clipperd.model import Scope
 
 
@@ -22,7 +22,7 @@ class Directory:
         """The stored titles of those pages that are known here; the others are left out.
 
         Raises WorkspaceMismatch for a page known to be in another workspace of the account only.
-        A damaged cache knows nothing.
+        A cache that cannot be read knows nothing.
         """
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Directory:
                     )
             return titles
 
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(StorageFull, sqlite3.Error):
             return await self._cache.read(work)
         return {}
 

@@ -184,8 +184,11 @@ class Pages:
         self._tell(scope, [page_id], [])
 
     async def title_of(self, scope: Scope, page_id: str) -> str | None:
-        """The stored title, or None when the page was never seen."""
-        return await self._cache.read(lambda c: store.title_of(c, scope, page_id))
+        """The stored title, or None when the page was never seen or the cache cannot be read."""
+        try:
+            return await self._cache.read(lambda c: store.title_of(c, scope, page_id))
+        except (StorageFull, sqlite3.Error):
+            return None
 
     async def index_status(self, scope: Scope) -> IndexStatus:
         """How much of the workspace is known."""
@@ -225,7 +228,7 @@ class Pages:
                 whole = before.phase == "complete"
                 await self._adopt(scope, since=(before.refreshed_at or 0.0) if whole else 0.0)
                 return
-            except StorageFull:
+            except (StorageFull, sqlite3.Error):
                 return  # what is stored still answers; a poke tries again
             except _OUTAGE as error:
                 wait_s = error.retry_after or patience_s

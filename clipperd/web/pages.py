@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, WorkspaceMismatch
+from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.pages.entries import Entry, IndexStatus, Listing
 from clipperd.pages.pages import Pages
 from clipperd.web.outlines import NOTION, id_of, scope_of
@@ -102,7 +102,7 @@ ROUTES: tuple[Route, ...] = (
         "One page",
         query=PageQuery,
         answers={200: Entry},
-        errors=(NotFound, *_ACCOUNT, *NOTION),
+        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION),
     ),
     *(
         Route(
@@ -132,6 +132,6 @@ ROUTES: tuple[Route, ...] = (
         "read",
         "The schema of a database, offline too once it was seen",
         answers={200: dict[str, Any]},
-        errors=(NotFound, *_ACCOUNT, *NOTION),
+        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION),
     ),
 )

@@ -15,6 +15,7 @@ from clipperd.errors import (
     NotFound,
     NotSignedIn,
     ReauthRequired,
+    StorageFull,
     WorkspaceMismatch,
 )
 from clipperd.session.errors import (
@@ -102,6 +103,8 @@ async def loopback_callback(request: web.Request) -> web.StreamResponse:
         )
     except BrokerUnreachable as error:
         return session_page(error.title, error.detail, "Reload this page to try again.", status=503)
+    except StorageFull as error:
+        return session_page(error.title, error.detail, error.hint, status=507)
     except ClipperdError as error:
         return session_page(error.title, error.detail, error.hint, status=400)
     name = view.user.name or view.user.email if view.user is not None else ""
@@ -197,7 +200,7 @@ ROUTES: tuple[Route, ...] = (
         loopback_callback,
         "public",
         "Where the browser returns to after a sign-in: a page for people",
-        answers=dict.fromkeys((200, 400, 503), "text/html"),
+        answers=dict.fromkeys((200, 400, 503, 507), "text/html"),
     ),
     Route(
         "GET",

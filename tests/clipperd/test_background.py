@@ -65,7 +65,8 @@ class Parts:
         pages: Any = SimpleNamespace(run=forever, poke=self.poke)
         outbox: Any = SimpleNamespace(write=nothing)
         self.index_is_current = False
-        erasure: Any = SimpleNamespace(once=forever)
+        self.erasures, self.is_erased = 0, True
+        erasure: Any = SimpleNamespace(once=self.erase)
         listener: Any = SimpleNamespace(
             run=forever,
             hurry=self.hurry_listener,
@@ -85,6 +86,10 @@ class Parts:
             erasure=erasure,
             refresh_s=300.0,
         )
+
+    async def erase(self) -> bool:
+        self.erasures += 1
+        return self.is_erased
 
     def poke(self, _scope: object) -> None:
         self.pokes += 1
@@ -170,3 +175,19 @@ async def test_a_change_of_the_network_ends_the_wait_of_who_is_offline(parts: Pa
         assert await parts.after_a_notice() == (0, 0, 0)
         parts.link("offline")
         assert await parts.after_a_notice() == (0, 1, 1)
+
+
+async def test_what_has_had_its_time_is_erased_after_the_start_and_every_six_hours(
+    parts: Parts,
+) -> None:
+    async with parts.background.running():
+        await rest()
+        assert parts.erasures == 0  # the start is busy enough
+        parts.is_erased = False
+        await parts.clock.ring(60.0)
+        assert parts.erasures == 1
+        parts.is_erased = True
+        await parts.clock.ring(600.0)  # something was in the way
+        assert parts.erasures == 2
+        await parts.clock.ring(6 * 3600.0)
+        assert parts.erasures == 3

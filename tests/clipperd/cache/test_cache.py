@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from random import Random
 
 import pytest
 
+from clipperd.db import Desk, DeskThread
 from cloud_broker.sandbox.seed import READING_LIST
 from tests.clipperd.cache.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
 from tests.security.house import Daemon, House, a_house
@@ -114,3 +116,31 @@ async def test_a_cache_that_another_program_holds_delays_no_clip(house: House, m
             await daemon.sign_in()
             clip = await daemon.clip(READING_LIST, "started meanwhile")
             assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+
+
+async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: House) -> None:
+    refuses = [False]
+
+    def hire(name: str, desk: Desk) -> DeskThread:
+        if refuses[0] and name.startswith("cache"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return DeskThread(name, desk)
+
+    async with house.daemon(hire=hire) as daemon:
+        await daemon.sign_in()
+        heading = (await daemon.call("GET", f"/v1/pages/{READING_LIST}/outline"))[2]["headings"][0]
+        section = {"type": "end_of_section", "heading_id": heading["id"]}
+        refuses[0] = True
+        fold(daemon.places.cache)
+        WHILE_RUNNING["noise"](daemon.places.cache, Random(1))
+        for position in ({"type": "end"}, section, section):
+            target = {"page_id": READING_LIST, "position": position}
+            clip = await daemon.clip(READING_LIST, "without a cache", targets=[target])
+            assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+        asked = f"/v1/pages/{READING_LIST}/outline"
+        assert (await daemon.call("GET", asked))[2]["headings"][0]["id"] == heading["id"]
+        status, _, refused = await daemon.call("GET", "/v1/pages")
+        assert (status, refused["code"]) == (507, "storage_full")
+        refuses[0] = False
+        assert (await daemon.call("POST", "/v1/pages/refresh"))[0] == 200
+        await works(daemon, "with one")
