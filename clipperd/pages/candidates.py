@@ -70,17 +70,13 @@ def titled(look: Look, query: str) -> list[Candidate]:
 
 def beginning(look: Look, query: str) -> list[Candidate]:
     """Pages whose title begins with ``query``."""
-    found = _ask(
-        look,
-        f"""SELECT {_COLUMNS} FROM page
-            WHERE {look.mine} AND page.folded >= :query AND page.folded < :query || char(1114111)
-            LIMIT :most""",  # noqa: S608 (constants)
-        query=query,
-        most=_PROBE + 1,
-    )
-    if len(found) <= _PROBE:
-        return _freshest(found, look.want)
-    return _newest(look, "instr(page.folded, :query) = 1", look.want, query=query)
+    begun = f"""FROM page WHERE {look.mine}
+        AND page.folded >= :query AND page.folded < :query || char(1114111)"""
+    probe = f"SELECT count(*) FROM (SELECT 1 {begun} LIMIT :most)"  # noqa: S608 (constants)
+    if _rows(look, probe, query=query, most=_PROBE + 1)[0][0] > _PROBE:
+        return _newest(look, "instr(page.folded, :query) = 1", look.want, query=query)
+    found = _ask(look, f"SELECT {_COLUMNS} {begun}", query=query)
+    return _freshest(found, look.want)
 
 
 def worded(look: Look, words: Sequence[str]) -> list[Candidate]:
@@ -169,5 +165,9 @@ def _newest(look: Look, condition: str, most: int, **keys: str) -> list[Candidat
 
 
 def _ask(look: Look, sql: str, **keys: str | int) -> list[Candidate]:
-    scope = {"user": look.scope.user_id, "workspace": look.scope.workspace_id, "kind": look.kind}
-    return list(map(Candidate._make, look.connection.execute(sql, {**scope, **keys})))
+    return list(map(Candidate._make, _rows(look, sql, **keys)))
+
+
+def _rows(look: Look, sql: str, **keys: str | int) -> list[sqlite3.Row]:
+    scope = {"user": look.scope.user_id, "workspace": look.scope.workspace_id}
+    return look.connection.execute(sql, {**scope, **keys}).fetchall()

@@ -238,14 +238,24 @@ async def test_there_are_two_headings_of_that_name_now(on: Sandboxed) -> None:
     assert scene.lines() == [*UNTOUCHED, "CLIP", "Inbox"]
 
 
+async def test_the_heading_was_renamed_and_the_clip_knows_its_text_only(on: Sandboxed) -> None:
+    scene = await known(on)
+    scene.person("update", block_id=scene.ids["Inbox"], text="Errands")
+    position = Position("end_of_section", heading_text="Inbox")
+    with pytest.raises(PlaceGone) as caught:
+        await on.clip(scene.page, position, "CLIP")
+    assert (caught.value.reason, caught.value.reads) == ("heading_gone", 2)
+
+
 # --- what is around the heading
 
 
 NESTED = "intro\n+ Lists\n  ## Inbox\n  milk\n  eggs\nkept"
 
 
-async def test_something_was_inserted_in_a_section_inside_a_toggle(on: Sandboxed) -> None:
-    scene = await known(on, NESTED)
+@pytest.mark.parametrize("box", ["+", "!"], ids=["toggle", "callout"])
+async def test_something_was_inserted_in_a_section_inside_a_box(on: Sandboxed, box: str) -> None:
+    scene = await known(on, NESTED.replace("+", box))
     inserted = {"parent_id": scene.ids["Lists"], "after": scene.ids["eggs"], "text": "bread"}
     scene.person("insert", **inserted)
     assert await scene.clip() == 2
