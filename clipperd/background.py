@@ -31,7 +31,7 @@ VITAL = "queue"
 """Without this task the daemon is none; the others can wait for the next start."""
 
 _ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
-_ERASE_AFTER = 60.0  # the start is busy enough
+_ERASE_AFTER = 110.0  # the start is busy enough; and before the copy, which is of what is left then
 _ERASE_AGAIN = 600.0  # a full disk, or a copy being made, was in the way
 
 
