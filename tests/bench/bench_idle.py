@@ -56,7 +56,7 @@ def _watch(stack: Stack, floor: float) -> list[str]:
     daemon = stack.client.hello().pid
     lines = _watched(daemon, floor)
     _ask(stack, 300)
-    return [*lines, f"{_resident(daemon):.0f} MB after 600 lists and searches"]
+    return [*lines, f"{_resident(daemon):.1f} MB after 600 lists and searches"]
 
 
 def _maestral(folder: Path, floor: float) -> list[str]:
@@ -75,7 +75,7 @@ def _watched(pid: int, floor: float) -> list[str]:
     woken = (_switches(pid) - before) / _WATCHED_S
     busy, idle = cpu_of(pid) - cpu, _resident(pid)
     return [
-        f"{idle:.0f} MB resident, {idle / floor:.2f} x a bare aiohttp server ({floor:.0f} MB)",
+        f"{idle:.1f} MB resident, {idle / floor:.2f} x a bare aiohttp server ({floor:.1f} MB)",
         f"{woken:.2f} wake-ups a second, {busy:.2f} s of CPU in {_WATCHED_S:.0f} s",
     ]
 
