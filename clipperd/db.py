@@ -225,13 +225,12 @@ class _WritingDesk(Desk):
 
     def rest(self, *, waited_for: bool) -> float | None:
         """Fold the log back off the acknowledge path; see :class:`clipperd.wal.Log`."""
-        if self.emptying is not None:
-            if waited_for:
-                return QUIET_S
+        if self.emptying is not None and not waited_for:
             job, self.emptying = self.emptying, None
             job.result = self._log.empty(self.connection)
             _settle([job])
-        return self._log.rest(self.connection, waited_for=waited_for)
+        quiet_s = self._log.rest(self.connection, waited_for=waited_for)
+        return quiet_s if self.emptying is None else QUIET_S
 
     def close(self) -> None:
         """Leave one clean file behind."""

@@ -12,8 +12,9 @@ from pathlib import Path
 _LARGE_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody writes
 _MANY_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
 _HUGE_BYTES = 64 << 20  # ... or at this, whoever waits; its file stays no larger, unless it is read
-_REWRITTEN_BYTES = 16 << 20  # a larger file would take too long for who comes meanwhile
 _FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
+REWRITTEN_BYTES = 16 << 20
+"""A larger file is not written anew: that would take too long for who comes meanwhile."""
 QUIET_S = 0.1
 """Nobody has written for so long: who posts clip after clip waits for no folding."""
 
@@ -59,7 +60,7 @@ class Log:
         if connection.total_changes == self._emptied:
             return True
         try:
-            if self._file.stat().st_size <= _REWRITTEN_BYTES:
+            if self._file.stat().st_size <= REWRITTEN_BYTES:
                 connection.execute("VACUUM")
             if _fold(connection, 0, "TRUNCATE"):
                 return False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clipperd.errors import StorageFull
 from clipperd.rescue.salvage import is_damage
+from clipperd.wal import REWRITTEN_BYTES
 
 KEPT = 3
 EVERY_S = 86400.0
@@ -74,8 +75,8 @@ class Backups:
                     connection.execute("PRAGMA secure_delete=ON")
                     with connection:
                         work(connection)
-                    if connection.total_changes:
-                        connection.execute("VACUUM")  # as in the file itself: see db.py
+                    if connection.total_changes and copy.stat().st_size <= REWRITTEN_BYTES:
+                        connection.execute("VACUUM")  # as in the file itself: see wal.py
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
