@@ -192,6 +192,31 @@ async def test_what_notion_has_taken_but_had_no_room_for_its_receipt_is_there_on
     ]
 
 
+async def test_what_was_passed_through_is_answered_as_notion_did_though_it_cannot_be_noted(
+    daemon: Daemon, disk: Disk
+) -> None:
+    disk.read_only = True
+    path = f"/v1/notion/blocks/{READING_LIST}/children"
+    block = {"paragraph": {"rich_text": [{"text": {"content": "passed through"}}]}}
+    status, _, made = await daemon.call("PATCH", path, json={"children": [block]})
+    assert (status, len(made["results"])) == (200, 1)
+    assert await copies(daemon, "passed through") == 1
+
+
+async def test_a_browser_is_told_that_the_sign_in_could_not_be_stored(
+    daemon: Daemon, disk: Disk
+) -> None:
+    started = await daemon.parts.session.start_login("loopback")
+    daemon.browser.cookie_jar.clear()
+    async with daemon.browser.get(started.login_url, allow_redirects=False) as departed:
+        asked = URL(departed.headers["Location"])
+    disk.read_only = True
+    async with daemon.browser.get(asked.update_query(auto="1")) as arrived:
+        assert arrived.status == 507
+        assert "writable" in await arrived.text()
+    assert (await daemon.parts.session.view()).state == "signed_in"
+
+
 async def test_a_setting_that_has_no_room_is_refused(daemon: Daemon) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = (await daemon.call("GET", "/v1/settings"))[2]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import resource
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -141,3 +142,14 @@ def rescued(house: House, damage: Callable[[], None]) -> dict[str, str]:
     house.open().close()
     house.check()
     return house.states()
+
+
+@contextlib.contextmanager
+def no_growth(_: Path) -> Iterator[None]:
+    """Inside, no file of this process may be written to, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from clipperd.errors import StorageFull
 from clipperd.rescue.backup import EVERY_S, Backups
-from tests.clipperd.rescue.house import CLIPS, NOW, House
+from tests.clipperd.rescue.house import CLIPS, NOW, House, no_growth
 
 
 def test_a_copy_of_an_open_file_is_whole_and_private(house: House) -> None:
@@ -57,6 +58,17 @@ def test_a_damaged_file_is_not_copied_over_a_whole_copy(house: House) -> None:
 
 def test_a_schema_is_changed_only_after_a_copy_was_made(house: House) -> None:
     house.write("PRAGMA user_version = 1")
+    house.open().close()
+    assert len(house.backups.all()) == 1
+
+
+def test_without_room_for_the_copy_the_schema_stays_as_it_is(house: House) -> None:
+    house.write("PRAGMA user_version = 1")
+    before = house.states()
+    with no_growth(house.path), pytest.raises((StorageFull, sqlite3.OperationalError)):
+        house.open()
+    assert house.rows("PRAGMA user_version") == [(1,)]
+    assert house.states() == before
     house.open().close()
     assert len(house.backups.all()) == 1
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from clipperd.errors import StorageFull
 from clipperd.rescue.opening import latest_report
-from tests.clipperd.rescue.house import CLIPS, NOW, House, rescued
+from tests.clipperd.rescue.house import CLIPS, NOW, House, no_growth, rescued
 
 
 def test_a_sound_file_is_left_alone(house: House) -> None:
@@ -51,6 +53,16 @@ def test_the_first_page_is_lent_by_a_copy(house: House, filling: bytes) -> None:
     report = latest_report(house.quarantine)
     assert report is not None
     assert (report.from_copy, report.rows["clip"], report.unreadable) == (None, CLIPS, 0)
+
+
+def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(house: House) -> None:
+    house.overwrite(house.page_count() // 2, b"\xa5")
+    before = house.path.read_bytes()
+    with no_growth(house.path), pytest.raises((StorageFull, OSError, sqlite3.OperationalError)):
+        house.open()
+    assert house.path.read_bytes() == before
+    after = rescued(house, lambda: None)
+    assert len(after) > CLIPS // 2
 
 
 def test_without_a_copy_the_damaged_file_is_kept_and_the_queue_starts_anew(house: House) -> None:

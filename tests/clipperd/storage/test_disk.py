@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +14,7 @@ import pytest
 from clipperd.db import Database
 from clipperd.errors import StorageFull
 from clipperd.storage.disk import translate, trouble
+from tests.clipperd.rescue.house import no_growth
 
 
 def m001_notes(connection: sqlite3.Connection) -> None:
@@ -23,16 +23,6 @@ def m001_notes(connection: sqlite3.Connection) -> None:
 
 def opened(path: Path) -> Database:
     return Database.open(path, name="t", steps=(m001_notes,), synchronous="FULL", patience_s=0.05)
-
-
-@contextmanager
-def no_growth(_: Path) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager
