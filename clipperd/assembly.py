@@ -123,6 +123,11 @@ class _Link(msgspec.Struct, frozen=True):
     session: Session
     notion: BrokerNotion
 
+    async def server_now(self, scope: Scope) -> float:
+        """The server's time, see ``delivery.terms``: who has a token has heard it."""
+        await self.session.token_for(scope.user_id)
+        return self.wire.server_now()
+
 
 async def assemble(
     settings: Settings,
@@ -180,7 +185,7 @@ async def assemble(
             sections,
             pages,
             clock,
-            server_now=link.wire.server_now,
+            server_now=link.server_now,
             entropy=outside.entropy,
         ),
         settings=StoredSettings(settings, env, _flags(settings), places.config_file),
@@ -360,14 +365,10 @@ def _dispatcher(
         if title is not None:
             await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
 
-    async def server_now(scope: Scope) -> float:
-        await link.session.token_for(scope.user_id)  # who has a token has heard the server's time
-        return link.wire.server_now()
-
     around = Surroundings(
         active_user=active.get,
         bot_id=link.accounts.bot_id,
-        server_now=server_now,
+        server_now=link.server_now,
         delivered=delivered,
         writes=BrokerWrites(link.wire, link.session),
         entropy=outside.entropy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
@@ -37,10 +37,10 @@ class LanePassThrough:
         pages: Pages,
         clock: Clock,
         *,
-        server_now: Callable[[], float],
+        server_now: Callable[[Scope], Awaitable[float]],
         entropy: Callable[[int], bytes],
     ) -> None:
-        """``server_now`` and ``entropy`` make the Idempotency-Key of each write."""
+        """``server_now`` (see ``delivery.terms``) and ``entropy`` make each write's key."""
         self._notion = notion
         self._uploads = uploads
         self._dispatcher = dispatcher
@@ -65,7 +65,7 @@ class LanePassThrough:
             return await self._notion.send(
                 scope, method, path, query=query, body=body, version=version
             )
-        key = new_key(self._server_now(), self._entropy)
+        key = new_key(await self._server_now(scope), self._entropy)
         page = await self._page(scope, path, body)
         if page is None:
             return await self._write(scope, method, path, query, body, key, version)

@@ -16,6 +16,13 @@ _OPEN = (  # in the words of the index delivery_open, so that it serves
     " AND state <> 'needs_attention'"
 )
 
+_DUE = f"""d.user_id = :user AND d.turn < :deferred
+  AND {_OPEN}
+  AND NOT EXISTS (SELECT 1 FROM lane_setting s JOIN delivery p
+    ON p.user_id = s.user_id AND p.workspace_id = s.workspace_id AND p.lane = s.page_id
+    WHERE s.user_id = d.user_id AND s.workspace_id = d.workspace_id AND s.page_id = d.lane
+    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)"""  # noqa: S608
+
 _LINE = f"""
 SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.body_bytes,
   d.batch_cap, max(1, clip.chunks - d.chunks_done)
@@ -23,12 +30,7 @@ SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.bod
   iif(clip.chunks = 1 AND d.chunks_done = 0 AND d.new_page IS NULL AND d.batch_cap > 1,
     d.position, NULL) AS place
 FROM delivery d JOIN clip ON clip.seq = d.clip_seq
-WHERE d.user_id = :user AND d.turn < :deferred
-  AND {_OPEN}
-  AND NOT EXISTS (SELECT 1 FROM lane_setting s JOIN delivery p
-    ON p.user_id = s.user_id AND p.workspace_id = s.workspace_id AND p.lane = s.page_id
-    WHERE s.user_id = d.user_id AND s.workspace_id = d.workspace_id AND s.page_id = d.lane
-    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)
+WHERE {_DUE}
 ORDER BY d.workspace_id, d.lane, d.turn LIMIT {_MOST}
 """  # noqa: S608 - constants
 
@@ -52,7 +54,7 @@ SELECT workspace_id, lane, sum(requests) AS requests, sum(clips) AS seen
 FROM ({_REQUESTS}) GROUP BY workspace_id, lane
 """  # noqa: S608 - constants
 
-_COUNT = f"SELECT count(*) AS n FROM delivery WHERE user_id = ? AND {_OPEN}"  # noqa: S608
+_COUNT = f"SELECT count(*) AS n FROM delivery d WHERE {_DUE}"  # noqa: S608
 
 
 def loads(connection: sqlite3.Connection, user_id: str) -> dict[LaneKey, int]:
@@ -61,10 +63,11 @@ def loads(connection: sqlite3.Connection, user_id: str) -> dict[LaneKey, int]:
     Neighbours for one place travel together, a long clip in its parts. What is put off, or waits
     for a person, is not counted.
     """
-    rows = connection.execute(_LOADS, {"user": user_id, "deferred": DEFERRED}).fetchall()
+    whose = {"user": user_id, "deferred": DEFERRED}
+    rows = connection.execute(_LOADS, whose).fetchall()
     seen, share = sum(row["seen"] for row in rows), 1.0
     if seen >= _MOST:
-        share = connection.execute(_COUNT, (user_id,)).fetchone()["n"] / seen
+        share = connection.execute(_COUNT, whose).fetchone()["n"] / seen
     return {
         (user_id, row["workspace_id"], row["lane"]): math.ceil(row["requests"] * share)
         for row in rows

@@ -53,6 +53,18 @@ def forget_at(key: str, now_ms: int) -> int:
     return max(now_ms, created_ms(key)) + REMEMBERED_MS + SKEW_MS
 
 
+def spent_until(key: str, now_ms: int) -> int:
+    """Return when a spent key's row may go: once the key itself is refused as expired."""
+    return max(now_ms, created_ms(key)) + RETENTION_MS + SKEW_MS
+
+
+def first_key(since_ms: int) -> str:
+    """Return what no key of a write that can have been sent since then is less than."""
+    made_ms = max(0, since_ms - RETENTION_MS - SKEW_MS)
+    digits = f"{made_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
 def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:
     """Return what distinguishes one request from another under the same key.
 

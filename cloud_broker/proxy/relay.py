@@ -176,7 +176,11 @@ class Relay:
             replay = await self._writes.replay(keyed)
             if replay is not None:
                 return self._replayed(call, replay)
-        trace.token = await self._open(claims, call)
+        try:
+            trace.token = await self._open(claims, call)
+        except (Refusal, BrokerError):
+            await self._writes.refuse(keyed)
+            raise
         if keyed is None:
             keyed = self._keyed(claims, call, _canonical(trace.token.workspace_id))
             replay = await self._writes.replay(keyed) if keyed is not None else None
@@ -184,8 +188,13 @@ class Relay:
                 return self._replayed(call, replay)
         trace.job = job = self._job(claims, call, trace.token, until)
         if call.match.route.creates == "page":
-            refused = await self._name_source(call, job, trace)
+            try:
+                refused = await self._name_source(call, job, trace)
+            except Refusal:
+                await self._writes.refuse(keyed)
+                raise
             if refused is not None:
+                await self._writes.refuse(keyed)
                 return refused
 
         def finished(outcome: Outcome | None) -> None:

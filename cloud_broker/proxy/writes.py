@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.proxy.attempts import Attempts, Job
-from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired
+from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired, spent_until
 from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.proxy.refusals import (
     InProgress,
@@ -126,6 +126,11 @@ class Writes:
         refuse_expired(keyed.who.key, self._now_ms())
         return None
 
+    async def refuse(self, keyed: Keyed | None) -> None:
+        """Nothing is sent, for a reason of before :meth:`run`. Raises InProgress."""
+        if keyed is not None:
+            await self._intent(keyed).give_back()
+
     async def run(
         self, job: Job, keyed: Keyed | None, finished: Callable[[Outcome | None], None]
     ) -> Outcome | Replay:
@@ -192,7 +197,7 @@ class Writes:
                     outcome.status, answered=outcome.is_over, latest=self._latest(job)
                 )
             return outcome
-        intent = _Intent(self._rows, keyed, self._spans, self._clock, self._randomness.new_id())
+        intent = self._intent(keyed)
         job.fence = intent.fence
         heart = asyncio.create_task(intent.beat(), name="write lease")
         try:
@@ -206,6 +211,9 @@ class Writes:
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
         return await self._settle(job, intent, outcome)
+
+    def _intent(self, keyed: Keyed) -> _Intent:
+        return _Intent(self._rows, keyed, self._spans, self._clock, self._randomness.new_id())
 
     async def _settle(self, job: Job, intent: _Intent, outcome: Outcome) -> Outcome:
         """Keep what became of it. A database that fails now leaves the lease to end: unknown."""
@@ -370,7 +378,7 @@ class _Intent:
         lease = replace(self._lease, send_by=now, until=now)
         try:
             is_spent = await self._rows.spend(
-                who, self._keyed.fingerprint, lease, forget_at(who.key, now)
+                who, self._keyed.fingerprint, lease, spent_until(who.key, now)
             )
         except DatabaseFailed as error:
             log.error("a refusal was not kept", exc_info=error)

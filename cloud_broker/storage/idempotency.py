@@ -247,21 +247,27 @@ class Idempotency:
             )
             return await _find(tx, who)
 
-    async def since(self, user_id: str, workspace_id: str, since: int, most: int) -> list[Write]:
+    async def since(
+        self, user_id: str, workspace_id: str, since: int, most: int, first_key: str = ""
+    ) -> list[Write]:
         """Return the writes that can have been sent after ``since``, the newest ``most`` of them.
 
+        No key of theirs is less than ``first_key``. What was refused is not among them.
         One whose outcome is not known has what :meth:`settle` was told.
         """
         async with self._database.reading() as tx:
             rows = await tx.all(
                 """
                 SELECT key, fingerprint, created, send_by FROM idempotency
-                WHERE user_id = :user AND workspace_id = :workspace AND send_by >= :since
+                WHERE user_id = :user AND workspace_id = :workspace AND key >= :first
+                  AND send_by >= :since AND (status IS NULL OR status <> :spent)
                 ORDER BY send_by DESC, key DESC LIMIT :most
                 """,
                 user=user_id,
                 workspace=workspace_id,
+                first=first_key,
                 since=since,
+                spent=SPENT,
                 most=most,
             )
         return [

@@ -15,7 +15,7 @@ from aiohttp import web
 from cloud_broker.clock import from_rfc3339, rfc3339
 from cloud_broker.errors import InvalidInput
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.proxy.keys import REMEMBERED_MS, likeness, parse_key
+from cloud_broker.proxy.keys import REMEMBERED_MS, first_key, likeness, parse_key
 from cloud_broker.proxy.refusals import Refusal
 from cloud_broker.proxy.routes import parse_uuid
 from cloud_broker.storage.database import to_ms
@@ -45,7 +45,8 @@ async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
     await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)
     workspace, since = _workspace(request), _since(request)
     rows = Idempotency(request.app[DATABASE])
-    found = await rows.since(claims.user_id, workspace, to_ms(since), MOST)
+    since_ms = to_ms(since)
+    found = await rows.since(claims.user_id, workspace, since_ms, MOST, first_key(since_ms))
     return answer(told(found, MOST, request.app[CLOCK].now()))
 
 

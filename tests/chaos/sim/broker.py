@@ -24,7 +24,7 @@ from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.answers import Answer, from_refusal
-from cloud_broker.proxy.keys import parse_key
+from cloud_broker.proxy.keys import first_key, parse_key
 from cloud_broker.proxy.refusals import Refusal, Unauthorized
 from cloud_broker.proxy.relay import Call
 from cloud_broker.proxy.routes import match
@@ -196,7 +196,7 @@ class Broker:
             await rows.settle(who, created, to_ms(self.machine.now()))
             return self._heard(204, b"", {})
         since = to_ms(from_rfc3339(url.query["since"]))
-        found = await rows.since(USER, self._notion.workspace, since, 2_000)
+        found = await rows.since(USER, self._notion.workspace, since, 2_000, first_key(since))
         body = msgspec.json.encode(told(found, 2_000, self.machine.now()))
         return self._heard(200, body, {})
 

@@ -103,5 +103,8 @@ async def test_what_is_put_off_or_waits_for_a_person_is_not_counted(rig: Rig) ->
 
 async def test_a_very_long_line_is_judged_by_the_pages_that_come_first(rig: Rig) -> None:
     pages = [rig.world.add_page(f"Page {number}") for number in range(20)]
-    await rig.clip(targets=[Target(Position(), page_id=pages[n % 20]) for n in range(4000)])
+    everywhere = [Target(Position(), page_id=pages[n % 20]) for n in range(4000)]
+    await rig.clip(targets=everywhere)
+    assert sum((await needed(rig)).values()) == 40
+    await rig.clip(targets=everywhere, not_before=rig.clock.now() + 3600)
     assert sum((await needed(rig)).values()) == 40

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from cloud_broker.clock import rfc3339
-from cloud_broker.proxy.keys import REMEMBERED_MS, fingerprint, forget_at, is_same, likeness
+from cloud_broker.proxy.keys import (
+    REMEMBERED_MS,
+    fingerprint,
+    first_key,
+    forget_at,
+    is_same,
+    likeness,
+)
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from cloud_broker.web.written import told
@@ -90,6 +97,13 @@ async def test_it_is_told_since_when_no_write_is_missing(database: Database) -> 
     assert (cut["more"], whole["more"]) == (True, False)
     assert cut["from"] == rfc3339((NOW + 60_000 + 10_000) / 1000)
     assert whole["from"] == rfc3339(NOW / 1000 - 8 * 86_400)
+
+
+def test_what_can_have_been_sent_since_has_no_key_below_the_first() -> None:
+    """A key is executed for a day after it was made, or ten minutes before."""
+    assert first_key(NOW) <= a_key(NOW - 24 * 3_600_000)
+    assert first_key(NOW) > a_key(NOW - 25 * 3_600_000)
+    assert first_key(0) <= a_key(0)
 
 
 def test_a_write_is_remembered_for_as_long_as_is_told() -> None:
