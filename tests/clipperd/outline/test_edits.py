@@ -304,6 +304,14 @@ async def test_the_heading_was_moved_into_a_toggle_and_the_clip_goes_right_after
     assert scene.lines() == ["Lists", "  old", "  Inbox", "  CLIP"]
 
 
+async def test_what_the_heading_stands_in_was_moved_to_another_page(on: Sandboxed) -> None:
+    scene = await known(on, NESTED)
+    other = on.page("elsewhere")["page"]
+    on.person("move", block_id=scene.ids["Lists"], parent_id=other)
+    assert await scene.clip() == 2  # the section is followed, its page is not asked about
+    assert on.lines(other)[1:] == ["Lists", "  Inbox", "  milk", "  eggs", "  CLIP"]
+
+
 async def test_what_the_heading_stood_in_was_deleted(on: Sandboxed) -> None:
     scene = await known(on, NESTED)
     scene.person("delete", block_id=scene.ids["Lists"])
