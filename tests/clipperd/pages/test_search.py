@@ -9,13 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipperd.cache.schema import CACHE_STEPS
+from clipperd.pages import search, store
+from clipperd.pages.entries import SPACELESS, WORDS, Record, fold
 from clipperd.pages.typos import LEAST, distance, is_one_slip, near
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.pages.world import World
 
+NO_HABITS = search.Habits(frozenset(), {})
+
 
 async def found(world: World, text: str) -> list[str]:
     return [entry.title for entry in (await world.pages.search(SCOPE, text)).items]
+
+
+def a_cache() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    for step in CACHE_STEPS:
+        step(connection)
+    return connection
+
+
+def record(number: int, title: str) -> Record:
+    stamp = "2026-10-06T09:32:00.000Z"
+    return Record(str(number), "page", title, None, None, None, None, stamp, in_trash=False)
 
 
 async def library(world: World, *titles: str) -> dict[str, str]:
@@ -196,14 +213,33 @@ async def test_a_kind_is_found_among_very_many_of_another(world: World) -> None:
     assert [entry.title for entry in items] == ["Plan of everything"]
 
 
+LETTERS = "abé1 -_.!%'\"()*会議の🎉ไท가"
+TITLES = st.lists(st.text(LETTERS, min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+@given(titles=TITLES, pick=st.integers(0, 5), at=st.integers(0, 8), size=st.integers(1, 9))
+def test_any_part_of_a_title_that_can_be_typed_finds_it(
+    titles: list[str], pick: int, at: int, size: int
+) -> None:
+    title = titles[pick % len(titles)]
+    query = fold(title[at : at + size])
+    words = WORDS.findall(query)
+    # Of two letters only beginnings are indexed; several words are looked for as words first.
+    is_typed = at == 0 or len(query) >= 3 or not words or bool(SPACELESS.fullmatch(query))
+    connection = a_cache()
+    store.upsert(connection, SCOPE, [record(n, each) for n, each in enumerate(titles)], 0.0)
+    hits = search.find(connection, SCOPE, query, NO_HABITS, limit=20)
+    connection.close()
+    if query and is_typed and len(words) < 2:
+        assert str(pick % len(titles)) in {hit.page_id for hit in hits}
+
+
 @given(
     st.lists(st.text("abc", min_size=3, max_size=9), max_size=30),
     st.text("abc", min_size=LEAST, max_size=8),
 )
 def test_no_word_within_a_slip_is_overlooked(known: list[str], word: str) -> None:
-    connection = sqlite3.connect(":memory:")
-    for step in CACHE_STEPS:
-        step(connection)
+    connection = a_cache()
     connection.executemany(
         "INSERT INTO page_term VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(term, term[::-1]) for term in known],
