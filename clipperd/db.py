@@ -16,15 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from clipperd.storage.connection import connect
 from clipperd.storage.disk import translate
 from clipperd.storage.migration import Step, migrated
+from clipperd.storage.text import readable
 from clipperd.wal import QUIET_S, Log
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 _BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
-_PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
 
 
 class Job:
@@ -74,7 +75,9 @@ class Desk:
             try:
                 job.result = job.work(self.connection)
             except sqlite3.Error as error:
-                is_ours = error.sqlite_errorname == "SQLITE_READONLY"  # it writes where it may not
+                # Errors of the module itself, which SQLite knows nothing of, have no such name.
+                name = getattr(error, "sqlite_errorname", "")
+                is_ours = name == "SQLITE_READONLY"  # it writes where it may not
                 job.error = error if is_ours else translate(error)
             except BaseException as error:  # delivered to the caller that awaits the job
                 job.error = error
@@ -98,7 +101,10 @@ class Worker(Protocol):
         """Open the desk. Raises what that raises."""
 
     def put(self, job: Job) -> None:
-        """Do it, in the order in which jobs were put, and settle it on its caller's loop."""
+        """Do it, in the order in which jobs were put, and settle it on its caller's loop.
+
+        After :meth:`stop` it fails with sqlite3.ProgrammingError, as on a closed connection.
+        """
 
     def stop(self) -> None:
         """Do what was put, close the desk, return then."""
@@ -112,6 +118,8 @@ class DeskThread:
         self._desk = desk
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._gate = threading.Lock()  # what is put before the end is done, what comes after fails
+        self._is_over = False
 
     def start(self) -> None:
         self._thread.start()
@@ -120,10 +128,16 @@ class DeskThread:
             raise error
 
     def put(self, job: Job) -> None:
-        self._jobs.put(job)
+        with self._gate:
+            if not self._is_over:
+                self._jobs.put(job)
+                return
+        _fail([job], _closed())
 
     def stop(self) -> None:
-        self._jobs.put(None)
+        with self._gate:
+            self._is_over = True
+            self._jobs.put(None)
         self._thread.join()
 
     def _main(self) -> None:
@@ -138,12 +152,31 @@ class DeskThread:
             while open_:
                 batch, open_ = self._gather(quiet_s)
                 if batch:
-                    self._desk.perform(batch)
-                    _settle(batch)
+                    self._perform(batch)
                 if open_:
                     quiet_s = self._desk.rest(waited_for=True)
         finally:
+            self._refuse()
             self._desk.close()
+
+    def _perform(self, batch: Sequence[Job]) -> None:
+        """Nobody waits for ever: what the desk itself fails with is every caller's answer."""
+        try:
+            self._desk.perform(batch)
+        except BaseException as error:  # delivered to the callers
+            _fail(batch, error)
+        else:
+            _settle(batch)
+
+    def _refuse(self) -> None:
+        """Nothing is taken any more; what is left, where the thread breaks off, fails."""
+        with self._gate:
+            self._is_over = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    _fail([job], _closed())
 
     def _first(self, quiet_s: float | None) -> Job | None:
         try:
@@ -165,6 +198,16 @@ class DeskThread:
                 job = self._jobs.get_nowait()
             except queue.Empty:
                 return batch, True
+
+
+def _closed() -> sqlite3.ProgrammingError:
+    return sqlite3.ProgrammingError("Cannot operate on a closed database.")
+
+
+def _fail(batch: Sequence[Job], error: BaseException) -> None:
+    for job in batch:
+        job.error = error
+    _settle(batch)
 
 
 def _settle(batch: Sequence[Job]) -> None:
@@ -206,11 +249,11 @@ class _WritingDesk(Desk):
                     connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:  # delivered to all of them
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             for job in batch:
-                job.error = translate(error)
+                job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
     def _perform_one(self, connection: sqlite3.Connection, job: Job) -> None:
         try:
@@ -268,28 +311,36 @@ class Database:
         synchronous: Literal["FULL", "NORMAL"],
         patience_s: float = 5.0,
         quiet_s: float = QUIET_S,
+        damaged_text: Literal["refused", "replaced"] = "refused",
         hire: Callable[[str, Desk], Worker] = DeskThread,
     ) -> Database:
         """Open or create ``path``, bring its schema up to ``steps``, start the threads.
 
         ``patience_s``: how long a write waits for another program that holds the file.
-        ``quiet_s``: nobody has written for so long when the log is folded back. ``hire``: who works
-        at each of its two desks, a thread as a rule.
+        ``quiet_s``: nobody has written for so long when the log is folded back. ``damaged_text``:
+        whether a job that meets text which is not UTF-8 fails, or reads what is left of it.
+        ``hire``: who works at each of its two desks, a thread as a rule.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
         """
 
+        def connected(*, query_only: bool) -> sqlite3.Connection:
+            connection = connect(path, synchronous, patience_s, query_only=query_only)
+            if damaged_text == "replaced":
+                connection.text_factory = readable
+            return connection
+
         def writing() -> sqlite3.Connection:
             try:
-                return migrated(_connect(path, synchronous, patience_s), name, steps)
+                return migrated(connected(query_only=False), name, steps)
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
         desk = _WritingDesk(writing, Log(path, quiet_s))
         writer = hire(f"{name}-writer", desk)
         writer.start()
-        reading = Desk(lambda: _connect(path, synchronous, patience_s, query_only=True))
+        reading = Desk(lambda: connected(query_only=True))
         reader = hire(f"{name}-reader", reading)
         try:
             reader.start()
@@ -327,34 +378,3 @@ class Database:
         """Finish what is queued, checkpoint, stop both threads. Call once."""
         self._reader.stop()
         self._writer.stop()
-
-
-def _connect(
-    path: Path, synchronous: str, patience_s: float, *, query_only: bool = False
-) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=patience_s, isolation_level=None, cached_statements=256
-    )
-    try:
-        _configure(connection, synchronous, query_only=query_only)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: bool) -> None:
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-    connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
-    connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
-    connection.execute("PRAGMA checkpoint_fullfsync=ON")
-    if query_only:
-        connection.execute("PRAGMA query_only=ON")
-    else:
-        # Savepoints keep what they would undo in memory: a file of its own costs 30 us a write.
-        connection.execute("PRAGMA temp_store=MEMORY")

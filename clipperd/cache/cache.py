@@ -37,6 +37,7 @@ class Cache:
         self.on_renewed: Callable[[], None] = lambda: None
         self._hire = hire
         self._renewing = asyncio.Lock()
+        self._is_closed = False
         self._database: Database | None = _open_or_renew(path, hire)
 
     async def write(self, work: Work[T]) -> T:
@@ -49,6 +50,7 @@ class Cache:
 
     def close(self) -> None:
         """Leave one clean file behind. Call once."""
+        self._is_closed = True
         if self._database is not None:
             self._database.close()
 
@@ -59,7 +61,9 @@ class Cache:
         except ClipperdError:
             raise
         except Exception as error:  # rows that do not fit together show as any error
-            if not await _is_spoilt(database, error):
+            # Somebody may have replaced it meanwhile; then nobody answers for the old one.
+            is_old = self._database is not database
+            if self._is_closed or not (is_old or await _is_spoilt(database, error)):
                 raise
         return await _ask(await self._renew(database), how, work)
 
@@ -93,6 +97,8 @@ async def _is_spoilt(database: Database, error: Exception) -> bool:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(_DAMAGE):
         return True
+    if not name and isinstance(error, sqlite3.OperationalError):
+        return True  # the module's own sentence: text that is not UTF-8
     try:
         if name != "SQLITE_ERROR":
             return await database.read(_is_at_odds)
@@ -127,6 +133,11 @@ def _replace(spoilt: Database | None, path: Path, hire: Hire) -> Database:
 
 
 def _open_or_renew(path: Path, hire: Hire) -> Database:
+    """Open it, or remove what cannot be opened and begin anew.
+
+    Only a full disk (SQLITE_FULL) leaves the file as it is, and is raised. Whatever else the disk
+    refuses with, a folder in its place or a file that may not be opened, removes it too.
+    """
     try:
         return _open(path, hire)
     except StorageFull as error:

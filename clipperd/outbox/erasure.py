@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -49,13 +49,15 @@ class Erasure:
         try:
             await self._outbox.write(erase)
             is_done = await self._outbox.db.fold()
+            # A copy that is made from here on holds what is newer than ``live``.
+            copies = await asyncio.to_thread(self._backups.all)
             live = await self._outbox.read(retention.live)
-            await asyncio.to_thread(self._elsewhere, live, now)
+            await asyncio.to_thread(self._elsewhere, copies, live, now)
         except (StorageFull, OSError, sqlite3.Error) as error:
             _log.warning("what has had its time could not be erased everywhere", exc_info=error)
             return False
         return is_done
 
-    def _elsewhere(self, live: tuple[Collection[int], Collection[str]], now: float) -> None:
-        self._backups.amend(lambda copy: retention.keep_only(copy, *live))
+    def _elsewhere(self, copies: Sequence[Path], live: retention.Live, now: float) -> None:
+        self._backups.amend(copies, lambda copy: retention.keep_only(copy, live))
         discard(self._quarantine, now, self._keep_content_s)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from clipperd.clock import rfc3339
 from clipperd.model import FINISHED, PRECEDENCE, State
+from clipperd.storage.text import readable
 
 _MINE = "WHERE user_id = (SELECT user_id FROM account WHERE is_current = 1)"
 
@@ -58,6 +59,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
         connection = sqlite3.connect(f"file:{quote(str(file))}?{mode}", uri=True, timeout=1)
         with closing(connection):
             connection.row_factory = sqlite3.Row
+            connection.text_factory = readable
             try:
                 connection.execute("SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1")
             except sqlite3.Error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipperd.errors import NotFinished
@@ -12,6 +12,11 @@ from clipperd.model import FINISHED, State
 from clipperd.outbox.actions import rows_of
 from clipperd.outbox.views import state_clause
 
+Live = Mapping[tuple[str, str], frozenset[Any]]
+"""What is there by table: the values of the column that tells its rows apart."""
+
+# A clip takes its deliveries along; its content may be gone before it.
+_HELD = (("clip", "seq"), ("content", "clip_seq"), ("request", "key"))
 _KEEP_KEYS = 31 * 86400.0  # an Idempotency-Key counts for 30 days
 
 
@@ -64,21 +69,21 @@ def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: fl
     ).rowcount
 
 
-def live(connection: sqlite3.Connection) -> tuple[list[int], list[str]]:
-    """Whose content is there (``clip.seq``), and the keys of the requests that are open."""
-    return (
-        [seq for (seq,) in connection.execute("SELECT clip_seq FROM content")],
-        [key for (key,) in connection.execute("SELECT key FROM request")],
-    )
+def live(connection: sqlite3.Connection) -> Live:
+    """What the queue holds at this moment."""
+    return {
+        (table, key): frozenset(row[0] for row in connection.execute(f"SELECT {key} FROM {table}"))  # noqa: S608 - constants only
+        for table, key in _HELD
+    }
 
 
-def keep_only(copy: sqlite3.Connection, clips: Collection[int], requests: Collection[str]) -> None:
+def keep_only(copy: sqlite3.Connection, held: Live) -> None:
     """Erase from an older copy what the queue itself no longer holds; see :func:`live`."""
-    for table, column, kept in (("content", "clip_seq", clips), ("request", "key", requests)):
-        found = {row[0] for row in copy.execute(f"SELECT {column} FROM {table}")}  # noqa: S608 - constants only
+    for (table, key), kept in held.items():
+        found = {row[0] for row in copy.execute(f"SELECT {key} FROM {table}")}  # noqa: S608 - constants only
         copy.executemany(
-            f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608 - constants only
-            [(value,) for value in found.difference(kept)],
+            f"DELETE FROM {table} WHERE {key} = ?",  # noqa: S608 - constants only
+            [(value,) for value in found - kept],
         )
 
 

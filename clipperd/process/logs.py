@@ -165,7 +165,10 @@ def screen_if_terminal() -> TextIO | None:
 def describe(error: BaseException) -> dict[str, Any]:
     """What may be told of an error: its type, where it was and, where that is safe, its text."""
     # Only errors whose text is known to be free of user content may speak for themselves.
-    speaks = isinstance(error, (ClipperdError, OSError, sqlite3.Error))
+    # SQLite's sentences are, and come with its name for them; Python's own module quotes a cell.
+    speaks = isinstance(error, (ClipperdError, OSError)) or (
+        isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorname")
+    )
     return {
         "type": type(error).__name__,
         "message": str(error) if speaks else None,

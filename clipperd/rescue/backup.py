@@ -64,15 +64,18 @@ class Backups:
         self._prune(now)
         return final
 
-    def amend(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Change every copy, overwriting what is deleted; one that is damaged is dropped.
+    def amend(self, copies: Sequence[Path], work: Callable[[sqlite3.Connection], object]) -> None:
+        """Change ``copies``, overwriting what is deleted; one that is damaged is dropped.
 
         Blocking. Raises sqlite3.Error where the disk is in trouble; each copy stays whole.
         """
-        for copy in self.all():
+        for copy in copies:
+            if not copy.exists():  # pruned meanwhile
+                continue
             try:
                 with contextlib.closing(sqlite3.connect(copy)) as connection:
                     connection.execute("PRAGMA secure_delete=ON")
+                    connection.execute("PRAGMA foreign_keys=ON")
                     with connection:
                         work(connection)
                     if connection.total_changes and copy.stat().st_size <= REWRITTEN_BYTES:

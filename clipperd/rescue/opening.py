@@ -99,7 +99,13 @@ class Opening:
             self._rescue(now)
         elif self._will_change():
             self._backups.make(now)
-        return Database.open(self._path, name=self._name, steps=self._steps, synchronous="FULL")
+        return Database.open(
+            self._path,
+            name=self._name,
+            steps=self._steps,
+            synchronous="FULL",
+            damaged_text="replaced",
+        )
 
     def _is_damaged(self) -> bool:
         if not self._path.exists():

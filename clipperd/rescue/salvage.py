@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from clipperd.storage.text import readable
+
 _MISSES = 2_000  # row numbers without a row, after which the end of a table is believed
 _MOST = 500_000  # rows asked for one by one
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%sqlite_%'"
@@ -30,6 +32,8 @@ class Harvest(msgspec.Struct):
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file is at fault, and not the disk or another program."""
     name = getattr(error, "sqlite_errorname", "")
+    if not name:  # the module's own sentence: text that is not UTF-8
+        return isinstance(error, sqlite3.OperationalError)
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
@@ -59,6 +63,7 @@ def harvest(damaged: Path, into: sqlite3.Connection, *, copy: Path | None, work:
     if not _tables(working) and (copy is None or not _lend_first_page(copy, working)):
         return found
     with contextlib.closing(sqlite3.connect(working)) as source:
+        source.text_factory = readable  # a row is not lost for one letter
         for table in _tables(working):
             _take(source, into, table, found)
     return found

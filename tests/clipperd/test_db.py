@@ -9,13 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from clipperd.db import Database
+from clipperd.db import Database, Desk, DeskThread, Job
 from clipperd.errors import SchemaTooNew, StorageFull
 from clipperd.storage.migration import Step, refuse_newer
 
@@ -80,6 +80,94 @@ async def test_a_write_that_raises_undoes_only_itself(db: Database) -> None:
 async def test_the_reader_cannot_write(db: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await db.read(insert(1))
+
+
+DAMAGED = "CAST('tit' || x'ec' || 'e' AS TEXT)"  # one bit of an ASCII letter flipped
+
+
+async def test_text_that_damage_has_reached_fails_its_reader_and_nobody_else(db: Database) -> None:
+    await db.write(lambda c: c.execute(f"INSERT INTO item VALUES (1, {DAMAGED})").rowcount)
+
+    def texts(connection: sqlite3.Connection) -> list[str]:
+        return [text for (text,) in connection.execute("SELECT text FROM item")]
+
+    async with asyncio.timeout(60):
+        for ask in (db.read, db.write):
+            with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+                await ask(texts)
+            assert await ask(count) == 1
+
+
+async def test_text_that_damage_has_reached_can_be_read_as_what_is_left_of_it(
+    tmp_path: Path,
+) -> None:
+    db = Database.open(
+        tmp_path / "test.db",
+        name="test",
+        steps=(m001_items,),
+        synchronous="FULL",
+        damaged_text="replaced",
+    )
+    await db.write(lambda c: c.execute(f"INSERT INTO item VALUES (1, {DAMAGED})").rowcount)
+    for ask in (db.read, db.write):
+        row = await ask(lambda c: c.execute("SELECT text FROM item").fetchone())
+        assert row["text"] == "tit\ufffde"
+    db.close()
+
+
+class Broken(Desk):
+    """A desk with a fault of its own, in its work or between it."""
+
+    def __init__(self, *, breaks_at: str) -> None:
+        super().__init__(lambda: sqlite3.connect(":memory:"))
+        self._breaks_at = breaks_at
+
+    def perform(self, batch: Sequence[Job]) -> None:
+        if self._breaks_at == "work":
+            self._breaks_at = ""
+            raise AttributeError("a fault of the desk")
+        super().perform(batch)
+
+    def rest(self, *, waited_for: bool) -> float | None:
+        if self._breaks_at == "rest":
+            raise AttributeError("a fault of the desk")
+        return super().rest(waited_for=waited_for)
+
+
+async def one(worker: DeskThread) -> int:
+    job = Job(lambda c: c.execute("SELECT 1").fetchone()[0], asyncio.get_running_loop())
+    worker.put(job)
+    async with asyncio.timeout(60):
+        return int(await job.future)
+
+
+async def test_a_desk_that_breaks_at_its_work_fails_that_and_goes_on() -> None:
+    worker = DeskThread("broken", Broken(breaks_at="work"))
+    worker.start()
+    with pytest.raises(AttributeError):
+        await one(worker)
+    assert await one(worker) == 1
+    worker.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_a_desk_that_broke_off() -> None:
+    worker = DeskThread("broken", Broken(breaks_at="rest"))
+    worker.start()
+    assert await one(worker) == 1
+    for _ in range(3):
+        with pytest.raises(sqlite3.ProgrammingError):
+            await one(worker)
+    worker.stop()
+
+
+async def test_nobody_waits_for_a_file_that_is_closed(tmp_path: Path) -> None:
+    db = open_db(tmp_path / "test.db")
+    db.close()
+    async with asyncio.timeout(60):
+        for ask in (db.read, db.write):
+            with pytest.raises(sqlite3.ProgrammingError):
+                await ask(count)
 
 
 async def test_the_connection_is_durable_and_checkpoints_only_by_itself(db: Database) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import resource
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,18 @@ def test_a_foreign_error_does_not_speak(opened: tuple[Logs, Path]) -> None:
     assert isinstance(line["error"], dict)
     assert line["error"]["type"] == "ValueError"
     assert line["error"]["trace"]
+
+
+def test_an_error_that_quotes_a_cell_does_not_speak(opened: tuple[Logs, Path]) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for sql in ("SELECT CAST(x'ff' || 'canary of a clip' AS TEXT)", "SELECT * FROM absent"):
+            try:
+                connection.execute(sql).fetchall()
+            except sqlite3.Error:
+                log.exception("that failed")
+    written = opened[1].read_text()
+    assert "canary" not in written
+    assert "no such table: absent" in written  # SQLite's own sentence
 
 
 def test_our_own_error_speaks(opened: tuple[Logs, Path]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from clipperd.cache.cache import open_cache
 from clipperd.db import Desk, DeskThread
 from cloud_broker.sandbox.seed import READING_LIST
 from tests.clipperd.cache.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
@@ -116,6 +119,75 @@ async def test_a_cache_that_another_program_holds_delays_no_clip(house: House, m
             await daemon.sign_in()
             clip = await daemon.clip(READING_LIST, "started meanwhile")
             assert (await daemon.settled(clip["id"]))["state"] == "delivered"
+
+
+def titles(connection: sqlite3.Connection) -> list[str]:
+    return [title for (title,) in connection.execute("SELECT title FROM page")]
+
+
+def damage_a_title(connection: sqlite3.Connection) -> None:
+    """As one flipped bit does; no check of the file notices."""
+    connection.execute(
+        "INSERT INTO page (user_id, workspace_id, page_id, kind, title, folded, last_edited_time,"
+        " access, checked_at) VALUES ('u', 'w', 'p', 'page', CAST('Tit' || x'ec' || 'e' AS TEXT),"
+        " '', '', 'ok', 0)"
+    )
+
+
+async def test_a_cache_with_text_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
+    renewed: list[bool] = []
+    cache = open_cache(tmp_path / "cache.db")
+    cache.on_renewed = lambda: renewed.append(True)
+    async with asyncio.timeout(60):
+        for ask in (cache.read, cache.write):
+            await cache.write(damage_a_title)
+            assert await ask(titles) == []
+    assert len(renewed) == 2
+    cache.close()
+
+
+class Stopping(DeskThread):
+    """Tells that it is being stopped."""
+
+    told = threading.Event()
+
+    def stop(self) -> None:
+        self.told.set()
+        super().stop()
+
+
+async def test_who_still_asks_a_cache_that_is_being_replaced_is_answered_by_the_new_one(
+    tmp_path: Path,
+) -> None:
+    Stopping.told.clear()
+    cache = open_cache(tmp_path / "cache.db", hire=Stopping)
+    begun = threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> list[str]:
+        if not begun.is_set():
+            begun.set()
+            Stopping.told.wait(60)
+            raise LookupError("what the old file held")
+        return titles(connection)
+
+    async with asyncio.timeout(60):
+        late = asyncio.create_task(cache.read(slow))
+        await asyncio.to_thread(begun.wait, 60)
+        await cache.write(damage_a_title)
+        assert await cache.write(titles) == []
+        assert await late == []
+    cache.close()
+
+
+async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path / "cache.db")
+    await cache.write(lambda c: c.execute("CREATE TABLE mark (n INTEGER)").rowcount)
+    cache.close()
+    async with asyncio.timeout(60):
+        with pytest.raises(sqlite3.ProgrammingError):
+            await cache.read(titles)
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM mark").fetchone() == (0,)
 
 
 async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: House) -> None:

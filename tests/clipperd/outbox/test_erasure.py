@@ -7,10 +7,10 @@ import itertools
 import json
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,9 +21,12 @@ from clipperd.outbox import actions, retention
 from clipperd.outbox.erasure import Erasure
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import Draft, Target
+from clipperd.rescue.backup import Backups
 from clipperd.rescue.opening import TOLD_S
 from tests.clipperd.rescue.house import NOW, PAGE, SCOPE, House
 from tests.clipperd.session.world import FakeClock
+
+T = TypeVar("T")
 
 KEEP_S = 7 * 86400.0
 COUNT = 48
@@ -164,6 +167,47 @@ async def test_content_of_a_clip_that_a_person_deletes_goes_from_every_file_too(
     await home.db.write(lambda c: retention.delete_many(c, SCOPE.user_id, ["delivered"], None))
     assert await home.erasure.once()
     assert home.found() & EVEN == set()
+
+
+async def test_a_clip_that_a_person_deletes_leaves_no_title_in_any_file(home: Home) -> None:
+    await home.db.write(
+        lambda c: c.execute("UPDATE clip SET title = 'title-' || seq || '-eltit'").rowcount
+    )
+    home.house.backups.make(NOW + 1)
+    await home.db.write(lambda c: retention.delete_many(c, SCOPE.user_id, ["delivered"], None))
+    assert await home.erasure.once()
+    wholes = b"".join(file.read_bytes() for file in home.folder.rglob("*") if file.is_file())
+    kept = [seq for seq in range(1, COUNT + 1) if f"title-{seq}-eltit".encode() in wholes]
+    assert kept == list(range(1, COUNT + 1, 2))
+    for copy in home.house.backups.all():
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+class Busy(Outbox):
+    """Right after each reading a clip comes, and a copy is made."""
+
+    backups: Backups
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        found = await super().read(work)
+        await self.accept(draft(1_000))
+        self.backups.make(NOW + 1)
+        return found
+
+
+async def test_a_copy_that_is_made_meanwhile_keeps_the_newest_clips(home: Home) -> None:
+    ids = itertools.count(1)
+    busy = Busy(home.db, home.clock, new_id=lambda: f"new-{next(ids)}", publish=lambda *_: None)
+    busy.backups = home.house.backups
+    erasure = Erasure(
+        busy, home.house.backups, home.house.quarantine, home.clock, keep_content_s=KEEP_S
+    )
+    assert await erasure.once()
+    with contextlib.closing(sqlite3.connect(home.house.backups.all()[0])) as newest:
+        texts = newest.execute("SELECT accepted FROM content ORDER BY clip_seq DESC").fetchall()
+    assert len(texts) == COUNT + 1
+    assert canary(1_000).encode() in texts[0][0]
 
 
 async def test_a_log_that_somebody_reads_is_emptied_later(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -54,6 +55,14 @@ def test_a_damaged_file_is_not_copied_over_a_whole_copy(house: House) -> None:
     with pytest.raises(sqlite3.DatabaseError):
         house.backups.make(NOW + EVERY_S)
     assert list(house.backups.all()) == [good]
+
+
+def test_a_copy_with_text_that_cannot_be_read_is_dropped(house: House) -> None:
+    made = [house.backups.make(NOW + day) for day in range(2)]
+    with contextlib.closing(sqlite3.connect(made[0])) as copy, copy:
+        copy.execute("UPDATE clip SET title = CAST(x'ec' AS TEXT)")
+    house.backups.amend(made, lambda copy: copy.execute("SELECT title FROM clip").fetchall())
+    assert list(house.backups.all()) == made[1:]
 
 
 def test_a_schema_is_changed_only_after_a_copy_was_made(house: House) -> None:

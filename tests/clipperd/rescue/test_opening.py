@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from clipperd.errors import StorageFull
+from clipperd.outbox import views
 from clipperd.rescue.opening import latest_report
 from tests.clipperd.rescue.house import CLIPS, NOW, House, no_growth, rescued
 
@@ -146,6 +147,36 @@ def test_a_log_that_a_crash_left_is_read_too(house: House, tmp_path: Path) -> No
     other.open().close()
     other.check()
     assert other.rows("SELECT DISTINCT title FROM clip") == [("in the log",)]
+
+
+def _flip_a_bit(house: House, clip: str) -> None:
+    """In a title: 'l' becomes 0xec, which begins a character that does not go on."""
+    house.write(
+        "UPDATE clip SET title = CAST('Tit' || x'ec' || 'e' AS TEXT) WHERE id = ?",
+        clip,
+    )
+
+
+async def test_a_clip_whose_title_is_damaged_is_listed_with_what_is_left_of_it(
+    house: House,
+) -> None:
+    _flip_a_bit(house, "clip-3")
+    database = house.open()
+    async with asyncio.timeout(60):
+        for ask in (database.read, database.write):
+            found = await ask(lambda c: views.by_seq(c, range(1, CLIPS + 1)))
+            assert len(found) == CLIPS
+            assert {view.id: view.title for _, view in found}["clip-3"] == "Tit\ufffde"
+    database.close()
+    assert not house.quarantine.exists()
+
+
+def test_a_rescue_loses_no_clip_for_one_letter(house: House) -> None:
+    _flip_a_bit(house, "clip-3")
+    before = house.states()
+    after = rescued(house, lambda: _strike_text(house, 50))
+    assert after == {**before, "clip-50": "needs_attention"}
+    assert house.rows("SELECT title FROM clip WHERE id = 'clip-3'") == [("Tit\ufffde",)]
 
 
 @pytest.mark.parametrize("moment", ["while filling", "before the swap", "in the swap"])
