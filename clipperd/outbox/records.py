@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 from msgspec.structs import asdict
@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from clipperd.clock import rfc3339
 from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
-from clipperd.model import PRECEDENCE, Block, Position, Scope, State
+from clipperd.model import PRECEDENCE, Block, Position, PositionType, Scope, State
 
 PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
 """Stored by index, so that a smaller number goes first."""
@@ -190,10 +190,16 @@ def position_view(position: Position) -> dict[str, Any]:
     return view
 
 
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading a text of ours raises when a flipped bit has made another of it."""
+
+
 @lru_cache(maxsize=256)
 def position_from_json(text: str) -> Position:
-    """Read what :func:`position_to_json` wrote."""
+    """Read what :func:`position_to_json` wrote. Raises one of DAMAGED when it is that no more."""
     raw = json.loads(text)
+    if raw["type"] not in get_args(PositionType):
+        raise ValueError("no position")
     heading = raw.get("heading") or {}
     return Position(
         type=raw["type"],

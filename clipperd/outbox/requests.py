@@ -12,17 +12,50 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clipperd.model import REASONS, Scope, State
-from clipperd.outbox.records import Member, Request, Waiting, request_to_row
+from clipperd.outbox.records import (
+    DAMAGED,
+    Member,
+    Request,
+    Waiting,
+    position_from_json,
+    request_to_row,
+)
 
 
 def recover(connection: sqlite3.Connection) -> int:
-    """After a start: whatever was being sent has an unknown outcome now. One owner, no leases."""
+    """After a start: whatever was being sent has an unknown outcome now. One owner, no leases.
+
+    A place that damage has made unreadable, of what was not begun, is for a person to choose anew;
+    an undo that is unreadable can be asked for again.
+    """
+    _park_without_place(connection)
+    connection.execute(
+        "UPDATE delivery SET undo = NULL WHERE undo IS NOT NULL AND NOT json_valid(undo)"
+    )
     connection.execute(
         "UPDATE request SET phase = 'replay', maybe_sent = 1 WHERE phase = 'sending'"
     )
     return connection.execute(
         "UPDATE delivery SET state = 'unconfirmed' WHERE state = 'sending'"
     ).rowcount
+
+
+def _park_without_place(connection: sqlite3.Connection) -> None:
+    lost = []
+    for seq, position, new_page in connection.execute(
+        "SELECT seq, position, new_page FROM delivery"
+        " WHERE state IN ('queued', 'retrying') AND request_key IS NULL AND chunks_done = 0"
+    ):
+        try:
+            position_from_json(position)
+            json.loads(new_page or "{}")
+        except DAMAGED:
+            lost.append((seq,))
+    connection.executemany(
+        "UPDATE delivery SET state = 'needs_attention', reason = 'place_lost', due_at = NULL,"
+        """ position = '{"type":"end"}', new_page = NULL WHERE seq = ?""",
+        lost,
+    )
 
 
 class Changed(Exception):

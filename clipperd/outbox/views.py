@@ -12,6 +12,7 @@ import msgspec
 from clipperd.errors import ContentErased, CursorInvalid, NotFound
 from clipperd.model import PRECEDENCE, State
 from clipperd.outbox.records import (
+    DAMAGED,
     PRIORITIES,
     ClipView,
     DeliveryView,
@@ -184,7 +185,7 @@ def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
         title=row["title"],
         preview=row["preview"],
         size_bytes=row["size_bytes"],
-        source=msgspec.json.decode(row["source"]),
+        source=_shown(row["source"], {}),
         priority=PRIORITIES[row["priority"]],
         not_before=moment(row["not_before"]),
         content_expires_at=moment(row["content_expires_at"]),
@@ -193,7 +194,7 @@ def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
 
 
 def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
-    blocks: list[str] = msgspec.json.decode(row["block_ids"])
+    blocks: list[str] = _shown(row["block_ids"], [])
     error = None
     if row["error_code"] is not None:
         error = {"code": row["error_code"], "message": row["error_message"] or ""}
@@ -202,7 +203,7 @@ def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
         page_id=row["page_id"],
         page_ref=row["page_ref"],
         page_title=row["page_title"],
-        position=position_view(position_from_json(row["position"])),
+        position=_position(row["position"]),
         state=row["state"],
         reason=row["reason"],
         actions=_actions(row, blocks, editable=editable),
@@ -213,13 +214,28 @@ def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
         chunks_done=row["chunks_done"],
         block_ids=blocks,
         block_url=block_url(row["page_id"], blocks[0] if blocks else None),
-        position_changed=json.loads(row["position_changed"]) if row["position_changed"] else None,
+        position_changed=_shown(row["position_changed"], None),
         notion_calls=row["notion_calls"],
         shared=bool(row["shared"]),
-        undo=json.loads(row["undo"]) if row["undo"] else None,
+        undo=_shown(row["undo"], None),
         created_at=str(moment(row["created_at"])),
         delivered_at=moment(row["delivered_at"]),
     )
+
+
+def _shown(text: str | None, otherwise: Any) -> Any:
+    """What a text of ours says; ``otherwise`` without one, and where damage has reached it."""
+    try:
+        return msgspec.json.decode(text) if text else otherwise
+    except msgspec.DecodeError:
+        return otherwise
+
+
+def _position(text: str) -> dict[str, Any]:
+    try:
+        return position_view(position_from_json(text))
+    except DAMAGED:
+        return {"type": "end"}  # to be shown only: nothing is sent by it
 
 
 def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list[str]:

@@ -12,12 +12,19 @@ import pytest
 from clipperd.content import chunks, convert
 from clipperd.errors import NotAllowedNow
 from clipperd.model import Position
-from clipperd.outbox import actions, lanes
+from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.mending import mend
 from clipperd.outbox.records import Target
 from clipperd.rescue.opening import Mending
 from tests.clipperd.rescue.house import NOW, PAGE, SCOPE, House
 
+DAMAGES = [
+    '{"type":"e\ufffdd"}',
+    '{"typ%":"end"}',
+    '{"type":"end"]',
+    '{"type":"end","heading":7}',
+    "3",
+]
 LANE = (SCOPE.user_id, SCOPE.workspace_id, PAGE)
 
 
@@ -177,3 +184,51 @@ def test_turns_go_on_where_they_were(outbox: sqlite3.Connection) -> None:
     mended(outbox)
     most = outbox.execute("SELECT max(turn) FROM delivery").fetchone()[0]
     assert outbox.execute("SELECT n FROM turn_counter").fetchone()[0] == most
+
+
+@pytest.mark.parametrize("position", DAMAGES)
+def test_a_clip_whose_place_is_damaged_is_listed_and_waits_for_a_person_to_choose_anew(
+    outbox: sqlite3.Connection, position: str
+) -> None:
+    outbox.execute("UPDATE delivery SET position = ?", (position,))
+    outbox.execute("UPDATE clip SET source = '{\"app\":'")
+    outbox.execute(
+        "UPDATE delivery SET block_ids = '[', undo = '{', position_changed = '}' WHERE id = 'd-1'"
+    )
+    shown, _ = views.page(outbox, SCOPE.user_id, views.Filter(), limit=10, cursor=None)
+    assert {(clip.id, clip.state) for clip in shown} >= {
+        ("clip-0", "queued"),
+        ("clip-1", "delivered"),
+    }
+    requests.recover(outbox)
+    assert state_of(outbox, "d-0") == ("needs_attention", "place_lost")
+    assert state_of(outbox, "d-1") == ("delivered", None)
+    # An undo that cannot be read does not stop the queue: whatever is left is served.
+    assert {lane for lane, _ in lanes.open_lanes(outbox, SCOPE.user_id)} <= {LANE}
+    actions.retarget(
+        outbox,
+        row_of(outbox, "clip-0")[0],
+        Target(Position("start"), page_id=PAGE),
+        (PAGE, None, PAGE),
+        NOW,
+    )
+    requests.recover(outbox)
+    assert state_of(outbox, "d-0") == ("queued", None)
+
+
+def test_a_page_to_be_created_whose_place_is_damaged_waits_for_a_person_too(
+    outbox: sqlite3.Connection,
+) -> None:
+    outbox.execute("UPDATE delivery SET page_id = NULL, new_page = '{\"title\":' WHERE id = 'd-0'")
+    requests.recover(outbox)
+    assert state_of(outbox, "d-0") == ("needs_attention", "place_lost")
+    assert not row_of(outbox, "clip-0")[0]["new_page"]  # it can be sent to another page
+
+
+def test_a_clip_with_a_damaged_place_that_may_be_on_its_way_is_left_to_its_request(
+    outbox: sqlite3.Connection,
+) -> None:
+    under_way(outbox, 0)
+    outbox.execute("UPDATE delivery SET position = '{'")
+    requests.recover(outbox)
+    assert state_of(outbox, "d-0") == ("unconfirmed", None)
