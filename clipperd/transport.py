@@ -107,7 +107,8 @@ class Uploads(Protocol):
 class Write(msgspec.Struct, frozen=True):
     """A write of the account's: the ids that it created, or None while that is not known.
 
-    Equal ``address`` and ``content`` (hashes) tell that two say the same to the same parent.
+    Equal ``address`` (a hash) tells that two went to the same parent; ``content`` holds a hash of
+    the words of each block, joined by "-".
     """
 
     key: str

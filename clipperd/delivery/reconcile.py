@@ -16,7 +16,7 @@ import msgspec
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
-from clipperd.transport import Notion, Remembered, Reply
+from clipperd.transport import Notion, Remembered, Reply, Write
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
 _EARLY = 5.0  # clocks of broker and Notion may differ by this much
@@ -77,8 +77,8 @@ def without(suspected: Sequence[Block], run: Sequence[str]) -> list[Block]:
 class Others(msgspec.Struct, frozen=True):
     """What the account's other writes have made, as far as the broker knows.
 
-    ``open``: one to the same parent may have made something that is not known. ``alike``: and it
-    says the same. Both also when the broker has forgotten some.
+    ``open``: one to the same parent may have made something that is not known. ``alike``: and ours
+    may be a part of it. Both also when the broker has forgotten some.
     """
 
     created: frozenset[str]
@@ -97,8 +97,12 @@ def others_of(found: Remembered, key: str, own_keys: Set[str]) -> Others:
         for write in others
         if write.created is None and (mine is None or write.address == mine.address)
     ]
-    alike = any(mine is None or write.content == mine.content for write in unknown)
+    alike = any(mine is None or _says(mine) <= _says(write) for write in unknown)
     return Others(created, bool(unknown) or not found.whole, alike or not found.whole)
+
+
+def _says(write: Write) -> set[str]:
+    return set(write.content.split("-"))
 
 
 def judge(expected: Sequence[str], suspected: Sequence[Block]) -> Finding:

@@ -68,22 +68,23 @@ def first_key(since_ms: int) -> str:
 def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:
     """Return what distinguishes one request from another under the same key.
 
-    Three hashes: of the address, of the words, of everything. The words are those that Notion
-    will show, without their form: programs write the same block in many ways.
+    The hash of the address, those of the words, that of everything. The words are those that
+    Notion will show, without their form: programs write the same block in many ways. Each block
+    of the first level has a hash of its own; a page has one, of its properties.
     """
     whole = b"" if body is None else encode(body)
     address = (method.encode(), path.encode())
     return ".".join(
         (
             _digest(*address)[:32],
-            _digest("".join("".join(_words(body)).split()).encode())[:32],
+            "-".join(_digest(_bare(part))[:8] for part in _parts(body or {})),
             _digest(*address, query.encode(), whole),
         )
     )
 
 
 def likeness(print_: str) -> tuple[str, str]:
-    """Return the hashes of a fingerprint's address and words."""
+    """Return the hash of a fingerprint's address, and those of its words, joined by "-"."""
     address, _, rest = print_.partition(".")
     return address, rest.partition(".")[0]
 
@@ -91,6 +92,15 @@ def likeness(print_: str) -> tuple[str, str]:
 def is_same(one: str, other: str) -> bool:
     """Whether two fingerprints are of one request."""
     return one.rpartition(".")[2] == other.rpartition(".")[2]
+
+
+def _parts(body: Mapping[str, Any]) -> list[Any]:
+    children = [body["properties"]] if "properties" in body else body.get("children")
+    return children if isinstance(children, list) else [body]
+
+
+def _bare(part: Any) -> bytes:
+    return "".join("".join(_words(part)).split()).encode()
 
 
 def _words(value: Any) -> Iterator[str]:

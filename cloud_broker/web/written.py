@@ -39,7 +39,8 @@ class Settled(msgspec.Struct, forbid_unknown_fields=True):
 async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Tell the writes since ``?since=``; ``created`` null: not known, or still under way.
 
-    Equal ``address`` and ``content`` tell that two writes may say the same to the same parent.
+    Equal ``address`` tells that two writes went to the same parent. ``content`` has a hash for
+    the words of each block: what is not in it, the write cannot have made.
     ``from`` is the time since which none is missing.
     """
     await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)

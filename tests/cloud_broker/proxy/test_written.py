@@ -143,6 +143,19 @@ def test_the_same_words_are_alike_in_every_form() -> None:
     assert not is_same(*prints)
 
 
+def test_each_block_has_words_of_its_own_and_a_page_its_title() -> None:
+    def text(words: str) -> dict[str, object]:
+        return {"rich_text": [{"text": {"content": words}}]}
+
+    def of(body: dict[str, object]) -> list[str]:
+        return likeness(fingerprint("POST", "/a", "", body))[1].split("-")
+
+    one, two = {"paragraph": text("one")}, {"quote": {**text("two"), "children": [text("in")]}}
+    assert of({"children": [one, two]}) == of({"children": [one]}) + of({"children": [two]})
+    title = {"title": {"title": text("Trip")["rich_text"]}}
+    assert of({"properties": title}) == of({"properties": title, "children": [one]})
+
+
 def test_a_request_is_the_same_by_its_last_hash_alone() -> None:
     """An earlier version's rows bear another hash of the words."""
     now = fingerprint("PATCH", "/a", "", {"children": []})
