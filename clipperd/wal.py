@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 _LARGE_BYTES = 4 << 20  # fold the log back once it has grown by this and nobody writes
-_MANY_ROWS = 2000  # ... or holds this many changes: a log begun anew does not grow at first
+_MANY_ROWS = 300  # ... or holds so many changes, 4 MB of small clips: begun anew it does not grow
 _HUGE_BYTES = 64 << 20  # ... or at this, whoever waits; its file stays no larger, unless it is read
 _FOLD_WAIT_MS = 100  # so long does folding back wait for who reads in the log
 REWRITTEN_BYTES = 16 << 20
