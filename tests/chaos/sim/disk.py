@@ -12,6 +12,7 @@ from typing import Any
 from clipperd.db import Desk, Job
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.storage.database import Row, Tx
+from cloud_broker.storage.idempotency import STEPS
 from tests.chaos.sim.loop import Process
 from tests.chaos.sim.machine import Machine
 
@@ -100,11 +101,13 @@ class SharedRows:
     blob_type = "BLOB"
 
     def __init__(self, rng: random.Random, failing: float) -> None:
-        """``failing``: the share of transactions that fail, half of them after the commit."""
+        """Make the table. ``failing``: of transactions, the share that fails, half after commit."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._rng = rng
         self._failing = failing
         self._connection.row_factory = sqlite3.Row
+        for step in STEPS:
+            self._connection.execute(step)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:

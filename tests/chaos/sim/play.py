@@ -14,7 +14,6 @@ from typing import Any
 
 from clipperd.errors import ClipperdError
 from cloud_broker.errors import DatabaseFailed
-from cloud_broker.storage import idempotency
 from tests.chaos.sim.app import App
 from tests.chaos.sim.broker import Broker
 from tests.chaos.sim.daemon import Daemon, Template
@@ -145,9 +144,6 @@ class _Day:
 
     async def play(self) -> Outcome:
         self.trace.note("day", str(self.weather))
-        async with self.rows.transaction() as tx:
-            for step in idempotency.STEPS:
-                await tx.execute(step)
         for broker in self.brokers:
             broker.start()
         for daemon in self.daemons:
