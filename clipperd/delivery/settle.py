@@ -153,8 +153,9 @@ class Settler:
         return _Sight(found, calls, contested=_is_contested(found, others))
 
     async def _others(self, request: Request) -> Others:
-        """What others of the account have made since it was sent."""
-        since = reconcile.earliest(request.sent_at)
+        """What others of the account have made since it was sent, also by what they sent before:
+        Notion may apply a write long after it came."""
+        since = reconcile.earliest(request.sent_at) - self._timing.settle_silent
         found = await self._around.writes.since(request.scope, since)
         own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
         return reconcile.others_of(found, request.key, own)

@@ -251,6 +251,18 @@ async def test_the_same_words_of_unknown_outcome_from_two_programs_are_left_to_a
     assert world.texts(page) == ["same"]
 
 
+async def test_another_programs_write_may_be_applied_long_after_it_was_sent(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.fault = at("unknown_absent")
+    await rig.clip(page, "same")
+    sent_at = rig.clock.now()
+    await rig.step(page)
+    world.another_program(page, "same")
+    await rig.step(page)
+    assert world.record.asked_since[-1] <= sent_at - 65.0
+
+
 async def test_what_was_sent_before_the_brokers_memory_begins_is_left_to_a_person(
     rig: Rig, world: World, page: str
 ) -> None:
