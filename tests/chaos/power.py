@@ -28,7 +28,7 @@ from tests.stack.program import Program
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN of the kernel's fs/ext4/ext4.h
 _NO_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH: what is not on the disk yet is lost
-_SIZE = "96M"
+_SIZE = "384M"  # of which the log may take 64
 _CUTS_PER_DISK = 20
 # Clips a second of all producers together (0: as fast as they can), how many producers, and
 # between how many seconds the cut comes.
