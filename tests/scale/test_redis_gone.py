@@ -112,6 +112,21 @@ def _ways(server: RedisServer) -> dict[str, tuple[Callable[[], None], Callable[[
     return {"killed": (server.kill, server.start), "hung": (server.hang, server.go_on)}
 
 
+async def test_redis_emptied_once_under_load_grants_at_most_one_more_a_broker(
+    fleet: Fleet, redis_server: RedisServer
+) -> None:
+    seen: list[Answer] = []
+    async with a_newcomer(fleet, JONAS) as jonas:
+        page = fleet.notion.page("Page", "# One", workspace_id=jonas.workspace).id
+        await spend(jonas, page, seen)
+        loading = asyncio.ensure_future(flood(jonas, page, seen, times=12))
+        await asyncio.sleep(0.1)  # amid the flood, wherever that is
+        redis_server.say("FLUSHALL")
+        await loading
+        assert await shared(jonas) == ["1"] * BROKERS
+    judged(seen, LIMIT + BROKERS)
+
+
 async def test_redis_emptied_again_and_again_under_load_grants_at_most_a_start_a_caller(
     fleet: Fleet, redis_server: RedisServer
 ) -> None:
