@@ -43,7 +43,7 @@ def native(*blocks: dict[str, Any]) -> dict[str, Any]:
 def test_250_blocks_stay_contiguous_and_inside_while_a_person_types(
     stack: Stack, page: Page
 ) -> None:
-    stack.notion.misbehave({"kind": "latency", "route": APPEND, "params": {"ms": 300}})
+    stack.notion.misbehave({"kind": "latency", "route": APPEND, "params": {"ms": 1500}})
     lines = [f"line {n}" for n in range(250)]
     clip = stack.clip(page.id, native(*map(paragraph, lines)), inbox(page))
     stack.until(lambda: lines[0] in stack.notion.texts(page.id), "nothing arrives")
