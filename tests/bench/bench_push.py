@@ -21,7 +21,7 @@ from cloud_broker.crypto.signing import ACCESS, Signer
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
 from tests.bench.measure import cpu_of, machine, quantile
-from tests.stack.stack import _free_port
+from tests.servers.ports import free_port
 
 STREAMS = int(os.environ.get("BENCH_STREAMS", "200"))
 EVENTS = 1_000
@@ -36,7 +36,7 @@ def run() -> list[str]:
 
 
 async def _run(folder: Path) -> list[str]:
-    port = _free_port()
+    port = free_port()
     origin = f"http://127.0.0.1:{port}"
     tokens = await _people(folder / "broker.db", origin)
     child = subprocess.Popen(  # noqa: ASYNC220 (a bench has nothing else to do)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 from clipperd.cli.showcase.web import fetch
 from clipperd.client import Client, answers_of
 from clipperd.process import endpoint
+from tests.servers.ports import free_port
 from tests.stack.browser import consent
 from tests.stack.notion import Notion
 from tests.stack.program import Program
@@ -62,7 +62,7 @@ class Stack:
             if not name.startswith(("CLIPPERD_", "BROKER_"))
         }
         self.home = folder / "daemon"
-        port = _free_port()
+        port = free_port()
         self.broker_url = f"http://127.0.0.1:{port}"
         daemon = {
             **_DAEMON,
@@ -82,7 +82,7 @@ class Stack:
             (daemon if name.startswith("CLIPPERD_") else broker)[name] = value
         self.daemon_env = daemon
         # Both sides must know the sandbox's address before it listens, so it is chosen here.
-        sandbox_port = _free_port()
+        sandbox_port = free_port()
         self.notion = Notion(f"http://127.0.0.1:{sandbox_port}")
         broker["BROKER_NOTION_API_URL"] = self.notion.url
         ready = folder / "sandbox.url"
@@ -279,12 +279,6 @@ def running_after(
         yield stack
     finally:
         stack.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _new_key() -> str:
