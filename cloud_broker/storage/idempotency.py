@@ -197,6 +197,7 @@ class Idempotency:
     async def spend(self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
         """Keep that nothing was applied and nothing ever will be. False: another has the key."""
         async with self._database.transaction() as tx:
+            await _insert(tx, who, fingerprint, lease, expires_at)  # unless it is claimed already
             kept = await tx.execute(
                 """
                 UPDATE idempotency SET state = 'done', status = :status, created = '[]',
@@ -209,25 +210,6 @@ class Idempotency:
                 key=who.key,
                 owner=lease.owner,
                 status=SPENT,
-            )
-            kept = kept or await tx.execute(
-                """
-                INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
-                                         send_by, lease_until, status, created, answered,
-                                         expires_at)
-                VALUES (:user, :workspace, :key, :fingerprint, 'done', :owner,
-                        :send_by, :until, :status, '[]', 1, :expires_at)
-                ON CONFLICT (user_id, workspace_id, key) DO NOTHING
-                """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
-                fingerprint=fingerprint,
-                owner=lease.owner,
-                send_by=lease.send_by,
-                until=lease.until,
-                status=SPENT,
-                expires_at=expires_at,
             )
             return kept > 0
 
