@@ -106,11 +106,10 @@ class Background:
         elif link.state in ("online", "degraded") and not self._reachable.is_set():
             self._reachable.set()
             self._hurry()
-            if self._indexed is not None:
-                self._pages.poke(self._indexed)
+            self.refresh_index()
 
-    def cache_renewed(self) -> None:
-        """The page index is empty: fill it again, behind."""
+    def refresh_index(self) -> None:
+        """Bring the page index up to date, behind; called when the cache was made anew."""
         if self._indexed is not None:
             self._pages.poke(self._indexed)
 

@@ -144,7 +144,7 @@ async def _serve(
                 surface.stop.set()
 
         parts.background.on_death = died
-        cache.on_renewed = parts.background.cache_renewed
+        cache.on_renewed = parts.background.refresh_index
         if settings.secrets == "file":
             await parts.secrets.open()  # a wrong passphrase is told at the start, not later
         await parts.session.open()
