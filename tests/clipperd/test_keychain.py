@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -186,7 +185,7 @@ async def test_a_keyring_that_forgets_at_once_is_refused(system: FakeKeyring) ->
     assert store.mode == "memory"
 
 
-def _standing(store: Secrets) -> tuple[str, bool]:
+def standing(store: Secrets) -> tuple[str, bool]:
     return store.mode, store.why is not None
 
 
@@ -197,10 +196,10 @@ async def test_a_locked_keyring_is_not_an_empty_one(system: FakeKeyring) -> None
     with pytest.raises(KeychainLocked) as locked:
         await store.get("a")
     assert locked.value.sent is False
-    assert _standing(store) == ("memory", True)
+    assert standing(store) == ("memory", True)
     system.locked = False
     assert await store.get("a") == "1"
-    assert _standing(store) == ("secure", False)
+    assert standing(store) == ("secure", False)
 
 
 async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKeyring) -> None:
@@ -280,96 +279,6 @@ async def test_another_process_that_dies_is_a_keyring_that_does_not_answer() -> 
 async def test_homes_do_not_see_each_other(system: FakeKeyring) -> None:
     await KeyringSecrets(HERE, service="clipperd").set("a", "1")
     assert await KeyringSecrets(HERE, service="clipperd:/other/home").get("a") is None
-
-
-# --- the file -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> Path:
-    """A sealed file that holds one secret."""
-    path = tmp_path / "secrets"
-    await FileSecrets(path, passphrase="right").set("a", "canary-value")
-    return path
-
-
-def _spoil_box(raw: bytes) -> bytes:
-    at = raw.index(b'"box":"') + 9
-    return raw[:at] + (b"A" if raw[at : at + 1] != b"A" else b"B") + raw[at + 1 :]
-
-
-def _raise_cost(raw: bytes) -> bytes:
-    return raw.replace(b'"cost":32768', b'"cost":1073741824')
-
-
-def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Change the file's content."""
-    path.write_bytes(change(path.read_bytes()))
-
-
-def test_the_file_is_private_and_shows_nothing(box: Path) -> None:
-    assert stat.S_IMODE(box.stat().st_mode) == 0o600
-    assert b"canary-value" not in box.read_bytes()
-    assert [p.name for p in box.parent.iterdir()] == ["secrets"]
-
-
-async def test_another_passphrase_opens_nothing_and_changes_nothing(box: Path) -> None:
-    with pytest.raises(SecretsUnusable):
-        await FileSecrets(box, passphrase="wrong").open()
-    assert await FileSecrets(box, passphrase="right").get("a") == "canary-value"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda raw: b"",
-        lambda raw: b"{}",
-        lambda raw: b"\xff\xfe",
-        lambda raw: raw[:-20],
-        _spoil_box,
-        _raise_cost,
-    ],
-    ids=["empty", "no fields", "not text", "cut", "flipped", "a cost nobody wants to pay"],
-)
-async def test_a_damaged_file_is_told(box: Path, change: Callable[[bytes], bytes]) -> None:
-    rewrite(box, change)
-    with pytest.raises(SecretsUnusable):
-        await FileSecrets(box, passphrase="right").open()
-
-
-async def test_a_sealing_process_that_dies_loses_nothing_and_says_so(tmp_path: Path) -> None:
-    dying = running([sys.executable, "-c", "input()"])
-    with pytest.raises(SecretsUnusable, match="its process ended"):
-        await FileSecrets(tmp_path / "secrets", passphrase="right", aside=dying).open()
-    store = FileSecrets(tmp_path / "secrets", passphrase="right")
-    await store.open()
-    store._aside = dying  # from now on
-    await store.set("a", "1")
-    assert await store.get("a") == "1"
-    assert "its process ended" in str(store.why)
-
-
-async def test_a_file_that_cannot_be_written_keeps_the_session_and_says_so(box: Path) -> None:
-    store = FileSecrets(box, passphrase="right")
-    await store.open()
-    box.with_name("secrets.new").mkdir()
-    await store.set("a", "2")
-    assert await store.get("a") == "2"
-    assert _standing(store) == ("file", True)
-    box.with_name("secrets.new").rmdir()
-    await store.set("b", "3")
-    assert _standing(store) == ("file", False)
-    assert await FileSecrets(box, passphrase="right").get("a") == "2"
-
-
-@pytest.mark.parametrize(("content", "mode"), [(b"short", 0o600), (bytes(32), 0o644), (None, 0)])
-async def test_a_poor_key_file_is_refused(tmp_path: Path, content: bytes | None, mode: int) -> None:
-    key = tmp_path / "key"
-    if content is not None:
-        key.write_bytes(content)
-        key.chmod(mode)
-    with pytest.raises(SecretsUnusable):
-        await FileSecrets(tmp_path / "secrets", key_file=key).open()
 
 
 # --- the choice -----------------------------------------------------------------------------

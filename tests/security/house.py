@@ -13,8 +13,8 @@ import io
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ from clipperd.web.door.access import Access
 from clipperd.web.door.middleware import Limits
 from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
-from cloud_broker.logs import JsonLines
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database as BrokerDatabase
 from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import Inbound
+from tests.security.broker_log import broker_log
 from tests.security.witness import Witness
 from tests.servers.kept import tables
 
@@ -293,7 +293,7 @@ class House:
         app.middlewares.insert(0, self.witness.of("daemon"))
         surface = Surface(parts, app)
         surface.furnish()
-        cache.on_renewed = parts.background.cache_renewed
+        cache.on_renewed = parts.background.refresh_index
         stack.push_async_callback(parts.close)
         stack.push_async_callback(surface.close)
         await parts.session.open()
@@ -308,7 +308,7 @@ async def a_house(folder: Path, **changes: str) -> AsyncIterator[House]:
     """Run sandbox and broker; ``changes`` are settings, BROKER_… or CLIPPERD_…."""
     witness, log = Witness(), io.StringIO()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_broker_log(log))
+        stack.enter_context(broker_log(log))
         notion = sandbox.create_app(rate_per_minute=None)
         notion.middlewares.insert(0, witness.of("notion"))
         server = await stack.enter_async_context(TestServer(notion))
@@ -365,24 +365,6 @@ async def serving(app: web.Application, inbound: Inbound, port: int) -> AsyncIte
     finally:
         server.close()
         await runner.cleanup()
-
-
-@contextmanager
-def _broker_log(stream: io.StringIO) -> Iterator[None]:
-    """What the broker would write to standard error; at debug, where most is written."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
-    # The sandbox's access lines: the broker's own command turns such off.
-    handler.addFilter(lambda record: record.name != "aiohttp.access")
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel("DEBUG")
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
 
 
 @asynccontextmanager

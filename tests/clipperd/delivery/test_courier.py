@@ -13,6 +13,7 @@ from clipperd.outbox import actions
 from clipperd.outbox.records import Target
 from tests.clipperd.delivery.rig import Rig, paragraph
 from tests.clipperd.delivery.world import World
+from tests.clipperd.fake_notion import SCOPE
 
 
 def once(kind: str, method: str = "PATCH") -> Any:
@@ -91,7 +92,7 @@ async def test_after_a_heading_the_newest_stands_first_singly_or_together(
 async def test_250_blocks_stay_contiguous_and_inside_the_section(
     rig: Rig, world: World, page: str, section: str
 ) -> None:
-    await rig.outlines.get(rig_scope(), page, "verified")
+    await rig.outlines.get(SCOPE, page, "verified")
     world.take_calls()
     long = blocks(*[f"p{i}" for i in range(250)])
     place = Position("after_heading", heading_id=section)
@@ -332,33 +333,6 @@ async def test_a_page_of_unknown_outcome_is_found_among_its_parents_children(
     assert sum(p["parent"].get("page_id") == page for p in world.pages.values()) == 1
 
 
-async def test_undo_takes_back_what_nobody_changed_and_says_what_it_left(
-    rig: Rig, world: World, page: str
-) -> None:
-    world.add(page, text="mine")
-    clip = await rig.clip(page, blocks("a", "b", "c"))
-    await rig.drain()
-    world.edit_text(world.children[page][2], "b!")
-    await rig.act(clip, actions.request_undo)
-    await rig.drain()
-    view = await rig.view(clip)
-    assert world.texts(page) == ["mine", "b!"]
-    undo = view.deliveries[0].undo
-    assert undo is not None
-    assert undo["left"] == [{"block_id": world.children[page][1], "why": "edited"}]
-    assert (view.state, len(undo["removed"])) == ("delivered", 2)
-
-
-async def test_a_complete_undo_closes_the_clip(rig: Rig, world: World, page: str) -> None:
-    clip = await rig.clip(page, "a")
-    await rig.drain()
-    await rig.act(clip, actions.request_undo)
-    await rig.drain()
-    view = await rig.view(clip)
-    assert (view.state, view.deliveries[0].reason) == ("canceled", "undone")
-    assert world.texts(page) == []
-
-
 async def test_a_clip_canceled_while_its_batch_was_chosen_is_not_sent(
     rig: Rig, world: World, page: str
 ) -> None:
@@ -407,39 +381,5 @@ async def test_deep_content_is_cut_and_rebuilt_whole(rig: Rig, world: World, pag
     assert (await rig.view(clip)).state == "delivered"
 
 
-def rig_scope() -> Any:
-    from tests.clipperd.fake_notion import SCOPE
-
-    return SCOPE
-
-
 def lane(page: str) -> tuple[str, str, str]:
-    scope = rig_scope()
-    return (scope.user_id, scope.workspace_id, page)
-
-
-async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
-    rig: Rig, world: World
-) -> None:
-    pages = [world.add_page(f"P{number}") for number in range(6)]
-    for each in pages:
-        await rig.clip(each)
-    world.offline = True
-    for each in pages:
-        await rig.step(each)
-    assert rig.pace.link - rig.clock.boot() <= 1.0
-
-
-async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
-    rig: Rig, world: World
-) -> None:
-    page = world.add_page("P")
-    await rig.clip(page)
-    world.offline = True
-    step = asyncio.create_task(rig.step(page))
-    await asyncio.sleep(0)
-    rig.pace.free_all()
-    await step
-    assert rig.pace.due(lane(page)) <= rig.clock.boot()
-    await rig.step(page)
-    assert rig.pace.due(lane(page)) > rig.clock.boot()
+    return (SCOPE.user_id, SCOPE.workspace_id, page)

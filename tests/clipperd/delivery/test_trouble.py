@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -228,3 +229,30 @@ async def test_nothing_comes_between_the_parts_of_a_clip_not_even_what_had_its_t
     assert world.texts(page)[:250] == [f"p{number}" for number in range(250)]
     assert sorted(world.texts(page)[250:]) == ["a person waits", "before", "parked"]
     assert [(await state(rig, clip))[0] for clip in (long, before)] == ["delivered"] * 2
+
+
+async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
+    rig: Rig, world: World
+) -> None:
+    pages = [world.add_page(f"P{number}") for number in range(6)]
+    for each in pages:
+        await rig.clip(each)
+    world.offline = True
+    for each in pages:
+        await rig.step(each)
+    assert rig.pace.link - rig.clock.boot() <= 1.0
+
+
+async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
+    rig: Rig, world: World
+) -> None:
+    page = world.add_page("P")
+    await rig.clip(page)
+    world.offline = True
+    step = asyncio.create_task(rig.step(page))
+    await asyncio.sleep(0)
+    rig.pace.free_all()
+    await step
+    assert rig.pace.due(lane(page)) <= rig.clock.boot()
+    await rig.step(page)
+    assert rig.pace.due(lane(page)) > rig.clock.boot()

@@ -45,6 +45,33 @@ async def undo(rig: Rig, clip: ClipView) -> tuple[str, list[str]]:
     return view.state, [left["why"] for left in view.deliveries[0].undo["left"]]
 
 
+async def test_undo_takes_back_what_nobody_changed_and_says_what_it_left(
+    rig: Rig, world: World, page: str
+) -> None:
+    world.add(page, text="mine")
+    clip = await rig.clip(page, blocks("a", "b", "c"))
+    await rig.drain()
+    world.edit_text(world.children[page][2], "b!")
+    await rig.act(clip, actions.request_undo)
+    await rig.drain()
+    view = await rig.view(clip)
+    assert world.texts(page) == ["mine", "b!"]
+    undo = view.deliveries[0].undo
+    assert undo is not None
+    assert undo["left"] == [{"block_id": world.children[page][1], "why": "edited"}]
+    assert (view.state, len(undo["removed"])) == ("delivered", 2)
+
+
+async def test_a_complete_undo_closes_the_clip(rig: Rig, world: World, page: str) -> None:
+    clip = await rig.clip(page, "a")
+    await rig.drain()
+    await rig.act(clip, actions.request_undo)
+    await rig.drain()
+    view = await rig.view(clip)
+    assert (view.state, view.deliveries[0].reason) == ("canceled", "undone")
+    assert world.texts(page) == []
+
+
 @pytest.mark.parametrize(
     "content",
     [
