@@ -11,7 +11,7 @@ ClipperdError
 └── ...
 
 An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
-of HTTP. ``web/door/problems.py`` turns the kind into a status. Retry verdicts belong to
+of HTTP. ``web/middleware/problems.py`` turns the kind into a status. Retry verdicts belong to
 ``delivery/outcome.py``, not here.
 """
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import DatabaseFailed
-from cloud_broker.metrics import Counter
+from cloud_broker.monitoring.metrics import Counter
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.audit import Event, Fact

@@ -16,7 +16,7 @@ FUNCTION_LINES = 60
 FOLDER_FILES = 20
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 CONNECTS = {
-    "clipperd/transport.py",
+    "clipperd/broker/http.py",
     "clipperd/client.py",
     "cloud_broker/transport.py",
     "cloud_broker/sandbox/control/outgoing.py",  # the sandbox is a program of its own

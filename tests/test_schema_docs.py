@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.assembly import STEPS
-from clipperd.cache.cache import open_cache
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
 
@@ -43,7 +43,7 @@ async def database(kind: str, folder: Path) -> Path:
     if kind == "outbox":
         Database.open(file, name="outbox", steps=STEPS, synchronous="FULL").close()
     elif kind == "cache":
-        open_cache(file).close()
+        open_cache(file, CACHE_STEPS).close()
     else:
         broker = await open_sqlite(file)
         await migrate(broker, now=0)

@@ -60,7 +60,7 @@ class Console:
 
     def config_text(self, args: Namespace) -> str:
         """Return the text of config.toml, empty when there is none. Raises ConfigInvalid."""
-        from clipperd.process.errors import ConfigInvalid
+        from clipperd.settings.errors import ConfigInvalid
 
         file = self.places(args).config_file
         try:

@@ -69,9 +69,9 @@ def run(args: Namespace, console: Console) -> int:
     from clipperd.process import loading
 
     with loading.lean():
-        from clipperd import daemon
+        from clipperd.daemon import process
 
-    return int(daemon.main(settings))
+    return int(process.main(settings))
 
 
 def start(args: Namespace, console: Console) -> int:

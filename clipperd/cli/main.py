@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from clipperd import __version__
-from clipperd.cli import account, clip, demo, exits, lifecycle, pages, preferences, status, waiting
+from clipperd.cli import account, clip, config, exits, lifecycle, pages, queue, status
 from clipperd.cli.console import Console
+from clipperd.cli.demo import command
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
 from clipperd.errors import ClipperdError
@@ -30,10 +31,10 @@ _FAMILIES: tuple[tuple[Sequence[str], Callable[[Verbs], None]], ...] = (
     (account.VERBS, account.declare),
     (clip.VERBS, clip.declare),
     (pages.VERBS, pages.declare),
-    (waiting.VERBS, waiting.declare),
+    (queue.VERBS, queue.declare),
     (status.VERBS, status.declare),
-    (preferences.VERBS, preferences.declare),
-    (demo.VERBS, demo.declare),
+    (config.VERBS, config.declare),
+    (command.VERBS, command.declare),
 )
 """The verbs in the order of the help, with what declares them."""
 

@@ -121,7 +121,7 @@ def version(args: Namespace, console: Console) -> int:
 
 
 def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted) -> int:
-    from clipperd.outbox import peek as outbox_peek
+    from clipperd.outbox import offline as outbox_peek
     from clipperd.process import endpoint, lock
 
     places = console.places(args)

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from clipperd.clock import Clock
-from clipperd.delivery import forecast
-from clipperd.delivery.courier import Courier
-from clipperd.delivery.pace import Pace
-from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.delivery import eta
+from clipperd.delivery.ports import After, Surroundings, Timing
+from clipperd.delivery.throttle import Pace
+from clipperd.delivery.worker import Courier
 from clipperd.errors import StorageFull
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox
@@ -92,7 +92,7 @@ class Dispatcher:
         """
         now, places = self._clock.boot(), self._timing.parallel
         begins = now + held_s
-        return forecast.seconds_left(loads, self._pace, now=now, begins=begins, places=places)
+        return eta.seconds_left(loads, self._pace, now=now, begins=begins, places=places)
 
     @property
     def draining(self) -> bool:

@@ -9,9 +9,9 @@ import msgspec
 
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
+from clipperd.notion.port import Notion
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
-from clipperd.transport import Notion
 
 
 class ParentGone(Exception):

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from clipperd.transport import Reply
+from clipperd.broker.reply import Reply
 
 
 class Applied(msgspec.Struct, frozen=True):

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
-from clipperd.transport import Notion, Remembered, Reply, Write
+from clipperd.notion.port import Notion, Remembered, Write
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
 _EARLY = 5.0  # clocks of broker and Notion may differ by this much

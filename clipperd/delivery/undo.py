@@ -9,15 +9,16 @@ from typing import Any
 
 import msgspec
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.content import chunks, fingerprint
-from clipperd.delivery.terms import Places, Surroundings
+from clipperd.delivery.ports import Places, Surroundings
 from clipperd.errors import ReadFailed
 from clipperd.model import Block, Scope
+from clipperd.notion.port import Notion
 from clipperd.outbox import actions, lanes
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey
-from clipperd.transport import Notion, Reply
 
 _RESTORE = chunks.encode({"in_trash": False})
 _PASSING = frozenset({401, 408, 409, 425, 429})  # a 4xx that another try may not meet

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 
-from clipperd.machine.notices import Tell
+from clipperd.machine.os_events import Tell
 
 # Groups of <linux/rtnetlink.h>: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400

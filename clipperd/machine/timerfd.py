@@ -12,7 +12,7 @@ import errno
 import os
 import time
 
-from clipperd.machine.notices import Tell
+from clipperd.machine.os_events import Tell
 
 _ABSTIME, _CANCEL_ON_SET = 1, 2  # /usr/include/x86_64-linux-gnu/sys/timerfd.h
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 import msgspec
 
 from clipperd.clock import Clock
-from clipperd.machine import wayout
-from clipperd.machine.notices import Notices
+from clipperd.machine import source_address
+from clipperd.machine.os_events import Notices
 
 SETTLE_S = 0.5
 """A link comes up in several steps, each of which is told; one look is for all of them."""
@@ -54,7 +54,7 @@ class Watch:
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what was found each time, also when it was nothing."""
         told = asyncio.Event()
-        self._sources = wayout.sources(self._host)
+        self._sources = source_address.sources(self._host)
         self._notices.open(told.set)
         try:
             while True:
@@ -67,7 +67,7 @@ class Watch:
 
     def _look(self) -> Change:
         before, self._slept_before = self._slept_before, self._slept()
-        known, self._sources = self._sources, wayout.sources(self._host)
+        known, self._sources = self._sources, source_address.sources(self._host)
         slept_s = self._slept_before - before
         return Change(
             slept_s=slept_s if slept_s > _SLEPT_S else 0.0,

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from clipperd.clock import Clock
-from clipperd.db import Database
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import views
 from clipperd.outbox.records import ClipView, Draft, LaneKey
+from clipperd.storage.database import Database
 
 T = TypeVar("T")
 Publish = Callable[[str, dict[str, Any], str], None]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Store, Work
+from clipperd.concurrency import Flights
 from clipperd.errors import (
     BrokerUnreachable,
     NotSignedIn,
@@ -23,17 +23,17 @@ from clipperd.errors import (
     StorageFull,
 )
 from clipperd.model import Scope
-from clipperd.outline import minute, sections, store
+from clipperd.notion.port import Notion
+from clipperd.outline import sections, store, timestamps
+from clipperd.outline.freshness import Vouching
 from clipperd.outline.reading import Reader
 from clipperd.outline.sections import Heading
 from clipperd.outline.store import Snapshot
 from clipperd.outline.tree import Node, Tree, to_node
-from clipperd.outline.vouching import Vouching
 from clipperd.pages import store as pages
 from clipperd.pages.crawl import Publish
 from clipperd.pages.entries import from_notion
-from clipperd.pages.flights import Flights
-from clipperd.transport import Notion
+from clipperd.storage.database import Store, Work
 
 Freshness = Literal["cached", "auto", "verified"]
 
@@ -322,11 +322,11 @@ def _may_hold(snapshot: Snapshot) -> bool:
     """False when even an equal stamp could not prove the snapshot: list at once, one call less."""
     if snapshot.moved or snapshot.shallow:
         return False
-    return snapshot.stamp is None or minute.is_unchanged(snapshot.stamp, snapshot.read_at)
+    return snapshot.stamp is None or timestamps.is_unchanged(snapshot.stamp, snapshot.read_at)
 
 
 def _holds(snapshot: Snapshot, page: dict[str, Any]) -> bool:
-    return minute.is_unchanged(str(page.get("last_edited_time")), snapshot.read_at)
+    return timestamps.is_unchanged(str(page.get("last_edited_time")), snapshot.read_at)
 
 
 def _title(page: dict[str, Any]) -> str | None:

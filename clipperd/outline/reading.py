@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.errors import BrokerUnreachable, PageGone, PageTrashed, ReadFailed
 from clipperd.model import Scope
-from clipperd.transport import Notion, Reply
+from clipperd.notion.port import Notion
 
 PAGE_SIZE = "100"  # Notion's most (developers.notion.com/reference/intro#pagination)
 

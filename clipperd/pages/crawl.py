@@ -12,14 +12,15 @@ from typing import Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, from_rfc3339
-from clipperd.db import Store
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
+from clipperd.notion.port import Notion
 from clipperd.pages import store
 from clipperd.pages.entries import Record, from_notion, schema_of
 from clipperd.pages.store import IndexRow
-from clipperd.transport import Notion, Reply
+from clipperd.storage.database import Store
 
 
 class Publish(Protocol):

@@ -6,9 +6,9 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
-from clipperd.db import Store
 from clipperd.errors import StorageFull, WorkspaceMismatch
 from clipperd.model import Scope
+from clipperd.storage.database import Store
 
 
 class Directory:

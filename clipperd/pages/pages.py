@@ -11,8 +11,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Database, Store
+from clipperd.concurrency import Flights, either
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
@@ -24,12 +25,12 @@ from clipperd.errors import (
     StorageFull,
 )
 from clipperd.model import Scope
-from clipperd.pages import cursors, marks, search, store
+from clipperd.notion.port import Notion
+from clipperd.pages import cursors, search, store, usage
 from clipperd.pages.crawl import Crawl, Publish
 from clipperd.pages.cursors import Mark
 from clipperd.pages.entries import Access, Entry, IndexStatus, Listing, from_notion, schema_of
-from clipperd.pages.flights import Flights, either
-from clipperd.transport import Notion, Reply
+from clipperd.storage.database import Database, Store
 
 View = Literal["recent", "used", "favorites", "all"]
 
@@ -173,14 +174,14 @@ class Pages:
         """Mark or unmark a page; durable when it returns. Raises NotFound."""
         before = await self.get(scope, page_id)
         now = self._clock.now()
-        await self._outbox.write(lambda c: marks.set_favorite(c, scope, page_id, now, on=on))
+        await self._outbox.write(lambda c: usage.set_favorite(c, scope, page_id, now, on=on))
         self._tell(scope, [page_id], [])
         return replace(before, favorite=on)
 
     async def used(self, scope: Scope, page_id: str) -> None:
         """Count one delivered clip: it feeds the ``used`` view and the ranking."""
         now = self._clock.now()
-        await self._outbox.write(lambda c: marks.record_use(c, scope, page_id, now))
+        await self._outbox.write(lambda c: usage.record_use(c, scope, page_id, now))
         self._tell(scope, [page_id], [])
 
     async def title_of(self, scope: Scope, page_id: str) -> str | None:
@@ -261,8 +262,8 @@ class Pages:
         Only marks made after ``since`` (epoch seconds), so that a page which is gone is not asked
         for at every start.
         """
-        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
-        uses = await self._outbox.read(lambda c: marks.uses(c, scope))
+        pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
+        uses = await self._outbox.read(lambda c: usage.uses(c, scope))
         pairs += [(use.page_id, use.last_used_at) for use in uses]
         recent = [page_id for page_id, at in pairs if at >= since]
         known = await self._cache.read(lambda c: store.rows_of(c, scope, recent))
@@ -309,7 +310,7 @@ class Pages:
         return True, {record.id for record in records}
 
     async def _favorites(self, scope: Scope) -> frozenset[str]:
-        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
+        pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         return frozenset(page_id for page_id, _ in pairs)
 
     async def _sorted(
@@ -323,10 +324,10 @@ class Pages:
         self, scope: Scope, view: View, kind: str, after: Mark | None, limit: int
     ) -> tuple[_Rows, frozenset[str]]:
         """The order of these views is in outbox.db, their pages in cache.db."""
-        pairs = await self._outbox.read(lambda c: marks.favorites(c, scope))
+        pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         favorites = frozenset(page_id for page_id, _ in pairs)
         if view == "used":
-            uses = await self._outbox.read(lambda c: marks.uses(c, scope))
+            uses = await self._outbox.read(lambda c: usage.uses(c, scope))
             pairs = [(use.page_id, use.last_used_at) for use in uses]
         if after is not None:
             if isinstance(after.key, str):
@@ -355,8 +356,8 @@ _Rows = list[tuple[float | str, sqlite3.Row]]
 
 
 def _habits(connection: sqlite3.Connection, scope: Scope) -> search.Habits:
-    favorites = frozenset(page_id for page_id, _ in marks.favorites(connection, scope))
-    return search.Habits(favorites, {use.page_id: use for use in marks.uses(connection, scope)})
+    favorites = frozenset(page_id for page_id, _ in usage.favorites(connection, scope))
+    return search.Habits(favorites, {use.page_id: use for use in usage.uses(connection, scope)})
 
 
 def _ids(pairs: Iterable[tuple[str, float]]) -> list[str]:

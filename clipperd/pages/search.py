@@ -16,7 +16,7 @@ from clipperd.model import Scope
 from clipperd.pages import candidates, typos
 from clipperd.pages.candidates import Candidate, Look
 from clipperd.pages.entries import WORDS, fold
-from clipperd.pages.marks import Use
+from clipperd.pages.usage import Use
 
 _SPARE = 40  # more pages than wanted are ranked: recency and use move some up
 _ENOUGH = 5  # with this many good matches nobody looks for typos

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from clipperd.settings.private_file import write_private
 
 API = 1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43,128}")  # 43 characters of base64url carry 256 bits
@@ -82,36 +82,6 @@ def remove(path: Path, instance_id: str) -> None:
     found = read(path)
     if found is not None and found.instance_id == instance_id:
         path.unlink(missing_ok=True)
-
-
-def write_private(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``text`` atomically, with mode 0600 from the first byte.
-
-    ``durable``: it outlasts a power cut; the two syncs take some 20 ms on an ordinary disk.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows has no handle on a folder; its rename is journalled
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checked(given: dict[str, Any]) -> Endpoint | None:

@@ -8,14 +8,6 @@ from typing import Any
 from clipperd.errors import ClipperdError, Kind
 
 
-class ConfigInvalid(ClipperdError):
-    """A setting is unknown or malformed; ``detail`` names every fault (exit 4)."""
-
-    code = "config_invalid"
-    kind = Kind.INVALID
-    title = "The settings cannot be used"
-
-
 class AlreadyRunning(ClipperdError):
     """Another clipperd owns this home (exit 3)."""
 

@@ -12,7 +12,7 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 aiohttp reads the machine's certificates twice over while it is imported (``aiohttp/connector.py``),
 which was a sixth of the start; the daemon has much to answer before it asks its broker anything,
-and then ``clipperd.transport`` reads them.
+and then ``clipperd.broker.http`` reads them.
 """
 
 _PLAIN_LIST = {"FROZENLIST_NO_EXTENSIONS": "1"}

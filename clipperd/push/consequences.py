@@ -6,12 +6,12 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from clipperd.broker.sse import Frame
 from clipperd.errors import ClipperdError
 from clipperd.model import Scope, notion_id
-from clipperd.outline.places import Places
-from clipperd.outline.vouching import Vouching
+from clipperd.outline.freshness import Vouching
+from clipperd.outline.positions import Places
 from clipperd.pages.pages import Pages
-from clipperd.push.frames import Frame
 from clipperd.session.session import Session
 
 T = TypeVar("T")

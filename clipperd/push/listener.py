@@ -10,18 +10,18 @@ from typing import Literal
 
 import msgspec
 
+from clipperd.broker.client import Wire
+from clipperd.broker.http import Incoming
+from clipperd.broker.sse import Frames
 from clipperd.clock import Clock, rfc3339
-from clipperd.db import Store
+from clipperd.concurrency import either
 from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, ReauthRequired
 from clipperd.model import Scope
-from clipperd.outline.vouching import SILENT_S, Vouching
-from clipperd.pages.flights import either
-from clipperd.push import position
+from clipperd.outline.freshness import SILENT_S, Vouching
+from clipperd.push import event_cursor
 from clipperd.push.consequences import Consequences
-from clipperd.push.frames import Frames
 from clipperd.session.session import Session
-from clipperd.session.wire import Wire
-from clipperd.transport import Incoming
+from clipperd.storage.database import Store
 
 _PATH = "api/events"
 _FIRST_S, _LONGEST_S = 1.0, 60.0
@@ -146,7 +146,7 @@ class Listener:
             self._stand("connecting", None)
         token = await self._session.token_for(user)
         for is_last in (False, True):
-            last_id = await self._cache.read(lambda c: position.load(c, user))
+            last_id = await self._cache.read(lambda c: event_cursor.load(c, user))
             headers = {"Authorization": f"Bearer {token}"}
             if last_id is not None:
                 headers["Last-Event-ID"] = last_id
@@ -184,7 +184,7 @@ class Listener:
 
     async def _keep(self, user: str, last_id: str) -> None:
         with contextlib.suppress(ClipperdError):  # a full disk: told again after the next start
-            await self._cache.write(lambda c: position.save(c, user, last_id))
+            await self._cache.write(lambda c: event_cursor.save(c, user, last_id))
 
     def _stand(self, state: State, why: str | None) -> None:
         if (state, why) != (self._standing.state, self._standing.why):

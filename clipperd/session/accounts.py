@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from clipperd.broker.auth import GrantedWorkspace, Subscription, User
 from clipperd.clock import Clock
-from clipperd.db import Database, Work
 from clipperd.errors import NotSignedIn, WorkspaceMismatch
 from clipperd.model import Scope, notion_id
-from clipperd.session.auth import GrantedWorkspace, Subscription, User
+from clipperd.storage.database import Database, Work
 
 T = TypeVar("T")
 AccountState = Literal["signed_in", "signed_out", "reauth_required"]

@@ -21,9 +21,9 @@ import msgspec
 from yarl import URL
 
 from clipperd.clock import Clock
-from clipperd.db import Database
 from clipperd.errors import InvalidInput, NotFound
 from clipperd.session.errors import LoginExpired, LoginStateUnknown
+from clipperd.storage.database import Database
 
 Return = Literal["app", "loopback"]
 Purpose = Literal["sign_in", "add_workspace", "change_access"]

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from clipperd.broker.auth import BrokerAuth, Refused, Tokens
+from clipperd.broker.connectivity import Connectivity
 from clipperd.clock import Clock
 from clipperd.errors import (
     BrokerUnreachable,
@@ -22,13 +24,12 @@ from clipperd.errors import (
     StorageFull,
     WorkspaceMismatch,
 )
+from clipperd.keychain.errors import KeychainLocked
+from clipperd.keychain.secrets import Secrets
 from clipperd.model import Scope
 from clipperd.session.accounts import Account, Accounts
-from clipperd.session.auth import BrokerAuth, Refused, Tokens
-from clipperd.session.connectivity import Connectivity
-from clipperd.session.errors import KeychainLocked, LoginDenied, LoginExpired, LoginOtherAccount
-from clipperd.session.grant import Grant, Lapsed, secret_name
-from clipperd.session.keychain import Secrets
+from clipperd.session.credentials import Grant, Lapsed, secret_name
+from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount
 from clipperd.session.login import Answered, Logins, Pending, Purpose, Return, Started
 from clipperd.session.view import SessionState, SessionView, view_of
 

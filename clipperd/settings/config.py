@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from clipperd.process.errors import ConfigInvalid
+from clipperd.settings.errors import ConfigInvalid
 
 PREFIX = "CLIPPERD_"
 Origin = Literal["default", "config.toml", "environment", "flag"]

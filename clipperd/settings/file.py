@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from clipperd.process.errors import ConfigInvalid
 from clipperd.settings import config
+from clipperd.settings.errors import ConfigInvalid
 
 
 def edit(text: str, name: str, value: str) -> str:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipperd.process.errors import ConfigInvalid
+from clipperd.settings.errors import ConfigInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Locations:
     @property
     def lock_file(self) -> Path:
         """Held by the running daemon; its presence alone means nothing."""
-        return self.data_dir / "clipperd.process.lock"
+        return self.data_dir / "clipperd.lock"
 
     @property
     def outbox(self) -> Path:

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from clipperd.errors import InvalidInput, SettingFixed
-from clipperd.process.endpoint import write_private
-from clipperd.process.errors import ConfigInvalid
 from clipperd.settings import config
 from clipperd.settings import file as config_file
+from clipperd.settings.errors import ConfigInvalid
+from clipperd.settings.private_file import write_private
 
 FIXED = frozenset({"broker_url", "home"})
 """Never shown or changed over the API, beside the secrets: who may set the broker's address

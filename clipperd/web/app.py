@@ -27,17 +27,9 @@ from clipperd.web import (
     shutdown,
     status,
 )
-from clipperd.web.door.access import ACCESS, Access
-from clipperd.web.door.guard import LoopbackSite, server_log
-from clipperd.web.door.middleware import (
-    CLOCK,
-    LIMITS,
-    NEW_ID,
-    ORDER,
-    TABLE,
-    Limits,
-    dress,
-)
+from clipperd.web.middleware.access import ACCESS, Access
+from clipperd.web.middleware.chain import CLOCK, LIMITS, NEW_ID, ORDER, TABLE, Limits, dress
+from clipperd.web.middleware.guard import LoopbackSite, server_log
 from clipperd.web.routes import Route
 
 SHELL_ROUTES: tuple[Route, ...] = tuple(

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import web
 
-from clipperd.clients import Client
 from clipperd.clock import rfc3339
 from clipperd.errors import ClientNameTaken, NotFound, StorageFull
-from clipperd.web.door.access import ACCESS
+from clipperd.web.middleware.access import ACCESS
 from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.tokens import Client
 
 
 class NewClient(msgspec.Struct, forbid_unknown_fields=True):

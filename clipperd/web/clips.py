@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from clipperd.clips import Clips
+from clipperd.clips.clips import Clips
+from clipperd.clips.submit import ClipBody, Intake, TargetBody
 from clipperd.clock import from_rfc3339
 from clipperd.errors import (
     ContentErased,
@@ -26,7 +27,6 @@ from clipperd.errors import (
     VersionMismatch,
     WorkspaceMismatch,
 )
-from clipperd.intake import ClipBody, Intake, TargetBody
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView

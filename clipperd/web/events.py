@@ -12,13 +12,11 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import InvalidInput
-from clipperd.events import TYPES, Account, Event, Events, Snapshot, Stream
-from clipperd.web.door.access import ACCESS
-from clipperd.web.door.errors import (
-    TooManyStreams,
-)
-from clipperd.web.door.guard import Guard
-from clipperd.web.door.middleware import CLOCK, LIMITS, STREAM
+from clipperd.web.hub import TYPES, Account, Event, Events, Snapshot, Stream
+from clipperd.web.middleware.access import ACCESS
+from clipperd.web.middleware.chain import CLOCK, LIMITS, STREAM
+from clipperd.web.middleware.errors import TooManyStreams
+from clipperd.web.middleware.guard import Guard
 from clipperd.web.routes import CALLER, Route, read_query
 
 HEARTBEAT_S = 25.0

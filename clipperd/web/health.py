@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
-from clipperd.checks import Check, Finding, Severity
 from clipperd.clock import rfc3339
 from clipperd.errors import ClipperdError
-from clipperd.web.door.middleware import CLOCK
+from clipperd.health import Check, Finding, Severity
+from clipperd.web.middleware.chain import CLOCK
 from clipperd.web.routes import Route, answer
 
 _RANK: tuple[Severity, ...] = ("ok", "info", "warning", "error")

@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import NotFound
-from clipperd.web.door.access import ACCESS
-from clipperd.web.door.middleware import port_of
+from clipperd.web.middleware.access import ACCESS
+from clipperd.web.middleware.chain import port_of
 from clipperd.web.routes import Route, answer, read_body
 
 

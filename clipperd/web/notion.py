@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import (
     BrokerUnreachable,
     InvalidInput,
@@ -24,10 +25,10 @@ from clipperd.errors import (
     WorkspaceMismatch,
 )
 from clipperd.model import Scope, notion_id
-from clipperd.transport import Form, Reply
-from clipperd.web.door.errors import FormExpected, FormTooLarge
-from clipperd.web.door.middleware import LIMITS
-from clipperd.web.door.problems import NOTION_PREFIX
+from clipperd.notion.port import Form
+from clipperd.web.middleware.chain import LIMITS
+from clipperd.web.middleware.errors import FormExpected, FormTooLarge
+from clipperd.web.middleware.problems import NOTION_PREFIX
 from clipperd.web.routes import Route, RouteScope
 
 _PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)

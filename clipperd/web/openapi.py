@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import ClipperdError, InvalidInput, StorageFull
-from clipperd.web.door.errors import (
+from clipperd.web.middleware.errors import (
     HostRefused,
     OriginRefused,
     ScopeMissing,
@@ -20,7 +20,7 @@ from clipperd.web.door.errors import (
     TooManyConnections,
     Unauthenticated,
 )
-from clipperd.web.door.problems import HTTP, MEDIA_TYPE, STATUS, NotionProblem, Problem
+from clipperd.web.middleware.problems import HTTP, MEDIA_TYPE, STATUS, NotionProblem, Problem
 from clipperd.web.routes import NOTION_ID, WORKSPACE, Route
 
 _REF = "#/components/schemas/{name}"

@@ -8,10 +8,8 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from clipperd.web.door.access import OWNER
-from clipperd.web.door.errors import (
-    OwnerOnly,
-)
+from clipperd.web.middleware.access import OWNER
+from clipperd.web.middleware.errors import OwnerOnly
 from clipperd.web.routes import CALLER, Route, answer, read_body
 
 When = Literal["now", "idle"]

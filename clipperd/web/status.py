@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.web.door.middleware import CLOCK
+from clipperd.web.middleware.chain import CLOCK
 from clipperd.web.routes import Route, answer
 
 Provider = Callable[[], Awaitable[Any]]

@@ -9,7 +9,7 @@ import secrets
 
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.cli.database import existing_database
-from cloud_broker.cli.desk import a_desk, progress
+from cloud_broker.cli.operator import a_desk, progress
 from cloud_broker.cli.verbs import add_verb
 from cloud_broker.crypto.keyproof import require
 from cloud_broker.crypto.sealing import KeyRing

@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from cloud_broker.cli.configuration import add_config, settings_of
-from cloud_broker.cli.desk import a_desk, progress
+from cloud_broker.cli.operator import a_desk, progress
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage import accounts as rows
 

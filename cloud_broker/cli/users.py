@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from cloud_broker.cli.configuration import add_config, settings_of
-from cloud_broker.cli.desk import Desk, a_desk
+from cloud_broker.cli.operator import Desk, a_desk
 from cloud_broker.cli.verbs import add_verb
 from cloud_broker.errors import NotFound
 from cloud_broker.settings.config import Settings

@@ -10,8 +10,8 @@ from cloud_broker.cli.database import existing_database
 from cloud_broker.clock import SystemClock
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import NotFound
-from cloud_broker.push.intake import Intake
-from cloud_broker.push.notices import LocalNotices
+from cloud_broker.push.inbox import Intake
+from cloud_broker.push.notifier import LocalNotices
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.parsers import raw_keys
 

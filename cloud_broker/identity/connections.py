@@ -19,8 +19,8 @@ from cloud_broker.errors import (
     WorkspaceRequired,
 )
 from cloud_broker.identity.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
-from cloud_broker.identity.recent import Recent
 from cloud_broker.identity.revocations import Revocations
+from cloud_broker.identity.ttl_cache import Recent
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows

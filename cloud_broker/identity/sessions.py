@@ -21,7 +21,7 @@ from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
 from cloud_broker.errors import InvalidGrant, NotFound, SessionExpired
-from cloud_broker.identity.recent import Recent
+from cloud_broker.identity.ttl_cache import Recent
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import sessions as rows

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from cloud_broker.limits.arithmetic import Rule
-from cloud_broker.limits.gates import TripRule
+from cloud_broker.limits.circuit_breaker import TripRule
+from cloud_broker.limits.gcra import Rule
 
 
 class Ask(Struct, frozen=True):

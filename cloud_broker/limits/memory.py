@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloud_broker.limits import gates as gate_rules
-from cloud_broker.limits.arithmetic import (
+from cloud_broker.limits import circuit_breaker as gate_rules
+from cloud_broker.limits.circuit_breaker import Gate, Tally
+from cloud_broker.limits.gcra import (
     MICRO,
     Bucket,
     Window,
@@ -18,7 +19,6 @@ from cloud_broker.limits.arithmetic import (
     window_spend,
     window_start,
 )
-from cloud_broker.limits.gates import Gate, Tally
 from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
 
 SWEEP_S = 30.0

@@ -10,12 +10,12 @@ from enum import Enum
 from msgspec import Struct
 
 from cloud_broker.clock import Clock
-from cloud_broker.limits.arithmetic import Bucket, Window
-from cloud_broker.limits.gates import CONNECTION_TRIP, UPSTREAM_TRIP
+from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP, UPSTREAM_TRIP
+from cloud_broker.limits.gcra import Bucket, Window
 from cloud_broker.limits.limiter import Ask, Decision, Limiter, Quota, Watch
-from cloud_broker.proxy.answers import limit_headers
+from cloud_broker.proxy.errors import LimitReached, NotSent, Refusal
 from cloud_broker.proxy.outcome import Outcome, Scope, Throttle
-from cloud_broker.proxy.refusals import LimitReached, NotSent, Refusal
+from cloud_broker.proxy.responses import limit_headers
 from cloud_broker.proxy.routes import Route
 
 MAX_WAIT_S = 10.0  # longer waits are the caller's

@@ -24,11 +24,11 @@ from cloud_broker.clock import Clock
 from cloud_broker.errors import BrokerError, ReauthRequired
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.limits.limiter import Quota
-from cloud_broker.metrics import Metrics
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Charge, Entered, Party
+from cloud_broker.proxy.errors import LimitReached, NotionTokenInvalid, NotSent
 from cloud_broker.proxy.outcome import Outcome, Verdict, judge
 from cloud_broker.proxy.ports import Tokens, Upload
-from cloud_broker.proxy.refusals import LimitReached, NotionTokenInvalid, NotSent
 from cloud_broker.proxy.routes import Route
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError

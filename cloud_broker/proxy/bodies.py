@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cloud_broker.proxy.refusals import InvalidJson, InvalidRequest
+from cloud_broker.proxy.errors import InvalidJson, InvalidRequest
 from cloud_broker.proxy.routes import MAX_PAGE_SIZE, Route
 
 MAX_DEPTH = 32  # the deepest legal append has some 16 levels

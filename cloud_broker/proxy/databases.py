@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloud_broker.proxy.refusals import InvalidRequest
+from cloud_broker.proxy.errors import InvalidRequest
 from cloud_broker.proxy.routes import parse_uuid
 
 FIRST_WITH_SOURCES = "2025-09-03"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cloud_broker.proxy.bodies import encode
-from cloud_broker.proxy.refusals import InvalidRequest, KeyExpired
+from cloud_broker.proxy.errors import InvalidRequest, KeyExpired
 
 RETENTION_MS = 24 * 3600 * 1000  # a key older than this is executed no more
 REMEMBERED_MS = 8 * RETENTION_MS  # a machine may sleep for a week in the middle of a write

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.proxy.refusals import Refusal
+from cloud_broker.proxy.errors import Refusal
 from cloud_broker.transport import TransportError
 
 

@@ -16,29 +16,29 @@ from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.errors import BrokerError
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.metrics import Metrics
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy import databases, versions
 from cloud_broker.proxy.admission import Charge, Party
-from cloud_broker.proxy.answers import (
-    Answer,
-    from_notion,
-    from_refusal,
-    limit_headers,
-    receipt,
-    where_to_look,
-)
 from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
-from cloud_broker.proxy.keys import fingerprint
-from cloud_broker.proxy.outcome import Outcome, Verdict
-from cloud_broker.proxy.ports import Tokens, Upload
-from cloud_broker.proxy.refusals import (
+from cloud_broker.proxy.errors import (
     Broken,
     NotSent,
     OutcomeUnknown,
     Refusal,
     UpstreamGarbled,
     UpstreamSilent,
+)
+from cloud_broker.proxy.keys import fingerprint
+from cloud_broker.proxy.outcome import Outcome, Verdict
+from cloud_broker.proxy.ports import Tokens, Upload
+from cloud_broker.proxy.responses import (
+    Answer,
+    from_notion,
+    from_refusal,
+    limit_headers,
+    receipt,
+    where_to_look,
 )
 from cloud_broker.proxy.routes import BY_NAME, Match, parse_uuid
 from cloud_broker.proxy.writes import Keyed, Replay, Writes

@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from cloud_broker.proxy.refusals import InvalidRequest, NoSuchRoute
+from cloud_broker.proxy.errors import InvalidRequest, NoSuchRoute
 
 Kind = Literal["read", "write"]
 Creates = Literal["children", "page", "file_upload", "none"]

@@ -21,7 +21,7 @@ from cloud_broker.proxy.databases import (
     as_table_parent,
     each_once,
 )
-from cloud_broker.proxy.refusals import InvalidRequest, NoSuchRoute
+from cloud_broker.proxy.errors import InvalidRequest, NoSuchRoute
 from cloud_broker.proxy.routes import Route, parse_uuid
 
 KNOWN = ("2022-06-28", FIRST_WITH_SOURCES, "2026-03-11")

@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.proxy.attempts import Attempts, Job
-from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired, spent_until
-from cloud_broker.proxy.outcome import Outcome, Verdict
-from cloud_broker.proxy.refusals import (
+from cloud_broker.proxy.errors import (
     InProgress,
     KeyExpired,
     KeyReused,
@@ -27,6 +25,8 @@ from cloud_broker.proxy.refusals import (
     OutcomeUnknown,
     Refusal,
 )
+from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired, spent_until
+from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import SPENT, Idempotency, KeyId, Lease, Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cloud_broker.billing.intake import Billing
+from cloud_broker.billing.inbox import Billing
 from cloud_broker.billing.signature import HEADER
 from cloud_broker.errors import WebhookStale, WebhookUnsigned
 from cloud_broker.web.bodies import answer, read_raw

@@ -17,8 +17,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from aiohttp.web_protocol import RequestHandler
 
-from cloud_broker.web.flood import Network, address_of, is_trusted
 from cloud_broker.web.problems import Handler, malformed
+from cloud_broker.web.rate_limit import Network, address_of, is_trusted
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from cloud_broker.clock import Clock
+from cloud_broker.cluster.cluster import Sharing
 from cloud_broker.crypto.signing import Signer
 from cloud_broker.identity.accounts import Accounts
 from cloud_broker.identity.connections import Tokens
@@ -15,10 +16,9 @@ from cloud_broker.identity.sessions import Sessions
 from cloud_broker.identity.signin import SignIn
 from cloud_broker.randomness import Randomness
 from cloud_broker.settings.config import Settings
-from cloud_broker.sharing import Sharing
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.flood import Flood
+from cloud_broker.web.rate_limit import Flood
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")

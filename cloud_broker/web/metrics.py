@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cloud_broker.metrics import CONTENT_TYPE, Metrics
+from cloud_broker.monitoring.metrics import CONTENT_TYPE, Metrics
 
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 ROUTES = web.RouteTableDef()

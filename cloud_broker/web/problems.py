@@ -15,7 +15,7 @@ from aiohttp.typedefs import Middleware
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import BrokerError, Kind
-from cloud_broker.logs import REQUEST_ID as LOGGED_ID
+from cloud_broker.monitoring.logs import REQUEST_ID as LOGGED_ID
 from cloud_broker.randomness import Randomness
 from cloud_broker.web.keys import REQUEST_ID
 from cloud_broker.web.pages import keep_unframed

@@ -19,10 +19,7 @@ from cloud_broker.errors import (
 )
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
-from cloud_broker.proxy.answers import Answer, from_refusal
-from cloud_broker.proxy.keys import parse_key
-from cloud_broker.proxy.ports import Sessions
-from cloud_broker.proxy.refusals import (
+from cloud_broker.proxy.errors import (
     InvalidJson,
     InvalidRequest,
     NoSuchRoute,
@@ -34,7 +31,10 @@ from cloud_broker.proxy.refusals import (
     TooSlow,
     Unauthorized,
 )
+from cloud_broker.proxy.keys import parse_key
+from cloud_broker.proxy.ports import Sessions
 from cloud_broker.proxy.relay import Call, Relay
+from cloud_broker.proxy.responses import Answer, from_refusal
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
 from cloud_broker.transport import Interrupted, TransportError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cloud_broker.push.intake import Intake
+from cloud_broker.push.inbox import Intake
 from cloud_broker.push.webhook import SIGNATURE
 from cloud_broker.web.bodies import answer, read_raw
 

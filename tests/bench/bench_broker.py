@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipperd.cli.showcase.web import fetch_json
+from clipperd.cli.demo.web import fetch_json
 from tests.bench import proxies, scene
 from tests.bench.load import generator, load
 from tests.bench.measure import cpu_of, machine, median

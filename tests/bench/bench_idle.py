@@ -13,9 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from clipperd.cache.cache import open_cache
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Scope
 from clipperd.settings.locations import locate
+from clipperd.storage.disposable import open_cache
 from tests.bench import scene
 from tests.bench.measure import cpu_of, machine, median
 from tests.bench.rivals.installed import Missing
@@ -116,7 +117,7 @@ def _know_pages(stack: Stack) -> None:
     stack.close_daemon()
 
     async def fill() -> None:
-        cache = open_cache(locate(stack.home).cache)
+        cache = open_cache(locate(stack.home).cache, CACHE_STEPS)
         await cache.write(lambda c: scene.fill_pages(c, scope, _PAGES))
         cache.close()
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipperd.cache.cache import Cache, open_cache
 from clipperd.clock import SystemClock
-from clipperd.db import Database, Store
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.outbox import lanes, views
 from clipperd.outbox.views import Filter
 from clipperd.outline import store as outlines
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.tree import Node, Tree
 from clipperd.pages.pages import Pages
+from clipperd.storage.database import Database, Store
+from clipperd.storage.disposable import Cache, open_cache
 from tests.bench import scene
 from tests.bench.measure import machine, median, quantile, spread
 from tests.bench.queries import queries
@@ -39,7 +40,10 @@ def run() -> list[str]:
 
 
 async def _measure(folder: Path) -> list[str]:
-    outbox, cache = scene.open_outbox(folder / "outbox.db"), open_cache(folder / "cache.db")
+    outbox, cache = (
+        scene.open_outbox(folder / "outbox.db"),
+        open_cache(folder / "cache.db", CACHE_STEPS),
+    )
     try:
         await cache.write(lambda c: scene.fill_pages(c, scene.SCOPE, _PAGES))
         await cache.write(lambda c: outlines.save(c, scene.SCOPE, scene.page_id(0), _outline()))

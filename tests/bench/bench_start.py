@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipperd.cli.showcase.web import fetch
+from clipperd.cli.demo.web import fetch
 from tests.bench import scene
 from tests.bench.measure import Spent, cpu_of, machine, median, spent
 from tests.bench.rivals.installed import Missing

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from clipperd.assembly import STEPS
-from clipperd.cache.cache import open_cache
+from clipperd.broker.auth import GrantedWorkspace, User
 from clipperd.clock import SystemClock, rfc3339
 from clipperd.content import chunks, convert
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept
 from clipperd.outbox.records import Draft, Target
@@ -26,8 +25,9 @@ from clipperd.pages.entries import Record
 from clipperd.process import endpoint
 from clipperd.process.endpoint import Endpoint
 from clipperd.session.accounts import Accounts
-from clipperd.session.auth import GrantedWorkspace, User
 from clipperd.settings.locations import locate, secure
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
 WORDS = re.findall(
@@ -137,7 +137,7 @@ def furnish_home(home: Path, count: int) -> None:
 
 async def _furnish(outbox_file: Path, cache_file: Path, count: int) -> None:
     outbox = open_outbox(outbox_file)
-    cache = open_cache(cache_file)
+    cache = open_cache(cache_file, CACHE_STEPS)
     try:
         accounts = Accounts(outbox, SystemClock())
         workspace = GrantedWorkspace(SCOPE.workspace_id, "Home", None, "bot")

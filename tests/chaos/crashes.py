@@ -14,13 +14,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipperd.assembly import STEPS
+from clipperd.broker.auth import GrantedWorkspace, User
 from clipperd.client import Client
 from clipperd.clock import SystemClock
-from clipperd.db import Database
+from clipperd.daemon.schema import STEPS
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from clipperd.session.accounts import Accounts
-from clipperd.session.auth import GrantedWorkspace, User
+from clipperd.storage.database import Database
 
 WORKSPACE = "0b1f0c9e-1111-4a4a-8c8c-000000000001"
 PAGE = "0b1f0c9e-3333-4a4a-8c8c-000000000003"

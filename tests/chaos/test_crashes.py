@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from clipperd.assembly import STEPS
 from clipperd.content import chunks, convert
-from clipperd.db import Database
+from clipperd.daemon.schema import STEPS
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept
 from clipperd.outbox.records import Draft, Target
+from clipperd.storage.database import Database
 from tests.chaos import kills, power
 from tests.chaos.crashes import PAGE, WORKSPACE, Findings, Producer, examine
 

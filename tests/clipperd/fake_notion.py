@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, rfc3339
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.transport import Notion, Reply
+from clipperd.notion.port import Notion
 
 SCOPE = Scope("user-1", "workspace-1")
 OTHER = Scope("user-2", "workspace-2")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_broker.instances import BEAT_S, GONE_S, Instances
+from cloud_broker.cluster.instances import BEAT_S, GONE_S, Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate

@@ -12,8 +12,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from cloud_broker.cli.main import main
-from cloud_broker.identity.recent import FRESH_S
 from cloud_broker.identity.revocations import IDLE_S
+from cloud_broker.identity.ttl_cache import FRESH_S
 from cloud_broker.storage import audit
 from tests.cloud_broker.sandboxed import (
     Browser,

@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
 from clipperd.web.session import ROUTES, SESSION, UNSENT
-from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
+from cloud_broker.wiring import app as broker
 from tests.clipperd.session.world import World, running_world
 
 

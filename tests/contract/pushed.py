@@ -15,26 +15,27 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
-from clipperd.background import ActiveAccount
-from clipperd.cache.cache import open_cache
-from clipperd.cli.showcase.notion import section, text_of
-from clipperd.db import Store
+from clipperd.cli.demo.notion import section, text_of
+from clipperd.daemon.background import ActiveAccount
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Position, Scope
+from clipperd.outline.freshness import Vouching
 from clipperd.outline.outlines import Outline, Outlines
-from clipperd.outline.places import Places
-from clipperd.outline.vouching import Vouching
+from clipperd.outline.positions import Places
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.push.consequences import Consequences
 from clipperd.push.listener import Listener
 from clipperd.session.session import Session
+from clipperd.storage.database import Store
+from clipperd.storage.disposable import open_cache
 from clipperd.web.session import ROUTES, SESSION, UNSENT
-from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
+from cloud_broker.wiring import app as broker
 from tests.clipperd.session.world import World, running_world
 
 OUTLINE = "# Inbox\nfirst\n# Later\nkept"
@@ -223,7 +224,7 @@ async def a_pushed_daemon(folder: Path) -> AsyncIterator[Pushed]:
         made = Broker(folder, notion.make_url("/"))
         await made.start()
         port = unused_port()
-        cache = open_cache(folder / "cache.db")
+        cache = open_cache(folder / "cache.db", CACHE_STEPS)
         try:
             url = URL(made.settings.public_url)
             async with running_world(folder, url, port=port, steps=PAGE_STEPS) as world:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from clipperd.broker.http import AiohttpHttp, Answer
+from clipperd.daemon.system import Outside
 from clipperd.errors import BrokerUnreachable
-from clipperd.machine.outside import Outside
-from clipperd.transport import AiohttpHttp, Answer
 from cloud_broker.sandbox import seed
-from tests.clipperd.machine.fake_notices import FakeNotices
+from tests.clipperd.machine.fake_os_events import FakeNotices
 from tests.security.house import a_house
 
 pytestmark = pytest.mark.timeout(120)

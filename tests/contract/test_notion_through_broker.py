@@ -10,10 +10,11 @@ from uuid import UUID
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.delivery.outcome import NotApplied, of_append
 from clipperd.errors import ReauthRequired
-from clipperd.session.writes import BrokerWrites
-from clipperd.transport import Notion, Reply
+from clipperd.notion.port import Notion
+from clipperd.notion.writes import BrokerWrites
 from tests.contract.chain import Chain, a_chain
 
 

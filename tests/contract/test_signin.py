@@ -9,9 +9,9 @@ import pytest
 from yarl import URL
 
 from clipperd.errors import ReauthRequired
+from clipperd.keychain.system import MemorySecrets
+from clipperd.session.credentials import secret_name
 from clipperd.session.errors import LoginDenied, LoginExpired
-from clipperd.session.grant import secret_name
-from clipperd.session.keychain import MemorySecrets
 from clipperd.session.login import Purpose, Return, read_answer
 from clipperd.session.view import SessionView
 from tests.clipperd.session.world import World, running_world

@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from clipperd.broker.ratelimit import limits
+from clipperd.broker.reply import Reply
 from clipperd.content import chunks, convert
-from clipperd.db import Database, Desk, Job
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.delivery.ports import Surroundings, Timing
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept, backlog
 from clipperd.outbox.records import Draft, Target
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
-from clipperd.session.ratelimit import limits
-from clipperd.transport import Reply
-from cloud_broker.limits.arithmetic import Bucket, Rule, Window
+from clipperd.storage.database import Database, Desk, Job
+from cloud_broker.limits.gcra import Bucket, Rule, Window
 from cloud_broker.limits.limiter import Ask
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.proxy.answers import limit_headers, whole_seconds
+from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import SCOPE, FakeClock

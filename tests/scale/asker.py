@@ -14,13 +14,13 @@ import sys
 import time
 from random import Random
 
-from cloud_broker.limits.arithmetic import Bucket, Rule, Window
+from cloud_broker.cluster.redis import Redis
+from cloud_broker.cluster.redis_limiter import RedisLimiter
+from cloud_broker.cluster.shared_limiter import SharedLimiter
+from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.limits.gcra import Bucket, Rule, Window
 from cloud_broker.limits.limiter import Ask
-from cloud_broker.limits.recollection import Recollection
-from cloud_broker.limits.redis import RedisLimiter
-from cloud_broker.limits.shared import SharedLimiter
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.redis import Redis
 from cloud_broker.secret import Secret
 
 Case = list[list[float | str]]

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from clipperd.cli.showcase.web import fetch
+from clipperd.cli.demo.web import fetch
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cloud_broker.limits.shared import SETTLE_S
+from cloud_broker.cluster.shared_limiter import SETTLE_S
 from tests.scale.fleet import BROKERS, PROXY, Answer, Fleet, Person, a_key, a_newcomer
 from tests.servers.redis import RedisServer
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cloud_broker.logs import JsonLines
+from cloud_broker.monitoring.logs import JsonLines
 
 
 @contextmanager

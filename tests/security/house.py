@@ -23,19 +23,19 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
-from clipperd.assembly import STEPS, Parts, assemble
-from clipperd.cache.cache import Cache, Hire, open_cache
 from clipperd.clock import SystemClock as DaemonClock
-from clipperd.db import Database, DeskThread
-from clipperd.machine.outside import Outside
+from clipperd.daemon.api import Surface
+from clipperd.daemon.assembly import Parts, assemble
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
+from clipperd.daemon.system import Outside
 from clipperd.process import logs
 from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
-from clipperd.surface import Surface
+from clipperd.storage.database import Database, DeskThread
+from clipperd.storage.disposable import Cache, Hire, open_cache
 from clipperd.web.app import ROUTES, create_app, listening
-from clipperd.web.door.access import Access
-from clipperd.web.door.middleware import Limits
-from cloud_broker import app as broker
+from clipperd.web.middleware.access import Access
+from clipperd.web.middleware.chain import Limits
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
@@ -43,6 +43,7 @@ from cloud_broker.storage.database import Database as BrokerDatabase
 from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import Inbound
+from cloud_broker.wiring import app as broker
 from tests.security.broker_log import broker_log
 from tests.security.witness import Witness
 from tests.servers.kept import tables
@@ -260,7 +261,7 @@ class House:
                     places.outbox, name="outbox", steps=STEPS, synchronous="FULL", hire=hire
                 )
                 stack.callback(outbox.close)
-                cache = open_cache(places.cache, hire=hire)
+                cache = open_cache(places.cache, CACHE_STEPS, hire=hire)
                 stack.callback(cache.close)
                 parts = await assemble(
                     settings, places, journal, outbox, cache, DaemonClock(), env, outside

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from clipperd.db import Desk, DeskThread, Job
+from clipperd.storage.database import Desk, DeskThread, Job
 from clipperd.web.app import ROUTES
 from clipperd.web.routes import Route
 from cloud_broker.sandbox.seed import READING_LIST, WORKSPACE

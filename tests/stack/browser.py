@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from clipperd.cli.showcase.web import fetch
+from clipperd.cli.demo.web import fetch
 
 _HOPS = 12
 

@@ -19,7 +19,7 @@ from aiohttp import ClientResponse, ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from clipperd.cli.showcase.web import fetch
+from clipperd.cli.demo.web import fetch
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.sandbox.world import World
 from tests.servers.ports import free_port

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clipperd.cli.showcase.notion import level_of, section, text_of
-from clipperd.cli.showcase.web import fetch_json
+from clipperd.cli.demo.notion import level_of, section, text_of
+from clipperd.cli.demo.web import fetch_json
 
 Block = dict[str, Any]
 APPEND = "PATCH /v1/blocks/{id}/children"

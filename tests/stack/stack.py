@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clipperd.cli.showcase.web import fetch
+from clipperd.cli.demo.web import fetch
 from clipperd.client import Client, answers_of
 from clipperd.process import endpoint
 from tests.servers.ports import free_port

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from clipperd.assembly import Parts
+from clipperd.clips.submit import ClipBody
+from clipperd.daemon.assembly import Parts
 from clipperd.errors import (
     BrokerUnreachable,
     NotAllowedNow,
@@ -20,7 +21,6 @@ from clipperd.errors import (
     StorageFull,
     VersionMismatch,
 )
-from clipperd.intake import ClipBody
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.chaos.script import Planned, Script

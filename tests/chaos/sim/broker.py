@@ -16,24 +16,24 @@ import msgspec
 from aiohttp import web
 from yarl import URL
 
-from clipperd.transport import Answer as Heard
+from clipperd.broker.http import Answer as Heard
 from cloud_broker.audit import Audit
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.errors import BrokerError, DatabaseFailed
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
-from cloud_broker.proxy.answers import Answer, from_refusal
+from cloud_broker.proxy.errors import Refusal, Unauthorized
 from cloud_broker.proxy.keys import first_key, parse_key
-from cloud_broker.proxy.refusals import Refusal, Unauthorized
 from cloud_broker.proxy.relay import Call
+from cloud_broker.proxy.responses import Answer, from_refusal
 from cloud_broker.proxy.routes import match
 from cloud_broker.secret import Secret
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.web.proxy import PREFIX, RELAY, refusal_of
-from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
-from cloud_broker.web.written import told
+from cloud_broker.web.writes import told
+from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
 from tests.chaos.sim.disk import SharedRows
 from tests.chaos.sim.loop import Loop
 from tests.chaos.sim.machine import Machine
@@ -188,7 +188,7 @@ class Broker:
         return self._said(answer)
 
     async def _written(self, method: str, url: URL, body: bytes) -> Heard:
-        """What ``web/written.py`` does."""
+        """What ``web/writes.py`` does."""
         rows = Idempotency(self._rows)
         if method == "PUT":
             who = KeyId(USER, self._notion.workspace, url.path.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""A daemon in the simulation: all that ``clipperd/assembly.py`` puts together, on real files."""
+"""A daemon in the simulation: the parts of ``clipperd/daemon/assembly.py`` on real files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipperd.assembly import STEPS, Parts, assemble
-from clipperd.cache.schema import CACHE_STEPS
-from clipperd.db import Database
-from clipperd.machine.outside import Outside
+from clipperd.broker.auth import GrantedWorkspace, User
+from clipperd.daemon.assembly import Parts, assemble
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
+from clipperd.daemon.system import Outside
+from clipperd.keychain.system import MemorySecrets
 from clipperd.process.logs import Logs, Redactor
-from clipperd.session.auth import GrantedWorkspace, User
-from clipperd.session.grant import secret_name
-from clipperd.session.keychain import MemorySecrets
+from clipperd.session.credentials import secret_name
 from clipperd.settings.config import load
 from clipperd.settings.locations import locate
+from clipperd.storage.database import Database
 from tests.chaos.sim.broker import USER
 from tests.chaos.sim.disk import Clerk, hiring
 from tests.chaos.sim.line import Line

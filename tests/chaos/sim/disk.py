@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from clipperd.db import Desk, Job
+from clipperd.storage.database import Desk, Job
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.storage.database import Row, Tx
 from cloud_broker.storage.idempotency import STEPS

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from yarl import URL
 
+from clipperd.broker.http import Answer, Incoming
 from clipperd.errors import BrokerUnreachable
-from clipperd.transport import Answer, Incoming
 from tests.chaos.sim.broker import Broker
 from tests.chaos.sim.feed import Feed
 from tests.chaos.sim.loop import PROCESS, Loop

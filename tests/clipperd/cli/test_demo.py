@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.cli.showcase.notion import section
-from clipperd.cli.showcase.processes import Interruption
-from clipperd.cli.showcase.steps import readme
-from clipperd.cli.showcase.web import DemoFailed, fetch, sign_in
+from clipperd.cli.demo.notion import section
+from clipperd.cli.demo.processes import Interruption
+from clipperd.cli.demo.steps import readme
+from clipperd.cli.demo.web import DemoFailed, fetch, sign_in
 from clipperd.client import pause, until
 
 

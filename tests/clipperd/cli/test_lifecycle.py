@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from clipperd.client import pause, until
+from clipperd.keychain.sealed_file import FileSecrets
 from clipperd.process import endpoint, lock
-from clipperd.session.sealed_file import FileSecrets
 from tests.clipperd.cli.commands import Result, run
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +33,7 @@ ENV = {
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    pid = lock.holder(tmp_path / "clipperd.process.lock")
+    pid = lock.holder(tmp_path / "clipperd.lock")
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
 
@@ -54,12 +54,12 @@ def test_start_returns_when_the_daemon_answers_and_stop_ends_it(home: Path) -> N
     pid = _started(home)
     found = endpoint.read(home / "endpoint.json")
     assert found is not None
-    assert found.pid == pid == lock.holder(home / "clipperd.process.lock")
+    assert found.pid == pid == lock.holder(home / "clipperd.lock")
     assert f"process {pid}" in _run(home, "status").out
     stopped = _run(home, "stop")
     assert (stopped.code, stopped.out) == (0, "clipperd has stopped. Clips that wait are kept.\n")
     assert not (home / "endpoint.json").exists()
-    assert lock.holder(home / "clipperd.process.lock") is None
+    assert lock.holder(home / "clipperd.lock") is None
 
 
 @pytest.mark.parametrize("verb", ["start", "run"])
@@ -107,7 +107,7 @@ def test_stop_ends_a_daemon_whose_endpoint_is_lost(home: Path) -> None:
     _started(home)
     (home / "endpoint.json").unlink()
     assert _run(home, "stop").code == 0
-    assert lock.holder(home / "clipperd.process.lock") is None
+    assert lock.holder(home / "clipperd.lock") is None
 
 
 def test_a_start_that_fails_says_why_and_how(home: Path) -> None:
@@ -184,6 +184,6 @@ def test_everything_under_the_home_is_private(home: Path) -> None:
 
 def _wait_for_end(home: Path) -> None:
     for _ in until(10):
-        if lock.holder(home / "clipperd.process.lock") is None:
+        if lock.holder(home / "clipperd.lock") is None:
             return
         pause(0.02)

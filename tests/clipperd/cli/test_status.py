@@ -55,7 +55,7 @@ async def test_status_names_a_stranger_on_the_port(tmp_path: Path) -> None:
 
 
 def test_status_names_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
-    held = lock.acquire(tmp_path / "clipperd.process.lock")
+    held = lock.acquire(tmp_path / "clipperd.lock")
     result = run(tmp_path, "status")
     held.release()
     assert "its API does not answer" in result.out

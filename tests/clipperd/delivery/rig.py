@@ -8,12 +8,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from clipperd.cache.schema import CACHE_STEPS
 from clipperd.content import chunks, convert
-from clipperd.db import Database
-from clipperd.delivery.courier import Courier
-from clipperd.delivery.pace import Pace
-from clipperd.delivery.terms import After, Surroundings, Timing
+from clipperd.daemon.schema import CACHE_STEPS
+from clipperd.delivery.ports import After, Surroundings, Timing
+from clipperd.delivery.throttle import Pace
+from clipperd.delivery.worker import Courier
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
@@ -21,7 +20,8 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, Draft, Target
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.places import Places
+from clipperd.outline.positions import Places
+from clipperd.storage.database import Database
 from tests.clipperd.delivery.world import BOT, World
 from tests.clipperd.fake_notion import SCOPE, FakeClock, Heard
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.terms import Surroundings, Timing
+from clipperd.delivery.ports import Surroundings, Timing
 from clipperd.errors import StorageFull
 from clipperd.model import Position
 from clipperd.outbox import actions

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from clipperd.delivery.terms import After
+from clipperd.delivery.ports import After
 from clipperd.errors import StorageFull
 from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.delivery.test_courier import blocks, once
+from tests.clipperd.delivery.test_worker import blocks, once
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import SCOPE
 

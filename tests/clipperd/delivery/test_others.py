@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipperd.delivery.terms import After
-from clipperd.transport import Write
+from clipperd.delivery.ports import After
+from clipperd.notion.port import Write
 from tests.clipperd.delivery.rig import Rig
 from tests.clipperd.delivery.test_hazards import at, state
 from tests.clipperd.delivery.world import World

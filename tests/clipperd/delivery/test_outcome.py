@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipperd.broker.reply import Reply
 from clipperd.delivery.outcome import (
     AnchorLost,
     Applied,
@@ -20,7 +21,6 @@ from clipperd.delivery.outcome import (
     of_append,
     of_create,
 )
-from clipperd.transport import Reply
 
 IDS = ("a", "b")
 SIBLING = "not parented by the page"

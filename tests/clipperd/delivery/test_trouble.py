@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from clipperd.delivery.terms import After
+from clipperd.broker.reply import Reply
+from clipperd.delivery.ports import After
 from clipperd.errors import ReauthRequired
 from clipperd.model import Position
 from clipperd.outbox.records import LaneKey, Target
-from clipperd.transport import Reply
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.test_courier import blocks
 from tests.clipperd.delivery.test_hazards import at, state
+from tests.clipperd.delivery.test_worker import blocks
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.outbox.test_actions import retarget

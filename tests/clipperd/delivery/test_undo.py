@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
-from clipperd.transport import Reply
 from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.delivery.test_courier import blocks
+from tests.clipperd.delivery.test_worker import blocks
 from tests.clipperd.delivery.world import World
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.transport import Remembered, Reply, Write
+from clipperd.notion.port import Remembered, Write
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from clipperd.machine import wayout
+from clipperd.machine import source_address
 from clipperd.machine.watch import Change, Watch
 from tests.clipperd.fake_notion import FakeClock
-from tests.clipperd.machine.fake_notices import FakeNotices
+from tests.clipperd.machine.fake_os_events import FakeNotices
 from tests.stack.cable import Cable, laid
 
 
@@ -78,7 +78,7 @@ async def test_another_way_out_ends_every_connection(monkeypatch: pytest.MonkeyP
             await _pulled(cable)
             return
     ways = [frozenset({"198.51.100.7"}), frozenset({"127.0.0.1"})]
-    monkeypatch.setattr(wayout, "sources", lambda _: ways.pop(0))
+    monkeypatch.setattr(source_address, "sources", lambda _: ways.pop(0))
     async with Machine().watched() as machine:
         assert (await machine.after_a_notice()).ends_connections
 
@@ -97,8 +97,10 @@ async def _pulled(cable: Cable) -> None:
 
 
 def test_this_machine_reaches_itself_from_an_address_of_its_own() -> None:
-    assert "127.0.0.1" in wayout.sources("127.0.0.1")
+    assert "127.0.0.1" in source_address.sources("127.0.0.1")
 
 
 def test_a_name_is_not_looked_up() -> None:
-    assert wayout.sources("a-name-that-nobody-may-ask-for.invalid") == wayout.sources(None)
+    assert source_address.sources(
+        "a-name-that-nobody-may-ask-for.invalid"
+    ) == source_address.sources(None)

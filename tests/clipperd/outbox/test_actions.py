@@ -15,7 +15,7 @@ from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.test_courier import blocks, once
+from tests.clipperd.delivery.test_worker import blocks, once
 from tests.clipperd.delivery.world import World
 from tests.clipperd.fake_notion import SCOPE, FakeClock
 from tests.clipperd.outbox.test_outbox import LANE, draft

@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from clipperd.assembly import STEPS
 from clipperd.content import chunks, convert
 from clipperd.content.chunks import Chunk
+from clipperd.daemon.schema import STEPS
 from clipperd.delivery import batch
 from clipperd.delivery.batch import Stamp
 from clipperd.errors import NotAllowedNow

@@ -10,14 +10,15 @@ from typing import Any
 
 from aiohttp import ClientResponse
 
-from clipperd.cache.cache import open_cache
-from clipperd.db import Database
+from clipperd.broker.reply import Reply
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Place, Position, Scope
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.places import Places
+from clipperd.outline.positions import Places
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
-from clipperd.transport import Reply
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from cloud_broker.sandbox import seed
 from cloud_broker.sandbox.control.bodies import EditBody, PageBody
 from cloud_broker.sandbox.control.edits import edit, make_page
@@ -84,7 +85,7 @@ class Sandboxed:
         self.stage = stage
         clock = BootClock(stage.clock)
         self.notion = notion = Bridge(stage)
-        self.cache = open_cache(folder / "cache.db")
+        self.cache = open_cache(folder / "cache.db", CACHE_STEPS)
         self.outbox = Database.open(
             folder / "outbox.db", name="outbox", steps=PAGE_STEPS, synchronous="FULL"
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, PlaceGone, ReadFailed
 from clipperd.model import Place, Position
-from clipperd.transport import Reply
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.outline.world import World, after, end_of, known
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, OutlineNotCached, PageGone, PageTrashed, ReadFailed
-from clipperd.transport import Reply
 from tests.clipperd.fake_notion import OTHER, SCOPE
 from tests.clipperd.outline.world import World
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipperd.cache.cache import open_cache
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Place, Position
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.places import Places
+from clipperd.outline.positions import Places
+from clipperd.storage.disposable import open_cache
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 
 
@@ -23,7 +24,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.cache = open_cache(self.folder / "cache.db")
+        self.cache = open_cache(self.folder / "cache.db", CACHE_STEPS)
         self.outlines = Outlines(self.cache, self.notion, self.clock, self.heard)
         self.places = Places(self.outlines, self.notion, self.cache, self.clock)
 

@@ -7,7 +7,7 @@ import sqlite3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipperd.cache.schema import CACHE_STEPS
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Scope
 from clipperd.pages import store
 from clipperd.pages.entries import Record

@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, NotFound, ReadFailed
-from clipperd.transport import Reply
 from tests.clipperd.fake_notion import OTHER, SCOPE
 from tests.clipperd.pages.world import World
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipperd.cache.schema import CACHE_STEPS
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.pages import search, store
 from clipperd.pages.entries import SPACELESS, WORDS, Record, fold
 from clipperd.pages.typos import LEAST, distance, is_one_slip, near

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipperd.cache.cache import open_cache
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 
 
@@ -22,7 +23,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.cache = open_cache(self.folder / "cache.db")
+        self.cache = open_cache(self.folder / "cache.db", CACHE_STEPS)
         self.outbox = Database.open(
             self.folder / "outbox.db", name="outbox", steps=PAGE_STEPS, synchronous="FULL"
         )

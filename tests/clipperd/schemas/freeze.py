@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clipperd.assembly import STEPS
-from clipperd.cache.schema import CACHE_STEPS
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
+from clipperd.storage.database import Database
 from clipperd.storage.migration import Step
 
 FOLDER = Path(__file__).parent

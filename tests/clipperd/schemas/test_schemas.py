@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from clipperd.cache.cache import open_cache
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Scope
 from clipperd.outbox import views
 from clipperd.pages import store as pages
-from tests.clipperd.rescue.house import House
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from tests.clipperd.schemas.freeze import ADDED, FILES, FIRST, FOLDER, early, tables
+from tests.clipperd.storage.recovery.damaged_home import House
 
 EVERY = [
     (name, count) for name, steps in FILES.items() for count in range(FIRST[name], len(steps) + 1)
@@ -63,7 +64,7 @@ def shape_of(file: Path) -> set[tuple[str, ...]]:
 def brought_up(name: str, file: Path) -> None:
     """Open it as a start does."""
     if name == "cache":
-        open_cache(file).close()
+        open_cache(file, CACHE_STEPS).close()
     else:
         House(file.parent).open().close()
 
@@ -127,7 +128,7 @@ def test_the_queue_of_an_earlier_version_is_copied_first_and_shows_its_clips(
 @pytest.mark.parametrize("count", range(FIRST["cache"], len(FILES["cache"])))
 async def test_a_cache_of_an_earlier_version_is_filled_on(count: int, tmp_path: Path) -> None:
     file = left_by("cache", count, tmp_path)
-    cache = open_cache(file)
+    cache = open_cache(file, CACHE_STEPS)
     scope = Scope("a user_id", "a workspace_id")
     assert await cache.read(lambda c: pages.data_source(c, scope, "a data_source_id")) is not None
     status = await cache.read(lambda c: pages.index_status(c, scope))

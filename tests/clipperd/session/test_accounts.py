@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from clipperd.broker.auth import GrantedWorkspace, User
 from clipperd.errors import NotSignedIn, WorkspaceMismatch
 from clipperd.model import Scope
-from clipperd.session.auth import GrantedWorkspace, User
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B
 from tests.clipperd.session.world import World
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import BrokerUnreachable, NotSignedIn, ReauthRequired, StorageFull
-from clipperd.session.errors import KeychainLocked
-from clipperd.session.grant import secret_name
-from clipperd.session.keychain import MemorySecrets
+from clipperd.keychain.errors import KeychainLocked
+from clipperd.keychain.system import MemorySecrets
+from clipperd.session.credentials import secret_name
 from clipperd.session.login import read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
 from tests.clipperd.session.world import World, running_world

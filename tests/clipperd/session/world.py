@@ -12,20 +12,21 @@ from typing import Any
 
 from yarl import URL
 
-from clipperd.db import Database
+from clipperd.broker.auth import BrokerAuth
+from clipperd.broker.client import Wire
+from clipperd.broker.connectivity import Connectivity
+from clipperd.broker.http import AiohttpHttp
+from clipperd.keychain.secrets import Secrets
+from clipperd.keychain.system import MemorySecrets
 from clipperd.model import Scope
+from clipperd.notion.broker import BrokerNotion
 from clipperd.session.accounts import Accounts
-from clipperd.session.auth import BrokerAuth
-from clipperd.session.broker import BrokerNotion
-from clipperd.session.connectivity import Connectivity
-from clipperd.session.keychain import MemorySecrets, Secrets
 from clipperd.session.login import Logins, Purpose, Return, read_answer
 from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session
 from clipperd.session.view import SessionView
-from clipperd.session.wire import Wire
+from clipperd.storage.database import Database
 from clipperd.storage.migration import Step
-from clipperd.transport import AiohttpHttp
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Person
 
 ADA = Scope("user-ada", WORKSPACE_A)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.db import Database
 from clipperd.errors import StorageFull
+from clipperd.storage.database import Database
 from clipperd.storage.disk import translate, trouble
-from tests.clipperd.rescue.house import no_growth
+from tests.clipperd.storage.recovery.damaged_home import no_growth
 
 
 def m001_notes(connection: sqlite3.Connection) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.db import Database
-from tests.clipperd.test_db import count, insert, m001_items, open_db
+from clipperd.storage.database import Database
+from tests.clipperd.storage.test_database import count, insert, m001_items, open_db
 
 
 @pytest.fixture

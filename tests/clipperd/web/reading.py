@@ -10,20 +10,21 @@ from typing import Any
 
 import aiohttp
 
-from clipperd.cache.cache import open_cache
-from clipperd.clients import CLIENT_STEPS, Clients
-from clipperd.db import Database
+from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.errors import WorkspaceMismatch
 from clipperd.model import Scope
 from clipperd.outline.outlines import Outlines
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from clipperd.web import (
     outlines,
     pages,
 )
 from clipperd.web.app import create_app, listening
-from clipperd.web.door.access import Access
+from clipperd.web.middleware.access import Access
+from clipperd.web.tokens import CLIENT_STEPS, Clients
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 from tests.clipperd.web.shell import INSTANCE, TOKEN
 
@@ -57,7 +58,7 @@ async def reading(folder: Path) -> AsyncIterator[Api]:
     """Serve the routes of pages and outlines."""
     clock, heard = FakeClock(), Heard()
     notion = FakeNotion(clock)
-    cache = open_cache(folder / "cache.db")
+    cache = open_cache(folder / "cache.db", CACHE_STEPS)
     outbox = Database.open(
         folder / "outbox.db",
         name="outbox",

@@ -14,15 +14,14 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from clipperd.checks import Check
-from clipperd.clients import CLIENT_STEPS, Clients
+from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
-from clipperd.db import Database
-from clipperd.events import Events
+from clipperd.health import Check
 from clipperd.model import Scope
+from clipperd.notion.port import Form
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
-from clipperd.transport import Form, Reply
+from clipperd.storage.database import Database
 from clipperd.web import (
     events,
     health,
@@ -32,9 +31,11 @@ from clipperd.web import (
     status,
 )
 from clipperd.web.app import SHELL_ROUTES, create_app, listening
-from clipperd.web.door.access import Access
-from clipperd.web.door.middleware import Limits
+from clipperd.web.hub import Events
+from clipperd.web.middleware.access import Access
+from clipperd.web.middleware.chain import Limits
 from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.tokens import CLIENT_STEPS, Clients
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
 INSTANCE = "instance-1"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from clipperd.clients import CLIENT_STEPS, Clients
-from clipperd.db import Database
+from clipperd.storage.database import Database
+from clipperd.web.tokens import CLIENT_STEPS, Clients
 from tests.clipperd.web.shell import Door, HandClock, door
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import clipperd
-from clipperd.checks import Finding
 from clipperd.errors import StorageFull
+from clipperd.health import Finding
 from tests.clipperd.web.shell import INSTANCE, Door, door
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from clipperd.events import Event, Events
-from clipperd.web.door.middleware import Limits
+from clipperd.web.hub import Event, Events
+from clipperd.web.middleware.chain import Limits
 from tests.clipperd.web.shell import TOKEN, Door, HandClock, door
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import BrokerUnreachable
-from clipperd.web.door.middleware import Limits
+from clipperd.web.middleware.chain import Limits
 from clipperd.web.notion import PART_BYTES
 from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from notion_client import APIResponseError, AsyncClient
 
+from clipperd.broker.reply import Reply
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
@@ -18,7 +19,6 @@ from clipperd.errors import (
     ReauthRequired,
 )
 from clipperd.model import Scope
-from clipperd.transport import Reply
 from clipperd.web.notion import path_of
 from tests.clipperd.web.shell import TOKEN, WORKSPACE, Door, door
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import ClipperdError, Kind
-from clipperd.web.door import problems
-from clipperd.web.door.problems import STATUS
+from clipperd.web.middleware import problems
+from clipperd.web.middleware.problems import STATUS
 from clipperd.web.openapi import every_error
 from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from clipperd.clients import CLIENT_STEPS, Clients
 from clipperd.web.app import create_app, listening
-from clipperd.web.door.access import Access
+from clipperd.web.middleware.access import Access
 from clipperd.web.session import ROUTES, SESSION, UNSENT
+from clipperd.web.tokens import CLIENT_STEPS, Clients
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,
     WORKSPACE_B,

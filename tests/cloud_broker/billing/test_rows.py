@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cloud_broker.billing.intake import KEPT_S
+from cloud_broker.billing.inbox import KEPT_S
 from cloud_broker.storage.audit import verify
 from cloud_broker.web.billing import BILLING
 from tests.cloud_broker.billing.scene import (

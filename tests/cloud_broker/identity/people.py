@@ -11,10 +11,9 @@ from uuid import UUID
 from aiohttp.test_utils import TestServer
 
 from cloud_broker.clock import Clock, SystemClock
-from cloud_broker.identity.assembly import Parts, assemble
 from cloud_broker.identity.connections import open_access
 from cloud_broker.identity.oauth import Grant, NotionUser, TokenPair
-from cloud_broker.metrics import Metrics
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from cloud_broker.settings.config import Settings
@@ -22,6 +21,7 @@ from cloud_broker.storage import connections
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import AiohttpTransport
+from cloud_broker.wiring.identity import Parts, assemble
 from tests.cloud_broker.stage import KEY, SEED, FakeNotion, an_environment
 from tests.servers.kept import database_url, open_kept
 

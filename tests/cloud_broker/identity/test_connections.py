@@ -23,7 +23,7 @@ from cloud_broker.errors import (
 from cloud_broker.identity.connections import LEASE_S, OpenToken, Tokens
 from cloud_broker.identity.oauth import NotionOAuth
 from cloud_broker.identity.revocations import Revocations
-from cloud_broker.metrics import Metrics
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from cloud_broker.settings.parsers import raw_keys

@@ -12,7 +12,7 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken, Tokens, open_access, place_of, seal_pair
 from cloud_broker.identity.oauth import TokenPair
-from cloud_broker.identity.recent import FRESH_S, Recent
+from cloud_broker.identity.ttl_cache import FRESH_S, Recent
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport

@@ -24,7 +24,7 @@ from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.limits.limiter import Limiter
-from cloud_broker.metrics import Metrics
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import audit as audit_rows
@@ -34,7 +34,7 @@ from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.proxy import only_reads
-from cloud_broker.web.proxy_mount import ProxySettings, setup_proxy
+from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
 from tests.servers.kept import open_kept
 
 PAGE = "11111111-1111-4111-8111-111111111111"

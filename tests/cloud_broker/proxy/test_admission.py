@@ -10,7 +10,7 @@ import pytest
 from cloud_broker.limits.limiter import Ask
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.admission import SEATS, Admission, Budgets, Charge, Party
-from cloud_broker.proxy.refusals import LimitReached
+from cloud_broker.proxy.errors import LimitReached
 from cloud_broker.proxy.routes import BY_NAME
 from tests.cloud_broker.proxy.stage import QuickClock
 

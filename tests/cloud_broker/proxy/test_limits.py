@@ -14,7 +14,12 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_broker.limits.arithmetic import (
+from cloud_broker.cluster.redis import Redis
+from cloud_broker.cluster.redis_limiter import RedisLimiter
+from cloud_broker.cluster.shared_limiter import SharedLimiter
+from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.limits.circuit_breaker import TripRule
+from cloud_broker.limits.gcra import (
     Bucket,
     Window,
     bucket_spend,
@@ -23,14 +28,9 @@ from cloud_broker.limits.arithmetic import (
     window_spend,
     window_start,
 )
-from cloud_broker.limits.gates import TripRule
 from cloud_broker.limits.limiter import Ask, Decision, Limiter, Watch
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.limits.recollection import Recollection
-from cloud_broker.limits.redis import RedisLimiter
-from cloud_broker.limits.shared import SharedLimiter
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.redis import Redis
 from cloud_broker.secret import Secret
 from tests.cloud_broker.proxy.stage import (
     BLOCK,

@@ -10,7 +10,7 @@ import pytest
 
 from cloud_broker import audit
 from cloud_broker.errors import DatabaseFailed
-from cloud_broker.metrics import Counter, Histogram
+from cloud_broker.monitoring.metrics import Counter, Histogram
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.database import Database
 from tests.cloud_broker.proxy.stage import (

@@ -13,7 +13,7 @@ from notion_client.client import RetryOptions
 from notion_client.errors import UnknownHTTPResponseError
 from notion_client.helpers import async_collect_paginated_api, collect_paginated_api
 
-from cloud_broker.proxy.refusals import NotSent, Refusal
+from cloud_broker.proxy.errors import NotSent, Refusal
 from cloud_broker.sandbox import seed
 from tests.cloud_broker.whole import Whole, a_whole_broker
 from tests.stack.lone import a_key

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientResponse, web
 
 from cloud_broker.clock import from_rfc3339
-from cloud_broker.web.proxy_mount import ProxySettings
+from cloud_broker.wiring.proxy import ProxySettings
 from tests.cloud_broker.proxy.stage import (
     PAGE,
     WORKSPACE,

@@ -13,8 +13,8 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import ReauthRequired
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push import fanout
-from cloud_broker.push.intake import LEFT_S, LOG_KEPT_S, Intake
-from cloud_broker.push.notices import LocalNotices
+from cloud_broker.push.inbox import LEFT_S, LOG_KEPT_S, Intake
+from cloud_broker.push.notifier import LocalNotices
 from cloud_broker.secret import Secret
 from cloud_broker.web.keys import TOKENS
 from cloud_broker.web.webhooks import INTAKE

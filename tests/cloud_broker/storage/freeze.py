@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cloud_broker.instances import Instances
+from cloud_broker.cluster.instances import Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from tests.cloud_broker.push.scene import TOKEN, an_event, listening, post, told

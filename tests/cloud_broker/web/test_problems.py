@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from cloud_broker.cluster.cluster import alone
 from cloud_broker.errors import BrokerError, Kind, TooManyRequests
-from cloud_broker.logs import JsonLines
-from cloud_broker.proxy.answers import from_refusal
-from cloud_broker.proxy.refusals import LimitReached
+from cloud_broker.monitoring.logs import JsonLines
+from cloud_broker.proxy.errors import LimitReached
+from cloud_broker.proxy.responses import from_refusal
 from cloud_broker.randomness import SystemRandomness
-from cloud_broker.sharing import alone
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.keys import DATABASE, DRAIN, SHARING

@@ -1,1 +1,0 @@
-"""cache.db: what can be read again from Notion."""

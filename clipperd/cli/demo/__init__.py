@@ -1,0 +1,1 @@
+"""``clipperd demo``: the whole path on one machine, without a Notion account."""

@@ -1,0 +1,285 @@
+"""``queue``: what waits, what happened to it, and what a person can do about it."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from clipperd.cli import exits, layout
+from clipperd.cli.console import Console
+from clipperd.cli.exits import UsageError
+from clipperd.cli.verbs import Verbs
+from clipperd.process.errors import ApiError, DaemonDown
+
+if TYPE_CHECKING:
+    from clipperd.client import Client
+
+_OPEN = "needs_attention,unconfirmed,sending,retrying,queued"
+_TELL = {
+    "retry": "clipperd queue retry {id}",
+    "resend": "clipperd queue resolve {id} --as resend      (it may then be there twice)",
+    "mark_delivered": "clipperd queue resolve {id} --as delivered   (you have seen it there)",
+    "cancel": "clipperd queue cancel {id}",
+    "undo": "clipperd queue undo {id}",
+    "reauth": "clipperd login",
+}
+
+
+VERBS = ("queue",)
+
+
+def declare(verbs: Verbs) -> None:
+    """Add ``queue`` and its verbs."""
+    queue = verbs.group(
+        "queue",
+        show_list,
+        "see and steer what waits to be delivered",
+        ["clipperd queue", "clipperd queue list --all", "clipperd queue retry --all"],
+    )
+    parser = queue.add(
+        "list",
+        show_list,
+        "list what waits; --all lists the history too",
+        ["clipperd queue list", "clipperd queue list --state needs_attention,failed --json"],
+        prints_data=True,
+    )
+    parser.add_argument("--all", action="store_true", help="delivered clips too")
+    parser.add_argument("--state", metavar="A,B", help="only these states")
+    parser.add_argument("--page", metavar="ID", help="only clips for this page")
+    parser.add_argument("--search", metavar="TEXT", help="only clips with this in their title")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most N (50)")
+    one = queue.add(
+        "show",
+        show,
+        "show one clip and what can be done",
+        ["clipperd queue show CLIP"],
+        prints_data=True,
+    )
+    one.add_argument("clip", metavar="CLIP")
+    _declare_actions(queue)
+    parser = queue.add(
+        "pause",
+        pause,
+        "send nothing until resumed; clips are still accepted",
+        ["clipperd queue pause", "clipperd queue pause --for 30m"],
+    )
+    parser.add_argument("--for", dest="length", metavar="TIME", help="such as 90s, 30m, 2h, 1d")
+    queue.add("resume", resume, "send again after a pause", ["clipperd queue resume"])
+    parser = queue.add(
+        "export",
+        export,
+        "write every clip with its content as JSON lines",
+        ["clipperd queue export clips.jsonl", "clipperd queue export - | gzip > clips.gz"],
+    )
+    parser.add_argument("file", metavar="FILE|-", help="a new file, or - for standard output")
+
+
+def _declare_actions(queue: Verbs) -> None:
+    for name, summary in (
+        ("retry", "try again now"),
+        ("cancel", "drop a clip that was not sent yet"),
+        ("undo", "remove from Notion what a clip created and nobody has changed"),
+        ("resolve", "decide about a clip whose outcome is unknown"),
+    ):
+        examples = [f"clipperd queue {name} CLIP"]
+        if name == "resolve":
+            examples = [f"{examples[0]} --as delivered", f"{examples[0]} --as resend"]
+        parser = queue.add(name, act, summary, examples, prints_data=True)
+        parser.set_defaults(action=name)
+        parser.add_argument("clip", nargs="?" if name == "retry" else None, metavar="CLIP")
+        parser.add_argument("--delivery", metavar="ID", help="only this one of its deliveries")
+        if name == "retry":
+            parser.add_argument("--all", action="store_true", help="everything that waits")
+        if name == "resolve":
+            parser.add_argument("--as", dest="verdict", required=True, choices=_VERDICTS)
+
+
+_VERDICTS = ("delivered", "resend")
+
+
+def show_list(args: Namespace, console: Console) -> int:
+    """List clips, from the daemon or, when it is down, from its file."""
+    states = getattr(args, "state", None) or (None if getattr(args, "all", False) else _OPEN)
+    limit = getattr(args, "limit", 50)
+    try:
+        found = console.client(args).clips(
+            state=states,
+            page_id=getattr(args, "page", None),
+            q=getattr(args, "search", None),
+            limit=limit,
+        )
+    except DaemonDown:
+        return _list_from_file(args, console, states, limit)
+    from clipperd.client import items
+
+    clips = items(found)
+    if args.json:
+        console.emit(found)
+    elif not clips:
+        console.say("Nothing waits." if states == _OPEN else "No clips.")
+    else:
+        console.say(_listing(console, clips))
+        if found.get("next_cursor"):
+            console.say("There are more; raise --limit.")
+        if any(c["state"] == "needs_attention" for c in clips):
+            console.say("Some need a decision: clipperd queue show ID")
+    return exits.OK
+
+
+def show(args: Namespace, console: Console) -> int:
+    """Show one clip, its deliveries, and the commands that its actions stand for."""
+    clip = console.client(args).one_clip(args.clip)
+    if args.json:
+        console.emit(clip)
+        return exits.OK
+    console.say(
+        layout.facts(
+            [
+                ("clip", clip["id"]),
+                ("state", clip["state"].replace("_", " ")),
+                ("title", clip.get("title") or clip.get("preview")),
+                ("format", clip.get("format")),
+                ("accepted", console.ago(clip.get("created_at"))),
+            ]
+        )
+    )
+    for delivery in clip.get("deliveries", []):
+        console.say()
+        console.say(layout.facts(_delivery(console, delivery)))
+        for action in delivery.get("actions", []):
+            if action in _TELL:
+                console.say(f"  {_TELL[action].format(id=clip['id'])}")
+    return exits.OK
+
+
+def act(args: Namespace, console: Console) -> int:
+    """Retry, cancel, undo or resolve."""
+    client = console.client(args)
+    everything = getattr(args, "all", False)
+    if (args.clip is None) != everything:
+        raise UsageError("Name one CLIP, or --all.")
+    if everything:
+        answer = client.queue("retry")
+    else:
+        extra = {"as": args.verdict} if args.action == "resolve" else {}
+        answer = client.act(args.clip, args.action, delivery_id=args.delivery, **extra)
+    if args.json:
+        console.emit(answer)
+    elif everything:
+        console.say("Everything that waits is tried again now.")
+    else:
+        console.say(
+            f"{args.action.capitalize()}: the clip is {answer.get('state', 'changed')} now."
+        )
+        _tell_left(console, answer)
+    return exits.OK
+
+
+def pause(args: Namespace, console: Console) -> int:
+    """Pause the whole queue."""
+    seconds = None if args.length is None else read_span(args.length)
+    console.client(args).queue("pause", for_s=seconds)
+    until = "until: clipperd queue resume" if seconds is None else f"for {layout.span(seconds)}"
+    console.say(f"Paused {until}. Clips are still accepted.")
+    return exits.OK
+
+
+def resume(args: Namespace, console: Console) -> int:
+    """End a pause."""
+    console.client(args).queue("resume")
+    console.say("Sending again.")
+    return exits.OK
+
+
+def export(args: Namespace, console: Console) -> int:
+    """Write every clip of the account, with its content where it is still kept."""
+    from pathlib import Path
+
+    def lines(client: Client) -> Any:
+        for clip in client.every_clip():
+            try:
+                clip["content"] = client.content(clip["id"])["content"]
+            except ApiError as error:
+                if error.status != 410:  # erased after its time: the receipt stays
+                    raise
+                clip["content"] = None
+            yield json.dumps(clip, ensure_ascii=False)
+
+    client = console.client(args)
+    if args.file == "-":
+        for line in lines(client):
+            console.say(line)
+        return exits.OK
+    written = 0
+    try:
+        # "x": an export never replaces a file; 0600, because it holds clip text.
+        with Path(args.file).open("x", encoding="utf-8") as file:
+            Path(args.file).chmod(0o600)
+            for line in lines(client):
+                file.write(line + "\n")
+                written += 1
+    except FileExistsError as error:
+        raise UsageError(f"{args.file} is there already; choose another name.") from error
+    except OSError as error:
+        raise UsageError(f"{args.file} cannot be written: {error.strerror}.") from error
+    console.say(f"{layout.count(written, 'clip')} written to {args.file}.")
+    return exits.OK
+
+
+def read_span(text: str) -> float:
+    """Read ``90s``, ``30m``, ``2h``, ``1d`` or plain seconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if match is None:
+        raise UsageError(f"{layout.plain(text, 20)!r} is not a length of time.", "Such as 30m")
+    return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
+
+
+def _list_from_file(args: Namespace, console: Console, states: str | None, limit: int) -> int:
+    from clipperd.outbox import offline as outbox_peek
+
+    wanted = None if states is None else tuple(states.split(","))
+    clips = outbox_peek.clips(console.places(args).outbox, wanted, limit)
+    console.warn("clipperd is not running; this is what its file holds. Start: clipperd start")
+    if args.json:
+        console.emit({"items": clips, "next_cursor": None, "has_more": False})
+    elif clips:
+        console.say(_listing(console, clips))
+    else:
+        console.say("Nothing waits." if states == _OPEN else "No clips.")
+    return exits.OK
+
+
+def _listing(console: Console, clips: list[dict[str, Any]]) -> str:
+    rows = []
+    for clip in clips:
+        pages = [d.get("page_title") or d.get("page_id") or "" for d in clip["deliveries"]]
+        where = pages[0] if len(pages) == 1 else f"{len(pages)} pages"
+        title = clip.get("title") or clip.get("preview")
+        age = console.ago(clip.get("created_at"))
+        rows.append([clip["id"], clip["state"].replace("_", " "), age, where, title])
+    return layout.table(["CLIP", "STATE", "ACCEPTED", "PAGE", "TITLE"], rows, widest=40)
+
+
+def _delivery(console: Console, delivery: dict[str, Any]) -> list[tuple[str, object]]:
+    chunks = delivery.get("chunks_total") or 1
+    reason = delivery.get("reason")
+    return [
+        ("page", delivery.get("page_title") or delivery.get("page_id")),
+        ("position", (delivery.get("position") or {}).get("type")),
+        ("state", delivery["state"].replace("_", " ")),
+        ("reason", None if reason is None else reason.replace("_", " ")),
+        ("error", (delivery.get("error") or {}).get("message")),
+        ("next attempt", delivery.get("next_attempt_at")),
+        ("delivered", console.ago(delivery.get("delivered_at"))),
+        ("parts sent", f"{delivery.get('chunks_done', 0)} of {chunks}" if chunks > 1 else None),
+        ("Notion calls", delivery.get("notion_calls")),
+        ("address", delivery.get("block_url")),
+    ]
+
+
+def _tell_left(console: Console, clip: dict[str, Any]) -> None:
+    left = [b for d in clip.get("deliveries", []) for b in (d.get("undo") or {}).get("left") or []]
+    if left:
+        console.say(f"{layout.count(len(left), 'block')} stayed: changed since by somebody.")

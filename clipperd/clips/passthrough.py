@@ -1,0 +1,153 @@
+"""Notion calls that do not come from the queue: a write takes its page's lane and voids caches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+
+from clipperd.broker.reply import Reply
+from clipperd.clock import Clock
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.delivery.keys import new_key
+from clipperd.errors import StorageFull
+from clipperd.model import Scope, notion_id
+from clipperd.notion.port import Form, Notion, Uploads
+from clipperd.outbox import receipts
+from clipperd.outbox.outbox import Outbox
+from clipperd.outline.positions import Places
+from clipperd.pages.pages import Pages
+
+_log = logging.getLogger(__name__)
+
+_READS_BY_POST = ("search", "query")
+_DEEPEST = 50  # levels of nesting that are followed upwards
+
+
+class LanePassThrough:
+    """The port of ``web/notion.py`` over the daemon's session."""
+
+    def __init__(
+        self,
+        notion: Notion,
+        uploads: Uploads,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        places: Places,
+        pages: Pages,
+        clock: Clock,
+        *,
+        server_now: Callable[[Scope], Awaitable[float]],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """``server_now`` (see ``delivery.terms``) and ``entropy`` make each write's key."""
+        self._notion = notion
+        self._uploads = uploads
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._places = places
+        self._pages = pages
+        self._clock = clock
+        self._server_now = server_now
+        self._entropy = entropy
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+        version: str | None,
+    ) -> Reply:
+        """Send one call; see ``web/notion.py``."""
+        if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
+            return await self._notion.send(
+                scope, method, path, query=query, body=body, version=version
+            )
+        key = new_key(await self._server_now(scope), self._entropy)
+        page = await self._page(scope, path, body)
+        if page is None:
+            return await self._write(scope, method, path, query, body, key, version)
+        lane = (scope.user_id, scope.workspace_id, page)
+        async with self._dispatcher.exclusive(lane):
+            try:
+                return await self._write(scope, method, path, query, body, key, version)
+            finally:
+                await self._places.touched(scope, page)
+
+    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
+        """Send one part of a file; it is on no page yet, so it takes no lane."""
+        return await self._uploads.upload(scope, path, form, version)
+
+    async def _write(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+        key: str,
+        version: str | None,
+    ) -> Reply:
+        """Send a write and put on record what it created, before the page's lane goes on."""
+        reply = await self._notion.send(
+            scope, method, path, query=query, body=body, key=key, version=version
+        )
+        made = _created(method, path, body, reply)
+        if made:
+            now = self._clock.now()
+            try:
+                await self._outbox.write(lambda c: receipts.note_others(c, made, now))
+            except (StorageFull, sqlite3.Error) as error:
+                # It is made: to answer that it failed would have it made again.
+                _log.warning("what was passed through is not on record", exc_info=error)
+        return reply
+
+    async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:
+        """The page whose lane a write takes: read off the path, or found from the block."""
+        parts = path.split("/")
+        if len(parts) < 2:
+            parent = json.loads(body or b"{}").get("parent") or {}
+            given = parent.get("page_id") if isinstance(parent, dict) else None
+            return notion_id(given) if isinstance(given, str) else None
+        target = notion_id(parts[1])
+        if target is None or parts[0] == "file_uploads":
+            return None
+        if parts[0] == "blocks":
+            return await self._page_of(scope, target)
+        return target
+
+    async def _page_of(self, scope: Scope, block_id: str) -> str:
+        """The page that a block stands in: known from the index, else asked for, step by step."""
+        at = block_id
+        for _ in range(_DEEPEST):
+            if await self._pages.title_of(scope, at) is not None:
+                return at
+            reply = await self._notion.send(scope, "GET", f"blocks/{at}")
+            if not reply.ok or not isinstance(reply.body, dict):
+                return block_id
+            if reply.body.get("type") in ("child_page", "child_database"):
+                return at
+            parent = reply.body.get("parent") or {}
+            above = parent.get("page_id") or parent.get("block_id")
+            if not isinstance(above, str):
+                return at
+            if "page_id" in parent:
+                return above
+            at = above
+        return block_id
+
+
+def _created(method: str, path: str, body: bytes | None, reply: Reply) -> list[str]:
+    """The ids of the page or the first-level blocks that a write has just made."""
+    if not reply.ok or not isinstance(reply.body, dict):
+        return []
+    if (method, path) == ("POST", "pages"):
+        return [str(reply.body.get("id"))]
+    if method == "PATCH" and path.startswith("blocks/") and path.endswith("/children"):
+        # With an anchor Notion may list the later siblings too, so the rest is not new.
+        count = len(json.loads(body or b"{}").get("children") or [])
+        return [str(item.get("id")) for item in (reply.body.get("results") or [])[:count]]
+    return []

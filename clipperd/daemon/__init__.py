@@ -1,0 +1,1 @@
+"""The daemon program: its process, its composition root and its background tasks."""

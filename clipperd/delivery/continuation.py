@@ -1,0 +1,70 @@
+"""Where the rest of a clip goes, once a part of it stands on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from clipperd.content.chunks import Chunk
+from clipperd.delivery import batch, reconcile
+from clipperd.delivery.ports import Places, Surroundings
+from clipperd.errors import PlaceGone, ReadFailed
+from clipperd.model import Block, Place, Scope
+from clipperd.notion.port import Notion
+from clipperd.outbox.records import Waiting
+
+
+class Following:
+    """Finds the place behind what a clip's earlier chunks left, in no call where that is known."""
+
+    def __init__(self, notion: Notion, places: Places, around: Surroundings) -> None:
+        """``places`` resolves the position anew where nothing of the clip is known any more."""
+        self._notion = notion
+        self._places = places
+        self._around = around
+
+    async def place(self, scope: Scope, item: Waiting, plan: Sequence[Chunk]) -> Place:
+        """The place of the next chunk. Raises what ``Places.resolve`` raises."""
+        known = batch.continuation(item, plan)
+        gap = batch.unlisted(item, plan)
+        if known is not None and not gap and not item.anchor_losses:
+            return known
+        if known is None:
+            known = await self._places.resolve(scope, str(item.page_id), item.position)
+            if not gap or item.position.type not in batch.NEWEST_FIRST:
+                return known
+        return await self._behind(scope, item, plan, known, gap)
+
+    async def _behind(
+        self, scope: Scope, item: Waiting, plan: Sequence[Chunk], known: Place, gap: int
+    ) -> Place:
+        """Read the siblings: after the last of ours that still stands, and after ``gap`` more."""
+        listing = await reconcile.read_children(self._notion, scope, known.parent_id, start=None)
+        reads = known.reads + listing.calls
+        if listing.refusal is not None:
+            if listing.refusal.status in (400, 403, 404):
+                reason = "page_gone" if known.parent_id == item.page_id else "block_gone"
+                raise PlaceGone(reason, reads=reads)
+            raise ReadFailed(listing.refusal, reads=reads)
+        ids = [str(block.get("id")) for block in listing.blocks]
+        ours: set[str | None] = {*batch.created(item, plan)} or {known.after}
+        last = max((at for at, block_id in enumerate(ids) if block_id in ours), default=-1)
+        if last < 0 and known.edge != "start":
+            if plan[item.chunks_done].parent is not None:
+                return replace(known, after=None, reads=reads)  # the rest of its own parent
+            again = await self._places.resolve(scope, str(item.page_id), item.position)
+            return replace(again, reads=again.reads + reads)
+        bot = await self._around.bot_id(scope)
+        for block in listing.blocks[last + 1 : last + 1 + gap]:
+            if bot is not None and _author(block) != bot:
+                break
+            last += 1
+        if last < 0:
+            return replace(known, reads=reads)
+        return replace(known, after=ids[last], edge="end", reads=reads)
+
+
+def _author(block: Block) -> str | None:
+    author = block.get("created_by") or {}
+    return author.get("id") if isinstance(author, dict) else None

@@ -1,0 +1,82 @@
+"""What the delivery engine is given: numbers from the settings, and what it asks of other parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from clipperd.model import Block, Place, Position, Scope
+from clipperd.notion.port import Writes
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Waits and bounds, in seconds; every one but ``settle_contested`` is a setting.
+
+    ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
+    request is 60 s (https://developers.notion.com/reference/request-limits), plus a margin.
+    ``settle_answered``: Notion answered with an error, so nothing is under way any more.
+    ``settle_contested``: how much longer is waited for the outcome of another program's write,
+    which may have made what was found: Notion's limit and the life of a dead broker's lease.
+    """
+
+    settle_silent: float = 65.0
+    settle_answered: float = 10.0
+    settle_contested: float = 90.0
+    retry_base: float = 1.0
+    retry_cap: float = 300.0
+    link_cap: float = 30.0
+    keep_content: float = 7 * 86400.0
+    parallel: int = 6
+
+
+class After(Enum):
+    """What a lane's step leaves behind."""
+
+    AGAIN = "again"
+    LATER = "later"
+    NOTHING = "nothing"
+    MOVED = "moved"  # the lane goes on under another key: look at all lanes again
+
+
+class Places(Protocol):
+    """Turns a position into a place and learns from every write (``outline/positions.py``)."""
+
+    async def resolve(self, scope: Scope, page_id: str, position: Position) -> Place:
+        """Find the place. Raises PlaceGone, ReadFailed, BrokerUnreachable and session errors."""
+
+    async def wrote(
+        self,
+        scope: Scope,
+        page_id: str,
+        place: Place,
+        created_ids: Sequence[str],
+        last_first_level_id: str,
+        blocks: Sequence[Block] = (),
+    ) -> None:
+        """Our append after ``place`` was applied."""
+
+    async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
+        """Notion says that this place is gone."""
+
+    async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
+        """We removed these blocks."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What else the engine needs to know, each a plain callable.
+
+    ``server_now`` is the server's time and never our own clock's, which may be wrong by a day and
+    be set right before an outcome is settled: raises what ``Notion.send`` raises while no answer
+    has told it.
+    """
+
+    active_user: Callable[[], str | None]
+    bot_id: Callable[[Scope], Awaitable[str | None]]
+    server_now: Callable[[Scope], Awaitable[float]]
+    delivered: Callable[[Scope, str], Awaitable[None]]
+    writes: Writes
+    entropy: Callable[[int], bytes]
+    rng: Callable[[], float]

@@ -1,0 +1,138 @@
+"""Writing down what became of a request, each in one durable transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from clipperd.clock import Clock
+from clipperd.delivery.ports import Timing
+from clipperd.delivery.resolver import Settler
+from clipperd.model import State
+from clipperd.outbox import requests
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import Request, Waiting
+
+_WHY = {
+    "several_runs": "The same blocks stand there more than once.",
+    "other_blocks": "Blocks that may be this clip stand there, but not as it was sent.",
+    "several_pages": "Several new pages of this name stand there.",
+    "contested": "It stands there, but another program of yours may have written it.",
+    "too_long": "The page is too long to search for it.",
+    "page_gone": "The page can no longer be read.",
+}
+
+
+class Ledger:
+    """The durable side of the courier."""
+
+    def __init__(self, outbox: Outbox, clock: Clock, timing: Timing, settler: Settler) -> None:
+        """``settler`` is told when a request is resolved."""
+        self._outbox = outbox
+        self._clock = clock
+        self._timing = timing
+        self._settler = settler
+
+    async def begin(
+        self,
+        request: Request,
+        group: Sequence[Waiting],
+        placed: Mapping[int, tuple[str, str]],
+    ) -> None:
+        """Put the request on record before it is sent. Raises requests.Changed.
+
+        ``placed``: which deliveries will stand otherwise than asked for, how and why.
+        """
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            changed = requests.begin(connection, request, group, now)
+            requests.placed(connection, placed)
+            return changed
+
+        await self._outbox.change(work)
+
+    async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
+        """Notion has it."""
+        self._settler.forget(request.key)
+        now, keep = self._clock.now(), self._timing.keep_content
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            if request.kind == "create_page":
+                return requests.page_created(
+                    connection, request, ids[0], calls=calls, now=now, keep_content_s=keep
+                )
+            return requests.applied(
+                connection, request, ids, calls=calls, now=now, keep_content_s=keep
+            )
+
+        await self._outbox.change(work)
+
+    async def release(
+        self,
+        request: Request,
+        *,
+        calls: int,
+        burned: bool = False,
+        wait_s: float | None = None,
+        error: tuple[str, str] | None = None,
+    ) -> None:
+        """Nothing was applied: back in line, at once or after ``wait_s``."""
+        self._settler.forget(request.key)
+        now = self._clock.now()
+        retry_at = None if wait_s is None else now + wait_s
+        await self._outbox.change(
+            lambda c: requests.released(
+                c, request, retry_at=retry_at, error=error, burned=burned, calls=calls, now=now
+            )
+        )
+
+    async def unconfirmed(self, request: Request, phase: str, settle_s: float | None) -> None:
+        """The outcome is unknown; ``phase`` says how it will be found out."""
+        now = self._clock.now()
+        await self._outbox.change(
+            lambda c: requests.unconfirmed(c, request, phase=phase, settle_s=settle_s, now=now)
+        )
+
+    async def anchor_lost(self, request: Request) -> int:
+        """The place was refused: count it. Returns the highest count of a member."""
+
+        def count(connection: sqlite3.Connection) -> int:
+            requests.anchor_lost(connection, request.members)
+            row = connection.execute(
+                "SELECT max(anchor_losses) AS n FROM delivery WHERE request_key = ?",
+                (request.key,),
+            ).fetchone()
+            return int(row["n"] or 0)
+
+        return await self._outbox.write(count)
+
+    async def split(self, request: Request, calls: int, block: int | None = None) -> None:
+        """The joint request was refused. The clip of the ``block`` that is blamed goes alone from
+        now on; where none is, the request is halved, to find the clip that poisons it."""
+        blamed = [m for m in request.members if block in range(m.first, m.first + m.count)]
+        members = blamed or request.members
+        cap = 1 if blamed else (len(members) + 1) // 2
+        await self._outbox.write(lambda c: requests.capped(c, members, cap))
+        await self.release(request, calls=calls)
+
+    async def close(
+        self, request: Request, state: State, reason: str, error: tuple[str, str]
+    ) -> None:
+        """The members wait for a person or have failed; the request is over."""
+        self._settler.forget(request.key)
+        now = self._clock.now()
+
+        await self._outbox.change(
+            lambda c: requests.closed(c, request, state=state, reason=reason, error=error, now=now)
+        )
+
+    async def undecided(self, request: Request, why: str) -> None:
+        """Only a person can tell whether it arrived."""
+        error = ("outcome_unknown", _WHY.get(why, why))
+        await self.close(request, State.NEEDS_ATTENTION, "outcome_unknown", error)
+
+    async def park(self, group: Sequence[Waiting], reason: str, detail: str) -> None:
+        """These cannot be sent until a person decides."""
+        now = self._clock.now()
+        await self._outbox.change(lambda c: requests.parked(c, group, reason, detail, now))

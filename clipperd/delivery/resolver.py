@@ -1,0 +1,216 @@
+"""Settling an unknown outcome: look now, wait until nothing can be under way, look again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import msgspec
+
+from clipperd.clock import Clock, rfc3339
+from clipperd.content import chunks, fingerprint
+from clipperd.delivery import batch, reconcile
+from clipperd.delivery.outcome import Applied, NotApplied, Verdict
+from clipperd.delivery.ports import Surroundings, Timing
+from clipperd.delivery.reconcile import Absent, Finding, Found, Others, Undecided
+from clipperd.errors import ClipperdError
+from clipperd.model import Block, Scope
+from clipperd.notion.port import Notion
+from clipperd.outbox import lanes
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import Request, plan_from_json
+
+_CONTESTED_AGAIN_S = 10.0
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a look at the page decided: a verdict, a wait, or (neither) that a person must."""
+
+    verdict: Verdict | None = None
+    wait_s: float | None = None
+    why: str = ""
+    calls: int = 0
+
+
+class _Sight(msgspec.Struct, frozen=True):
+    """What a reading showed, the calls it took, and a wait when Notion would not let us read.
+
+    ``contested``: another program's write of unknown outcome may have made it.
+    """
+
+    finding: Finding
+    calls: int
+    wait_s: float | None = None
+    contested: bool = False
+
+
+class Settler:
+    """Keeps the settle deadlines, on the boot clock; after a restart each counts in full again."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        notion: Notion,
+        clock: Clock,
+        timing: Timing,
+        around: Surroundings,
+    ) -> None:
+        """All parts are given."""
+        self._outbox = outbox
+        self._notion = notion
+        self._clock = clock
+        self._timing = timing
+        self._around = around
+        self._deadlines: dict[str, float] = {}
+        self._calls: dict[str, int] = {}
+
+    def started(self, key: str, seconds: float) -> None:
+        """The outcome of ``key`` became unknown now; absence proves something after ``seconds``."""
+        self._deadlines[key] = self._clock.boot() + seconds
+
+    def forget(self, key: str) -> None:
+        """The request is resolved."""
+        self._deadlines.pop(key, None)
+        self._calls.pop(key, None)
+
+    async def look(self, request: Request) -> Look:
+        """Read the page and judge. Raises what ``Notion.send`` raises."""
+        if request.key not in self._deadlines:
+            full = request.settle_s
+            self.started(request.key, self._timing.settle_silent if full is None else full)
+        deadline, boot = self._deadlines[request.key], self._clock.boot()
+        final = boot >= deadline
+        seen = await self._find(request, whole=final)
+        total = self._calls.get(request.key, 0) + seen.calls
+        self._calls[request.key] = total
+        if seen.wait_s is not None:
+            return Look(wait_s=seen.wait_s)
+        if seen.contested and boot < deadline + self._timing.settle_contested:
+            return Look(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
+        match seen.finding:
+            case Found() if seen.contested:
+                return Look(why="contested")
+            case Found(ids):
+                return Look(verdict=Applied(ids), calls=total + 1)
+            case Absent() if final:
+                again = NotApplied(None, None, True, "not_applied", "", proven=True)
+                return Look(verdict=again, calls=total + 1)
+            case Undecided(why) if final or why == "page_gone":
+                return Look(why=why)
+            case _:
+                return Look(wait_s=max(0.05, deadline - self._clock.boot()))
+
+    async def tell(self, request: Request, verdict: Verdict) -> None:
+        """Let the account's other programs know what was found, as far as that works now."""
+        created = verdict.ids if isinstance(verdict, Applied) else ()
+        with contextlib.suppress(ClipperdError):
+            await self._around.writes.settled(request.scope, request.key, created)
+
+    async def _find(self, request: Request, *, whole: bool) -> _Sight:
+        bot = await self._around.bot_id(request.scope)
+        parent = msgspec.json.decode(request.body).get("parent") or {}
+        if "data_source_id" in parent:
+            return await self._find_row(request, bot)
+        start = None if whole else await self._start(request)
+        listing = await reconcile.read_children(
+            self._notion, request.scope, request.parent_id, start=start
+        )
+        if listing.refusal is not None:
+            if listing.refusal.status in (400, 403, 404):
+                return _Sight(Undecided("page_gone"), listing.calls)
+            wait = listing.refusal.retry_after_s or self._timing.retry_base
+            return _Sight(Undecided("unread"), listing.calls, wait)
+        if listing.cut:
+            return _Sight(Undecided("too_long"), listing.calls)
+        if request.kind == "create_page":
+            return await self._pages(request, listing.blocks, bot, listing.calls)
+        ids = [str(block.get("id")) for block in listing.blocks]
+        receipted = await self._outbox.read(lambda c: lanes.receipted(c, ids))
+        suspected = reconcile.suspects(
+            listing.blocks, bot_id=bot, sent_at=request.sent_at, receipted=receipted
+        )
+        suspected = reconcile.without(suspected, await self._carried(request))
+        if not suspected:
+            return _Sight(Absent(), listing.calls)
+        others = await self._others(request)
+        suspected = [block for block in suspected if str(block.get("id")) not in others.created]
+        finding = reconcile.judge(request.expected, suspected)
+        return _Sight(finding, listing.calls, contested=_is_contested(finding, others))
+
+    async def _pages(
+        self, request: Request, listed: Sequence[Block], bot: str | None, calls: int
+    ) -> _Sight:
+        """Look for the created page among a parent's children or a query's rows."""
+        title, sent_at = request.expected[0], request.sent_at
+        known = await self._known(request.scope, listed)
+        found = reconcile.judge_pages(title, listed, bot_id=bot, sent_at=sent_at, known=known)
+        if isinstance(found, Absent):
+            return _Sight(found, calls)
+        others = await self._others(request)
+        found = reconcile.judge_pages(
+            title, listed, bot_id=bot, sent_at=sent_at, known=known | others.created
+        )
+        return _Sight(found, calls, contested=_is_contested(found, others))
+
+    async def _others(self, request: Request) -> Others:
+        """What others of the account have made since it was sent, also by what they sent before:
+        Notion may apply a write long after it came."""
+        since = reconcile.earliest(request.sent_at) - self._timing.settle_silent
+        found = await self._around.writes.since(request.scope, since)
+        own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
+        return reconcile.others_of(found, request.key, own)
+
+    async def _start(self, request: Request) -> str | None:
+        """From where an early look may read: the anchor, else the last block known to be ours."""
+        if request.after_id is not None or request.edge == "start":
+            return request.after_id
+        if request.parent_id != request.lane:
+            return None
+        lane = (request.scope.user_id, request.scope.workspace_id, request.lane)
+        return await self._outbox.read(lambda c: lanes.last_block(c, lane))
+
+    async def _find_row(self, request: Request, bot: str | None) -> _Sight:
+        """Look for a created row in its data source, by time and author."""
+        since = rfc3339(reconcile.earliest(request.sent_at))
+        body = {
+            "filter": {"timestamp": "created_time", "created_time": {"on_or_after": since}},
+            "page_size": 100,
+        }
+        path = f"data_sources/{request.parent_id}/query"
+        reply = await self._notion.send(request.scope, "POST", path, body=chunks.encode(body))
+        if not reply.ok or not isinstance(reply.body, dict):
+            if reply.status in (400, 403, 404):
+                return _Sight(Undecided("page_gone"), 1)
+            wait = reply.retry_after_s or self._timing.retry_base
+            return _Sight(Undecided("unread"), 1, wait)
+        if reply.body.get("has_more"):
+            return _Sight(Undecided("too_long"), 1)
+        return await self._pages(request, reply.body.get("results") or [], bot, 1)
+
+    async def _carried(self, request: Request) -> list[str]:
+        """What the parent was created with by one of our clips: ours, but without receipts."""
+        parent = request.parent_id
+        found = await self._outbox.read(lambda c: lanes.origin(c, request.scope, parent))
+        if found is None:
+            return []
+        item, plan = found
+        blocks = batch.carried(item, plan_from_json(plan), parent)
+        return [fingerprint.of(block) for block in blocks]
+
+    async def _known(self, scope: Scope, items: Sequence[Block]) -> set[str]:
+        """Pages that are accounted for: made by other clips, or passed through."""
+        ids = [str(item.get("id")) for item in items]
+        return await self._outbox.read(
+            lambda c: lanes.known_pages(c, scope) | lanes.receipted(c, ids)
+        )
+
+
+def _is_contested(finding: Finding, others: Others) -> bool:
+    """Whether what was found may be another's, whose outcome is still to be found out."""
+    match finding:
+        case Absent():
+            return False
+        case Found():
+            return others.alike
+        case Undecided():
+            return others.open

@@ -1,0 +1,166 @@
+"""When a lane may try again: backoff, pauses that an answer asked for, budgets, the offline state.
+
+Pure. All moments are seconds on the boot clock, so that a change of the wall clock moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from clipperd.broker.reply import Reply
+from clipperd.delivery.quota import Budget
+from clipperd.outbox.records import LaneKey
+
+_UNLIMITED = 1_000_000
+_SPAN_S = 60.0  # https://developers.notion.com/reference/request-limits counts in minutes
+_CAUSE = 30  # writes in a minute from which on a 429 of Notion's is taken for our own doing
+_NEWS = 0.125  # the weight of the last step in how long one takes, as TCP weighs (RFC 6298)
+_PROBE_S = 120.0  # so long a limit that was found holds before a little more is tried
+
+Key = tuple[str, str, str]
+"""What rests or is budgeted: "user", "route" or "connection", the account, and which of them."""
+
+
+def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], float]) -> float:
+    """Full jitter: anywhere up to ``base_s`` doubled per attempt, at most ``cap_s``.
+
+    ``rng`` returns a number in [0, 1). Never less than a tenth of the bound, so that a run of
+    small draws cannot hammer.
+    """
+    bound: float = min(cap_s, base_s * 2.0 ** min(attempts, 30))
+    return bound * (0.1 + 0.9 * rng())
+
+
+class Ceiling(msgspec.Struct):
+    """A limit that names no numbers (Notion's own): found by its 429, then felt for upwards.
+
+    ``step`` doubles with every probe that goes well, so that a raised limit is found again.
+    """
+
+    budget: Budget = msgspec.field(default_factory=lambda: Budget(_UNLIMITED, _SPAN_S))
+    step: int = 1
+    changed: float = 0.0
+
+    def counted(self, now: float) -> None:
+        """A write was taken; try a little more when the limit has held for long."""
+        budget = self.budget
+        budget.forget(now)
+        budget.spend(now)
+        is_full = len(budget.back) >= budget.quota - budget.kept
+        if is_full and now - self.changed >= _PROBE_S:
+            budget.quota += self.step
+            self.step *= 2
+            self.changed = now
+
+    def refused(self, now: float) -> None:
+        """Notion said 429: what it took in the last minute is the limit, if that was ours."""
+        self.budget.forget(now)
+        if len(self.budget.back) >= _CAUSE:
+            self.budget.quota = len(self.budget.back)
+            self.step, self.changed = 1, now
+
+
+class Pace(msgspec.Struct):
+    """Deadlines of lanes, of what an answer told to wait, and what is left of each limit."""
+
+    lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
+    pauses: dict[Key, float] = msgspec.field(default_factory=dict)
+    budgets: dict[Key, Budget] = msgspec.field(default_factory=dict)
+    ceilings: dict[Key, Ceiling] = msgspec.field(default_factory=dict)
+    flying: dict[LaneKey, float] = msgspec.field(default_factory=dict)
+    """What is on its way, and since when."""
+    trip_s: float = 0.0
+    """How long a step with a write takes, by those of late; 0: none has been seen."""
+    link: float = 0.0
+    frees: int = 0
+    """How often everything was freed: a failure that began before one of these means nothing."""
+    _known: dict[tuple[tuple[Key, ...], bool], float] = msgspec.field(default_factory=dict)
+
+    def hold_lane(self, lane: LaneKey, until: float) -> None:
+        """This lane rests until then."""
+        self.lanes[lane] = until
+
+    def hold(self, what: str, lane: LaneKey, until: float) -> None:
+        """Everything that ``what`` covers rests: the "user", or this lane's "route" or
+        "connection"."""
+        key = next(key for key in keys_of(lane) if key[0] == what)
+        self.pauses[key] = max(self.pauses.get(key, 0.0), until)
+        self._known.clear()
+
+    def free_lane(self, lane: LaneKey) -> None:
+        """This lane is due at once."""
+        self.lanes.pop(lane, None)
+
+    def free_all(self) -> None:
+        """Every lane is due at once; what the server asked for stays."""
+        self.lanes.clear()
+        self.link = 0.0
+        self.frees += 1
+
+    def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
+        """The moment from which this lane may send; ``urgent``: a person waits for it."""
+        return max(self.link, self.lanes.get(lane, 0.0), self._opens(keys_of(lane), urgent))
+
+    def leaves(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
+        """A step of this lane begins; it counts as a write until it ends."""
+        self.flying[lane] = now
+        for budget in self.limits_of(keys_of(lane)):
+            budget.leaves(now, urgent=urgent)
+        self._known.clear()
+
+    def ended(self, lane: LaneKey) -> None:
+        """The step is over; if it wrote, :meth:`heard` was told."""
+        self.flying.pop(lane, None)
+        self._known.clear()
+
+    def heard(self, lane: LaneKey, reply: Reply, now: float) -> None:
+        """Learn from the answer to a write: what is left, and whether Notion's own limit is hit."""
+        self._known.clear()
+        is_refused = reply.status in (429, 529)
+        keys = keys_of(lane)
+        for key in keys:
+            told = next((limit for limit in reply.limits if limit.name == key[0]), None)
+            if told is None:
+                continue
+            budget = self.budgets.get(key)
+            if budget is None or (budget.quota, budget.span_s) != (told.quota, told.span_s):
+                budget = self.budgets[key] = Budget(told.quota, told.span_s)
+            if not is_refused:
+                budget.spend(now)
+            budget.told(told.left, told.reset_s, now=now, flying=self._flying(key, lane))
+        ceiling = self.ceilings.setdefault(keys[-1], Ceiling())
+        if not is_refused:
+            ceiling.counted(now)
+            took = now - self.flying.get(lane, now)
+            self.trip_s += (took - self.trip_s) * (_NEWS if self.trip_s else 1.0)
+        elif reply.status == 429 and all(limit.left > 0 for limit in reply.limits):
+            ceiling.refused(now)
+
+    def _opens(self, keys: tuple[Key, ...], urgent: bool) -> float:
+        """When pauses and budgets let one more through; kept until one of them changes."""
+        found = self._known.get((keys, urgent))
+        if found is None:
+            found = max(self.pauses.get(key, 0.0) for key in keys)
+            for key in keys:
+                flying = self._flying(key)
+                for budget in self.limits_of((key,)):
+                    found = max(found, budget.opens(flying=flying, urgent=urgent))
+            self._known[keys, urgent] = found
+        return found
+
+    def limits_of(self, keys: tuple[Key, ...]) -> list[Budget]:
+        """What bounds these: limits that were told, and those that were found."""
+        found = [self.budgets[key] for key in keys if key in self.budgets]
+        return found + [self.ceilings[key].budget for key in keys if key in self.ceilings]
+
+    def _flying(self, key: Key, but: LaneKey | None = None) -> int:
+        return sum(lane != but and key in keys_of(lane) for lane in self.flying)
+
+
+def keys_of(lane: LaneKey) -> tuple[Key, ...]:
+    """What a write of this lane draws on. A page that is still to be created has another route."""
+    user, workspace, page = lane
+    route = "create" if page.startswith("ref:") else "append"
+    return ("user", user, ""), ("route", user, route), ("connection", user, workspace)

@@ -1,0 +1,374 @@
+"""One lane's next step: settle what is open, else choose, put on record, send, judge.
+
+The order of durable acts is what makes it safe at every line: the request row is committed before
+the bytes leave, and it goes only in the transaction that writes down what became of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from clipperd.broker.reply import Reply
+from clipperd.clock import Clock
+from clipperd.content.chunks import Chunk
+from clipperd.delivery import batch, outcome
+from clipperd.delivery.continuation import Following
+from clipperd.delivery.keys import new_key
+from clipperd.delivery.newpage import NewPages, ParentGone
+from clipperd.delivery.ports import After, Places, Surroundings, Timing
+from clipperd.delivery.recorder import Ledger
+from clipperd.delivery.resolver import Settler
+from clipperd.delivery.throttle import Pace, backoff
+from clipperd.delivery.undo import Undoing
+from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
+from clipperd.model import Place, Scope, State
+from clipperd.notion.port import Notion
+from clipperd.outbox import actions, lanes, requests
+from clipperd.outbox.outbox import Outbox
+from clipperd.outbox.records import LaneKey, Request, Waiting, plan_from_json
+
+_log = logging.getLogger(__name__)
+
+MAX_ANCHOR_LOSSES = 4
+"""How often a delivery's place may be refused and looked up again before a person is asked."""
+
+
+class Courier:
+    """Moves one lane at a time; the dispatcher decides which."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        notion: Notion,
+        places: Places,
+        clock: Clock,
+        pace: Pace,
+        timing: Timing,
+        around: Surroundings,
+    ) -> None:
+        """All parts are given; nothing is opened here."""
+        self._outbox = outbox
+        self._notion = notion
+        self._places = places
+        self._clock = clock
+        self._pace = pace
+        self._timing = timing
+        self._around = around
+        self._settler = Settler(outbox, notion, clock, timing, around)
+        self._ledger = Ledger(outbox, clock, timing, self._settler)
+        self._undoing = Undoing(outbox, notion, places, clock, around)
+        self._new_pages = NewPages(outbox, notion)
+        self._following = Following(notion, places, around)
+        self._tries: dict[LaneKey, int] = {}
+        self._link_tries = 0
+
+    async def step(self, lane: LaneKey) -> After:
+        """Do one unit of work for the lane, at most one write at Notion."""
+        frees = self._pace.frees
+        try:
+            return await self._step(lane)
+        except BrokerUnreachable as error:
+            if self._pace.frees != frees:
+                return After.LATER  # it began before the network was back: due again at once
+            if error.sent:  # this one connection broke; others may be well
+                self._back_off(lane, None)
+            else:
+                self._offline()
+            return After.LATER
+        except (NotSignedIn, ReauthRequired):
+            return After.NOTHING  # the session's next change wakes every lane
+        except requests.Changed:
+            return After.AGAIN
+        except ReadFailed as failed:
+            return self._read_failed(lane, failed.reply)
+
+    async def _step(self, lane: LaneKey) -> After:
+        request = await self._outbox.read(lambda c: lanes.live_request(c, lane))
+        if request is not None:
+            return await self._resume(lane, request)
+        undo = await self._outbox.read(lambda c: actions.pending_undo(c, lane))
+        if undo is not None:
+            await self._undoing.step(lane, undo)
+            self._online()
+            return After.AGAIN
+
+        def look(connection: sqlite3.Connection) -> tuple[list[Waiting], str]:
+            parked = lanes.parked_policy(connection, lane)
+            return lanes.waiting(connection, lane, parked=parked), parked
+
+        line, parked = await self._outbox.read(look)
+        group = batch.choose(line, parked=parked)
+        if not group:
+            return After.NOTHING
+        return await self._deliver(lane, group)
+
+    async def _deliver(self, lane: LaneKey, group: Sequence[Waiting]) -> After:
+        scope = Scope(lane[0], lane[1])
+        first = group[0]
+        plans = await self._plans(group)
+        if first.page_id is None:
+            return await self._create(lane, scope, first, plans[first.clip_seq])
+        try:
+            place = await self._place(scope, first, plans[first.clip_seq])
+        except PlaceGone as gone:
+            await self._ledger.park(group, gone.reason, gone.detail)
+            return After.AGAIN
+        stamp = await self._stamp(scope)
+        if first.started:
+            request = batch.onward(scope, lane[2], first, plans[first.clip_seq], place, stamp)
+        else:
+            request = batch.joint(scope, lane[2], group, plans, place, stamp)
+        await self._ledger.begin(request, group, _otherwise(group, plans, place))
+        return await self._send(lane, request, calls=place.reads)
+
+    async def _plans(self, group: Sequence[Waiting]) -> dict[int, list[Chunk]]:
+        def read(connection: sqlite3.Connection) -> dict[int, bytes]:
+            return {item.clip_seq: lanes.plan_of(connection, item.clip_seq) for item in group}
+
+        return {seq: plan_from_json(raw) for seq, raw in (await self._outbox.read(read)).items()}
+
+    async def _place(self, scope: Scope, first: Waiting, plan: Sequence[Chunk]) -> Place:
+        if first.started:
+            return await self._following.place(scope, first, plan)
+        return await self._places.resolve(scope, str(first.page_id), first.position)
+
+    async def _create(
+        self, lane: LaneKey, scope: Scope, first: Waiting, plan: Sequence[Chunk]
+    ) -> After:
+        """The page does not exist yet: its creator is the head of this lane, or was given up."""
+        if first.new_page is None:
+            ref = str(first.page_ref)
+            if await self._outbox.read(lambda c: lanes.is_coming(c, scope, ref)):
+                return After.NOTHING  # due later, or a person decides; its creation wakes this
+            await self._ledger.park([first], "new_page_given_up", "The page was never created.")
+            return After.AGAIN
+        try:
+            parent = await self._new_pages.parent(scope, first.new_page)
+        except ParentGone:
+            detail = "The place for the new page is gone or no longer shared."
+            await self._ledger.park([first], "parent_gone", detail)
+            return After.AGAIN
+        if parent is None:
+            return After.NOTHING  # its parent is still to be created; that wakes this lane
+        request = batch.new_page(
+            scope,
+            lane[2],
+            first,
+            plan,
+            parent.body,
+            parent.title_property,
+            await self._stamp(scope),
+        )
+        await self._ledger.begin(request, [first], {})
+        return await self._send(lane, request, calls=parent.reads)
+
+    async def _resume(self, lane: LaneKey, request: Request) -> After:
+        """An unresolved request: ask the broker again by its key, or read the page."""
+        if request.phase != "settle":
+            # Also one on record as "sending": the step that sent it ended before it could tell.
+            return await self._send(lane, replace(request, maybe_sent=True), calls=0)
+        look = await self._settler.look(request)
+        self._online()
+        if look.wait_s is not None:
+            self._pace.hold_lane(lane, self._clock.boot() + look.wait_s)
+            return After.LATER
+        if look.verdict is None:
+            await self._ledger.undecided(request, look.why)
+            return After.AGAIN
+        after = await self._apply(lane, request, look.verdict, look.calls)
+        await self._settler.tell(request, look.verdict)
+        return after
+
+    async def _send(self, lane: LaneKey, request: Request, *, calls: int) -> After:
+        try:
+            reply = await self._notion.send(
+                request.scope,
+                "PATCH" if request.kind == "append" else "POST",
+                request.path,
+                body=request.body,
+                key=request.key,
+            )
+        except BrokerUnreachable as error:
+            if error.sent or request.maybe_sent:
+                await self._ledger.unconfirmed(request, "replay", None)
+            else:
+                await self._ledger.release(request, calls=calls)
+            raise
+        except (NotSignedIn, ReauthRequired):
+            if not request.maybe_sent:
+                await self._ledger.release(request, calls=calls)
+            else:
+                await self._ledger.unconfirmed(request, "replay", None)
+            raise
+        self._online()
+        self._pace.heard(lane, reply, self._clock.boot())
+        return await self._apply(lane, request, self._judge(request, reply), calls + 1)
+
+    def _judge(self, request: Request, reply: Reply) -> outcome.Verdict:
+        if request.kind == "create_page":
+            return outcome.of_create(reply)
+        anchored = request.after_id is not None or request.parent_id != request.lane
+        return outcome.of_append(reply, expected=len(request.expected), anchored=anchored)
+
+    async def _apply(
+        self, lane: LaneKey, request: Request, verdict: outcome.Verdict, calls: int
+    ) -> After:
+        match verdict:
+            case outcome.Applied(ids):
+                return await self._applied(lane, request, ids, calls)
+            case outcome.NotApplied():
+                return await self._not_applied(lane, request, verdict, calls)
+            case outcome.AnchorLost(message):
+                return await self._anchor_lost(request, message, calls)
+            case outcome.Refused():
+                return await self._refused(request, verdict, calls)
+            case outcome.Attention(reason, code, message):
+                await self._ledger.close(request, State.NEEDS_ATTENTION, reason, (code, message))
+                return After.AGAIN
+            case outcome.Replay(wait_s):
+                await self._ledger.unconfirmed(request, "replay", None)
+                self._back_off(lane, wait_s)
+                return After.LATER
+            case outcome.Unknown(settle, code):
+                seconds = {
+                    "answered": self._timing.settle_answered,
+                    "silent": self._timing.settle_silent,
+                    "over": 0.0,
+                }[settle]
+                _log.info("outcome unknown", extra={"code": code, "settle_s": seconds})
+                await self._ledger.unconfirmed(request, "settle", seconds)
+                self._settler.started(request.key, seconds)
+                return After.AGAIN
+
+    async def _applied(
+        self, lane: LaneKey, request: Request, ids: Sequence[str], calls: int
+    ) -> After:
+        self._tries.pop(lane, None)
+        await self._ledger.applied(request, ids, calls)
+        if request.kind == "create_page":
+            await self._around.delivered(request.scope, ids[0])
+            return After.MOVED  # the lane goes on under the page's own id
+        if ids:
+            blocks = msgspec.json.decode(request.body)["children"]
+            await self._places.wrote(
+                request.scope, request.lane, _place_of(request), list(ids), ids[-1], blocks
+            )
+        await self._around.delivered(request.scope, request.lane)
+        return After.AGAIN
+
+    async def _not_applied(
+        self, lane: LaneKey, request: Request, verdict: outcome.NotApplied, calls: int
+    ) -> After:
+        if verdict.proven:
+            await self._ledger.release(request, calls=calls, burned=verdict.burned)
+            return After.AGAIN
+        wait = verdict.wait_s if verdict.wait_s is not None else self._backoff(lane)
+        if verdict.burned or verdict.wait_s is None:
+            self._tries[lane] = self._tries.get(lane, 0) + 1
+        until = self._clock.boot() + wait
+        if verdict.pause is not None:
+            self._pace.hold(verdict.pause, lane, until)
+        self._pace.hold_lane(lane, until)
+        if request.maybe_sent:
+            # An earlier send of these bytes may have been heard, and this answer need not have
+            # looked the key up: only a replay that is executed or remembered settles it.
+            await self._ledger.unconfirmed(request, "replay", None)
+        else:
+            error = (verdict.code, verdict.message)
+            await self._ledger.release(
+                request, calls=calls, burned=verdict.burned, wait_s=wait, error=error
+            )
+        return After.LATER
+
+    async def _anchor_lost(self, request: Request, message: str, calls: int) -> After:
+        if await self._ledger.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
+            if len(request.members) > 1:  # looked up anew each time: one clip may be the cause
+                await self._ledger.split(request, calls)
+                return After.AGAIN
+            error = ("place_refused", message)
+            await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
+            return After.AGAIN
+        await self._ledger.release(request, calls=calls, burned=True)
+        await self._places.refused(request.scope, request.lane, _place_of(request))
+        return After.AGAIN
+
+    async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> After:
+        if len(request.members) == 1:
+            error = (verdict.code, verdict.message)
+            await self._ledger.close(request, State.FAILED, "content_refused", error)
+        else:
+            await self._ledger.split(request, calls, verdict.block)
+        # Whoever waits for a page that is given up now is to hear of it.
+        return After.MOVED if request.kind == "create_page" else After.AGAIN
+
+    def _read_failed(self, lane: LaneKey, reply: Reply) -> After:
+        """A read before the write was refused; nothing was sent, so just wait."""
+        self._online()
+        if reply.status in (429, 529):
+            what = "user" if reply.broker_code == "limit_user" else "connection"
+            if reply.broker_code != "limit_route":
+                wait = reply.retry_after_s or self._timing.retry_base
+                self._pace.hold(what, lane, self._clock.boot() + wait)
+        self._back_off(lane, reply.retry_after_s)
+        return After.LATER
+
+    def _back_off(self, lane: LaneKey, wait_s: float | None) -> None:
+        wait = wait_s if wait_s is not None else self._backoff(lane)
+        self._tries[lane] = self._tries.get(lane, 0) + 1
+        self._pace.hold_lane(lane, self._clock.boot() + wait)
+
+    def _backoff(self, lane: LaneKey) -> float:
+        return backoff(
+            self._tries.get(lane, 0),
+            base_s=self._timing.retry_base,
+            cap_s=self._timing.retry_cap,
+            rng=self._around.rng,
+        )
+
+    def _offline(self) -> None:
+        """The broker cannot be reached: every lane waits, no attempt is burned."""
+        if self._pace.link > self._clock.boot():
+            return  # lanes that were on their way together have failed together: once is enough
+        wait = backoff(
+            self._link_tries,
+            base_s=self._timing.retry_base,
+            cap_s=min(self._timing.link_cap, self._timing.retry_cap),
+            rng=self._around.rng,
+        )
+        self._link_tries += 1
+        self._pace.link = self._clock.boot() + wait
+
+    def _online(self) -> None:
+        self._link_tries = 0
+        self._pace.link = 0.0
+
+    async def _stamp(self, scope: Scope) -> batch.Stamp:
+        made_at = await self._around.server_now(scope)
+        return batch.Stamp(new_key(made_at, self._around.entropy), made_at)
+
+
+def _otherwise(
+    group: Sequence[Waiting], plans: Mapping[int, Sequence[Chunk]], place: Place
+) -> dict[int, tuple[str, str]]:
+    """Deliveries (by seq) that will stand otherwise than asked for: how, and why."""
+    if place.fell_back:
+        return {item.seq: ("end_of_page", place.fell_back) for item in group}
+    return {
+        item.seq: ("splits_section", "own_headings")
+        for item in group
+        if not item.started and batch.splits_section(item, plans[item.clip_seq], place)
+    }
+
+
+def _place_of(request: Request) -> Place:
+    return Place(
+        request.parent_id,
+        request.after_id,
+        "start" if request.edge == "start" else "end",
+        request.level,
+    )

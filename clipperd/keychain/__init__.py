@@ -1,0 +1,1 @@
+"""Where the session's refresh token is stored: OS keyring, memory or an encrypted file."""

@@ -1,0 +1,183 @@
+"""Secrets in one encrypted file, for machines without a keyring whose owner asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from clipperd.keychain import sealing
+from clipperd.keychain.child_process import Aside, Ask, beside
+from clipperd.keychain.errors import SecretsUnusable
+from clipperd.keychain.secrets import Mode
+
+_KEY_FILE_BYTES = 32
+_FORM = (1, sealing.COST, sealing.BLOCKS, sealing.LANES)
+_BESIDE = beside("clipperd.keychain.sealing", sealing.answered)
+
+
+class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
+    """The file: everything but the box is in the clear and bound to the box."""
+
+    version: int
+    cost: int
+    blocks: int
+    lanes: int
+    salt: str
+    nonce: str
+    box: str
+
+    def form(self) -> tuple[int, int, int, int]:
+        """What a reader has to understand."""
+        return self.version, self.cost, self.blocks, self.lanes
+
+
+class FileSecrets:
+    """Named strings in a file of mode 0600, rewritten whole and atomically at every change."""
+
+    mode: Mode = "file"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        passphrase: str | None = None,
+        key_file: Path | None = None,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+        aside: Aside = _BESIDE,
+    ) -> None:
+        """Exactly one of ``passphrase`` and ``key_file`` is given; nothing is read yet."""
+        self._aside = aside
+        self._path = path
+        self._passphrase = passphrase
+        self._key_file = key_file
+        self._random = random
+        self._turn = asyncio.Lock()
+        self._salt = b""
+        self._key: bytes | None = None
+        self._values: dict[str, str] = {}
+        self.why: str | None = None
+
+    async def open(self) -> None:
+        """Read the file. Raises SecretsUnusable: wrong passphrase, damage, or a loose key file."""
+        async with self._turn:
+            if self._key is None:
+                await asyncio.to_thread(self._read)
+
+    async def get(self, name: str) -> str | None:
+        """Return the secret or None."""
+        await self.open()
+        return self._values.get(name)
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep ``value`` and rewrite the file."""
+        await self.open()
+        self._values[name] = value
+        await self._rewrite()
+
+    async def delete(self, name: str) -> None:
+        """Forget the secret and rewrite the file."""
+        await self.open()
+        if self._values.pop(name, None) is not None:
+            await self._rewrite()
+
+    async def _rewrite(self) -> None:
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._write)
+            except OSError as error:
+                # The value stays in memory and the next change tries again.
+                self.why = f"The secrets file cannot be written ({error.strerror})."
+            else:
+                self.why = None
+
+    def _read(self) -> None:
+        try:
+            raw = self._path.read_bytes()
+        except FileNotFoundError:
+            raw = None
+        except OSError as error:
+            raise SecretsUnusable(
+                f"{self._path.name} cannot be read ({error.strerror})."
+            ) from error
+        try:
+            with self._aside() as ask:
+                if raw is None:
+                    self._salt = self._random(16)
+                    self._key = self._derive(ask, self._salt)
+                else:
+                    self._open(ask, raw)
+        except OSError as error:
+            raise SecretsUnusable(
+                f"{self._path.name} cannot be opened ({error.strerror})."
+            ) from error
+
+    def _open(self, ask: Ask, raw: bytes) -> None:
+        try:
+            sealed = msgspec.json.decode(raw, type=_Sealed)
+            # The costs come from the file, so they are checked before they are paid.
+            if sealed.form() != _FORM:
+                raise SecretsUnusable(
+                    f"{self._path.name} is of a form this clipperd does not know."
+                )
+            salt = base64.b64decode(sealed.salt)
+            key = self._derive(ask, salt)
+            nonce, box = base64.b64decode(sealed.nonce), base64.b64decode(sealed.box)
+            asked = {"key": _text(key), "nonce": _text(nonce), "box": _text(box)}
+            opened = ask({"do": "open", **asked})
+            if opened.get("wrong") == "key":
+                raise SecretsUnusable(
+                    f"{self._path.name} does not open with this passphrase or key file.",
+                    hint="Delete the file to start afresh; you will have to sign in again.",
+                )
+            clear = base64.b64decode(opened["clear"])
+            self._values = msgspec.json.decode(clear, type=dict[str, str])
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
+            raise SecretsUnusable(f"{self._path.name} is damaged.") from error
+        self._salt, self._key = salt, key
+
+    def _derive(self, ask: Ask, salt: bytes) -> bytes:
+        asked = {"material": _text(self._material()), "salt": _text(salt)}
+        return base64.b64decode(ask({"do": "derive", **asked})["key"])
+
+    def _material(self) -> bytes:
+        if self._passphrase is not None:
+            if not self._passphrase:
+                raise SecretsUnusable("The passphrase is empty.")
+            return self._passphrase.encode()
+        assert self._key_file is not None
+        try:
+            material = self._key_file.read_bytes()
+            loose = os.name == "posix" and self._key_file.stat().st_mode & 0o077
+        except OSError as error:
+            raise SecretsUnusable(f"The key file cannot be read ({error.strerror}).") from error
+        if len(material) < _KEY_FILE_BYTES:
+            raise SecretsUnusable(f"The key file holds less than {_KEY_FILE_BYTES} bytes.")
+        if loose:
+            raise SecretsUnusable("Other users can read the key file; chmod 600 it.")
+        return material
+
+    def _write(self) -> None:
+        assert self._key is not None
+        nonce = self._random(12)
+        clear = msgspec.json.encode(self._values)
+        asked = {"key": _text(self._key), "nonce": _text(nonce), "clear": _text(clear)}
+        with self._aside() as ask:
+            box = ask({"do": "seal", **asked})["box"]
+        sealed = _Sealed(*_FORM, _text(self._salt), _text(nonce), box)
+        new = self._path.with_name(self._path.name + ".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(sealed))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")

@@ -1,0 +1,1 @@
+"""Notion's API, reached through the broker."""

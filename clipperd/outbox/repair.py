@@ -1,0 +1,166 @@
+"""What salvage left half: each clip is made whole, or a person is told what it lacks. Pure SQL.
+
+Nothing here may cause a clip to be sent that could be on the page already: what was under way
+without its request row, and all that is known from an older copy only, is for a person to decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from clipperd.content import chunks
+from clipperd.outbox.records import NO_PLAN, plan_from_json
+from clipperd.outbox.schema import DEFERRED
+from clipperd.storage import salvage
+from clipperd.storage.recovery import Mending
+
+_OPEN = "state NOT IN ('delivered', 'canceled', 'failed')"
+
+
+def mend(
+    connection: sqlite3.Connection,
+    *,
+    outdated: bool,
+    copy: Path | None,
+    now: float,
+    new_id: Callable[[], str],
+) -> Mending:
+    """Repair the rows of a new outbox that salvage has filled; one transaction's work.
+
+    ``outdated``: they come from ``copy``, so what waited then may have been delivered since.
+    """
+    _drop_broken_content(connection)
+    if copy is not None:
+        _content_from(copy, connection)
+    leftover = connection.execute(
+        "SELECT accepted FROM content WHERE clip_seq NOT IN (SELECT seq FROM clip)"
+    ).fetchall()
+    for table in ("content", "delivery"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE clip_seq NOT IN (SELECT seq FROM clip)"  # noqa: S608 (constants)
+        )
+    if outdated:
+        connection.execute("DELETE FROM request")
+    else:
+        _drop_broken_requests(connection)
+    without_content = _without_content(connection)
+    undecided = connection.execute(
+        f"""UPDATE delivery SET state = 'needs_attention', reason = 'outcome_unknown',
+            request_key = NULL, due_at = NULL, undo = NULL
+            WHERE {_OPEN} AND coalesce(reason, '') NOT IN ('outcome_unknown', 'content_lost')
+              AND (:outdated OR state IN ('sending', 'unconfirmed')
+              AND coalesce(request_key, '') NOT IN (SELECT key FROM request))""",  # noqa: S608 (constants)
+        {"outdated": outdated},
+    ).rowcount
+    without_place = _without_place(connection, now, new_id)
+    _go_on_counting(connection)
+    return Mending(undecided, without_content, without_place, tuple(row[0] for row in leftover))
+
+
+def _drop_broken_content(connection: sqlite3.Connection) -> None:
+    """SQLite keeps no sums of its pages: a damaged one can look like text that was there."""
+    rows = connection.execute("SELECT clip_seq, accepted, plan FROM content")
+    broken = [seq for seq, accepted, plan in rows if not _is_readable(accepted, plan)]
+    connection.executemany("DELETE FROM content WHERE clip_seq = ?", [(seq,) for seq in broken])
+
+
+def _is_readable(accepted: bytes, plan: bytes) -> bool:
+    try:
+        msgspec.json.decode(accepted)
+        plan_from_json(plan)
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+        return False
+    return True
+
+
+def _content_from(copy: Path, connection: sqlite3.Connection) -> None:
+    """Take what is missing from an older copy: text never changes under its edition."""
+    missing = connection.execute(
+        f"""SELECT seq, edition FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
+            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""  # noqa: S608 (constants)
+    ).fetchall()
+    with contextlib.closing(sqlite3.connect(copy)) as older:
+        editions = dict(older.execute("SELECT seq, edition FROM clip").fetchall())
+    same = {seq for seq, edition in missing if editions.get(seq) == edition}
+    salvage.fill_in(copy, connection, "content", same)
+
+
+def _drop_broken_requests(connection: sqlite3.Connection) -> None:
+    """A request speaks for its deliveries only while each of them is there and says so."""
+    for key, members in connection.execute("SELECT key, members FROM request").fetchall():
+        try:
+            wanted = {int(member["delivery"]) for member in json.loads(members)}
+        except (ValueError, TypeError, KeyError):
+            wanted = set()
+        rows = connection.execute("SELECT seq FROM delivery WHERE request_key = ?", (key,))
+        if not wanted or wanted != {seq for (seq,) in rows}:
+            connection.execute("DELETE FROM request WHERE key = ?", (key,))
+
+
+def _without_content(connection: sqlite3.Connection) -> int:
+    """Unfinished clips whose text is gone: what is left of it is shown, and nothing is sent.
+
+    A last part that is under way is in its request, so that goes on.
+    """
+    lost = connection.execute(
+        f"""SELECT seq, preview FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
+            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""  # noqa: S608 (constants)
+    ).fetchall()
+    for seq, preview in lost:
+        connection.execute(
+            "INSERT INTO content (clip_seq, accepted, plan) VALUES (?, ?, ?)",
+            (seq, chunks.encode({"format": "text", "text": preview}), NO_PLAN),
+        )
+        connection.execute(
+            """DELETE FROM request WHERE key IN (SELECT d.request_key FROM delivery d
+                JOIN clip ON clip.seq = d.clip_seq
+                WHERE clip.seq = ? AND d.chunks_done + 1 < clip.chunks)""",
+            (seq,),
+        )
+        connection.execute(
+            """UPDATE delivery SET state = 'needs_attention', reason = 'content_lost', due_at = NULL
+                WHERE clip_seq = ? AND (state IN ('queued', 'retrying')
+                  OR state = 'needs_attention' AND reason <> 'outcome_unknown')""",
+            (seq,),
+        )
+    return len(lost)
+
+
+def _without_place(connection: sqlite3.Connection, now: float, new_id: Callable[[], str]) -> int:
+    lost = connection.execute(
+        """SELECT seq, user_id, workspace_id FROM clip
+            WHERE seq NOT IN (SELECT clip_seq FROM delivery)"""
+    ).fetchall()
+    for seq, user_id, workspace_id in lost:
+        connection.execute(
+            """INSERT INTO delivery (id, clip_seq, user_id, workspace_id, lane, turn, position,
+                state, reason, created_at)
+                VALUES (:id, :seq, :user, :workspace, :lane, :turn, '{"type":"end"}',
+                'needs_attention', 'place_lost', :now)""",
+            {
+                "id": new_id(),
+                "seq": seq,
+                "user": user_id,
+                "workspace": workspace_id,
+                "lane": f"lost:{seq}",
+                "turn": 0,
+                "now": now,
+            },
+        )
+    return len(lost)
+
+
+def _go_on_counting(connection: sqlite3.Connection) -> None:
+    """Turns only ever grow, whatever became of their counter."""
+    connection.execute("INSERT OR IGNORE INTO turn_counter (one, n) VALUES (1, 0)")
+    connection.execute(
+        """UPDATE turn_counter SET n = max(n, coalesce(
+            (SELECT max(turn) FROM delivery WHERE turn < ?), 0))""",
+        (DEFERRED,),
+    )

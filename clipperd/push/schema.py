@@ -1,0 +1,13 @@
+"""Schema of the event cursor, in cache.db."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+def m004_push(connection: sqlite3.Connection) -> None:
+    """How far each account's event stream was read."""
+    connection.execute(
+        """CREATE TABLE push_position (user_id TEXT PRIMARY KEY, last_id TEXT NOT NULL)
+            STRICT, WITHOUT ROWID"""
+    )

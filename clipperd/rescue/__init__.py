@@ -1,1 +1,0 @@
-"""What becomes of the queue when its file is damaged: copies beforehand, salvage afterwards."""

@@ -1,0 +1,191 @@
+"""Who may come in: Host, Origin, token. Decisions only; ``middleware.py`` asks them in order.
+
+A loopback port is open to every local program and, through browsers, to every web page, so each
+check here stops another of them: Host stops DNS rebinding (those requests carry no Origin),
+Origin and Sec-Fetch-Site stop pages, the token stops programs.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from aiohttp import web
+
+from clipperd.clock import Clock
+from clipperd.settings.errors import ConfigInvalid
+from clipperd.web.middleware.errors import (
+    HostRefused,
+    OriginRefused,
+    TokenInQuery,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from clipperd.web.routes import Caller
+from clipperd.web.tokens import Clients, token_hash
+
+OWNER = Caller("owner", "owner", frozenset({"read", "clip", "admin"}))
+"""Whoever holds the token of endpoint.json: the app's main process, the command line."""
+
+ORIGINS_SETTING = "allowed_origins"
+
+_BEARER = re.compile(r"Bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.ASCII | re.IGNORECASE)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.ASCII)
+_TOKEN_NAMES = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization"})
+_MINUTE_S = 60.0
+_WRONG_PER_MINUTE = 20
+_WRONG_DELAY_S = 0.1
+
+
+class Access:
+    """The owner's token, the named clients and the allowed origins of this daemon."""
+
+    def __init__(
+        self,
+        owner_token: str,
+        *,
+        instance_id: str,
+        clients: Clients,
+        clock: Clock,
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
+        """``allowed_origins``: exact origins beside the dashboard's own, ``app://name`` say.
+
+        Raises ConfigInvalid for ``null`` (every sandboxed frame sends it), wildcards and paths.
+        """
+        self.instance_id = instance_id
+        self.clients = clients
+        self.allowed_origins = frozenset(allowed_origins)
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigInvalid(f"{ORIGINS_SETTING}: {origin!r} is not an exact origin.")
+        self._owner_hash = token_hash(owner_token)
+        self._clock = clock
+        self._wrong: deque[float] = deque(maxlen=_WRONG_PER_MINUTE)
+
+    def proof_key(self, client_id: str | None) -> bytes | None:
+        """The key of ``/v1/hello``: SHA-256 of the owner's or that client's token, or None."""
+        if client_id is None or client_id == OWNER.client_id:
+            return self._owner_hash
+        return self.clients.proof_key(client_id)
+
+    async def caller(self, authorization: Sequence[str]) -> Caller:
+        """Tell who holds the token in these Authorization headers.
+
+        Raises Unauthenticated, and TooManyAttempts from the 21st wrong token in a minute on. A
+        right token is let in at any time: locking everybody out would be the easier attack.
+        """
+        match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
+        if match is None:
+            raise Unauthenticated(
+                "Send the header Authorization: Bearer <token>, once.",
+                hint="The owner's token stands in endpoint.json.",
+            )
+        digest = token_hash(match[1])
+        client = self.clients.holding(digest)
+        if hmac.compare_digest(digest, self._owner_hash):
+            return OWNER
+        if client is not None:
+            await self.clients.used(client.id)
+            return Caller(client.id, client.name, frozenset(client.scopes))
+        await self._refuse()
+        raise Unauthenticated(
+            "This token is not valid here.",
+            hint="Read endpoint.json again, or make a new client token.",
+        )
+
+    async def _refuse(self) -> None:
+        """Count a wrong token and let its sender wait: a constant time, whatever was wrong."""
+        now = self._clock.boot()
+        full = len(self._wrong) == self._wrong.maxlen
+        since = now - self._wrong[0] if full else _MINUTE_S
+        self._wrong.append(now)
+        await self._clock.sleep(_WRONG_DELAY_S)
+        if full and since < _MINUTE_S:
+            raise TooManyAttempts(
+                "Wrong tokens keep coming.",
+                hint="Read endpoint.json again, then wait a moment.",
+                retry_after=_MINUTE_S - since,
+            )
+
+
+ACCESS: web.AppKey[Access] = web.AppKey("access")
+
+
+def check_host(hosts: Sequence[str], target: str, port: int) -> None:
+    """Accept exactly one Host, 127.0.0.1 or localhost with the port, and a plain path.
+
+    ``target`` is the request line's, undecoded. Raises HostRefused.
+    """
+    own = (f"127.0.0.1:{port}", f"localhost:{port}")
+    if len(hosts) != 1 or hosts[0] not in own or not target.startswith("/"):
+        raise HostRefused(
+            "The Host header is not one of this daemon's own.",
+            hint=f"Send Host: {own[0]} or {own[1]}, once, and a path without a host.",
+            params={"header": "Host"},
+        )
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """What a request says about the page it comes from."""
+
+    origins: Sequence[str]
+    site: str | None
+    mode: str | None
+    dest: str | None
+    own: str  # the origin of the address that was called
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], origins: Sequence[str]) -> Sender:
+        """Read the headers; browsers set these themselves, pages cannot."""
+        return cls(
+            origins,
+            headers.get("Sec-Fetch-Site"),
+            headers.get("Sec-Fetch-Mode"),
+            headers.get("Sec-Fetch-Dest"),
+            f"http://{headers.get('Host', '')}",
+        )
+
+    @property
+    def visiting(self) -> bool:
+        """A person's browser following a link or redirect: the sign-in's way back."""
+        return self.mode == "navigate" and self.dest in (None, "document")
+
+
+def check_origin(sender: Sender, allowed: frozenset[str], *, visitable: bool) -> str | None:
+    """Return the allowed foreign origin, or None for no origin or the dashboard's own.
+
+    ``visitable``: a public GET, which a browser may open from another site. Raises
+    OriginRefused for any other page, extension or app, ``null`` included.
+    """
+    for origin in sender.origins:
+        if len(sender.origins) > 1 or (origin != sender.own and origin not in allowed):
+            raise _refused("Origin", origin)
+    if sender.origins and sender.origins[0] != sender.own:
+        return sender.origins[0]
+    if sender.site in (None, "same-origin", "none") or sender.origins:
+        return None
+    if visitable and sender.visiting:
+        return None
+    raise _refused("Sec-Fetch-Site", sender.site)
+
+
+def check_query(names: Iterable[str]) -> None:
+    """Refuse a token in the address. Raises TokenInQuery."""
+    if any(name.lower() in _TOKEN_NAMES for name in names):
+        raise TokenInQuery(
+            "A token in the address would end up in logs and histories.",
+            hint="Send the header Authorization: Bearer <token>.",
+        )
+
+
+def _refused(header: str, value: str) -> OriginRefused:
+    shown = value[:200].encode("utf-8", "replace").decode()  # a header's bytes may be no text
+    return OriginRefused(
+        f"The header {header} names a sender that is not allowed.",
+        hint=f"Call from outside a page, or add its exact origin to {ORIGINS_SETTING}.",
+        params={"header": header, "value": shown, "setting": ORIGINS_SETTING},
+    )

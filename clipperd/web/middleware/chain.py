@@ -1,0 +1,253 @@
+"""What every request passes, outermost first: id, problems, Host, Origin, token, scope, body.
+
+The order matters: nothing about the daemon is told before Host and Origin are right, and no
+body is read before the token and its scope are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from clipperd.clock import Clock
+from clipperd.errors import ClipperdError, InvalidInput
+from clipperd.storage.disk import trouble
+from clipperd.web.middleware import problems
+from clipperd.web.middleware.access import ACCESS, Sender, check_host, check_origin, check_query
+from clipperd.web.middleware.errors import BodyEncoded, FormExpected, FormTooLarge, ScopeMissing
+from clipperd.web.middleware.guard import Guard
+from clipperd.web.routes import CALLER, Route
+
+log = logging.getLogger("clipperd.web")
+
+_FORM = re.compile(
+    r"multipart/form-data;\s*boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.ASCII | re.IGNORECASE
+)
+"""RFC 2046's boundary, without spaces."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much one local client may ask of the daemon. Times in seconds, sizes in bytes."""
+
+    connections: int = 64
+    streams: int = 16
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    write_timeout_s: float = 30.0
+    body_bytes: int = 10 << 20
+
+
+TABLE: web.AppKey[dict[AbstractRoute, Route]] = web.AppKey("table")
+LIMITS: web.AppKey[Limits] = web.AppKey("limits")
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+NEW_ID: web.AppKey[Callable[[], str]] = web.AppKey("new_id")
+
+REQUEST_ID = web.RequestKey("request_id", str)
+FOREIGN = web.RequestKey("foreign", str)
+"""The allowed foreign origin that sent this request, if any; it gets CORS headers."""
+
+STREAM = web.RequestKey("stream", web.StreamResponse)
+"""Set by a handler once it has begun to stream: no other answer can follow."""
+
+
+def route_of(request: web.Request) -> Route | None:
+    """The table's entry for this request, None for 404 and 405."""
+    return request.app[TABLE].get(request.match_info.route)
+
+
+def port_of(request: web.Request) -> int:
+    """The local port that this request came in on."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client has gone")
+    return int(transport.get_extra_info("sockname")[1])
+
+
+@web.middleware
+async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request, hold its connection's clock, log what became of it (never the path)."""
+    request[REQUEST_ID] = request.app[NEW_ID]()
+    began = request.app[CLOCK].boot()
+    guard = Guard.of(request.transport)
+    if guard is not None:
+        guard.busy(True)
+    try:
+        response = await handler(request)
+    finally:
+        if guard is not None:
+            guard.busy(False)
+    route = route_of(request)
+    log.log(
+        logging.DEBUG if response.status < 500 else logging.WARNING,
+        "%s %s %d %.1f ms %s",
+        request.method if route else "-",
+        route.path if route else "-",
+        response.status,
+        (request.app[CLOCK].boot() - began) * 1000,
+        request[REQUEST_ID],
+    )
+    return response
+
+
+@web.middleware
+async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception into a problem; the unknown ones are logged, not shown."""
+    id_ = request[REQUEST_ID]
+    shown: ClipperdError | None = None
+    allow = ""
+    try:
+        return await handler(request)
+    except ClipperdError as error:
+        problem, shown = problems.from_error(error, id_), error
+        if problem.status >= 500:
+            log.warning("%s %s", id_, error.code)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        problem = problems.from_status(error.status, id_)
+        allow = error.headers.get(hdrs.ALLOW, "")
+    except Exception as error:
+        if request.transport is None or request.transport.is_closing():
+            return web.Response(status=400)  # the client has gone: nobody reads this
+        log.error("%s unexpected: %s", id_, problems.trace(error))
+        shown = trouble(error) if isinstance(error, OSError) else None
+        problem = (
+            problems.from_error(shown, id_) if shown is not None else problems.from_status(500, id_)
+        )
+    if STREAM in request:
+        if request.transport is not None:
+            request.transport.close()
+        return request[STREAM]
+    response = problems.respond(problem, request.path, shown)
+    if allow:
+        response.headers[hdrs.ALLOW] = allow
+    return response
+
+
+@web.middleware
+async def own_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Only requests to this daemon's own name."""
+    check_host(request.headers.getall(hdrs.HOST, []), request.raw_path, port_of(request))
+    return await handler(request)
+
+
+@web.middleware
+async def known_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No page that is not on the allow-list; a preflight of one that is gets its answer."""
+    route = route_of(request)
+    foreign = check_origin(
+        Sender.of(request.headers, request.headers.getall(hdrs.ORIGIN, [])),
+        request.app[ACCESS].allowed_origins,
+        visitable=route is not None and route.scope == "public" and route.method == "GET",
+    )
+    if foreign is None:
+        return await handler(request)
+    request[FOREIGN] = foreign
+    if (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    ):
+        return web.Response(
+            status=204,
+            headers={
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, PUT, PATCH, DELETE",
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, Idempotency-Key, "
+                "If-Match, Last-Event-ID, X-Workspace-Id, Notion-Version",
+                hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+            },
+        )
+    return await handler(request)
+
+
+@web.middleware
+async def known_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A valid token, except on public routes and where nothing is (outside ``/v1/``)."""
+    route = route_of(request)
+    if (route is not None and route.scope == "public") or (
+        route is None and not request.path.startswith("/v1/")
+    ):
+        return await handler(request)
+    check_query(request.query)
+    caller = await request.app[ACCESS].caller(request.headers.getall(hdrs.AUTHORIZATION, []))
+    request[CALLER] = caller
+    if route is not None and not caller.may(route.scope):
+        raise ScopeMissing(f"This needs the scope {route.scope}.", params={"scope": route.scope})
+    return await handler(request)
+
+
+@web.middleware
+async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """JSON only (unless the route takes bytes), in time, not too long; read before the handler.
+
+    A form is the handler's to read: it may be larger than what is kept in memory.
+    """
+    route = route_of(request)
+    is_form = route is not None and route.form_bytes is not None
+    if route is None or not (request.body_exists or is_form) or route.method == hdrs.METH_GET:
+        return await handler(request)
+    limits = request.app[LIMITS]
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise BodyEncoded("Send the body as it is, without Content-Encoding.")
+    if route.form_bytes is not None:
+        _check_form(request, route.form_bytes)
+        await _go_on(request)
+        return await handler(request)
+    if not route.raw_body and request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
+    if request.content_length is not None and request.content_length > limits.body_bytes:
+        raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length)
+    try:
+        is_here = request.content.is_eof()  # as nearly always: it came with its head
+        async with asyncio.timeout(None if is_here else limits.body_timeout_s):
+            await _go_on(request)
+            await request.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    except web.RequestPayloadError as error:
+        raise InvalidInput("The body is not complete.") from error
+    return await handler(request)
+
+
+async def _go_on(request: web.Request) -> None:
+    """Ask for the body, if its sender waits for that."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # so that aiohttp sees an answer not begun
+
+
+def _check_form(request: web.Request, most_bytes: int) -> None:
+    if _FORM.fullmatch(request.headers.get(hdrs.CONTENT_TYPE, "")) is None:
+        raise FormExpected("Send Content-Type: multipart/form-data with a boundary.")
+    if (request.content_length or 0) > most_bytes:
+        raise FormTooLarge(f"This form may have {most_bytes:,} bytes.")
+
+
+ORDER = (request_id, as_problems, own_host, known_origin, known_caller, whole_body)
+
+
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Headers of every answer; a handler's own Content-Security-Policy (the dashboard) stays."""
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    headers.setdefault("Cache-Control", "no-store")
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    if REQUEST_ID in request:
+        headers["X-Request-Id"] = request[REQUEST_ID]
+    headers.popall(hdrs.SERVER, None)  # aiohttp's and Python's versions are nobody's business
+    if FOREIGN in request:
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request[FOREIGN]
+        headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = (
+            "ETag, Idempotency-Replayed, Retry-After, X-Request-Id, X-Broker-Code"
+        )
+        headers.add(hdrs.VARY, hdrs.ORIGIN)

@@ -1,0 +1,60 @@
+"""What an operator's command works with: an open database, and the broker's parts over it.
+
+Every such command works beside running brokers: they see in the database what it has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cloud_broker.cli.database import existing_database
+from cloud_broker.clock import SystemClock
+from cloud_broker.monitoring.metrics import Metrics
+from cloud_broker.randomness import SystemRandomness
+from cloud_broker.settings.config import Settings
+from cloud_broker.storage import connections
+from cloud_broker.storage.database import Database
+from cloud_broker.transport import AiohttpTransport
+from cloud_broker.wiring.identity import Parts, assemble
+
+TURNS = 10_000  # of ten tokens each; what is left is the running brokers' to do
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An open database and the broker's parts over it."""
+
+    database: Database
+    parts: Parts
+
+    async def revoke_at_notion(self) -> int:
+        """Have Notion revoke what waits for it and is due; return how many tokens still wait."""
+        for _ in range(TURNS):
+            if await self.parts.revocations.step() > 0:
+                break
+        async with self.database.reading() as tx:
+            return await connections.count_revocations(tx)
+
+
+@asynccontextmanager
+async def a_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Open all for the length of a block. Raises DatabaseFailed or KeysRefused."""
+    clock, random = SystemClock(), SystemRandomness()
+    async with existing_database(settings) as database, AiohttpTransport() as transport:
+        parts = assemble(settings, database, transport, clock, random, Metrics())
+        await parts.open(database, clock, random)
+        yield Desk(database, parts)
+        await parts.audit.flush()
+
+
+def progress(what: str) -> Callable[[int], None]:
+    """Tell how far a long command is, on the terminal's error stream; elsewhere say nothing."""
+
+    def told(count: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{count} {what} ", end="", file=sys.stderr, flush=True)
+
+    return told

@@ -1,0 +1,1 @@
+"""State shared by several brokers: limits in Redis, push notifications, live instances."""

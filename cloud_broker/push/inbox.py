@@ -1,0 +1,208 @@
+"""Taking webhooks: verified, stored, acknowledged; a second later they are in the log as one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from cloud_broker.clock import Clock, within
+from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
+from cloud_broker.errors import NotFound, WebhookStale, WebhookUnsigned
+from cloud_broker.push import webhook
+from cloud_broker.push.notifier import Notices
+from cloud_broker.secret import Secret
+from cloud_broker.storage import keycheck
+from cloud_broker.storage import push as rows
+from cloud_broker.storage.database import Database, Row, to_ms
+
+Outcome = Literal["taken", "duplicate", "ignored", "handshake"]
+
+NAME = "webhook_token"
+COLUMN = "value_sealed"
+PLACE = Place("broker_state", NAME)
+STALE_S = 600.0  # older than this is a replay, and no outline is believed that long
+EARLY_S = 300.0  # how far Notion's clock may be ahead of ours
+COALESCE_S = 1.0
+LEFT_S = 3.0  # what has waited longer was taken by a broker that is gone
+BATCH = 2_000
+LOG_KEPT_S = 3 * 86_400.0
+IDS_KEPT_S = 2 * STALE_S  # longer than anything older than STALE_S could come again
+
+
+class Intake:
+    """From Notion's request to the push log."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        notices: Notices,
+        clock: Clock,
+        *,
+        token: Secret | None,
+        is_pending: bool,
+        look_s: float = 0.0,
+    ) -> None:
+        """``token``: given by setting, else from the handshake, taken while ``is_pending``.
+
+        ``look_s``: how often to look for events that another broker took before it died; 0: never.
+        """
+        self._database = database
+        self._ring = ring
+        self._notices = notices
+        self._clock = clock
+        self._token = token
+        self._is_pending = is_pending
+        self._look_s = look_s
+        self._more = asyncio.Event()
+        self._more.set()  # what a former process left
+
+    async def token(self) -> Secret | None:
+        """The verification token that signs webhooks; None when none is known."""
+        if self._token is not None:
+            return self._token
+        async with self._database.reading() as tx:
+            row = await keycheck.value(tx, NAME)
+        if row is None:
+            return None
+        sealed = Sealed(row["kid"], row["wrapped_key"], {COLUMN: row[COLUMN]})
+        return self._ring.open(PLACE, sealed, COLUMN)
+
+    async def take(self, body: bytes, signature: str | None) -> Outcome:
+        """Take one request's raw body. Durable when it returns.
+
+        Raises WebhookUnsigned, WebhookStale, InvalidInput, and NotFound where no webhook is
+        expected at all.
+        """
+        if signature is None:
+            return await self._handshake(body)
+        token = await self.token()
+        if token is None:
+            raise NotFound("This broker expects no webhooks.")
+        if not webhook.is_signed(token, body, signature):
+            raise WebhookUnsigned("The signature is not that of this subscription.")
+        event = webhook.read(body)
+        now = self._clock.now()
+        if not now - STALE_S <= event.at <= now + EARLY_S:
+            raise WebhookStale("The event is not of the last ten minutes.")
+        if event.what is None:
+            return "ignored"
+        return await self._keep(event, now)
+
+    async def _keep(self, event: webhook.Event, now: float) -> Outcome:
+        async with self._database.reading() as tx:
+            known = await rows.is_connected(tx, event.workspace_id)
+        if not known:
+            return "ignored"
+        row = {
+            "id": event.id,
+            "now": to_ms(now),
+            "workspace_id": event.workspace_id,
+            "page_id": event.page_id,
+            "what": event.what,
+            "bots": _joined(event.bots),
+            "accessible_by": _joined(event.accessible_by),
+        }
+        async with self._database.transaction() as tx:
+            is_new = await rows.take(tx, row)
+        if not is_new:
+            return "duplicate"
+        self._more.set()
+        return "taken"
+
+    async def _handshake(self, body: bytes) -> Outcome:
+        token = webhook.handshake_of(body) if self._is_pending and self._token is None else None
+        if token is None:
+            raise WebhookUnsigned("The request is not signed.")
+        sealed = self._ring.seal(PLACE, {COLUMN: token})
+        async with self._database.transaction() as tx:
+            await keycheck.replace(
+                tx,
+                name=NAME,
+                kid=sealed.kid,
+                wrapped_key=sealed.wrapped_key,
+                value=sealed.columns[COLUMN],
+                now=to_ms(self._clock.now()),
+            )
+        return "handshake"
+
+    async def turn(self) -> float:
+        """Wait for events, give them a second to gather, move them to the log."""
+        if not await self._some():
+            return 0.0
+        await self._clock.sleep(COALESCE_S)
+        self._more.clear()
+        try:
+            while await self.publish() == BATCH:
+                pass
+        except BaseException:
+            self._more.set()  # they are still there
+            raise
+        return 0.0
+
+    async def _some(self) -> bool:
+        """Wait for events taken here, or find some that were left behind by another broker."""
+        if self._look_s <= 0:
+            return await self._more.wait()
+        if await within(self._clock, self._look_s, self._more.wait()):
+            return True
+        async with self._database.reading() as tx:
+            return await rows.is_left_behind(tx, before=to_ms(self._clock.now() - LEFT_S))
+
+    async def publish(self) -> int:
+        """Move what waits to the log, one row for each page and kind; return how many waited."""
+        async with self._database.transaction() as tx:
+            await tx.lock("push log")
+            waiting = await rows.pending(tx, BATCH)
+            merged = coalesced(waiting)
+            if merged:
+                last = await rows.advance(tx, len(merged))
+                at = to_ms(self._clock.now())
+                first = last - len(merged) + 1
+                numbered = [{**row, "at": at, "seq": first + n} for n, row in enumerate(merged)]
+                await rows.append(tx, numbered)
+        if merged:
+            self._notices.notify()
+        return len(waiting)
+
+    async def sweep(self) -> None:
+        """Forget what is old."""
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            await tx.lock("push log")
+            await rows.sweep(
+                tx, log_before=to_ms(now - LOG_KEPT_S), events_before=to_ms(now - IDS_KEPT_S)
+            )
+
+
+def coalesced(waiting: list[Row]) -> list[Row]:
+    """One row for each page and kind of change, in the order of the last; done by all authors.
+
+    Rows that different connections may know of stay apart.
+    """
+    found: dict[tuple[str | None, ...], Row] = {}
+    for row in waiting:
+        seen_by = row["accessible_by"]
+        key = (
+            row["workspace_id"],
+            row["page_id"],
+            row["what"],
+            "*" if seen_by is None else seen_by,
+        )
+        before = found.pop(key, None)
+        merged = {name: value for name, value in row.items() if name != "id"}
+        if before is not None:
+            merged["bots"] = _both(before["bots"], row["bots"])
+        found[key] = merged
+    return list(found.values())
+
+
+def _both(one: str | None, other: str | None) -> str | None:
+    """The bots of two events together; None as soon as a person was among the authors."""
+    if one is None or other is None:
+        return None
+    return " ".join(sorted({*one.split(), *other.split()}))
+
+
+def _joined(ids: tuple[str, ...] | None) -> str | None:
+    return None if ids is None else " ".join(ids)

@@ -1,0 +1,68 @@
+"""The broker's address, and reading an answer leniently."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from clipperd.broker.client import Wire, broker_url, decoded, server_date
+from clipperd.broker.connectivity import Connectivity
+from clipperd.broker.http import AiohttpHttp, Answer
+from tests.clipperd.session.world import FakeClock
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("https://broker.example", "https://broker.example"),
+        ("https://broker.example/clips/", "https://broker.example/clips"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("http://localhost:8080", "http://localhost:8080"),
+    ],
+)
+def test_an_address_of_the_broker(text: str, base: str) -> None:
+    assert f"{broker_url(text)}/x" == f"{base}/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "broker.example",
+        "ftp://broker.example",
+        "http://broker.example",
+        "http://192.168.0.2",
+        "https://user:pw@broker.example",
+        "https://broker.example/?a=1",
+    ],
+)
+def test_an_address_that_would_leak_or_mislead_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        broker_url(text)
+
+
+@given(st.binary(max_size=200), st.text(max_size=40), st.text(max_size=40))
+def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None:
+    answer = Answer(200, {"date": date, "retry-after": wait}, body)
+    clock = FakeClock()
+    wire = Wire(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
+    decoded(answer)
+    server_date(answer)
+    seconds = wire.retry_after(answer)
+    assert seconds is None or seconds >= 0
+
+
+def test_deeply_nested_json_is_no_answer() -> None:
+    assert decoded(Answer(200, {}, b"[" * 100_000)) is None
+
+
+def test_half_a_surrogate_pair_does_not_cost_the_answer() -> None:
+    answer = Answer(200, {}, b'{"text": "a\\ud83d b", "n": 1}')
+    assert decoded(answer) == {"text": "a? b", "n": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff{}", b'{"a":', b"NaN"])
+def test_what_is_not_json_is_none(body: bytes) -> None:
+    assert decoded(Answer(200, {}, body)) is None

@@ -1,1 +1,0 @@
-"""Tests of cache.db as a file."""

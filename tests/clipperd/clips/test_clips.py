@@ -1,0 +1,131 @@
+"""What the status says of the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipperd.clips.clips import Clips
+from clipperd.delivery.dispatch import Dispatcher
+from clipperd.delivery.ports import Timing
+from clipperd.health import Finding, checks
+from clipperd.model import Position
+from clipperd.outbox import retention
+from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.delivery.test_hazards import at
+from tests.clipperd.delivery.world import World
+from tests.clipperd.fake_notion import FakeClock
+
+
+class Accounts:
+    """One account."""
+
+    async def current_user(self) -> str:
+        return USER
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    clock = FakeClock()
+    rig = Rig(tmp_path, World(clock), clock)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def clips(rig: Rig) -> Clips:
+    """Over a dispatcher that sends nothing."""
+    dispatcher = Dispatcher(rig.courier, rig.outbox, rig.clock, rig.pace, Timing(), rig.around)
+    accounts: Any = Accounts()
+    return Clips(rig.outbox, accounts, dispatcher, rig.clock)
+
+
+async def eta_s(clips: Clips) -> float | None:
+    found: float | None = (await clips.status())["eta_s"]
+    return found
+
+
+async def health(rig: Rig, clips: Clips) -> Finding:
+    """What the check of the queue finds."""
+    idle: Any = None
+    parts = checks(
+        outbox=rig.db,
+        cache=rig.cache,
+        clips=clips,
+        data_dir=rig.folder,
+        quarantine=rig.folder,
+        secrets=idle,
+        connectivity=idle,
+        clock=rig.clock,
+    )
+    return await parts["queue"]()
+
+
+async def test_the_status_foretells_when_the_queue_is_empty_if_anybody_can_tell(
+    rig: Rig, clips: Clips
+) -> None:
+    page = rig.world.add_page("Notes")
+    assert await eta_s(clips) is None
+    for number in range(40):  # places by turns: a request each
+        await rig.clip(page, position=Position("start" if number % 2 else "end"))
+    assert await eta_s(clips) == 2 * 59.25
+    await clips.pause(30)
+    assert await eta_s(clips) == pytest.approx(30 + 2 * 59.25)
+    await clips.pause(None)
+    assert await eta_s(clips) is None
+    await clips.resume()
+    rig.user = "somebody-else"
+    assert await eta_s(clips) is None
+
+
+async def test_clips_for_one_place_are_foretold_as_the_one_request_that_they_are(
+    rig: Rig, clips: Clips
+) -> None:
+    page = rig.world.add_page("Notes")
+    for _ in range(100):
+        await rig.clip(page)
+    assert await eta_s(clips) == 0.0
+
+
+async def test_all_that_is_parked_can_be_tried_again_at_once_and_keeps_its_order(
+    rig: Rig, clips: Clips
+) -> None:
+    world = rig.world
+    page, unknown = world.add_page("Shared later"), world.add_page("Unknown")
+    kept = world.pages.pop(page)
+    parked = [await rig.clip(page, f"n{number}") for number in range(3)]
+    await rig.drain()
+    world.fault = at("unknown_applied")
+    asked = await rig.clip(unknown, "x")
+    await rig.step(unknown)
+    world.edit_text(world.children[unknown][0], "edited")
+    await rig.drain()
+    assert (await clips.status())["needs_attention"] == 4
+    world.pages[page] = kept
+    later = await rig.clip(page, "later")
+    rig.heard.events.clear()
+    assert await clips.retry_all() == 3
+    told = {data["id"] for kind, data in rig.heard.events if kind == "clip"}
+    assert told == {clip.id for clip in parked}
+    await rig.drain()
+    assert world.texts(page) == ["n0", "n1", "n2", "later"]
+    assert [(await rig.view(clip)).state for clip in (*parked, later)] == ["delivered"] * 4
+    assert (await rig.view(asked)).state == "needs_attention"  # a person has to look
+
+
+async def test_what_waits_for_a_week_is_kept_and_told(rig: Rig, clips: Clips) -> None:
+    page = rig.world.add_page("Notes")
+    clip = await rig.clip(page)
+    await rig.clip(page, not_before=rig.clock.now() + 30 * 86400)
+    rig.clock.advance(6 * 86400)
+    assert (await health(rig, clips)).severity == "ok"
+    rig.clock.advance(2 * 86400)
+    found = await health(rig, clips)
+    assert (found.severity, found.detail[:2]) == ("warning", "1 ")
+    await rig.outbox.write(lambda c: retention.erase_expired(c, rig.clock.now(), 0.0))
+    await rig.drain()
+    assert (await rig.view(clip)).state == "delivered"
+    assert (await health(rig, clips)).severity == "ok"

@@ -1,0 +1,130 @@
+"""From a posted body to an accepted clip: whose it is, what its pages are called, once per key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clipperd.clips.submit import ClipBody, Intake, TargetBody
+from clipperd.errors import WorkspaceMismatch
+from clipperd.model import Scope
+from clipperd.outbox.records import ClipView
+from clipperd.pages.directory import Directory
+from tests.clipperd.delivery.rig import Rig
+from tests.clipperd.delivery.world import World
+from tests.clipperd.fake_notion import SCOPE, FakeClock
+
+ELSEWHERE = "22222222-2222-4222-8222-222222222222"
+PAGE = "11111111-1111-4111-8111-111111111111"
+
+
+class Accounts:
+    """An account with two workspaces, one of them current."""
+
+    def __init__(self) -> None:
+        self.current = SCOPE.workspace_id
+
+    async def scope(self, workspace_id: str | None) -> Scope:
+        return Scope(SCOPE.user_id, workspace_id or self.current)
+
+    async def current_user(self) -> str:
+        return SCOPE.user_id
+
+
+class Desk:
+    """An intake over real databases."""
+
+    def __init__(self, folder: Path) -> None:
+        clock = FakeClock()
+        self.rig = Rig(folder, World(clock), clock)
+        self.accounts = Accounts()
+        accounts: Any = self.accounts
+        idle: Any = Idle()
+        directory = Directory(self.rig.cache)
+        self.intake = Intake(self.rig.outbox, accounts, directory, idle, clock)
+
+    async def known(self, page_id: str, workspace: str, title: str, access: str = "ok") -> None:
+        def work(c: Any) -> None:
+            c.execute(
+                "INSERT INTO page (user_id, workspace_id, page_id, kind, title, folded,"
+                " last_edited_time, access, checked_at) VALUES (?, ?, ?, 'page', ?, ?, '', ?, 0)",
+                (SCOPE.user_id, workspace, page_id, title, title, access),
+            )
+            c.execute(
+                "INSERT OR IGNORE INTO page_index (user_id, workspace_id, phase)"
+                " VALUES (?, ?, 'complete')",
+                (SCOPE.user_id, workspace),
+            )
+
+        await self.rig.cache.write(work)
+
+    async def post(self, *targets: dict[str, Any], **more: Any) -> tuple[ClipView, bool]:
+        body = {"targets": targets, "content": {"format": "text", "text": "hi"}}
+        body |= {k: v for k, v in more.items() if k == "workspace_id"}
+        return await self.intake.accept(
+            msgspec.convert(body, ClipBody),
+            header_workspace=None,
+            client_id="owner",
+            key=more.get("key"),
+        )
+
+
+class Idle:
+    """A dispatcher that sends nothing."""
+
+    def poke(self, *_: object, **__: object) -> None:
+        return None
+
+    free = poke
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.rig.close()
+
+
+async def test_deliveries_carry_the_titles_that_the_index_knows(desk: Desk) -> None:
+    await desk.known(PAGE, SCOPE.workspace_id, "Notes")
+    new = {"new_page": {"ref": "trip", "parent": {"page_id": PAGE}, "title": "Trip"}}
+    view, _ = await desk.post({"page_id": PAGE}, {"page_id": ELSEWHERE}, new)
+    behind, _ = await desk.post({"page_ref": "trip"})
+    titles = [d.page_title for d in (*view.deliveries, *behind.deliveries)]
+    assert titles == ["Notes", None, "Trip", "Trip"]
+
+
+async def test_a_delivery_that_moves_takes_the_title_of_its_new_page(desk: Desk) -> None:
+    await desk.known(PAGE, SCOPE.workspace_id, "Notes")
+    view, _ = await desk.post({"page_id": ELSEWHERE})
+    moved = await desk.intake.retarget(view.id, view.deliveries[0].id, TargetBody(page_id=PAGE))
+    assert moved.deliveries[0].page_title == "Notes"
+
+
+async def test_a_page_known_to_be_in_another_workspace_is_refused(desk: Desk) -> None:
+    await desk.known(PAGE, "workspace-9", "Theirs")
+    with pytest.raises(WorkspaceMismatch):
+        await desk.post({"page_id": PAGE})
+    view, _ = await desk.post({"page_id": ELSEWHERE})
+    with pytest.raises(WorkspaceMismatch):
+        await desk.intake.retarget(view.id, view.deliveries[0].id, TargetBody(page_id=PAGE))
+    await desk.post({"page_id": PAGE}, workspace_id="workspace-9")
+
+
+async def test_a_clip_is_accepted_without_the_cache(desk: Desk) -> None:
+    await desk.rig.cache.write(lambda c: c.execute("DROP TABLE page"))
+    view, _ = await desk.post({"page_id": PAGE})
+    assert view.deliveries[0].page_title is None
+
+
+async def test_a_repeated_post_is_the_same_clip_after_the_current_workspace_changed(
+    desk: Desk,
+) -> None:
+    first, _ = await desk.post({"page_id": PAGE}, key="k")
+    desk.accounts.current = "workspace-9"
+    again, replayed = await desk.post({"page_id": PAGE}, key="k")
+    assert (again.id, again.workspace_id, replayed) == (first.id, SCOPE.workspace_id, True)

@@ -1,0 +1,28 @@
+"""A machine whose notices a test makes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from clipperd.machine.os_events import Tell
+
+
+class FakeNotices:
+    """A source that tells when it is told to."""
+
+    def __init__(self) -> None:
+        self._tell: Tell | None = None
+        self.opened = asyncio.Event()
+
+    def open(self, tell: Tell) -> None:
+        self._tell = tell
+        self.opened.set()
+
+    def close(self) -> None:
+        self._tell = None
+        self.opened.clear()
+
+    def happen(self) -> None:
+        """Something happens."""
+        if self._tell is not None:
+            self._tell()

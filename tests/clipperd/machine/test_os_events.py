@@ -1,0 +1,158 @@
+"""Every source of notices keeps the same promises; the kernel's own are asked for real."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from clipperd.machine.linux import Several, of_this_system
+from clipperd.machine.netlink import NetworkNotices
+from clipperd.machine.os_events import Notices, Tell
+from clipperd.machine.timerfd import ClockNotices
+from tests.clipperd.machine.fake_os_events import FakeNotices
+from tests.stack.cable import Cable, laid
+
+# A header and an ifinfomsg: RTM_GETLINK as a dump of all links (rtnetlink(7)).
+_GET_LINKS = struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0)
+
+
+class Nowhere:
+    """A source that this system does not offer."""
+
+    def open(self, tell: Tell) -> None:
+        raise PermissionError(1, "not here")
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+@dataclass
+class Case:
+    """A source, what makes it tell, and the namespace whose source it is."""
+
+    source: Notices
+    happen: Callable[[], None]
+    cable: Cable | None = None
+
+    def open(self, tell: Tell) -> None:
+        with self.cable.at_the_far_end() if self.cable else nullcontext():
+            self.source.open(tell)
+
+
+def set_the_clock_to_what_it_is() -> None:
+    """A jump of less than a microsecond is one to the kernel. Raises PermissionError."""
+    time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
+
+
+def of_the_clock(record_property: Callable[[str, object], None]) -> Case | None:
+    try:
+        set_the_clock_to_what_it_is()
+    except PermissionError:
+        record_property("table: NOT RUN", "a clock that is set: this user may not set it")
+        return None
+    return Case(ClockNotices(), set_the_clock_to_what_it_is)
+
+
+def of_the_network(cable: Cable | None, record_property: Callable[[str, object], None]) -> Case:
+    source = NetworkNotices()
+    if cable is not None:
+        return Case(source, cable.pull, cable)
+    record_property("table: NOT RUN", "a link that goes down: this user may not lay one")
+
+    def ask() -> None:
+        assert source._socket is not None  # the one seam where links can be heard of without root
+        source._socket.send(_GET_LINKS)
+
+    return Case(source, ask)
+
+
+@pytest.fixture(params=["fake", "several", "network", "clock"])
+def case(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[Case]:
+    fake = FakeNotices()
+    simple = Case(fake, fake.happen)
+    match request.param:
+        case "fake":
+            yield simple
+        case "several":
+            yield Case(Several(Nowhere, lambda: fake), fake.happen)
+        case "network":
+            with laid() as cable:
+                yield of_the_network(cable, record_property)
+        case _:
+            yield of_the_clock(record_property) or simple
+
+
+async def test_a_source_tells_what_happens_while_it_is_open_and_nothing_else(case: Case) -> None:
+    told = asyncio.Event()
+    case.open(told.set)
+    await asyncio.sleep(0)
+    assert not told.is_set()
+    case.happen()
+    async with asyncio.timeout(20):
+        await told.wait()
+    case.source.close()
+    case.source.close()
+    told.clear()
+    if case.cable is not None:
+        case.cable.plug()
+    elif isinstance(case.source, ClockNotices | FakeNotices):
+        case.happen()
+    await asyncio.sleep(0)
+    assert not told.is_set()
+
+
+async def test_a_closed_source_can_be_opened_again(case: Case) -> None:
+    told = asyncio.Event()
+    case.open(lambda: None)
+    case.source.close()
+    case.open(told.set)
+    case.happen()
+    async with asyncio.timeout(20):
+        await told.wait()
+    case.source.close()
+
+
+async def test_a_timer_that_runs_out_is_set_anew_and_tells_nothing() -> None:
+    told, before = asyncio.Event(), timers()
+    source = ClockNotices(far_s=0.02)
+    source.open(told.set)
+    (made,) = timers() - before
+    await asyncio.sleep(0.1)  # its moment has passed
+    async with asyncio.timeout(20):
+        await set_again(made)
+    source.close()
+    assert not told.is_set()
+
+
+async def set_again(timer: Path) -> None:
+    while True:
+        if "it_value: (0, 0)" not in timer.read_text():  # noqa: ASYNC240 (proc(5) blocks nobody)
+            return
+        await asyncio.sleep(0.005)
+
+
+def timers() -> set[Path]:
+    """What the kernel tells of each timer of this process (proc(5), fdinfo)."""
+    handles = Path("/proc/self/fd").iterdir()
+    return {
+        Path("/proc/self/fdinfo") / handle.name
+        for handle in handles
+        if handle.is_symlink() and "timerfd" in str(handle.readlink())
+    }
+
+
+async def test_this_system_has_its_sources() -> None:
+    told: list[None] = []
+    source = of_this_system()
+    source.open(lambda: told.append(None))
+    source.close()
+    assert told == []

@@ -1,0 +1,1 @@
+"""Tests of backup, salvage and recovery of outbox.db."""

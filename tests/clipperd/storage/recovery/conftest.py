@@ -1,0 +1,16 @@
+"""The fixture of these tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clipperd.storage.recovery.damaged_home import House
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    made.fill()
+    return made

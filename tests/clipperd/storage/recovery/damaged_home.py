@@ -1,0 +1,155 @@
+"""An outbox with some hundred clips, closed, and ways to damage it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from clipperd.content import chunks, convert
+from clipperd.daemon.schema import STEPS
+from clipperd.model import Position, Scope
+from clipperd.outbox import accept
+from clipperd.outbox.records import NO_PLAN, Draft, Target
+from clipperd.outbox.repair import mend
+from clipperd.storage.backup import Backups
+from clipperd.storage.database import Database
+from clipperd.storage.recovery import Mending, Opening
+
+SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
+PAGE = "44444444-4444-4444-8444-444444444444"
+NOW = 1_790_000_000.0
+CLIPS = 120
+
+
+class House:
+    """The files of a daemon's home that concern the outbox."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "outbox.db"
+        self.quarantine = folder / "quarantine"
+        self.backups = Backups(self.path, folder / "backups")
+        self._ids = itertools.count(1)
+
+    def open(self) -> Database:
+        """As the daemon does."""
+        return self.opening().open(NOW)
+
+    def opening(self) -> Opening:
+        return Opening(
+            self.path,
+            name="outbox",
+            steps=STEPS,
+            backups=self.backups,
+            quarantine=self.quarantine,
+            mend=self._mend,
+        )
+
+    def fill(self, clips: int = CLIPS) -> None:
+        """Clips of about a page each, every second one delivered."""
+        database = self.open()
+        try:
+            asyncio.run(_fill(database, clips))
+        finally:
+            database.close()
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        """What a closed file holds."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def write(self, sql: str, *values: object) -> None:
+        """Change a closed file."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(sql, values)
+
+    def states(self) -> dict[str, str]:
+        """The state of each clip's only delivery, by the clip's id."""
+        return dict(
+            self.rows("SELECT clip.id, d.state FROM clip JOIN delivery d ON d.clip_seq = clip.seq")
+        )
+
+    def texts(self) -> dict[str, tuple[bytes, bytes]]:
+        """What each clip holds and would send, by the clip's id; not those that have lost it."""
+        found = self.rows(
+            "SELECT id, accepted, plan FROM clip JOIN content ON clip_seq = seq WHERE plan <> ?",
+            NO_PLAN,
+        )
+        return {clip: (accepted, plan) for clip, accepted, plan in found}
+
+    def overwrite(self, page: int, filling: bytes) -> None:
+        """Damage a page (from 1)."""
+        size = self.rows("PRAGMA page_size")[0][0]
+        with self.path.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write((filling * size)[:size])
+
+    def page_count(self) -> int:
+        return int(self.rows("PRAGMA page_count")[0][0])
+
+    def check(self) -> None:
+        """Whatever happened: what is there now is whole."""
+        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        assert self.rows("PRAGMA foreign_key_check") == []
+        assert self.rows("SELECT count(*) FROM turn_counter") == [(1,)]
+
+    def _mend(self, connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
+        return mend(
+            connection,
+            outdated=outdated,
+            copy=copy,
+            now=NOW,
+            new_id=lambda: f"new-{next(self._ids)}",
+        )
+
+
+async def _fill(database: Database, clips: int) -> None:
+    chance = Random(3)
+
+    def work(connection: sqlite3.Connection) -> None:
+        for number in range(clips):
+            words = " ".join(str(chance.random()) for _ in range(150))
+            content = {"format": "text", "text": f"Clip {number}. {words}"}
+            prepared = convert.prepare(content)
+            draft = Draft(
+                scope=SCOPE,
+                client_id="owner",
+                targets=[Target(Position(), page_id=PAGE)],
+                accepted=chunks.encode(content),
+                prepared=prepared,
+                plan=chunks.plan(prepared.blocks),
+            )
+            accept.accept(
+                connection, draft, clip_id=f"clip-{number}", ids=[f"d-{number}"], now=NOW + number
+            )
+        connection.execute(
+            "UPDATE delivery SET state = 'delivered', chunks_done = 1, delivered_at = created_at"
+            " WHERE seq % 2 = 0"
+        )
+
+    await database.write(work)
+
+
+def rescued(house: House, damage: Callable[[], None]) -> dict[str, str]:
+    """Damage the closed file, open it as a start does, close it; the states that are left."""
+    damage()
+    house.open().close()
+    house.check()
+    return house.states()
+
+
+@contextlib.contextmanager
+def no_growth(_: Path) -> Iterator[None]:
+    """Inside, no file of this process may be written to, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
