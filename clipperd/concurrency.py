@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Running pieces of work by key. A caller that gives up does not stop the others."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Flights(Generic[T]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def either(first: Awaitable[Any], second: Awaitable[Any]) -> None:
+async def race(first: Awaitable[Any], second: Awaitable[Any]) -> None:
     """Return when one of the two is done; the other is cancelled and awaited.
 
     Raises what the one that is done raised.

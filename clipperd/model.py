@@ -97,7 +97,7 @@ class Position(msgspec.Struct, frozen=True):
     headings: Literal["demote", "keep"] | None = None
 
 
-class Place(msgspec.Struct, frozen=True):
+class InsertionPoint(msgspec.Struct, frozen=True):
     """A position resolved against the page: what one append request needs.
 
     ``parent_id`` is the block or page that gets the children; ``after`` is the sibling to follow,

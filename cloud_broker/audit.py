@@ -20,7 +20,7 @@ from cloud_broker.errors import DatabaseFailed
 from cloud_broker.monitoring.metrics import Counter
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import audit as rows
-from cloud_broker.storage.audit import Event, Fact
+from cloud_broker.storage.audit import AuditEvent, Fact
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Audit:
         self._randomness = randomness
         self._living = living
         self._opened = opened
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[AuditEvent] = deque()
         self._some = asyncio.Event()
         self._turn = asyncio.Lock()
         self._is_failing = False
@@ -120,12 +120,12 @@ class Audit:
 
     def _event(
         self, event: str, user_id: str, facts: Mapping[str, Fact], subject: Mapping[str, Fact]
-    ) -> Event:
+    ) -> AuditEvent:
         at = to_ms(self._clock.now())
         salt = self._randomness.new_secret()
         if event == OPENED:
             self._opened.add(str(facts["purpose"]).partition(":")[0])
-        return Event(at, event, user_id, _fit(facts), _fit(subject), salt)
+        return AuditEvent(at, event, user_id, _fit(facts), _fit(subject), salt)
 
     async def run(self) -> None:
         """Write what waits, every FLUSH_S while there is something, for ever."""
@@ -154,7 +154,7 @@ class Audit:
                 for _ in group:
                     self._waiting.popleft()
 
-    async def _append(self, tx: Tx, events: Sequence[Event]) -> None:
+    async def _append(self, tx: Tx, events: Sequence[AuditEvent]) -> None:
         """Append, naming nobody who is gone.
 
         An erasure removes the account, then takes the same lock: it either sees these rows, or is
@@ -181,7 +181,7 @@ def opening(connection: Row, purpose: str) -> Opening:
     return Opening(connection["user_id"], {"purpose": purpose}, subject)
 
 
-def _nameless(event: Event) -> Event:
+def _nameless(event: AuditEvent) -> AuditEvent:
     return replace(event, user_id="", subject={}) if event.user_id else event
 
 

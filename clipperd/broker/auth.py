@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from clipperd.broker.client import Wire, decoded
+from clipperd.broker.client import BrokerClient, decoded
 from clipperd.broker.http import Answer
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import notion_id
@@ -67,7 +67,7 @@ class Refused(Exception):
 class BrokerAuth:
     """Typed calls of the auth routes. All raise BrokerUnreachable; refusals raise Refused."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: BrokerClient) -> None:
         """``wire`` leads to the broker."""
         self._wire = wire
 

@@ -37,7 +37,7 @@ def broker_url(text: str) -> URL:
     return url.with_path(url.path.rstrip("/"))
 
 
-class Wire:
+class BrokerClient:
     """Every exchange with the broker passes here, so every result is seen."""
 
     def __init__(self, base: URL, http: Http, connectivity: Connectivity, clock: Clock) -> None:

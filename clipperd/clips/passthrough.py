@@ -16,7 +16,7 @@ from clipperd.model import Scope, notion_id
 from clipperd.notion.port import Form, Notion, Uploads
 from clipperd.outbox import receipts
 from clipperd.outbox.outbox import Outbox
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class LanePassThrough:
         uploads: Uploads,
         dispatcher: Dispatcher,
         outbox: Outbox,
-        places: Places,
+        places: PositionResolver,
         pages: Pages,
         clock: Clock,
         *,

@@ -88,7 +88,7 @@ class Directory(Protocol):
         """Titles of the pages that are known. Raises WorkspaceMismatch for one known elsewhere."""
 
 
-class Intake:
+class ClipSubmission:
     """Accepts clips, and replaces the content or the target of those not yet sent."""
 
     def __init__(

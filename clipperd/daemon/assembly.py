@@ -10,19 +10,19 @@ from typing import Any
 import msgspec
 
 from clipperd.broker.auth import BrokerAuth
-from clipperd.broker.client import Wire, broker_url
+from clipperd.broker.client import BrokerClient, broker_url
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import Http
 from clipperd.clips.clips import Clips
 from clipperd.clips.passthrough import LanePassThrough
-from clipperd.clips.submit import Intake
+from clipperd.clips.submit import ClipSubmission
 from clipperd.clock import Clock
 from clipperd.daemon.background import ActiveAccount, Background
-from clipperd.daemon.system import Outside
+from clipperd.daemon.system import System
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.ports import Surroundings, Timing
-from clipperd.delivery.throttle import Pace
-from clipperd.delivery.worker import Courier
+from clipperd.delivery.ports import Dependencies, Timeouts
+from clipperd.delivery.throttle import Throttle
+from clipperd.delivery.worker import Worker
 from clipperd.health import checks
 from clipperd.keychain.secrets import Secrets
 from clipperd.keychain.system import choose_secrets
@@ -32,10 +32,10 @@ from clipperd.notion.broker import BrokerNotion
 from clipperd.notion.writes import BrokerWrites
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.purge import Erasure
-from clipperd.outline.freshness import Vouching
+from clipperd.outbox.purge import Purge
+from clipperd.outline.freshness import FreshnessTracker
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.directory import Directory
 from clipperd.pages.pages import Pages
 from clipperd.process import logs
@@ -50,8 +50,8 @@ from clipperd.settings.stored import StoredSettings
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database, Store
 from clipperd.web.health import Health
-from clipperd.web.hub import Events
-from clipperd.web.tokens import Clients
+from clipperd.web.hub import EventHub
+from clipperd.web.tokens import ApiTokens
 
 
 class Address(msgspec.Struct):
@@ -63,7 +63,7 @@ class Address(msgspec.Struct):
 class Bulletin(msgspec.Struct):
     """Tells clients of changes, and the daemon itself of a changed session."""
 
-    events: Events
+    events: EventHub
     active: ActiveAccount
     on_session: Callable[[], None] = msgspec.field(default=lambda: None)
 
@@ -82,9 +82,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was made; ``surface.py`` connects it to the API."""
 
     address: Address
-    events: Events
+    events: EventHub
     secrets: Secrets
-    clients: Clients
+    clients: ApiTokens
     connectivity: Connectivity
     accounts: Accounts
     session: Session
@@ -94,7 +94,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     dispatcher: Dispatcher
     background: Background
     clips: Clips
-    intake: Intake
+    intake: ClipSubmission
     passthrough: LanePassThrough
     settings: StoredSettings
     health: Health
@@ -113,7 +113,7 @@ class _Link(msgspec.Struct, frozen=True):
 
     http: Http
     connectivity: Connectivity
-    wire: Wire
+    wire: BrokerClient
     accounts: Accounts
     session: Session
     notion: BrokerNotion
@@ -132,20 +132,20 @@ async def assemble(
     cache_db: Store,
     clock: Clock,
     env: Mapping[str, str],
-    outside: Outside | None = None,
+    outside: System | None = None,
 ) -> Parts:
     """Make every part. Opens no connection and starts nothing. Raises SecretsUnusable.
 
     ``env`` is the environment that the settings were read from; ``outside`` None: this machine.
     """
-    outside = outside or Outside.real()
-    address, events, active = Address(), Events(clock), ActiveAccount()
+    outside = outside or System.real()
+    address, events, active = Address(), EventHub(clock), ActiveAccount()
     bulletin = Bulletin(events, active)
     vault = outside.secrets or _vault(settings, places, journal)
     link = _link(settings, outbox_db, clock, vault, address, bulletin, outside)
     pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
-    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish, Vouching(clock))
-    sections = Places(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
+    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish, FreshnessTracker(clock))
+    sections = PositionResolver(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
     outbox = Outbox(outbox_db, clock, new_id=outside.new_id, publish=bulletin.publish)
     dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active, outside)
     listener = _listener(
@@ -161,7 +161,7 @@ async def assemble(
         address=address,
         events=events,
         secrets=vault,
-        clients=await Clients.open(outbox_db, clock, new_id=outside.new_id, new_token=_new_token),
+        clients=await ApiTokens.open(outbox_db, clock, new_id=outside.new_id, new_token=_new_token),
         connectivity=link.connectivity,
         accounts=link.accounts,
         session=link.session,
@@ -171,7 +171,7 @@ async def assemble(
         dispatcher=dispatcher,
         background=background,
         clips=clips,
-        intake=Intake(outbox, link.accounts, Directory(cache_db), dispatcher, clock),
+        intake=ClipSubmission(outbox, link.accounts, Directory(cache_db), dispatcher, clock),
         passthrough=LanePassThrough(
             link.notion,
             link.notion,
@@ -249,11 +249,11 @@ def _link(
     vault: Secrets,
     address: Address,
     bulletin: Bulletin,
-    outside: Outside,
+    outside: System,
 ) -> _Link:
     base = broker_url(settings.broker_url)
     http, connectivity = outside.http, Connectivity(clock)
-    wire = Wire(base, http, connectivity, clock)
+    wire = BrokerClient(base, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
         db,
@@ -280,8 +280,8 @@ def _listener(
     clock: Clock,
     link: _Link,
     pages: Pages,
-    sections: Places,
-    vouching: Vouching,
+    sections: PositionResolver,
+    vouching: FreshnessTracker,
     active: ActiveAccount,
     rng: Callable[[], float],
 ) -> Listener:
@@ -310,7 +310,7 @@ def _background(
     watch: Watch,
 ) -> Background:
     backups = Backups(places.outbox, places.backups)
-    erasure = Erasure(
+    erasure = Purge(
         outbox,
         backups,
         places.quarantine,
@@ -340,12 +340,12 @@ def _dispatcher(
     clock: Clock,
     outbox: Outbox,
     link: _Link,
-    sections: Places,
+    sections: PositionResolver,
     pages: Pages,
     active: ActiveAccount,
-    outside: Outside,
+    outside: System,
 ) -> Dispatcher:
-    timing = Timing(
+    timing = Timeouts(
         settle_silent=settings.settle_unknown_s,
         settle_answered=settings.settle_answered_s,
         retry_base=settings.retry_base_s,
@@ -360,7 +360,7 @@ def _dispatcher(
         if title is not None:
             await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
 
-    around = Surroundings(
+    around = Dependencies(
         active_user=active.get,
         bot_id=link.accounts.bot_id,
         server_now=link.server_now,
@@ -369,6 +369,6 @@ def _dispatcher(
         entropy=outside.entropy,
         rng=outside.rng,
     )
-    pace = Pace()
-    courier = Courier(outbox, link.notion, sections, clock, pace, timing, around)
+    pace = Throttle()
+    courier = Worker(outbox, link.notion, sections, clock, pace, timing, around)
     return Dispatcher(courier, outbox, clock, pace, timing, around)

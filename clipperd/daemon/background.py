@@ -18,7 +18,7 @@ from clipperd.keychain.errors import SecretsUnusable
 from clipperd.machine.watch import Watch
 from clipperd.model import Scope
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.purge import Erasure
+from clipperd.outbox.purge import Purge
 from clipperd.pages.pages import Pages
 from clipperd.push.listener import Listener
 from clipperd.session.session import Session
@@ -63,7 +63,7 @@ class Background:
         backups: Backups | None = None,
         watch: Watch | None = None,
         drop: Callable[[], Awaitable[None]] | None = None,
-        erasure: Erasure,
+        erasure: Purge,
         refresh_s: float,
     ) -> None:
         """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.

@@ -22,7 +22,7 @@ from clipperd.daemon.api import Surface
 from clipperd.daemon.assembly import Parts, assemble
 from clipperd.daemon.background import VITAL
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
-from clipperd.daemon.system import Outside
+from clipperd.daemon.system import System
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.model import REASONS
 from clipperd.outbox.repair import mend
@@ -34,7 +34,7 @@ from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.disk import trouble
 from clipperd.storage.disposable import Cache, open_cache
-from clipperd.storage.recovery import Mending, Opening
+from clipperd.storage.recovery import Mending, Recovery
 from clipperd.web.app import ROUTES, Listening, create_app, listening
 from clipperd.web.middleware.access import Access
 
@@ -119,7 +119,7 @@ async def _serve(
     token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
     journal.redactor.add(token)
     with _databases(places, clock) as (outbox, cache):
-        machine = Outside.real()
+        machine = System.real()
         parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ, machine)
         access = Access(
             token,
@@ -190,7 +190,7 @@ def _databases(places: Locations, clock: Clock) -> Iterator[tuple[Database, Cach
         outbox.close()
 
 
-def _opening(places: Locations, clock: Clock) -> Opening:
+def _opening(places: Locations, clock: Clock) -> Recovery:
     def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
         return mend(
             connection,
@@ -200,7 +200,7 @@ def _opening(places: Locations, clock: Clock) -> Opening:
             new_id=lambda: uuid.uuid4().hex,
         )
 
-    return Opening(
+    return Recovery(
         places.outbox,
         name="outbox",
         steps=STEPS,

@@ -11,11 +11,11 @@ import msgspec
 from clipperd.broker.http import AiohttpHttp, Http
 from clipperd.clock import SystemClock
 from clipperd.keychain.secrets import Secrets
-from clipperd.machine.linux import Several, of_this_system
-from clipperd.machine.os_events import Notices
+from clipperd.machine.linux import EventSources, of_this_system
+from clipperd.machine.os_events import OsEvents
 
 
-class Outside(msgspec.Struct, frozen=True, kw_only=True):
+class System(msgspec.Struct, frozen=True, kw_only=True):
     """The machine.
 
     ``entropy(n)``: n bytes that cannot be guessed; ``rng``: a number in [0, 1); ``http``: the way
@@ -28,12 +28,12 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     entropy: Callable[[int], bytes] = secrets.token_bytes
     rng: Callable[[], float] = random.SystemRandom().random
     secrets: Secrets | None = None
-    notices: Notices = msgspec.field(default_factory=Several)
+    notices: OsEvents = msgspec.field(default_factory=EventSources)
     slept: Callable[[], float] = lambda: 0.0
     chance: Callable[[int], bytes] | None = None
 
     @classmethod
-    def real(cls) -> Outside:
+    def real(cls) -> System:
         """The machine that this process runs on."""
         return cls(
             notices=of_this_system(), slept=SystemClock().slept, chance=Pool(secrets.token_bytes)

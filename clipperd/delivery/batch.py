@@ -11,13 +11,13 @@ from clipperd.content import chunks, fingerprint, headings
 from clipperd.content.chunks import Chunk
 from clipperd.content.limits import CHILDREN, ELEMENTS, HEADINGS, REQUEST_BYTES
 from clipperd.content.trees import children_of
-from clipperd.model import Block, Place, Position, Scope, State
-from clipperd.outbox.records import Member, Request, Waiting, position_view
+from clipperd.model import Block, InsertionPoint, Position, Scope, State
+from clipperd.outbox.records import Member, QueuedDelivery, Request, position_view
 
 NEWEST_FIRST = frozenset({"start", "after_heading", "after_block"})
 
 
-def head(line: Sequence[Waiting], *, parked: str) -> int | None:
+def head(line: Sequence[QueuedDelivery], *, parked: str) -> int | None:
     """The index of the delivery whose turn it is, or None when the lane must wait.
 
     ``parked`` says whether clips behind one that needs attention "wait" or "skip".
@@ -33,7 +33,7 @@ def head(line: Sequence[Waiting], *, parked: str) -> int | None:
     return None
 
 
-def choose(line: Sequence[Waiting], *, parked: str) -> list[Waiting]:
+def choose(line: Sequence[QueuedDelivery], *, parked: str) -> list[QueuedDelivery]:
     """The deliveries that the next request carries, in turn order; empty when none may go.
 
     Neighbours in line that want the same place travel together up to Notion's limits. A clip of
@@ -65,7 +65,7 @@ def choose(line: Sequence[Waiting], *, parked: str) -> list[Waiting]:
     return group
 
 
-def _joinable(item: Waiting) -> bool:
+def _joinable(item: QueuedDelivery) -> bool:
     return (
         item.state in (State.QUEUED, State.RETRYING)
         and item.chunks == 1
@@ -74,7 +74,7 @@ def _joinable(item: Waiting) -> bool:
     )
 
 
-def _same_place(one: Waiting, other: Waiting) -> bool:
+def _same_place(one: QueuedDelivery, other: QueuedDelivery) -> bool:
     return _place_of(one.position) == _place_of(other.position)
 
 
@@ -94,9 +94,9 @@ class Stamp(msgspec.Struct, frozen=True):
 def joint(
     scope: Scope,
     lane: str,
-    group: Sequence[Waiting],
+    group: Sequence[QueuedDelivery],
     plans: Mapping[int, Sequence[Chunk]],
-    place: Place,
+    place: InsertionPoint,
     stamp: Stamp,
 ) -> Request:
     """The append that carries whole clips (or the first chunk of one) to one place.
@@ -121,7 +121,12 @@ def joint(
 
 
 def onward(
-    scope: Scope, lane: str, item: Waiting, plan: Sequence[Chunk], place: Place, stamp: Stamp
+    scope: Scope,
+    lane: str,
+    item: QueuedDelivery,
+    plan: Sequence[Chunk],
+    place: InsertionPoint,
+    stamp: Stamp,
 ) -> Request:
     """The append that carries the next chunk of a clip that has started."""
     number = item.chunks_done
@@ -130,7 +135,7 @@ def onward(
     return _append(scope, lane, blocks, members, place, stamp)
 
 
-def continuation(item: Waiting, plan: Sequence[Chunk]) -> Place | None:
+def continuation(item: QueuedDelivery, plan: Sequence[Chunk]) -> InsertionPoint | None:
     """Where the next chunk of a started clip goes, known from what its earlier chunks created.
 
     None when their ids are not known (a person confirmed them): resolve the position anew. What
@@ -150,15 +155,15 @@ def continuation(item: Waiting, plan: Sequence[Chunk]) -> Place | None:
     if not before and parent is None and item.new_page is None:
         return None
     after = before[-1] if before else None
-    return Place(parent_id=parent_id, after=after, edge="end", level=item.level)
+    return InsertionPoint(parent_id=parent_id, after=after, edge="end", level=item.level)
 
 
-def created(item: Waiting, plan: Sequence[Chunk]) -> list[str]:
+def created(item: QueuedDelivery, plan: Sequence[Chunk]) -> list[str]:
     """The blocks that earlier chunks created where the next one goes, in order."""
     return [block for number in _siblings(item, plan) for block in item.chunk_ids[number]]
 
 
-def unlisted(item: Waiting, plan: Sequence[Chunk]) -> int:
+def unlisted(item: QueuedDelivery, plan: Sequence[Chunk]) -> int:
     """How many blocks stand behind those, of chunks that a person confirmed: ids not known."""
     count = 0
     for number in reversed(_siblings(item, plan)):
@@ -168,7 +173,7 @@ def unlisted(item: Waiting, plan: Sequence[Chunk]) -> int:
     return count
 
 
-def carried(item: Waiting, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
+def carried(item: QueuedDelivery, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
     """The children that ``parent_id`` was created with: Notion did not tell their ids."""
     if parent_id == item.page_id:
         whole = item.new_page is not None and item.chunks_done > 0 and not item.chunk_ids
@@ -180,7 +185,7 @@ def carried(item: Waiting, plan: Sequence[Chunk], parent_id: str) -> list[Block]
     return []
 
 
-def _siblings(item: Waiting, plan: Sequence[Chunk]) -> list[int]:
+def _siblings(item: QueuedDelivery, plan: Sequence[Chunk]) -> list[int]:
     """The chunks done so far that went under the same parent as the next."""
     done = range(min(item.chunks_done, len(item.chunk_ids)))
     return [number for number in done if plan[number].parent == plan[item.chunks_done].parent]
@@ -189,7 +194,7 @@ def _siblings(item: Waiting, plan: Sequence[Chunk]) -> list[int]:
 def new_page(
     scope: Scope,
     lane: str,
-    item: Waiting,
+    item: QueuedDelivery,
     plan: Sequence[Chunk],
     parent: Mapping[str, str],
     title_property: str,
@@ -230,7 +235,7 @@ def highest(plan: Sequence[Chunk]) -> Block | None:
     return min(tops, key=lambda block: str(block["type"]), default=None)
 
 
-def splits_section(item: Waiting, plan: Sequence[Chunk], place: Place) -> bool:
+def splits_section(item: QueuedDelivery, plan: Sequence[Chunk], place: InsertionPoint) -> bool:
     """Whether the clip's own headings, kept as they are, end the section that it goes into.
 
     Only what follows a sibling can: a toggle heading holds its section as children.
@@ -241,11 +246,13 @@ def splits_section(item: Waiting, plan: Sequence[Chunk], place: Place) -> bool:
     return HEADINGS.index(top["type"]) < place.level
 
 
-def _demotes(item: Waiting) -> bool:
+def _demotes(item: QueuedDelivery) -> bool:
     return item.demotable and item.position.headings != "keep"
 
 
-def _levelled(item: Waiting, blocks: Sequence[Block], level: int, top: Block | None) -> list[Block]:
+def _levelled(
+    item: QueuedDelivery, blocks: Sequence[Block], level: int, top: Block | None
+) -> list[Block]:
     """A chunk's blocks with their headings demoted as far as those of the whole clip."""
     if not _demotes(item) or top is None:
         return list(blocks)
@@ -257,7 +264,7 @@ def _append(
     lane: str,
     blocks: list[Block],
     members: tuple[Member, ...],
-    place: Place,
+    place: InsertionPoint,
     stamp: Stamp,
 ) -> Request:
     body: dict[str, Any] = {"children": blocks}

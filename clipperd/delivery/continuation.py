@@ -8,23 +8,25 @@ from msgspec.structs import replace
 
 from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, reconcile
-from clipperd.delivery.ports import Places, Surroundings
+from clipperd.delivery.ports import Dependencies, Places
 from clipperd.errors import PlaceGone, ReadFailed
-from clipperd.model import Block, Place, Scope
+from clipperd.model import Block, InsertionPoint, Scope
 from clipperd.notion.port import Notion
-from clipperd.outbox.records import Waiting
+from clipperd.outbox.records import QueuedDelivery
 
 
-class Following:
+class Continuation:
     """Finds the place behind what a clip's earlier chunks left, in no call where that is known."""
 
-    def __init__(self, notion: Notion, places: Places, around: Surroundings) -> None:
+    def __init__(self, notion: Notion, places: Places, around: Dependencies) -> None:
         """``places`` resolves the position anew where nothing of the clip is known any more."""
         self._notion = notion
         self._places = places
         self._around = around
 
-    async def place(self, scope: Scope, item: Waiting, plan: Sequence[Chunk]) -> Place:
+    async def place(
+        self, scope: Scope, item: QueuedDelivery, plan: Sequence[Chunk]
+    ) -> InsertionPoint:
         """The place of the next chunk. Raises what ``Places.resolve`` raises."""
         known = batch.continuation(item, plan)
         gap = batch.unlisted(item, plan)
@@ -37,8 +39,13 @@ class Following:
         return await self._behind(scope, item, plan, known, gap)
 
     async def _behind(
-        self, scope: Scope, item: Waiting, plan: Sequence[Chunk], known: Place, gap: int
-    ) -> Place:
+        self,
+        scope: Scope,
+        item: QueuedDelivery,
+        plan: Sequence[Chunk],
+        known: InsertionPoint,
+        gap: int,
+    ) -> InsertionPoint:
         """Read the siblings: after the last of ours that still stands, and after ``gap`` more."""
         listing = await reconcile.read_children(self._notion, scope, known.parent_id, start=None)
         reads = known.reads + listing.calls

@@ -15,9 +15,9 @@ from functools import partial
 
 from clipperd.clock import Clock
 from clipperd.delivery import eta
-from clipperd.delivery.ports import After, Surroundings, Timing
-from clipperd.delivery.throttle import Pace
-from clipperd.delivery.worker import Courier
+from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
+from clipperd.delivery.throttle import Throttle
+from clipperd.delivery.worker import Worker
 from clipperd.errors import StorageFull
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox
@@ -35,12 +35,12 @@ class Dispatcher:
 
     def __init__(
         self,
-        courier: Courier,
+        courier: Worker,
         outbox: Outbox,
         clock: Clock,
-        pace: Pace,
-        timing: Timing,
-        around: Surroundings,
+        pace: Throttle,
+        timing: Timeouts,
+        around: Dependencies,
     ) -> None:
         """All parts are given; :meth:`run` does the work."""
         self._courier = courier
@@ -50,7 +50,7 @@ class Dispatcher:
         self._timing = timing
         self._around = around
         self._lanes: dict[LaneKey, int] = {}
-        self._busy: dict[LaneKey, asyncio.Task[After]] = {}
+        self._busy: dict[LaneKey, asyncio.Task[StepResult]] = {}
         self._locks: dict[LaneKey, tuple[int, asyncio.Lock]] = {}
         self._fresh: set[LaneKey] = set()
         self._wake = asyncio.Event()
@@ -193,7 +193,7 @@ class Dispatcher:
         self._busy[lane] = task
         task.add_done_callback(partial(self._ended, lane))
 
-    async def _move(self, lane: LaneKey) -> After:
+    async def _move(self, lane: LaneKey) -> StepResult:
         """Step a lane as long as it can go on."""
         while True:
             self._fresh.discard(lane)
@@ -206,13 +206,13 @@ class Dispatcher:
                 self._reload = True
                 return after
             held = self._paused[0] or self._stopping or lane in self._locks
-            if after is not After.AGAIN or held:
+            if after is not StepResult.AGAIN or held:
                 return after
             if self._around.active_user() != lane[0]:
-                return After.LATER
+                return StepResult.LATER
             boot = self._clock.boot()
             if self._pace.due(lane, urgent=self._is_urgent(lane)) > boot or self._is_awaited(lane):
-                return After.AGAIN
+                return StepResult.AGAIN
             self._pace.leaves(lane, boot, urgent=self._is_urgent(lane))
 
     def _is_urgent(self, lane: LaneKey) -> bool:
@@ -232,7 +232,7 @@ class Dispatcher:
             for other, priority in self._lanes.items()
         )
 
-    def _ended(self, lane: LaneKey, task: asyncio.Task[After]) -> None:
+    def _ended(self, lane: LaneKey, task: asyncio.Task[StepResult]) -> None:
         self._busy.pop(lane, None)
         self._pace.ended(lane)
         self._wake.set()
@@ -246,11 +246,11 @@ class Dispatcher:
             self._pace.hold_lane(lane, self._clock.boot() + wait)
             return
         after = task.result()
-        if after is After.MOVED:
+        if after is StepResult.MOVED:
             self._reload = True
-        if after is After.AGAIN and lane in self._lanes:  # to the end of the line
+        if after is StepResult.AGAIN and lane in self._lanes:  # to the end of the line
             self._lanes[lane] = self._lanes.pop(lane)
-        if after in (After.NOTHING, After.MOVED) and lane not in self._fresh:
+        if after in (StepResult.NOTHING, StepResult.MOVED) and lane not in self._fresh:
             self._lanes.pop(lane, None)
 
     async def _sleep(self, wait: float | None) -> None:

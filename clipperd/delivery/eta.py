@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clipperd.delivery.quota import GRACE_S, Budget
-from clipperd.delivery.throttle import Key, Pace, keys_of
+from clipperd.delivery.quota import GRACE_S, Quota
+from clipperd.delivery.throttle import Key, Throttle, keys_of
 from clipperd.outbox.records import LaneKey
 
 _QUOTA, _SPAN_S = 20, 60.0  # the broker's default for appends, until an answer came
 
 
 def seconds_left(
-    loads: Mapping[LaneKey, int], pace: Pace, *, now: float, begins: float, places: int
+    loads: Mapping[LaneKey, int], pace: Throttle, *, now: float, begins: float, places: int
 ) -> float | None:
     """The seconds until the last of ``loads`` (requests per lane) has left; None: nobody can tell.
 
@@ -35,12 +35,12 @@ def seconds_left(
         starts = max(begins, pace.pauses.get(key, 0.0))
         limits = pace.limits_of((key,))
         if not heard and key[0] == "route":
-            limits.append(Budget(_QUOTA, _SPAN_S))
+            limits.append(Quota(_QUOTA, _SPAN_S))
         ends += [_leaves(requests, limit, starts) for limit in limits]
     return max(0.0, max(ends) - now)
 
 
-def _leaves(requests: int, limit: Budget, starts: float) -> float:
+def _leaves(requests: int, limit: Quota, starts: float) -> float:
     """When the last of so many leaves, if nobody else draws on the limit.
 
     What is kept for people stays (but for a moment before it is made good, as ``Budget.opens``

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-from clipperd.model import Block, Place, Position, Scope
+from clipperd.model import Block, InsertionPoint, Position, Scope
 from clipperd.notion.port import Writes
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timeouts(msgspec.Struct, frozen=True):
     """Waits and bounds, in seconds; every one but ``settle_contested`` is a setting.
 
     ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
@@ -32,7 +32,7 @@ class Timing(msgspec.Struct, frozen=True):
     parallel: int = 6
 
 
-class After(Enum):
+class StepResult(Enum):
     """What a lane's step leaves behind."""
 
     AGAIN = "again"
@@ -44,28 +44,28 @@ class After(Enum):
 class Places(Protocol):
     """Turns a position into a place and learns from every write (``outline/positions.py``)."""
 
-    async def resolve(self, scope: Scope, page_id: str, position: Position) -> Place:
+    async def resolve(self, scope: Scope, page_id: str, position: Position) -> InsertionPoint:
         """Find the place. Raises PlaceGone, ReadFailed, BrokerUnreachable and session errors."""
 
     async def wrote(
         self,
         scope: Scope,
         page_id: str,
-        place: Place,
+        place: InsertionPoint,
         created_ids: Sequence[str],
         last_first_level_id: str,
         blocks: Sequence[Block] = (),
     ) -> None:
         """Our append after ``place`` was applied."""
 
-    async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
+    async def refused(self, scope: Scope, page_id: str, place: InsertionPoint) -> None:
         """Notion says that this place is gone."""
 
     async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
         """We removed these blocks."""
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class Dependencies(msgspec.Struct, frozen=True):
     """What else the engine needs to know, each a plain callable.
 
     ``server_now`` is the server's time and never our own clock's, which may be wrong by a day and

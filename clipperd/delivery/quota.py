@@ -24,7 +24,7 @@ _BURST_OF = 4  # ... but never more than a quarter of the quota
 _SPREAD = 0.75  # of the even distance: so that it shapes the traffic, but never limits it
 
 
-class Budget(msgspec.Struct):
+class Quota(msgspec.Struct):
     """One limit: ``quota`` writes in any ``span_s`` seconds; when each of those used comes back.
 
     ``last``: when something that is not urgent left; ``people``: until when a person, who has

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from clipperd.clock import Clock
-from clipperd.delivery.ports import Timing
-from clipperd.delivery.resolver import Settler
+from clipperd.delivery.ports import Timeouts
+from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.model import State
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import Request, Waiting
+from clipperd.outbox.records import QueuedDelivery, Request
 
 _WHY = {
     "several_runs": "The same blocks stand there more than once.",
@@ -23,10 +23,12 @@ _WHY = {
 }
 
 
-class Ledger:
+class Recorder:
     """The durable side of the courier."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, timing: Timing, settler: Settler) -> None:
+    def __init__(
+        self, outbox: Outbox, clock: Clock, timing: Timeouts, settler: OutcomeResolver
+    ) -> None:
         """``settler`` is told when a request is resolved."""
         self._outbox = outbox
         self._clock = clock
@@ -36,7 +38,7 @@ class Ledger:
     async def begin(
         self,
         request: Request,
-        group: Sequence[Waiting],
+        group: Sequence[QueuedDelivery],
         placed: Mapping[int, tuple[str, str]],
     ) -> None:
         """Put the request on record before it is sent. Raises requests.Changed.
@@ -132,7 +134,7 @@ class Ledger:
         error = ("outcome_unknown", _WHY.get(why, why))
         await self.close(request, State.NEEDS_ATTENTION, "outcome_unknown", error)
 
-    async def park(self, group: Sequence[Waiting], reason: str, detail: str) -> None:
+    async def park(self, group: Sequence[QueuedDelivery], reason: str, detail: str) -> None:
         """These cannot be sent until a person decides."""
         now = self._clock.now()
         await self._outbox.change(lambda c: requests.parked(c, group, reason, detail, now))

@@ -11,7 +11,7 @@ from clipperd.clock import Clock, rfc3339
 from clipperd.content import chunks, fingerprint
 from clipperd.delivery import batch, reconcile
 from clipperd.delivery.outcome import Applied, NotApplied, Verdict
-from clipperd.delivery.ports import Surroundings, Timing
+from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.delivery.reconcile import Absent, Finding, Found, Others, Undecided
 from clipperd.errors import ClipperdError
 from clipperd.model import Block, Scope
@@ -23,7 +23,7 @@ from clipperd.outbox.records import Request, plan_from_json
 _CONTESTED_AGAIN_S = 10.0
 
 
-class Look(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """What a look at the page decided: a verdict, a wait, or (neither) that a person must."""
 
     verdict: Verdict | None = None
@@ -44,7 +44,7 @@ class _Sight(msgspec.Struct, frozen=True):
     contested: bool = False
 
 
-class Settler:
+class OutcomeResolver:
     """Keeps the settle deadlines, on the boot clock; after a restart each counts in full again."""
 
     def __init__(
@@ -52,8 +52,8 @@ class Settler:
         outbox: Outbox,
         notion: Notion,
         clock: Clock,
-        timing: Timing,
-        around: Surroundings,
+        timing: Timeouts,
+        around: Dependencies,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox
@@ -73,7 +73,7 @@ class Settler:
         self._deadlines.pop(key, None)
         self._calls.pop(key, None)
 
-    async def look(self, request: Request) -> Look:
+    async def look(self, request: Request) -> Observation:
         """Read the page and judge. Raises what ``Notion.send`` raises."""
         if request.key not in self._deadlines:
             full = request.settle_s
@@ -84,21 +84,21 @@ class Settler:
         total = self._calls.get(request.key, 0) + seen.calls
         self._calls[request.key] = total
         if seen.wait_s is not None:
-            return Look(wait_s=seen.wait_s)
+            return Observation(wait_s=seen.wait_s)
         if seen.contested and boot < deadline + self._timing.settle_contested:
-            return Look(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
+            return Observation(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
         match seen.finding:
             case Found() if seen.contested:
-                return Look(why="contested")
+                return Observation(why="contested")
             case Found(ids):
-                return Look(verdict=Applied(ids), calls=total + 1)
+                return Observation(verdict=Applied(ids), calls=total + 1)
             case Absent() if final:
                 again = NotApplied(None, None, True, "not_applied", "", proven=True)
-                return Look(verdict=again, calls=total + 1)
+                return Observation(verdict=again, calls=total + 1)
             case Undecided(why) if final or why == "page_gone":
-                return Look(why=why)
+                return Observation(why=why)
             case _:
-                return Look(wait_s=max(0.05, deadline - self._clock.boot()))
+                return Observation(wait_s=max(0.05, deadline - self._clock.boot()))
 
     async def tell(self, request: Request, verdict: Verdict) -> None:
         """Let the account's other programs know what was found, as far as that works now."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from clipperd.broker.reply import Reply
-from clipperd.delivery.quota import Budget
+from clipperd.delivery.quota import Quota
 from clipperd.outbox.records import LaneKey
 
 _UNLIMITED = 1_000_000
@@ -33,13 +33,13 @@ def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], flo
     return bound * (0.1 + 0.9 * rng())
 
 
-class Ceiling(msgspec.Struct):
+class LearnedLimit(msgspec.Struct):
     """A limit that names no numbers (Notion's own): found by its 429, then felt for upwards.
 
     ``step`` doubles with every probe that goes well, so that a raised limit is found again.
     """
 
-    budget: Budget = msgspec.field(default_factory=lambda: Budget(_UNLIMITED, _SPAN_S))
+    budget: Quota = msgspec.field(default_factory=lambda: Quota(_UNLIMITED, _SPAN_S))
     step: int = 1
     changed: float = 0.0
 
@@ -62,13 +62,13 @@ class Ceiling(msgspec.Struct):
             self.step, self.changed = 1, now
 
 
-class Pace(msgspec.Struct):
+class Throttle(msgspec.Struct):
     """Deadlines of lanes, of what an answer told to wait, and what is left of each limit."""
 
     lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
     pauses: dict[Key, float] = msgspec.field(default_factory=dict)
-    budgets: dict[Key, Budget] = msgspec.field(default_factory=dict)
-    ceilings: dict[Key, Ceiling] = msgspec.field(default_factory=dict)
+    budgets: dict[Key, Quota] = msgspec.field(default_factory=dict)
+    ceilings: dict[Key, LearnedLimit] = msgspec.field(default_factory=dict)
     flying: dict[LaneKey, float] = msgspec.field(default_factory=dict)
     """What is on its way, and since when."""
     trip_s: float = 0.0
@@ -126,11 +126,11 @@ class Pace(msgspec.Struct):
                 continue
             budget = self.budgets.get(key)
             if budget is None or (budget.quota, budget.span_s) != (told.quota, told.span_s):
-                budget = self.budgets[key] = Budget(told.quota, told.span_s)
+                budget = self.budgets[key] = Quota(told.quota, told.span_s)
             if not is_refused:
                 budget.spend(now)
             budget.told(told.left, told.reset_s, now=now, flying=self._flying(key, lane))
-        ceiling = self.ceilings.setdefault(keys[-1], Ceiling())
+        ceiling = self.ceilings.setdefault(keys[-1], LearnedLimit())
         if not is_refused:
             ceiling.counted(now)
             took = now - self.flying.get(lane, now)
@@ -150,7 +150,7 @@ class Pace(msgspec.Struct):
             self._known[keys, urgent] = found
         return found
 
-    def limits_of(self, keys: tuple[Key, ...]) -> list[Budget]:
+    def limits_of(self, keys: tuple[Key, ...]) -> list[Quota]:
         """What bounds these: limits that were told, and those that were found."""
         found = [self.budgets[key] for key in keys if key in self.budgets]
         return found + [self.ceilings[key].budget for key in keys if key in self.ceilings]

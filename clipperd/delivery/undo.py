@@ -12,7 +12,7 @@ import msgspec
 from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.content import chunks, fingerprint
-from clipperd.delivery.ports import Places, Surroundings
+from clipperd.delivery.ports import Dependencies, Places
 from clipperd.errors import ReadFailed
 from clipperd.model import Block, Scope
 from clipperd.notion.port import Notion
@@ -46,7 +46,7 @@ class Undoing:
         notion: Notion,
         places: Places,
         clock: Clock,
-        around: Surroundings,
+        around: Dependencies,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox

@@ -17,20 +17,20 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, outcome
-from clipperd.delivery.continuation import Following
+from clipperd.delivery.continuation import Continuation
 from clipperd.delivery.keys import new_key
 from clipperd.delivery.newpage import NewPages, ParentGone
-from clipperd.delivery.ports import After, Places, Surroundings, Timing
-from clipperd.delivery.recorder import Ledger
-from clipperd.delivery.resolver import Settler
-from clipperd.delivery.throttle import Pace, backoff
+from clipperd.delivery.ports import Dependencies, Places, StepResult, Timeouts
+from clipperd.delivery.recorder import Recorder
+from clipperd.delivery.resolver import OutcomeResolver
+from clipperd.delivery.throttle import Throttle, backoff
 from clipperd.delivery.undo import Undoing
 from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
-from clipperd.model import Place, Scope, State
+from clipperd.model import InsertionPoint, Scope, State
 from clipperd.notion.port import Notion
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import LaneKey, Request, Waiting, plan_from_json
+from clipperd.outbox.records import LaneKey, QueuedDelivery, Request, plan_from_json
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ MAX_ANCHOR_LOSSES = 4
 """How often a delivery's place may be refused and looked up again before a person is asked."""
 
 
-class Courier:
+class Worker:
     """Moves one lane at a time; the dispatcher decides which."""
 
     def __init__(
@@ -47,9 +47,9 @@ class Courier:
         notion: Notion,
         places: Places,
         clock: Clock,
-        pace: Pace,
-        timing: Timing,
-        around: Surroundings,
+        pace: Throttle,
+        timing: Timeouts,
+        around: Dependencies,
     ) -> None:
         """All parts are given; nothing is opened here."""
         self._outbox = outbox
@@ -59,35 +59,35 @@ class Courier:
         self._pace = pace
         self._timing = timing
         self._around = around
-        self._settler = Settler(outbox, notion, clock, timing, around)
-        self._ledger = Ledger(outbox, clock, timing, self._settler)
+        self._settler = OutcomeResolver(outbox, notion, clock, timing, around)
+        self._ledger = Recorder(outbox, clock, timing, self._settler)
         self._undoing = Undoing(outbox, notion, places, clock, around)
         self._new_pages = NewPages(outbox, notion)
-        self._following = Following(notion, places, around)
+        self._following = Continuation(notion, places, around)
         self._tries: dict[LaneKey, int] = {}
         self._link_tries = 0
 
-    async def step(self, lane: LaneKey) -> After:
+    async def step(self, lane: LaneKey) -> StepResult:
         """Do one unit of work for the lane, at most one write at Notion."""
         frees = self._pace.frees
         try:
             return await self._step(lane)
         except BrokerUnreachable as error:
             if self._pace.frees != frees:
-                return After.LATER  # it began before the network was back: due again at once
+                return StepResult.LATER  # it began before the network was back: due again at once
             if error.sent:  # this one connection broke; others may be well
                 self._back_off(lane, None)
             else:
                 self._offline()
-            return After.LATER
+            return StepResult.LATER
         except (NotSignedIn, ReauthRequired):
-            return After.NOTHING  # the session's next change wakes every lane
+            return StepResult.NOTHING  # the session's next change wakes every lane
         except requests.Changed:
-            return After.AGAIN
+            return StepResult.AGAIN
         except ReadFailed as failed:
             return self._read_failed(lane, failed.reply)
 
-    async def _step(self, lane: LaneKey) -> After:
+    async def _step(self, lane: LaneKey) -> StepResult:
         request = await self._outbox.read(lambda c: lanes.live_request(c, lane))
         if request is not None:
             return await self._resume(lane, request)
@@ -95,19 +95,19 @@ class Courier:
         if undo is not None:
             await self._undoing.step(lane, undo)
             self._online()
-            return After.AGAIN
+            return StepResult.AGAIN
 
-        def look(connection: sqlite3.Connection) -> tuple[list[Waiting], str]:
+        def look(connection: sqlite3.Connection) -> tuple[list[QueuedDelivery], str]:
             parked = lanes.parked_policy(connection, lane)
             return lanes.waiting(connection, lane, parked=parked), parked
 
         line, parked = await self._outbox.read(look)
         group = batch.choose(line, parked=parked)
         if not group:
-            return After.NOTHING
+            return StepResult.NOTHING
         return await self._deliver(lane, group)
 
-    async def _deliver(self, lane: LaneKey, group: Sequence[Waiting]) -> After:
+    async def _deliver(self, lane: LaneKey, group: Sequence[QueuedDelivery]) -> StepResult:
         scope = Scope(lane[0], lane[1])
         first = group[0]
         plans = await self._plans(group)
@@ -117,7 +117,7 @@ class Courier:
             place = await self._place(scope, first, plans[first.clip_seq])
         except PlaceGone as gone:
             await self._ledger.park(group, gone.reason, gone.detail)
-            return After.AGAIN
+            return StepResult.AGAIN
         stamp = await self._stamp(scope)
         if first.started:
             request = batch.onward(scope, lane[2], first, plans[first.clip_seq], place, stamp)
@@ -126,35 +126,37 @@ class Courier:
         await self._ledger.begin(request, group, _otherwise(group, plans, place))
         return await self._send(lane, request, calls=place.reads)
 
-    async def _plans(self, group: Sequence[Waiting]) -> dict[int, list[Chunk]]:
+    async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
         def read(connection: sqlite3.Connection) -> dict[int, bytes]:
             return {item.clip_seq: lanes.plan_of(connection, item.clip_seq) for item in group}
 
         return {seq: plan_from_json(raw) for seq, raw in (await self._outbox.read(read)).items()}
 
-    async def _place(self, scope: Scope, first: Waiting, plan: Sequence[Chunk]) -> Place:
+    async def _place(
+        self, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
+    ) -> InsertionPoint:
         if first.started:
             return await self._following.place(scope, first, plan)
         return await self._places.resolve(scope, str(first.page_id), first.position)
 
     async def _create(
-        self, lane: LaneKey, scope: Scope, first: Waiting, plan: Sequence[Chunk]
-    ) -> After:
+        self, lane: LaneKey, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
+    ) -> StepResult:
         """The page does not exist yet: its creator is the head of this lane, or was given up."""
         if first.new_page is None:
             ref = str(first.page_ref)
             if await self._outbox.read(lambda c: lanes.is_coming(c, scope, ref)):
-                return After.NOTHING  # due later, or a person decides; its creation wakes this
+                return StepResult.NOTHING  # due later, or a person decides; its creation wakes this
             await self._ledger.park([first], "new_page_given_up", "The page was never created.")
-            return After.AGAIN
+            return StepResult.AGAIN
         try:
             parent = await self._new_pages.parent(scope, first.new_page)
         except ParentGone:
             detail = "The place for the new page is gone or no longer shared."
             await self._ledger.park([first], "parent_gone", detail)
-            return After.AGAIN
+            return StepResult.AGAIN
         if parent is None:
-            return After.NOTHING  # its parent is still to be created; that wakes this lane
+            return StepResult.NOTHING  # its parent is still to be created; that wakes this lane
         request = batch.new_page(
             scope,
             lane[2],
@@ -167,7 +169,7 @@ class Courier:
         await self._ledger.begin(request, [first], {})
         return await self._send(lane, request, calls=parent.reads)
 
-    async def _resume(self, lane: LaneKey, request: Request) -> After:
+    async def _resume(self, lane: LaneKey, request: Request) -> StepResult:
         """An unresolved request: ask the broker again by its key, or read the page."""
         if request.phase != "settle":
             # Also one on record as "sending": the step that sent it ended before it could tell.
@@ -176,15 +178,15 @@ class Courier:
         self._online()
         if look.wait_s is not None:
             self._pace.hold_lane(lane, self._clock.boot() + look.wait_s)
-            return After.LATER
+            return StepResult.LATER
         if look.verdict is None:
             await self._ledger.undecided(request, look.why)
-            return After.AGAIN
+            return StepResult.AGAIN
         after = await self._apply(lane, request, look.verdict, look.calls)
         await self._settler.tell(request, look.verdict)
         return after
 
-    async def _send(self, lane: LaneKey, request: Request, *, calls: int) -> After:
+    async def _send(self, lane: LaneKey, request: Request, *, calls: int) -> StepResult:
         try:
             reply = await self._notion.send(
                 request.scope,
@@ -217,7 +219,7 @@ class Courier:
 
     async def _apply(
         self, lane: LaneKey, request: Request, verdict: outcome.Verdict, calls: int
-    ) -> After:
+    ) -> StepResult:
         match verdict:
             case outcome.Applied(ids):
                 return await self._applied(lane, request, ids, calls)
@@ -229,11 +231,11 @@ class Courier:
                 return await self._refused(request, verdict, calls)
             case outcome.Attention(reason, code, message):
                 await self._ledger.close(request, State.NEEDS_ATTENTION, reason, (code, message))
-                return After.AGAIN
+                return StepResult.AGAIN
             case outcome.Replay(wait_s):
                 await self._ledger.unconfirmed(request, "replay", None)
                 self._back_off(lane, wait_s)
-                return After.LATER
+                return StepResult.LATER
             case outcome.Unknown(settle, code):
                 seconds = {
                     "answered": self._timing.settle_answered,
@@ -243,30 +245,30 @@ class Courier:
                 _log.info("outcome unknown", extra={"code": code, "settle_s": seconds})
                 await self._ledger.unconfirmed(request, "settle", seconds)
                 self._settler.started(request.key, seconds)
-                return After.AGAIN
+                return StepResult.AGAIN
 
     async def _applied(
         self, lane: LaneKey, request: Request, ids: Sequence[str], calls: int
-    ) -> After:
+    ) -> StepResult:
         self._tries.pop(lane, None)
         await self._ledger.applied(request, ids, calls)
         if request.kind == "create_page":
             await self._around.delivered(request.scope, ids[0])
-            return After.MOVED  # the lane goes on under the page's own id
+            return StepResult.MOVED  # the lane goes on under the page's own id
         if ids:
             blocks = msgspec.json.decode(request.body)["children"]
             await self._places.wrote(
                 request.scope, request.lane, _place_of(request), list(ids), ids[-1], blocks
             )
         await self._around.delivered(request.scope, request.lane)
-        return After.AGAIN
+        return StepResult.AGAIN
 
     async def _not_applied(
         self, lane: LaneKey, request: Request, verdict: outcome.NotApplied, calls: int
-    ) -> After:
+    ) -> StepResult:
         if verdict.proven:
             await self._ledger.release(request, calls=calls, burned=verdict.burned)
-            return After.AGAIN
+            return StepResult.AGAIN
         wait = verdict.wait_s if verdict.wait_s is not None else self._backoff(lane)
         if verdict.burned or verdict.wait_s is None:
             self._tries[lane] = self._tries.get(lane, 0) + 1
@@ -283,30 +285,30 @@ class Courier:
             await self._ledger.release(
                 request, calls=calls, burned=verdict.burned, wait_s=wait, error=error
             )
-        return After.LATER
+        return StepResult.LATER
 
-    async def _anchor_lost(self, request: Request, message: str, calls: int) -> After:
+    async def _anchor_lost(self, request: Request, message: str, calls: int) -> StepResult:
         if await self._ledger.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
             if len(request.members) > 1:  # looked up anew each time: one clip may be the cause
                 await self._ledger.split(request, calls)
-                return After.AGAIN
+                return StepResult.AGAIN
             error = ("place_refused", message)
             await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
-            return After.AGAIN
+            return StepResult.AGAIN
         await self._ledger.release(request, calls=calls, burned=True)
         await self._places.refused(request.scope, request.lane, _place_of(request))
-        return After.AGAIN
+        return StepResult.AGAIN
 
-    async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> After:
+    async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> StepResult:
         if len(request.members) == 1:
             error = (verdict.code, verdict.message)
             await self._ledger.close(request, State.FAILED, "content_refused", error)
         else:
             await self._ledger.split(request, calls, verdict.block)
         # Whoever waits for a page that is given up now is to hear of it.
-        return After.MOVED if request.kind == "create_page" else After.AGAIN
+        return StepResult.MOVED if request.kind == "create_page" else StepResult.AGAIN
 
-    def _read_failed(self, lane: LaneKey, reply: Reply) -> After:
+    def _read_failed(self, lane: LaneKey, reply: Reply) -> StepResult:
         """A read before the write was refused; nothing was sent, so just wait."""
         self._online()
         if reply.status in (429, 529):
@@ -315,7 +317,7 @@ class Courier:
                 wait = reply.retry_after_s or self._timing.retry_base
                 self._pace.hold(what, lane, self._clock.boot() + wait)
         self._back_off(lane, reply.retry_after_s)
-        return After.LATER
+        return StepResult.LATER
 
     def _back_off(self, lane: LaneKey, wait_s: float | None) -> None:
         wait = wait_s if wait_s is not None else self._backoff(lane)
@@ -353,7 +355,7 @@ class Courier:
 
 
 def _otherwise(
-    group: Sequence[Waiting], plans: Mapping[int, Sequence[Chunk]], place: Place
+    group: Sequence[QueuedDelivery], plans: Mapping[int, Sequence[Chunk]], place: InsertionPoint
 ) -> dict[int, tuple[str, str]]:
     """Deliveries (by seq) that will stand otherwise than asked for: how, and why."""
     if place.fell_back:
@@ -365,8 +367,8 @@ def _otherwise(
     }
 
 
-def _place_of(request: Request) -> Place:
-    return Place(
+def _place_of(request: Request) -> InsertionPoint:
+    return InsertionPoint(
         request.parent_id,
         request.after_id,
         "start" if request.edge == "start" else "end",

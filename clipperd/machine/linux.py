@@ -6,20 +6,20 @@ import logging
 import sys
 from collections.abc import Callable
 
-from clipperd.machine.os_events import Notices, Tell
+from clipperd.machine.os_events import Notify, OsEvents
 
 _log = logging.getLogger(__name__)
 
 
-class Several:
+class EventSources:
     """Sources as one; those that the system does not offer are left out."""
 
-    def __init__(self, *kinds: Callable[[], Notices]) -> None:
+    def __init__(self, *kinds: Callable[[], OsEvents]) -> None:
         """Each of ``kinds`` makes a source, when all are opened and not before."""
         self._kinds = kinds
-        self._open: list[Notices] = []
+        self._open: list[OsEvents] = []
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         """Open what can be opened."""
         for kind in self._kinds:
             try:
@@ -37,18 +37,18 @@ class Several:
             source.close()
 
 
-def of_this_system() -> Notices:
+def of_this_system() -> OsEvents:
     """Clock and network on Linux; elsewhere nothing is told, and results and timers have to do."""
-    return Several(_clock, _network) if sys.platform == "linux" else Several()
+    return EventSources(_clock, _network) if sys.platform == "linux" else EventSources()
 
 
-def _clock() -> Notices:
-    from clipperd.machine.timerfd import ClockNotices  # loads ctypes: not before the API is up
+def _clock() -> OsEvents:
+    from clipperd.machine.timerfd import ClockEvents
 
-    return ClockNotices()
+    return ClockEvents()
 
 
-def _network() -> Notices:
-    from clipperd.machine.netlink import NetworkNotices
+def _network() -> OsEvents:
+    from clipperd.machine.netlink import NetworkEvents
 
-    return NetworkNotices()
+    return NetworkEvents()

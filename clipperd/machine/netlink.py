@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 
-from clipperd.machine.os_events import Tell
+from clipperd.machine.os_events import Notify
 
 # Groups of <linux/rtnetlink.h>: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -14,14 +14,14 @@ _ROUTE = 0  # NETLINK_ROUTE
 _BYTES = 65536
 
 
-class NetworkNotices:
+class NetworkEvents:
     """Tells when this machine's network has changed; what the messages say is not read."""
 
     def __init__(self) -> None:
         """Open nothing yet."""
         self._socket: socket.socket | None = None
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         """See :class:`Notices`."""
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         made = socket.socket(socket.AF_NETLINK, kind, _ROUTE)
@@ -40,7 +40,7 @@ class NetworkNotices:
             asyncio.get_running_loop().remove_reader(made)
             made.close()
 
-    def _ready(self, tell: Tell) -> None:
+    def _ready(self, tell: Notify) -> None:
         assert self._socket is not None, "the reader goes when the socket does"
         while True:
             try:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-Tell = Callable[[], None]
+Notify = Callable[[], None]
 
 
-class Notices(Protocol):
+class OsEvents(Protocol):
     """A source that wakes nobody until something happens, and then calls ``tell`` on the loop.
 
     It says only that it is time to look: the same thing may be told several times, and what was
     told may turn out to be nothing.
     """
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         """Begin, on the running loop. Raises OSError where the system does not offer it."""
 
     def close(self) -> None:

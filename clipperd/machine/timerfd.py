@@ -12,7 +12,7 @@ import errno
 import os
 import time
 
-from clipperd.machine.os_events import Tell
+from clipperd.machine.os_events import Notify
 
 _ABSTIME, _CANCEL_ON_SET = 1, 2  # /usr/include/x86_64-linux-gnu/sys/timerfd.h
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
@@ -27,7 +27,7 @@ class _Setting(ctypes.Structure):
     _fields_ = (("interval", _Moment), ("value", _Moment))
 
 
-class ClockNotices:
+class ClockEvents:
     """Tells when the clock was set or the machine woke. Python has timerfd only from 3.13 on."""
 
     def __init__(self, far_s: float = _FAR_S) -> None:
@@ -36,7 +36,7 @@ class ClockNotices:
         self._handle: int | None = None
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         """See :class:`Notices`."""
         handle = self._checked(self._libc.timerfd_create(time.CLOCK_REALTIME, _NONBLOCK_CLOEXEC))
         try:
@@ -54,7 +54,7 @@ class ClockNotices:
             asyncio.get_running_loop().remove_reader(handle)
             os.close(handle)
 
-    def _ready(self, tell: Tell) -> None:
+    def _ready(self, tell: Notify) -> None:
         assert self._handle is not None, "the reader goes when the handle does"
         try:
             os.read(self._handle, 8)

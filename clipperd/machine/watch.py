@@ -9,7 +9,7 @@ import msgspec
 
 from clipperd.clock import Clock
 from clipperd.machine import source_address
-from clipperd.machine.os_events import Notices
+from clipperd.machine.os_events import OsEvents
 
 SETTLE_S = 0.5
 """A link comes up in several steps, each of which is told; one look is for all of them."""
@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(
         self,
-        notices: Notices,
+        notices: OsEvents,
         clock: Clock,
         *,
         slept: Callable[[], float],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
-from clipperd.broker.client import Wire, decoded, server_date
+from clipperd.broker.client import BrokerClient, decoded, server_date
 from clipperd.broker.ratelimit import limits
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, ReauthRequired
@@ -19,7 +19,7 @@ _PREFIX = "api/notion/proxy/v1/"
 class BrokerNotion:
     """The ports ``transport.Notion`` and ``transport.Uploads`` over the broker's proxy."""
 
-    def __init__(self, wire: Wire, session: Session) -> None:
+    def __init__(self, wire: BrokerClient, session: Session) -> None:
         """``session`` gives the tokens, ``wire`` leads to the broker."""
         self._wire = wire
         self._session = session

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from clipperd.broker.client import Wire
+from clipperd.broker.client import BrokerClient
 from clipperd.broker.http import Answer
 from clipperd.broker.reply import Reply
 from clipperd.clock import from_rfc3339, rfc3339
@@ -33,7 +33,7 @@ class _Listing(msgspec.Struct):
 class BrokerWrites:
     """Asks and tells under one account. A broker without the route remembers nothing."""
 
-    def __init__(self, wire: Wire, session: Session) -> None:
+    def __init__(self, wire: BrokerClient, session: Session) -> None:
         """``session`` gives the tokens, ``wire`` leads to the broker."""
         self._wire = wire
         self._session = session

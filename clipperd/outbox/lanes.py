@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from clipperd.model import Scope
 from clipperd.outbox.records import (
     LaneKey,
+    QueuedDelivery,
     Request,
-    Waiting,
     request_from_row,
     waiting_from_row,
 )
@@ -43,7 +43,7 @@ def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | Non
 
 def waiting(
     connection: sqlite3.Connection, lane: LaneKey, *, parked: str = "wait", limit: int = 120
-) -> list[Waiting]:
+) -> list[QueuedDelivery]:
     """The lane's open deliveries in order; with ``parked`` "skip" without those that are.
 
     While the page does not exist, its creator stands first, whenever it was accepted.
@@ -63,7 +63,7 @@ def waiting(
 
 def origin(
     connection: sqlite3.Connection, scope: Scope, parent_id: str
-) -> tuple[Waiting, bytes] | None:
+) -> tuple[QueuedDelivery, bytes] | None:
     """The delivery that created this block or page, and its plan while it is kept."""
     row = connection.execute(
         "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"

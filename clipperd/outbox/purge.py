@@ -23,7 +23,7 @@ from clipperd.storage.recovery import discard
 _log = logging.getLogger(__name__)
 
 
-class Erasure:
+class Purge:
     """Knows every file of the home that holds what people clip."""
 
     def __init__(

@@ -87,7 +87,7 @@ class Request(msgspec.Struct, frozen=True):
     settle_s: float | None = None
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class QueuedDelivery(msgspec.Struct, frozen=True):
     """A delivery at the head of a lane, with what choosing a batch needs."""
 
     seq: int
@@ -276,9 +276,9 @@ def request_from_row(row: sqlite3.Row) -> Request:
     )
 
 
-def waiting_from_row(row: sqlite3.Row) -> Waiting:
+def waiting_from_row(row: sqlite3.Row) -> QueuedDelivery:
     """Read a joined delivery and clip row."""
-    return Waiting(
+    return QueuedDelivery(
         seq=row["seq"],
         clip_seq=row["clip_seq"],
         clip_id=row["clip_id"],

@@ -15,8 +15,8 @@ from clipperd.model import REASONS, Scope, State
 from clipperd.outbox.records import (
     DAMAGED,
     Member,
+    QueuedDelivery,
     Request,
-    Waiting,
     position_from_json,
     request_to_row,
 )
@@ -63,7 +63,7 @@ class Changed(Exception):
 
 
 def begin(
-    connection: sqlite3.Connection, request: Request, group: Sequence[Waiting], now: float
+    connection: sqlite3.Connection, request: Request, group: Sequence[QueuedDelivery], now: float
 ) -> list[int]:
     """Put the request on record before it is on the wire. Raises Changed, and stores nothing."""
     connection.execute(
@@ -204,7 +204,11 @@ def anchor_lost(connection: sqlite3.Connection, members: Sequence[Member]) -> No
 
 
 def parked(
-    connection: sqlite3.Connection, group: Sequence[Waiting], reason: str, detail: str, now: float
+    connection: sqlite3.Connection,
+    group: Sequence[QueuedDelivery],
+    reason: str,
+    detail: str,
+    now: float,
 ) -> list[int]:
     """A person must decide before these can be sent.
 

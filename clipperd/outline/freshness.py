@@ -17,7 +17,7 @@ _REMEMBERED = 1_000
 Page = tuple[Scope, str]
 
 
-class Vouching:
+class FreshnessTracker:
     """Which pages are known to be unchanged. Never up without a stream."""
 
     def __init__(self, clock: Clock) -> None:

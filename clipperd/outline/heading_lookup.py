@@ -47,7 +47,7 @@ class Found(msgspec.Struct, frozen=True):
     end: str | None = None
 
 
-class Finder:
+class HeadingLookup:
     """Looks headings up in the stored outlines and confirms their sections at Notion."""
 
     def __init__(self, outlines: Outlines, cache: Store) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, rfc3339
-from clipperd.concurrency import Flights
+from clipperd.concurrency import SingleFlight
 from clipperd.errors import (
     BrokerUnreachable,
     NotSignedIn,
@@ -25,7 +25,7 @@ from clipperd.errors import (
 from clipperd.model import Scope
 from clipperd.notion.port import Notion
 from clipperd.outline import sections, store, timestamps
-from clipperd.outline.freshness import Vouching
+from clipperd.outline.freshness import FreshnessTracker
 from clipperd.outline.reading import Reader
 from clipperd.outline.sections import Heading
 from clipperd.outline.store import Snapshot
@@ -81,18 +81,18 @@ class Outlines:
         notion: Notion,
         clock: Clock,
         publish: Publish,
-        vouching: Vouching | None = None,
+        vouching: FreshnessTracker | None = None,
     ) -> None:
         """``publish`` gets ``outline`` events when a stored outline has changed.
 
         ``vouching``: what the event stream says; by default nothing.
         """
-        self.vouching = vouching or Vouching(clock)
+        self.vouching = vouching or FreshnessTracker(clock)
         self._cache = cache
         self._notion = notion
         self._clock = clock
         self._publish = publish
-        self._flights: Flights[Look] = Flights()
+        self._flights: SingleFlight[Look] = SingleFlight()
 
     async def get(self, scope: Scope, page_id: str, freshness: Freshness = "auto") -> Outline:
         """The outline of a page.

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.errors import PageGone, PageTrashed, PlaceGone, StorageFull
-from clipperd.model import Block, Place, Position, Scope
+from clipperd.model import Block, InsertionPoint, Position, Scope
 from clipperd.notion.port import Notion
 from clipperd.outline import sections, store
-from clipperd.outline.heading_lookup import Finder, Task, locate
+from clipperd.outline.heading_lookup import HeadingLookup, Task, locate
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.reading import Reader
-from clipperd.outline.section_ends import Trust
+from clipperd.outline.section_ends import SectionEnds
 from clipperd.outline.tree import UNKNOWN, Node, Tree, to_node
 from clipperd.storage.database import Store
 
@@ -28,7 +28,7 @@ NEVER = float("-inf")
 _REPLACEABLE = frozenset({"heading_gone", "block_gone"})  # what if_gone=end_of_page answers
 
 
-class Places:
+class PositionResolver:
     """Resolves positions and learns from every write where sections end."""
 
     def __init__(
@@ -45,11 +45,11 @@ class Places:
         self._cache = cache
         self._clock = clock
         self._vouching = outlines.vouching
-        self._trust = Trust(clock, trust_s, self._vouching.covers)
-        self._finder = Finder(outlines, cache)
+        self._trust = SectionEnds(clock, trust_s, self._vouching.covers)
+        self._finder = HeadingLookup(outlines, cache)
         self._doubts: set[tuple[Scope, str, str]] = set()  # block or page ids Notion refused
 
-    async def resolve(self, scope: Scope, page_id: str, position: Position) -> Place:
+    async def resolve(self, scope: Scope, page_id: str, position: Position) -> InsertionPoint:
         """Where an append must go to be at ``position``; ``reads`` says what that cost.
 
         Raises PlaceGone (a person decides), ReadFailed, BrokerUnreachable, NotSignedIn,
@@ -69,14 +69,14 @@ class Places:
         except PlaceGone as gone:
             if position.if_gone != "end_of_page" or gone.reason not in _REPLACEABLE:
                 raise PlaceGone(gone.reason, reads=reader.calls) from gone
-            place = Place(parent_id=page_id, fell_back=gone.reason)
+            place = InsertionPoint(parent_id=page_id, fell_back=gone.reason)
         return replace(place, reads=reader.calls)
 
     async def wrote(
         self,
         scope: Scope,
         page_id: str,
-        place: Place,
+        place: InsertionPoint,
         created_ids: Sequence[str],
         last_first_level_id: str,
         blocks: Sequence[Block] = (),
@@ -125,7 +125,7 @@ class Places:
         elif place.edge == "end":
             self._trust.forget_children(scope, page_id, place.parent_id)
 
-    async def refused(self, scope: Scope, page_id: str, place: Place) -> None:
+    async def refused(self, scope: Scope, page_id: str, place: InsertionPoint) -> None:
         """Notion says the place is not there: trust nothing of the page, look at the next try."""
         self._distrust(scope, page_id)
         self._doubts.add((scope, page_id, place.after or place.parent_id))
@@ -164,12 +164,12 @@ class Places:
         self._trust.forget(scope, page_id)
         self._vouching.unsure((scope, page_id))
 
-    async def _resolve(self, task: Task) -> Place:
+    async def _resolve(self, task: Task) -> InsertionPoint:
         match task.position.type:
             case "end":
-                return Place(parent_id=task.page_id)
+                return InsertionPoint(parent_id=task.page_id)
             case "start":
-                return Place(parent_id=task.page_id, edge="start")
+                return InsertionPoint(parent_id=task.page_id, edge="start")
             case "inside":
                 return await self._inside(task)
             case "after_block":
@@ -179,21 +179,21 @@ class Places:
             case "end_of_section":
                 return await self._end_of_section(task)
 
-    async def _inside(self, task: Task) -> Place:
+    async def _inside(self, task: Task) -> InsertionPoint:
         block_id = _block_id(task.position)
         if self._is_doubted(task, block_id):
             await self._ask_block(task, block_id)
         snapshot = await self._outlines.stored(task.scope, task.page_id)
         found = None if snapshot is None else locate(snapshot.tree, block_id)
-        return Place(parent_id=block_id, level=found.node.level if found else 0)
+        return InsertionPoint(parent_id=block_id, level=found.node.level if found else 0)
 
-    async def _after_block(self, task: Task) -> Place:
+    async def _after_block(self, task: Task) -> InsertionPoint:
         block_id = _block_id(task.position)
         if self._is_doubted(task, block_id):
-            return Place(parent_id=await self._ask_block(task, block_id), after=block_id)
+            return InsertionPoint(parent_id=await self._ask_block(task, block_id), after=block_id)
         snapshot = await self._outlines.stored(task.scope, task.page_id)
         known = None if snapshot is None else snapshot.tree.find(block_id)
-        return Place(parent_id=known[0] if known else task.page_id, after=block_id)
+        return InsertionPoint(parent_id=known[0] if known else task.page_id, after=block_id)
 
     async def _ask_block(self, task: Task, block_id: str) -> str:
         """Read one block and return its parent's id; the page tells why a block is gone."""
@@ -207,17 +207,17 @@ class Places:
             raise PlaceGone("block_gone")  # moved to another page
         return str(parent.get("block_id") or task.page_id)
 
-    async def _after_heading(self, task: Task) -> Place:
+    async def _after_heading(self, task: Task) -> InsertionPoint:
         found = await self._finder.heading(task)
         if found.end is None and self._is_doubted(task, found.node.id):
             found = await self._finder.confirm(task, found)
         self._settle(task, found.node.id)
         level = found.node.level
         if found.node.toggleable:
-            return Place(parent_id=found.node.id, edge="start", level=level)
-        return Place(parent_id=found.parent_id, after=found.node.id, level=level)
+            return InsertionPoint(parent_id=found.node.id, edge="start", level=level)
+        return InsertionPoint(parent_id=found.parent_id, after=found.node.id, level=level)
 
-    async def _end_of_section(self, task: Task) -> Place:
+    async def _end_of_section(self, task: Task) -> InsertionPoint:
         page, began = (task.scope, task.page_id), self._clock.boot()
         found = await self._finder.heading(task)
         heading_id, doubted = found.node.id, self._is_doubted(task, found.node.id)
@@ -229,14 +229,14 @@ class Places:
             found = await self._finder.confirm(task, found)
         self._settle(task, heading_id)
         if found.node.toggleable:
-            return Place(parent_id=heading_id, level=found.node.level)
+            return InsertionPoint(parent_id=heading_id, level=found.node.level)
         assert found.end is not None, "a plain heading that was just seen has an end"
         seen_at = began if self._vouching.is_unchanged(page, began) else NEVER
         parent_id = found.parent_id
         self._trust.vouch(*page, heading_id, parent_id, found.end, seen_at=seen_at)
-        return Place(found.parent_id, after=found.end, level=found.node.level)
+        return InsertionPoint(found.parent_id, after=found.end, level=found.node.level)
 
-    async def _unseen_end(self, task: Task, heading: Node) -> Place | None:
+    async def _unseen_end(self, task: Task, heading: Node) -> InsertionPoint | None:
         """The end of the heading's section where no look is needed, else None."""
         snapshot = await self._outlines.stored(task.scope, task.page_id)
         seen = None if snapshot is None else locate(snapshot.tree, heading.id)
@@ -245,11 +245,11 @@ class Places:
             end = sections.section_end(snapshot.tree, seen.parent_id, seen.position)
             siblings = frozenset(node.id for node in snapshot.tree.lists[seen.parent_id])
             if end is not None and self._vouching.holds((task.scope, task.page_id)):
-                return Place(seen.parent_id, after=end, level=seen.node.level)
+                return InsertionPoint(seen.parent_id, after=end, level=seen.node.level)
         known = self._trust.anchor(task.scope, task.page_id, heading.id)
         if known is None or (known.anchor in siblings and known.anchor != end):
             return None  # a look at another section has shown more behind it
-        return Place(known.parent_id, after=known.anchor, level=heading.level)
+        return InsertionPoint(known.parent_id, after=known.anchor, level=heading.level)
 
     def _is_doubted(self, task: Task, block_id: str) -> bool:
         return (task.scope, task.page_id, block_id) in self._doubts

@@ -28,7 +28,7 @@ class Vouched(msgspec.Struct, frozen=True):
     seen_at: float
 
 
-class Trust:
+class SectionEnds:
     """Section ends that may be written after without a look, for a few seconds."""
 
     def __init__(self, clock: Clock, trust_s: float, is_covered: Callable[[float], bool]) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, rfc3339
-from clipperd.concurrency import Flights, either
+from clipperd.concurrency import SingleFlight, race
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
@@ -61,7 +61,7 @@ class Pages:
         self._clock = clock
         self._publish = publish
         self._crawl = Crawl(cache, notion, clock, publish, fill_pause_s)
-        self._flights: Flights[int] = Flights()
+        self._flights: SingleFlight[int] = SingleFlight()
         self._wakes: dict[Scope, asyncio.Event] = {}
 
     async def list(
@@ -235,7 +235,7 @@ class Pages:
                 wait_s = error.retry_after or patience_s
                 if patience_s is None or wait_s is None or not _passes(error):
                     return
-                await either(self._clock.sleep(wait_s), self._wake(scope).wait())
+                await race(self._clock.sleep(wait_s), self._wake(scope).wait())
                 self._wake(scope).clear()
 
     async def close(self) -> None:

@@ -9,8 +9,8 @@ import msgspec
 from clipperd.broker.sse import Frame
 from clipperd.errors import ClipperdError
 from clipperd.model import Scope, notion_id
-from clipperd.outline.freshness import Vouching
-from clipperd.outline.positions import Places
+from clipperd.outline.freshness import FreshnessTracker
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.session.session import Session
 
@@ -36,7 +36,9 @@ class _Workspace(msgspec.Struct):
 class Consequences:
     """Takes events in, one after the other."""
 
-    def __init__(self, session: Session, places: Places, pages: Pages, vouching: Vouching) -> None:
+    def __init__(
+        self, session: Session, places: PositionResolver, pages: Pages, vouching: FreshnessTracker
+    ) -> None:
         """``vouching`` is told whether the stream can be relied on."""
         self._session = session
         self._places = places

@@ -10,14 +10,14 @@ from typing import Literal
 
 import msgspec
 
-from clipperd.broker.client import Wire
+from clipperd.broker.client import BrokerClient
 from clipperd.broker.http import Incoming
 from clipperd.broker.sse import Frames
 from clipperd.clock import Clock, rfc3339
-from clipperd.concurrency import either
+from clipperd.concurrency import race
 from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, ReauthRequired
 from clipperd.model import Scope
-from clipperd.outline.freshness import SILENT_S, Vouching
+from clipperd.outline.freshness import SILENT_S, FreshnessTracker
 from clipperd.push import event_cursor
 from clipperd.push.consequences import Consequences
 from clipperd.session.session import Session
@@ -48,10 +48,10 @@ class Listener:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: BrokerClient,
         session: Session,
         consequences: Consequences,
-        vouching: Vouching,
+        vouching: FreshnessTracker,
         cache: Store,
         clock: Clock,
         *,
@@ -106,7 +106,7 @@ class Listener:
                 self._stand("off", "signed_out")
                 await self._changed.wait()
                 continue
-            await either(self._follow(user), self._account_left(user))
+            await race(self._follow(user), self._account_left(user))
             self._vouching.down()
 
     async def _account_left(self, user: str) -> None:
@@ -130,7 +130,7 @@ class Listener:
                 wait_s = self._pause(error)
             finally:
                 self._vouching.down()
-            await either(self._clock.sleep(wait_s), self._hurry.wait())
+            await race(self._clock.sleep(wait_s), self._hurry.wait())
 
     def _pause(self, error: Exception) -> float:
         """How long to wait: twice as long each time, and never all daemons at once."""

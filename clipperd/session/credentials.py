@@ -15,7 +15,7 @@ from clipperd.keychain.secrets import Secrets
 _MARGIN_S = 30.0  # an access token this close to its end is not sent any more
 
 
-class Lapsed(Exception):
+class Expired(Exception):
     """The refresh token is gone or the broker refuses it: only a new sign-in helps."""
 
     def __init__(self, why: str) -> None:
@@ -24,7 +24,7 @@ class Lapsed(Exception):
         self.why = why
 
 
-class Grant:
+class Credentials:
     """The tokens of one account. Whoever makes one closes it with :meth:`close`."""
 
     def __init__(
@@ -115,13 +115,13 @@ class Grant:
         if self._refresh_token is None:
             self._refresh_token = await self._secrets.get(secret_name(self.user_id))
         if self._refresh_token is None:
-            raise Lapsed("no_secret")
+            raise Expired("no_secret")
         try:
             tokens = await self._ask(self._refresh_token)
         except Refused as error:
-            raise Lapsed(error.code) from error
+            raise Expired(error.code) from error
         if tokens.user.id != self.user_id:
-            raise Lapsed("other_user")
+            raise Expired("other_user")
         await self.adopt(tokens)
         await self._refreshed(tokens)
         return tokens.access_token

@@ -28,7 +28,7 @@ from clipperd.keychain.errors import KeychainLocked
 from clipperd.keychain.secrets import Secrets
 from clipperd.model import Scope
 from clipperd.session.accounts import Account, Accounts
-from clipperd.session.credentials import Grant, Lapsed, secret_name
+from clipperd.session.credentials import Credentials, Expired, secret_name
 from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount
 from clipperd.session.login import Answered, Logins, Pending, Purpose, Return, Started
 from clipperd.session.view import SessionState, SessionView, view_of
@@ -63,7 +63,7 @@ class Session:
         self._connectivity = connectivity
         self._clock = clock
         self._publish = publish
-        self._grant: Grant | None = None
+        self._grant: Credentials | None = None
         self._lapsed = False
         self._turn = asyncio.Lock()  # sign-in, sign-out and switching, one after the other
         self._expiry: asyncio.Task[None] | None = None
@@ -173,7 +173,7 @@ class Session:
                 raise _sign_in_again()
             try:
                 token = await grant.token(stale)
-            except Lapsed as lapsed:
+            except Expired as lapsed:
                 if self._grant is grant:
                     await self._lapse(grant, lapsed.why)
             except BrokerUnreachable as error:
@@ -266,7 +266,11 @@ class Session:
         await self._replace(before, tokens, limits, pending.login_id)
 
     async def _replace(
-        self, before: Grant | None, tokens: Tokens, limits: dict[str, Any] | None, login_id: str
+        self,
+        before: Credentials | None,
+        tokens: Tokens,
+        limits: dict[str, Any] | None,
+        login_id: str,
     ) -> None:
         if before is not None and before.user_id != tokens.user.id:
             self._grant = None  # from here on nothing leaves as the account before
@@ -296,7 +300,7 @@ class Session:
         await self._tell()
         self._revoke_behind(*former)
 
-    async def _lapse(self, grant: Grant, why: str) -> None:
+    async def _lapse(self, grant: Credentials, why: str) -> None:
         """The session of ``grant`` has ended. A sign-in under way goes first: it may replace it."""
         async with self._turn:
             if self._grant is not grant:
@@ -308,7 +312,7 @@ class Session:
                 self._connectivity.account("reauth_required")
                 await self._tell()
 
-    async def _mend(self, grant: Grant) -> None:
+    async def _mend(self, grant: Credentials) -> None:
         """The keychain was away, not the session: go on with it."""
         async with self._turn:
             if self._grant is not grant:
@@ -318,8 +322,8 @@ class Session:
             self._connectivity.account("signed_in")
             await self._tell()
 
-    def _new_grant(self, user_id: str) -> Grant:
-        return Grant(user_id, self._auth, self.secrets, self._clock, self._refreshed)
+    def _new_grant(self, user_id: str) -> Credentials:
+        return Credentials(user_id, self._auth, self.secrets, self._clock, self._refreshed)
 
     async def _refreshed(self, tokens: Tokens) -> None:
         """Keep up with the profile. A full disk does not stop a refresh: the next one tells it."""

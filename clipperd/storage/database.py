@@ -20,7 +20,7 @@ from clipperd.storage.connection import connect
 from clipperd.storage.disk import translate
 from clipperd.storage.migration import Step, migrated
 from clipperd.storage.text import readable
-from clipperd.storage.wal import QUIET_S, Log
+from clipperd.storage.wal import QUIET_S, WriteAheadLog
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -51,7 +51,7 @@ class Job:
             self.future.set_result(self.result)
 
 
-class Desk:
+class Connection:
     """One connection and what is done on it: reading here, writing in :class:`_WritingDesk`."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -94,7 +94,7 @@ class Desk:
         self.connection.close()
 
 
-class Worker(Protocol):
+class Executor(Protocol):
     """Who does the work of a desk: a thread of its own, or what a simulation puts in its place."""
 
     def start(self) -> None:
@@ -110,10 +110,10 @@ class Worker(Protocol):
         """Do what was put, close the desk, return then."""
 
 
-class DeskThread:
+class ConnectionThread:
     """A thread that works at one desk until it is told to stop."""
 
-    def __init__(self, name: str, desk: Desk) -> None:
+    def __init__(self, name: str, desk: Connection) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._desk = desk
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -224,8 +224,8 @@ def _settle_all(jobs: Sequence[Job]) -> None:
         job.settle()
 
 
-class _WritingDesk(Desk):
-    def __init__(self, connect: Callable[[], sqlite3.Connection], log: Log) -> None:
+class _WritingDesk(Connection):
+    def __init__(self, connect: Callable[[], sqlite3.Connection], log: WriteAheadLog) -> None:
         super().__init__(connect)
         self._log = log
         self.emptying: Job | None = None  # of who wants nothing left that was deleted
@@ -294,7 +294,7 @@ class Store(Protocol):
 class Database:
     """A SQLite file behind two threads. Open with :meth:`open`, close with :meth:`close`."""
 
-    def __init__(self, path: Path, desk: _WritingDesk, writer: Worker, reader: Worker) -> None:
+    def __init__(self, path: Path, desk: _WritingDesk, writer: Executor, reader: Executor) -> None:
         """Use :meth:`open`."""
         self.path = path
         self._desk = desk
@@ -312,7 +312,7 @@ class Database:
         patience_s: float = 5.0,
         quiet_s: float = QUIET_S,
         damaged_text: Literal["refused", "replaced"] = "refused",
-        hire: Callable[[str, Desk], Worker] = DeskThread,
+        hire: Callable[[str, Connection], Executor] = ConnectionThread,
     ) -> Database:
         """Open or create ``path``, bring its schema up to ``steps``, start the threads.
 
@@ -337,10 +337,10 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
-        desk = _WritingDesk(writing, Log(path, quiet_s))
+        desk = _WritingDesk(writing, WriteAheadLog(path, quiet_s))
         writer = hire(f"{name}-writer", desk)
         writer.start()
-        reading = Desk(lambda: connected(query_only=True))
+        reading = Connection(lambda: connected(query_only=True))
         reader = hire(f"{name}-reader", reading)
         try:
             reader.start()
@@ -368,7 +368,7 @@ class Database:
         await self.write(lambda _: None)  # behind each batch the desk rests
         return bool(await job.future)
 
-    async def _submit(self, worker: Worker, work: Work[T]) -> T:
+    async def _submit(self, worker: Executor, work: Work[T]) -> T:
         job = Job(work, asyncio.get_running_loop())
         worker.put(job)
         result: T = await job.future

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
-from clipperd.storage.database import Database, Desk, DeskThread, Work, Worker
+from clipperd.storage.database import Connection, ConnectionThread, Database, Executor, Work
 from clipperd.storage.disk import trouble
 from clipperd.storage.migration import Step
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Hire = Callable[[str, Desk], Worker]
+Hire = Callable[[str, Connection], Executor]
 
 _PATIENCE_S = 0.25  # nobody waits longer for another program to let go of what is disposable
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
@@ -86,7 +86,7 @@ class Cache:
             return self._database
 
 
-def open_cache(path: Path, steps: Sequence[Step], *, hire: Hire = DeskThread) -> Cache:
+def open_cache(path: Path, steps: Sequence[Step], *, hire: Hire = ConnectionThread) -> Cache:
     """Open cache.db, starting an empty one when it cannot be used as it is. Raises StorageFull."""
     return Cache(path, steps, hire)
 

@@ -63,7 +63,7 @@ Mend = Callable[[sqlite3.Connection, bool, Path | None], Mending]
 path (None: there is no copy)."""
 
 
-class Opening:
+class Recovery:
     """Knows the file, its copies and its quarantine."""
 
     def __init__(

@@ -19,7 +19,7 @@ QUIET_S = 0.1
 """Nobody has written for so long: who posts clip after clip waits for no folding."""
 
 
-class Log:
+class WriteAheadLog:
     """What its file is like since it was folded back last.
 
     The file keeps its size when the log is begun anew (which spares its growth the next time), so

@@ -11,7 +11,7 @@ from clipperd.clock import rfc3339
 from clipperd.errors import ClientNameTaken, NotFound, StorageFull
 from clipperd.web.middleware.access import ACCESS
 from clipperd.web.routes import Route, answer, read_body
-from clipperd.web.tokens import Client
+from clipperd.web.tokens import ApiToken
 
 
 class NewClient(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class MadeClient(ClientView):
     token: str
 
 
-def _view(client: Client) -> ClientView:
+def _view(client: ApiToken) -> ClientView:
     return ClientView(
         id=client.id,
         name=client.name,

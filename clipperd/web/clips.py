@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.clips.clips import Clips
-from clipperd.clips.submit import ClipBody, Intake, TargetBody
+from clipperd.clips.submit import ClipBody, ClipSubmission, TargetBody
 from clipperd.clock import from_rfc3339
 from clipperd.errors import (
     ContentErased,
@@ -32,7 +32,7 @@ from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, read_body, read_query
 
-INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
+INTAKE: web.AppKey[ClipSubmission] = web.AppKey("intake", ClipSubmission)
 CLIPS: web.AppKey[Clips] = web.AppKey("clips", Clips)
 
 _UNDO_WAIT = 10.0  # an undo that is done by then is told at once, else with 202

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import InvalidInput
-from clipperd.web.hub import TYPES, Account, Event, Events, Snapshot, Stream
+from clipperd.web.hub import TYPES, Account, Event, EventHub, Snapshot, Stream
 from clipperd.web.middleware.access import ACCESS
 from clipperd.web.middleware.chain import CLOCK, LIMITS, STREAM
 from clipperd.web.middleware.errors import TooManyStreams
@@ -22,7 +22,7 @@ from clipperd.web.routes import CALLER, Route, read_query
 HEARTBEAT_S = 25.0
 """A comment this often tells both ends that the other is there (contract)."""
 
-EVENTS: web.AppKey[Events] = web.AppKey("events")
+EVENTS: web.AppKey[EventHub] = web.AppKey("events")
 SNAPSHOT: web.AppKey[Snapshot] = web.AppKey("snapshot")
 """What a stream starts with: a JSON object, the current account's state."""
 

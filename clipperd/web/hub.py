@@ -52,7 +52,7 @@ class _Merged(msgspec.Struct):
     removed: dict[str, None]
 
 
-class Events:
+class EventHub:
     """The hub. One event loop publishes and reads; close it before the loop ends."""
 
     def __init__(self, clock: Clock, *, kept: int = KEPT, waiting: int = KEPT) -> None:
@@ -181,7 +181,7 @@ class Stream:
 
     def __init__(
         self,
-        events: Events,
+        events: EventHub,
         snapshot: Snapshot,
         account: Account,
         types: frozenset[str],

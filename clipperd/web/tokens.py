@@ -38,7 +38,7 @@ def m_api_client(connection: sqlite3.Connection) -> None:
 CLIENT_STEPS = (m_api_client,)
 
 
-class Client(msgspec.Struct, frozen=True):
+class ApiToken(msgspec.Struct, frozen=True):
     """A named client. Times are epoch seconds; ``token_hash`` is SHA-256, 32 bytes."""
 
     id: str
@@ -54,7 +54,7 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-class Clients:
+class ApiTokens:
     """The clients of this daemon; all in memory, every change in the database first."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Clients:
         clock: Clock,
         new_id: Callable[[], str],
         new_token: Callable[[], str],
-        known: Sequence[Client],
+        known: Sequence[ApiToken],
     ) -> None:
         """Use :meth:`open`."""
         self._db = db
@@ -82,18 +82,18 @@ class Clients:
         *,
         new_id: Callable[[], str],
         new_token: Callable[[], str],
-    ) -> Clients:
+    ) -> ApiTokens:
         """Read the clients from ``db`` (its steps include CLIENT_STEPS).
 
         ``new_token`` gives at least 256 random bits as URL-safe text.
         """
         return cls(db, clock, new_id, new_token, await db.read(_load))
 
-    def all(self) -> list[Client]:
+    def all(self) -> list[ApiToken]:
         """Every client, oldest first."""
         return sorted(self._by_id.values(), key=lambda client: client.created_at)
 
-    def holding(self, digest: bytes) -> Client | None:
+    def holding(self, digest: bytes) -> ApiToken | None:
         """The client whose token has this SHA-256."""
         return self._by_hash.get(digest)
 
@@ -102,14 +102,14 @@ class Clients:
         client = self._by_id.get(client_id)
         return client.token_hash if client else None
 
-    async def create(self, name: str, scopes: Sequence[str]) -> tuple[Client, str]:
+    async def create(self, name: str, scopes: Sequence[str]) -> tuple[ApiToken, str]:
         """Make a client and its token, which nobody can read again afterwards.
 
         Raises ClientNameTaken, StorageFull.
         """
         token = self._new_token()
         ordered = tuple(scope for scope in SCOPES if scope in scopes)
-        client = Client(self._new_id(), name, ordered, token_hash(token), self._clock.now())
+        client = ApiToken(self._new_id(), name, ordered, token_hash(token), self._clock.now())
         await self._db.write(lambda connection: _insert(connection, client))
         self._by_id[client.id] = client
         self._by_hash[client.token_hash] = client
@@ -152,12 +152,12 @@ class Clients:
                 self._stops.pop(client_id, None)
 
 
-def _load(connection: sqlite3.Connection) -> list[Client]:
+def _load(connection: sqlite3.Connection) -> list[ApiToken]:
     rows = connection.execute(
         "SELECT id, name, scopes, token_hash, created_at, last_used_at FROM api_client"
     )
     return [
-        Client(
+        ApiToken(
             row["id"],
             row["name"],
             tuple(json.loads(row["scopes"])),
@@ -169,7 +169,7 @@ def _load(connection: sqlite3.Connection) -> list[Client]:
     ]
 
 
-def _insert(connection: sqlite3.Connection, client: Client) -> None:
+def _insert(connection: sqlite3.Connection, client: ApiToken) -> None:
     done = connection.execute(
         "INSERT INTO api_client (id, name, scopes, token_hash, created_at) "
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",

@@ -132,7 +132,7 @@ Told = Snapshot | Purchase | FailedPayment
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class BillingEvent:
     """An event; ``told`` is None when it tells nothing that counts here."""
 
     id: str
@@ -145,7 +145,7 @@ def state_of(status: str, prices: tuple[str, ...]) -> str:
     return " ".join((status, *prices))
 
 
-def read(body: bytes) -> Event:
+def read(body: bytes) -> BillingEvent:
     """Read a genuine event. Raises InvalidInput."""
     envelope = _decoded(body, _Envelope)
     _check(envelope.id)
@@ -157,7 +157,7 @@ def read(body: bytes) -> Event:
         told = _purchase(_decoded(envelope.data.object, _Session))
     elif kind == "invoice.payment_failed":
         told = _failed(_decoded(envelope.data.object, _Invoice), envelope.created)
-    return Event(envelope.id, kind, told)
+    return BillingEvent(envelope.id, kind, told)
 
 
 def _snapshot(envelope: _Envelope, change: str) -> Snapshot | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from cloud_broker.audit import Audit
 from cloud_broker.billing.event import Purchase, Snapshot, Told, read
 from cloud_broker.billing.signature import TOLERANCE_S, signed_at
-from cloud_broker.billing.subscription_state import Standing, after_failure, after_snapshot
+from cloud_broker.billing.subscription_state import SubscriptionState, after_failure, after_snapshot
 from cloud_broker.clock import Clock
 from cloud_broker.errors import NotFound, WebhookStale, WebhookUnsigned
 from cloud_broker.randomness import Randomness
@@ -209,7 +209,7 @@ class Billing:
             wanted = _NOTHING
         return None if before == wanted else wanted
 
-    def _bought(self, held: Standing) -> dict[str, Any] | None:
+    def _bought(self, held: SubscriptionState) -> dict[str, Any] | None:
         told = held.snapshot
         tier = self._tariff.bought(told.prices)
         if tier is None:
@@ -244,7 +244,7 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else ms // 1000
 
 
-def _row(held: Standing) -> dict[str, Any]:
+def _row(held: SubscriptionState) -> dict[str, Any]:
     told = held.snapshot
     return {
         "id": told.subscription_id,
@@ -260,7 +260,7 @@ def _row(held: Standing) -> dict[str, Any]:
     }
 
 
-def _held(row: Row) -> Standing:
+def _held(row: Row) -> SubscriptionState:
     snapshot = Snapshot(
         subscription_id=row["id"],
         customer_id=row["customer_id"],
@@ -272,4 +272,4 @@ def _held(row: Row) -> Standing:
         came_from=row["came_from"],
         user_id=None,
     )
-    return Standing(snapshot, _seconds(row["failed_at"]), _seconds(row["past_due_since"]))
+    return SubscriptionState(snapshot, _seconds(row["failed_at"]), _seconds(row["past_due_since"]))

@@ -16,7 +16,7 @@ FINAL = frozenset({"canceled", "incomplete_expired"})  # a subscription never le
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubscriptionState:
     """A subscription's newest snapshot, with its last failed payment (epoch seconds).
 
     ``past_due_since``: the event that first told of an unpaid period, while there is one.
@@ -55,23 +55,25 @@ def is_newer(held: Snapshot, told: Snapshot) -> bool:
     return held.came_from != told.state or told.came_from == held.state
 
 
-def after_snapshot(held: Standing | None, told: Snapshot) -> Standing | None:
+def after_snapshot(held: SubscriptionState | None, told: Snapshot) -> SubscriptionState | None:
     """The standing once ``told`` is taken in; None when it is older than what is known."""
     if held is None:
-        return _since(None, Standing(told), told.at)
+        return _since(None, SubscriptionState(told), told.at)
     if not is_newer(held.snapshot, told):
         return None
     return _since(held, replace(held, snapshot=told), told.at)
 
 
-def after_failure(held: Standing, told: FailedPayment) -> Standing | None:
+def after_failure(held: SubscriptionState, told: FailedPayment) -> SubscriptionState | None:
     """The standing once a failed payment is taken in; None when it is older than what is known."""
     if held.failed_at is not None and told.at <= held.failed_at:
         return None
     return _since(held, replace(held, failed_at=told.at), told.at)
 
 
-def _since(before: Standing | None, after: Standing, at: int) -> Standing:
+def _since(
+    before: SubscriptionState | None, after: SubscriptionState, at: int
+) -> SubscriptionState:
     if after.status != "past_due":
         return replace(after, past_due_since=None)
     if before is not None and before.past_due_since is not None:

@@ -8,7 +8,7 @@ import asyncio
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.clock import SystemClock
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.migrations import Standing, check, migrate_patiently
+from cloud_broker.storage.migrations import SchemaStatus, check, migrate_patiently
 from cloud_broker.storage.opening import open_database
 
 
@@ -55,7 +55,7 @@ async def _migrate(settings: Settings, *, check_only: bool, contract: bool) -> s
     return f"{applied} migrations applied. {told}" if applied else told
 
 
-def _told(found: Standing) -> str:
+def _told(found: SchemaStatus) -> str:
     sentences = ["The database is up to date."]
     if found.later:
         sentences.append(f"A later version has added to it: {', '.join(found.later)}.")

@@ -24,7 +24,7 @@ TURNS = 10_000  # of ten tokens each; what is left is the running brokers' to do
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class OperatorContext:
     """An open database and the broker's parts over it."""
 
     database: Database
@@ -40,13 +40,13 @@ class Desk:
 
 
 @asynccontextmanager
-async def a_desk(settings: Settings) -> AsyncIterator[Desk]:
+async def a_desk(settings: Settings) -> AsyncIterator[OperatorContext]:
     """Open all for the length of a block. Raises DatabaseFailed or KeysRefused."""
     clock, random = SystemClock(), SystemRandomness()
     async with existing_database(settings) as database, AiohttpTransport() as transport:
         parts = assemble(settings, database, transport, clock, random, Metrics())
         await parts.open(database, clock, random)
-        yield Desk(database, parts)
+        yield OperatorContext(database, parts)
         await parts.audit.flush()
 
 

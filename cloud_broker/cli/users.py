@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from cloud_broker.cli.configuration import add_config, settings_of
-from cloud_broker.cli.operator import Desk, a_desk
+from cloud_broker.cli.operator import OperatorContext, a_desk
 from cloud_broker.cli.verbs import add_verb
 from cloud_broker.errors import NotFound
 from cloud_broker.settings.config import Settings
@@ -86,7 +86,7 @@ async def _unblock(settings: Settings, workspace_id: str) -> str:
     return "The next account that connects this workspace gets it."
 
 
-async def _user(desk: Desk, name: str) -> str:
+async def _user(desk: OperatorContext, name: str) -> str:
     """The account's id. Raises NotFound."""
     async with desk.database.reading() as tx:
         found = await rows.find_user(tx, name)

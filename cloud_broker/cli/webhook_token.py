@@ -10,8 +10,8 @@ from cloud_broker.cli.database import existing_database
 from cloud_broker.clock import SystemClock
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import NotFound
-from cloud_broker.push.inbox import Intake
-from cloud_broker.push.notifier import LocalNotices
+from cloud_broker.push.inbox import Inbox
+from cloud_broker.push.notifier import LocalNotifier
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.parsers import raw_keys
 
@@ -32,10 +32,10 @@ async def webhook_token(settings: Settings) -> str:
     """The token of the handshake. Raises NotFound before one came."""
     ring = KeyRing(raw_keys(settings.encryption_keys))
     async with existing_database(settings) as database:
-        intake = Intake(
+        intake = Inbox(
             database,
             ring,
-            LocalNotices(),
+            LocalNotifier(),
             SystemClock(),
             token=settings.webhook_token,
             is_pending=False,

@@ -11,34 +11,34 @@ from cloud_broker.cluster.instances import Instances
 from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.push.notifier import LocalNotices, Notices
+from cloud_broker.push.notifier import LocalNotifier, Notifier
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class Cluster:
     """The parts; ``steps`` are run for ever by the owner, who calls ``close`` at the end.
 
     ``is_shared`` says whether limits hold for all brokers together just now.
     """
 
     limiter: Limiter
-    notices: Notices
+    notices: Notifier
     is_shared: Callable[[], bool]
     brokers: Callable[[], int]
     steps: tuple[Callable[[], Awaitable[float]], ...]
     close: Callable[[], Awaitable[None]]
 
 
-def alone() -> Sharing:
+def single_process() -> Cluster:
     """Everything within this process."""
 
     async def close() -> None:
         """Nothing is open."""
 
-    return Sharing(MemoryLimiter(), LocalNotices(), lambda: True, lambda: 1, (), close)
+    return Cluster(MemoryLimiter(), LocalNotifier(), lambda: True, lambda: 1, (), close)
 
 
 def over_redis(
@@ -49,7 +49,7 @@ def over_redis(
     clock: Clock,
     randomness: Randomness,
     rng: Random,
-) -> Sharing:
+) -> Cluster:
     """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails.
 
     Each call has ``budget_s``. Raises ConfigurationInvalid where the driver is not installed.
@@ -60,11 +60,11 @@ def over_redis(
         fault = "BROKER_REDIS_URL needs a driver; run: pip install 'clipperd[broker-scale]'"
         raise ConfigurationInvalid([fault]) from error
     from cloud_broker.cluster.redis_limiter import RedisLimiter
-    from cloud_broker.cluster.redis_notifier import RedisNotices
+    from cloud_broker.cluster.redis_notifier import RedisNotifier
     from cloud_broker.cluster.shared_limiter import LOOK_S, SharedLimiter
-    from cloud_broker.cluster.usage_snapshot import Recollection
+    from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 
-    redis, seen = Redis(url, budget_s=budget_s), Recollection()
+    redis, seen = Redis(url, budget_s=budget_s), UsageSnapshot()
     instances = Instances(database, clock, randomness)
     limiter = SharedLimiter(
         RedisLimiter(redis, randomness, seen),
@@ -73,7 +73,7 @@ def over_redis(
         rng=rng,
         missed=instances.wake,
     )
-    notices = RedisNotices(redis)
+    notices = RedisNotifier(redis)
 
     async def look() -> float:
         await limiter.look(clock.monotonic())
@@ -84,7 +84,7 @@ def over_redis(
         await instances.leave()
         await redis.close()
 
-    return Sharing(
+    return Cluster(
         limiter,
         notices,
         lambda: limiter.is_shared,

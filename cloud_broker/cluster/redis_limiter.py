@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 
 from cloud_broker.cluster.redis import Redis, RedisLost
 from cloud_broker.cluster.scripts import DECIDE, SWAP, TELL
-from cloud_broker.cluster.usage_snapshot import Own, Recollection, View
+from cloud_broker.cluster.usage_snapshot import Own, UsageSnapshot, View
 from cloud_broker.limits import circuit_breaker as gate_rules
-from cloud_broker.limits.circuit_breaker import Gate, TripRule
+from cloud_broker.limits.circuit_breaker import Breaker, TripRule
 from cloud_broker.limits.gcra import MICRO, Bucket, Window, to_us
-from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
+from cloud_broker.limits.limiter import Decision, LimitCheck, Quota, Watch
 from cloud_broker.randomness import Randomness
 
 EPOCH = "v1:epoch"
@@ -29,7 +29,7 @@ JUDGE_AGAIN_S = 0.25
 PATIENCE = 10
 MANY = gate_rules.MANY
 
-Change = Callable[[Gate, int], Gate]
+Change = Callable[[Breaker, int], Breaker]
 
 
 class RedisLimiter:
@@ -39,7 +39,7 @@ class RedisLimiter:
         self,
         redis: Redis,
         randomness: Randomness,
-        recollection: Recollection,
+        recollection: UsageSnapshot,
         *,
         own_clock: bool = True,
     ) -> None:
@@ -57,7 +57,7 @@ class RedisLimiter:
         self.has_forgotten = False  # so that ``reach`` should tell it what nobody asks for
 
     async def decide(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Check and spend in one call; see the protocol."""
         at, number = to_us(now), self._seen.number()
@@ -90,7 +90,7 @@ class RedisLimiter:
         offset = await self._clock_offset(to_us(now))
         began, pause_us = to_us(entered) + offset, to_us(pause_s)
 
-        def change(state: Gate, at: int) -> Gate:
+        def change(state: Breaker, at: int) -> Breaker:
             return gate_rules.throttled(state, at, entered=began, pause_us=pause_us, counts=counts)
 
         await self._change(gate, to_us(now) + offset, change)
@@ -126,7 +126,7 @@ class RedisLimiter:
             await self._change(gate, 0, lambda state, _: gate_rules.released(state))
 
     def _asked(
-        self, asks: Sequence[Ask], at: int, number: int, max_wait_s: float
+        self, asks: Sequence[LimitCheck], at: int, number: int, max_wait_s: float
     ) -> list[str | int]:
         args: list[str | int] = [self._now(at), to_us(max_wait_s), self._of(number), len(asks)]
         for ask in asks:
@@ -139,7 +139,7 @@ class RedisLimiter:
                     args += ["b", bucket.burst, bucket.interval_us, "", 0]
         return args
 
-    async def _remind(self, asks: Sequence[Ask], at: int, epoch: str) -> None:
+    async def _remind(self, asks: Sequence[LimitCheck], at: int, epoch: str) -> None:
         """Tell a Redis that has forgotten what this broker knows of the windows, once."""
         self.has_forgotten = True
         for ask in asks:
@@ -168,7 +168,7 @@ class RedisLimiter:
     def _read(
         self,
         answer: list[int | str],
-        asks: Sequence[Ask],
+        asks: Sequence[LimitCheck],
         gates: Sequence[str],
         at: int,
         number: int,
@@ -264,7 +264,7 @@ class RedisLimiter:
         return self._offset
 
 
-def _life_ms(gate: Gate, at: int) -> int:
+def _life_ms(gate: Breaker, at: int) -> int:
     """How long the gate matters after ``at``; 0, as long as before, where no time is known."""
     if not at:
         return 0
@@ -285,15 +285,15 @@ def _counts(found: dict[str, str]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _text(gate: Gate) -> str:
+def _text(gate: Breaker) -> str:
     return (
         f"{gate.closed_until},{gate.strikes},{gate.last_strike},{int(gate.tripped)},"
         f"{gate.probe_until}"
     )
 
 
-def _parsed(text: str) -> Gate:
+def _parsed(text: str) -> Breaker:
     if not text:
-        return Gate()
+        return Breaker()
     closed, strikes, last, tripped, probe = map(int, text.split(","))
-    return Gate(closed, strikes, last, bool(tripped), probe)
+    return Breaker(closed, strikes, last, bool(tripped), probe)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from cloud_broker.cluster.redis import Redis, RedisLost
-from cloud_broker.push.notifier import LocalNotices
+from cloud_broker.push.notifier import LocalNotifier
 
 log = logging.getLogger(__name__)
 
@@ -14,13 +14,13 @@ CHANNEL = "v1:push"
 HEAR_AGAIN_S = 1.0
 
 
-class RedisNotices:
+class RedisNotifier:
     """Among all brokers, over Redis; those that get lost are made up for by looking."""
 
     def __init__(self, redis: Redis) -> None:
         """``listen`` must run for others to be heard."""
         self._redis = redis
-        self._here = LocalNotices()
+        self._here = LocalNotifier()
         self._telling: set[asyncio.Task[None]] = set()
 
     def notify(self) -> None:

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from cloud_broker.cluster.redis import RedisLost
 from cloud_broker.cluster.redis_limiter import RedisLimiter
-from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.gcra import MICRO, Bucket, Window, to_us
-from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
+from cloud_broker.limits.limiter import Decision, LimitCheck, Quota, Watch
 from cloud_broker.limits.memory import MemoryLimiter
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class SharedLimiter:
     def __init__(
         self,
         shared: RedisLimiter,
-        recollection: Recollection,
+        recollection: UsageSnapshot,
         *,
         brokers: Callable[[], int],
         rng: Random,
@@ -63,7 +63,7 @@ class SharedLimiter:
         return self._failures < FAILURES
 
     async def decide(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Decide together with all brokers, else by this one's share."""
         if not self.is_shared:
@@ -149,7 +149,7 @@ class SharedLimiter:
         return True
 
     async def _alone(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Decide by this broker's share, and note the start for a Redis that does not know it."""
         decision = await self._of_share(asks, gates, now, max_wait_s)
@@ -161,18 +161,18 @@ class SharedLimiter:
         return decision
 
     async def _of_share(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         at, brokers = to_us(now), max(1, self._brokers())
         mine = []
         for ask in asks:
             if isinstance(ask.rule, Bucket):
-                mine.append(Ask(ask.name, ask.key, _divided(ask.rule, brokers)))
+                mine.append(LimitCheck(ask.name, ask.key, _divided(ask.rule, brokers)))
                 continue
             size, opens = self._seen.share(ask.key, ask.rule, at, brokers)
             if opens > at:
                 return _full(ask, asks, (opens - at) / MICRO)
-            mine.append(Ask(ask.name, ask.key, Window(size, ask.rule.span_s)))
+            mine.append(LimitCheck(ask.name, ask.key, Window(size, ask.rule.span_s)))
         return await self._local.decide(mine, gates, now, max_wait_s)
 
 
@@ -180,7 +180,7 @@ def _divided(rule: Bucket, brokers: int) -> Bucket:
     return Bucket(rule.rate / brokers, max(1, rule.burst // brokers))
 
 
-def _full(ask: Ask, asks: Sequence[Ask], wait_s: float) -> Decision:
+def _full(ask: LimitCheck, asks: Sequence[LimitCheck], wait_s: float) -> Decision:
     quotas = tuple(
         Quota(each.name, each.rule, 0 if each is ask else 1, wait_s if each is ask else 0.0)
         for each in asks

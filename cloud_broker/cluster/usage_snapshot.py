@@ -59,7 +59,7 @@ class _Memory:
                 starts.popleft()
 
 
-class Recollection:
+class UsageSnapshot:
     """Keys with what is known of them, for as long as a window may see it.
 
     Beyond a cap those go that were not looked at for longest.

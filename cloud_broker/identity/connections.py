@@ -20,7 +20,7 @@ from cloud_broker.errors import (
 )
 from cloud_broker.identity.oauth import DEADLINE_S, GrantEnded, NotionOAuth, TokenPair
 from cloud_broker.identity.revocations import Revocations
-from cloud_broker.identity.ttl_cache import Recent
+from cloud_broker.identity.ttl_cache import TtlCache
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import connections as rows
@@ -56,7 +56,7 @@ class OpenToken(Struct, frozen=True):
     kept: bool = False
 
 
-class Witness(Protocol):
+class AuditHook(Protocol):
     """Writes down every decryption; one that cannot be written down does not happen."""
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
@@ -74,7 +74,7 @@ class Tokens:
         *,
         clock: Clock,
         randomness: Randomness,
-        witness: Witness,
+        witness: AuditHook,
         revocations: Revocations,
     ) -> None:
         """Take what it works with; call ``close`` before those are closed."""
@@ -86,7 +86,7 @@ class Tokens:
         self._witness = witness
         self._revocations = revocations
         self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
-        self._recent: Recent[str, Sequence[Row]] = Recent(clock, size=CACHE_SIZE)
+        self._recent: TtlCache[str, Sequence[Row]] = TtlCache(clock, size=CACHE_SIZE)
 
     async def open(
         self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool = True

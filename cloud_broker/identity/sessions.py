@@ -21,7 +21,7 @@ from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
 from cloud_broker.errors import InvalidGrant, NotFound, SessionExpired
-from cloud_broker.identity.ttl_cache import Recent
+from cloud_broker.identity.ttl_cache import TtlCache
 from cloud_broker.randomness import Randomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import sessions as rows
@@ -80,7 +80,7 @@ class Sessions:
         self._access_token_s = access_token_s
         self._audit = audit
         self._tariff = tariff
-        self._seen: Recent[bytes, Claims] = Recent(clock, size=CACHE_SIZE)
+        self._seen: TtlCache[bytes, Claims] = TtlCache(clock, size=CACHE_SIZE)
 
     # --- signing in ------------------------------------------------------------------------
 

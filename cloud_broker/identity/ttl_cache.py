@@ -26,7 +26,7 @@ class Mark(NamedTuple):
     drops: int
 
 
-class Recent(Generic[K, V]):
+class TtlCache(Generic[K, V]):
     """At most ``size`` values by key; the oldest make room."""
 
     def __init__(self, clock: Clock, *, size: int) -> None:

@@ -53,7 +53,7 @@ CONNECTION_TRIP = TripRule(requests=20, parties=1)
 UPSTREAM_TRIP = TripRule(requests=50, parties=5, share=0.6)
 
 
-class Gate(Struct, frozen=True):
+class Breaker(Struct, frozen=True):
     """The state of one gate; times in microseconds on the limiter's clock."""
 
     closed_until: int = 0
@@ -71,7 +71,7 @@ class Entry(Struct, frozen=True):
     probe: bool = False
 
 
-def entry(gate: Gate, now: int) -> Entry:
+def entry(gate: Breaker, now: int) -> Entry:
     """Say whether a request may pass at ``now``."""
     if now < gate.closed_until:
         return Entry(open=False, wait_us=gate.closed_until - now)
@@ -82,12 +82,12 @@ def entry(gate: Gate, now: int) -> Entry:
     return Entry(open=True, probe=True)
 
 
-def probing(gate: Gate, now: int) -> Gate:
+def probing(gate: Breaker, now: int) -> Breaker:
     """Give the probe to the request that passes at ``now``."""
     return replace(gate, probe_until=now + to_us(PROBE_S))
 
 
-def throttled(gate: Gate, now: int, *, entered: int, pause_us: int, counts: bool) -> Gate:
+def throttled(gate: Breaker, now: int, *, entered: int, pause_us: int, counts: bool) -> Breaker:
     """Notion answered 429 to a request that passed at ``entered``.
 
     ``counts``: the strike rule applies (to a connection; a workspace is only paused). Several
@@ -102,26 +102,26 @@ def throttled(gate: Gate, now: int, *, entered: int, pause_us: int, counts: bool
     tripped = gate.tripped or strikes >= STRIKES
     if tripped and fresh:
         closed = max(closed, now + to_us(STRIKE_PAUSE_S))
-    return Gate(closed, strikes, last, tripped, 0 if fresh else gate.probe_until)
+    return Breaker(closed, strikes, last, tripped, 0 if fresh else gate.probe_until)
 
 
-def passed(gate: Gate, now: int, *, entered: int) -> Gate:
+def passed(gate: Breaker, now: int, *, entered: int) -> Breaker:
     """Notion answered a request that passed at ``entered``; the way is good again.
 
     An answer to what was sent before the last strike proves nothing about the time after it.
     """
     if now < gate.closed_until or entered <= gate.last_strike:
         return gate
-    return Gate(closed_until=gate.closed_until, last_strike=gate.last_strike)
+    return Breaker(closed_until=gate.closed_until, last_strike=gate.last_strike)
 
 
-def tripped(gate: Gate, now: int, rule: TripRule) -> Gate:
+def tripped(gate: Breaker, now: int, rule: TripRule) -> Breaker:
     """Close after failures."""
     closed = max(gate.closed_until, now + to_us(rule.closed_s))
     return replace(gate, closed_until=closed, tripped=True, probe_until=0)
 
 
-def released(gate: Gate) -> Gate:
+def released(gate: Breaker) -> Breaker:
     """The probe ended without a verdict: the next one may try."""
     return replace(gate, probe_until=0)
 

@@ -11,7 +11,7 @@ from cloud_broker.limits.circuit_breaker import TripRule
 from cloud_broker.limits.gcra import Rule
 
 
-class Ask(Struct, frozen=True):
+class LimitCheck(Struct, frozen=True):
     """One rule to hold for ``key``; ``name`` says which to the caller (user, route, …)."""
 
     name: str
@@ -56,7 +56,7 @@ class Limiter(Protocol):
     """
 
     async def decide(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Check all ``asks`` and ``gates``; spend all, or nothing when it takes too long."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloud_broker.limits import circuit_breaker as gate_rules
-from cloud_broker.limits.circuit_breaker import Gate, Tally
+from cloud_broker.limits.circuit_breaker import Breaker, Tally
 from cloud_broker.limits.gcra import (
     MICRO,
     Bucket,
@@ -19,7 +19,7 @@ from cloud_broker.limits.gcra import (
     window_spend,
     window_start,
 )
-from cloud_broker.limits.limiter import Ask, Decision, Quota, Watch
+from cloud_broker.limits.limiter import Decision, LimitCheck, Quota, Watch
 
 SWEEP_S = 30.0
 FORGIVEN_S = 3600.0  # a tripped gate at which nobody has knocked for so long is forgotten
@@ -41,12 +41,12 @@ class MemoryLimiter:
     def __init__(self) -> None:
         """Start with every rule fresh and every gate open."""
         self._shelves: dict[str, _Shelf] = {}
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, Breaker] = {}
         self._tallies: dict[str, Tally] = {}
         self._swept = 0
 
     async def decide(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         """Check all, then spend all; see the protocol."""
         at = to_us(now)
@@ -92,7 +92,7 @@ class MemoryLimiter:
     ) -> None:
         """Close ``gate``; see the protocol."""
         self._gates[gate] = gate_rules.throttled(
-            self._gates.get(gate, Gate()),
+            self._gates.get(gate, Breaker()),
             to_us(now),
             entered=to_us(entered),
             pause_us=to_us(pause_s),
@@ -114,7 +114,7 @@ class MemoryLimiter:
                 if gate is not None:
                     self._gates[watch.gate] = gate_rules.passed(gate, at, entered=to_us(entered))
                 continue
-            gate = gate or Gate()
+            gate = gate or Breaker()
             if gate.tripped or tally.trips(watch.rule, at):
                 self._gates[watch.gate] = gate_rules.tripped(gate, at, watch.rule)
                 tally.clear()
@@ -125,7 +125,7 @@ class MemoryLimiter:
             if name in self._gates:
                 self._gates[name] = gate_rules.released(self._gates[name])
 
-    def _start(self, ask: Ask, at: int) -> int:
+    def _start(self, ask: LimitCheck, at: int) -> int:
         shelf = self._shelves.get(ask.key)
         if shelf is None:
             return at
@@ -135,7 +135,7 @@ class MemoryLimiter:
             case Bucket() as rule:
                 return bucket_start(shelf.full_at, rule, at)
 
-    def _spend(self, ask: Ask, start: int) -> None:
+    def _spend(self, ask: LimitCheck, start: int) -> None:
         shelf = self._shelves.setdefault(ask.key, _Shelf())
         if len(self._shelves) > MAX_KEYS:
             del self._shelves[next(iter(self._shelves))]
@@ -147,7 +147,7 @@ class MemoryLimiter:
                 shelf.full_at = bucket_spend(shelf.full_at, rule, start)
                 shelf.useless_at = shelf.full_at
 
-    def _left(self, ask: Ask, at: int) -> tuple[int, int]:
+    def _left(self, ask: LimitCheck, at: int) -> tuple[int, int]:
         shelf = self._shelves.get(ask.key, _Shelf())
         match ask.rule:
             case Window() as rule:
@@ -155,7 +155,7 @@ class MemoryLimiter:
             case Bucket() as rule:
                 return bucket_left(shelf.full_at, rule, at)
 
-    def _quotas(self, asks: Sequence[Ask], at: int) -> tuple[Quota, ...]:
+    def _quotas(self, asks: Sequence[LimitCheck], at: int) -> tuple[Quota, ...]:
         found = []
         for ask in asks:
             left, reset = self._left(ask, at)

@@ -12,8 +12,8 @@ from msgspec import Struct
 from cloud_broker.clock import Clock
 from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP, UPSTREAM_TRIP
 from cloud_broker.limits.gcra import Bucket, Window
-from cloud_broker.limits.limiter import Ask, Decision, Limiter, Quota, Watch
-from cloud_broker.proxy.errors import LimitReached, NotSent, Refusal
+from cloud_broker.limits.limiter import Decision, LimitCheck, Limiter, Quota, Watch
+from cloud_broker.proxy.errors import LimitReached, NotSent, ProxyError
 from cloud_broker.proxy.outcome import Outcome, Scope, Throttle
 from cloud_broker.proxy.responses import limit_headers
 from cloud_broker.proxy.routes import Route
@@ -177,18 +177,20 @@ class Admission:
         """The attempt ended without saying anything about Notion."""
         await self._limiter.released(entered.probes)
 
-    def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[Ask]:
+    def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[LimitCheck]:
         budgets = self._budgets
-        bucket = Ask("connection", f"v1:{{c:{party.connection_id}}}:bucket", self._bucket)
+        bucket = LimitCheck("connection", f"v1:{{c:{party.connection_id}}}:bucket", self._bucket)
         if charge is Charge.CONNECTION:
             return (bucket,)
         if charge is Charge.RETRY:
-            retries = Ask("retries", f"v1:{{c:{party.connection_id}}}:retry", budgets.retries())
+            retries = LimitCheck(
+                "retries", f"v1:{{c:{party.connection_id}}}:retry", budgets.retries()
+            )
             return (bucket, retries)
         user = f"v1:{{u:{party.user_id}}}"
         return (
-            Ask("user", f"{user}:all", self._window(budgets.per_minute, party.tier)),
-            Ask("route", f"{user}:{route.name}", self._window(route.per_minute, party.tier)),
+            LimitCheck("user", f"{user}:all", self._window(budgets.per_minute, party.tier)),
+            LimitCheck("route", f"{user}:{route.name}", self._window(route.per_minute, party.tier)),
             bucket,
         )
 
@@ -222,7 +224,7 @@ def _pause(throttle: Throttle) -> float:
     return max(0.001, throttle.pause_s)
 
 
-def _refusal(decision: Decision, quotas: Sequence[Quota]) -> Refusal:
+def _refusal(decision: Decision, quotas: Sequence[Quota]) -> ProxyError:
     if decision.refused_by == _UPSTREAM:
         return NotSent(retry_after_s=decision.wait_s)
     sign = {"user": "limit_user", "route": "limit_route"}.get(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 
-class Refusal(Exception):
+class ProxyError(Exception):
     """Base: an answer that the broker gives in Notion's stead. Shown to the caller as it is."""
 
     status: ClassVar[int] = 400
@@ -37,7 +37,7 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
 
-class NoSuchRoute(Refusal):
+class NoSuchRoute(ProxyError):
     """Not in the table."""
 
     status = 404
@@ -46,11 +46,11 @@ class NoSuchRoute(Refusal):
     message = "Invalid request URL."
 
 
-class InvalidRequest(Refusal):
+class InvalidRequest(ProxyError):
     """A path, query, header or body that the table does not allow."""
 
 
-class InvalidJson(Refusal):
+class InvalidJson(ProxyError):
     """A body that is not JSON."""
 
     code = "invalid_json"
@@ -58,7 +58,7 @@ class InvalidJson(Refusal):
     message = "Error parsing JSON body."
 
 
-class TooSlow(Refusal):
+class TooSlow(ProxyError):
     """The body did not arrive in time."""
 
     status = 408
@@ -67,7 +67,7 @@ class TooSlow(Refusal):
     message = "The request body did not arrive in time."
 
 
-class TooLarge(Refusal):
+class TooLarge(ProxyError):
     """More bytes than the broker takes."""
 
     status = 413
@@ -75,7 +75,7 @@ class TooLarge(Refusal):
     message = "The request body is too large."
 
 
-class Unauthorized(Refusal):
+class Unauthorized(ProxyError):
     """The broker's session token is missing, expired or revoked."""
 
     status = 401
@@ -84,7 +84,7 @@ class Unauthorized(Refusal):
     message = "Sign in again: the session is not valid."
 
 
-class NotionTokenInvalid(Refusal):
+class NotionTokenInvalid(ProxyError):
     """Notion no longer honours the connection's grant."""
 
     status = 401
@@ -93,7 +93,7 @@ class NotionTokenInvalid(Refusal):
     message = "Notion refused the connection's token: connect the workspace again."
 
 
-class NotConnected(Refusal):
+class NotConnected(ProxyError):
     """The account has no such workspace. Not a 404: that would say that the page is gone."""
 
     status = 403
@@ -102,7 +102,7 @@ class NotConnected(Refusal):
     message = "That workspace is not connected to this account."
 
 
-class LimitReached(Refusal):
+class LimitReached(ProxyError):
     """A limit of the broker, or a pause that Notion asked for. Nothing was sent."""
 
     status = 429
@@ -111,7 +111,7 @@ class LimitReached(Refusal):
     message = "You have been rate limited. Please try again later."
 
 
-class InProgress(Refusal):
+class InProgress(ProxyError):
     """The same write is under way."""
 
     status = 409
@@ -120,7 +120,7 @@ class InProgress(Refusal):
     message = "The same write is under way. Ask again with the same key."
 
 
-class KeyExpired(Refusal):
+class KeyExpired(ProxyError):
     """A key older than what is remembered: whether it was executed cannot be known."""
 
     status = 409
@@ -129,7 +129,7 @@ class KeyExpired(Refusal):
     message = "The idempotency key is too old to be executed. Nothing was sent."
 
 
-class KeyReused(Refusal):
+class KeyReused(ProxyError):
     """The same key with another request."""
 
     status = 422
@@ -137,7 +137,7 @@ class KeyReused(Refusal):
     message = "The idempotency key belongs to another request. Nothing was sent."
 
 
-class KeySpent(Refusal):
+class KeySpent(ProxyError):
     """A key for a single use, whose write was refused: a copy of it that came late, or a replay."""
 
     status = 409
@@ -146,7 +146,7 @@ class KeySpent(Refusal):
     message = "The write was refused under this key. Nothing was applied, and nothing will be."
 
 
-class OutcomeUnknown(Refusal):
+class OutcomeUnknown(ProxyError):
     """A write was sent and whether it was applied is not known."""
 
     status = 504
@@ -155,7 +155,7 @@ class OutcomeUnknown(Refusal):
     message = "The write was sent, but its outcome is not known. Read before you repeat it."
 
 
-class Broken(Refusal):
+class Broken(ProxyError):
     """The broker failed at a read."""
 
     status = 500
@@ -164,7 +164,7 @@ class Broken(Refusal):
     message = "The broker failed at this request."
 
 
-class UpstreamSilent(Refusal):
+class UpstreamSilent(ProxyError):
     """A read got no answer."""
 
     status = 504
@@ -173,7 +173,7 @@ class UpstreamSilent(Refusal):
     message = "Notion did not answer in time."
 
 
-class UpstreamGarbled(Refusal):
+class UpstreamGarbled(ProxyError):
     """An answer that is not Notion's: no JSON, or more than the broker takes."""
 
     status = 502
@@ -182,7 +182,7 @@ class UpstreamGarbled(Refusal):
     message = "Notion's answer could not be understood."
 
 
-class NotSent(Refusal):
+class NotSent(ProxyError):
     """Nothing reached Notion; 529, since that status always means "not applied"."""
 
     status = 529

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.proxy.errors import Refusal
+from cloud_broker.proxy.errors import ProxyError
 from cloud_broker.transport import TransportError
 
 
@@ -36,7 +36,7 @@ class Upload(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces."""
 
-    def fault(self, error: TransportError) -> Refusal | None:
+    def fault(self, error: TransportError) -> ProxyError | None:
         """Why sending it failed, where its caller did not bring it to its end.
 
         Notion then has a part of a request, which it cannot apply.

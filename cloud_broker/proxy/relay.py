@@ -25,7 +25,7 @@ from cloud_broker.proxy.errors import (
     Broken,
     NotSent,
     OutcomeUnknown,
-    Refusal,
+    ProxyError,
     UpstreamGarbled,
     UpstreamSilent,
 )
@@ -33,7 +33,7 @@ from cloud_broker.proxy.keys import fingerprint
 from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.proxy.ports import Tokens, Upload
 from cloud_broker.proxy.responses import (
-    Answer,
+    ProxyResponse,
     from_notion,
     from_refusal,
     limit_headers,
@@ -108,7 +108,7 @@ class Relay:
         self._answer_within_s = answer_within_s
         self._pinned = pinned
 
-    async def answer(self, claims: Claims, call: Call) -> Answer:
+    async def answer(self, claims: Claims, call: Call) -> ProxyResponse:
         """Return what the caller gets; refusals are answers. Raises BrokerError otherwise."""
         begun = self._clock.monotonic()
         until = begun + min(self._answer_within_s, call.within_s or self._answer_within_s)
@@ -118,7 +118,7 @@ class Relay:
         try:
             answer = await self._relay(claims, call, until, trace)
             sign = f"{answer.status // 100}xx"
-        except Refusal as refusal:
+        except ProxyError as refusal:
             answer = self._refused(refusal, call)
             sign = refusal.sign
         except BrokerError:
@@ -141,20 +141,22 @@ class Relay:
             answer = answer.plus(limit_headers(trace.job.quotas))
         return answer
 
-    def _refused(self, refusal: Refusal, call: Call) -> Answer:
+    def _refused(self, refusal: ProxyError, call: Call) -> ProxyResponse:
         if isinstance(refusal, OutcomeUnknown):
             read = where_to_look(call.match.route, call.match.ids, call.body)
             refusal.data.update({"read": read} if read else {})
         return from_refusal(refusal, call.request_id)
 
-    def _failed(self, call: Call) -> Refusal:
+    def _failed(self, call: Call) -> ProxyError:
         """After an error that nobody foresaw, a write may have been sent."""
         if call.match.route.kind == "read":
             return Broken()
         latest = rfc3339(self._clock.now())
         return OutcomeUnknown(data={"answered": "false", "latest_sent_at": latest})
 
-    async def _relay(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
+    async def _relay(
+        self, claims: Claims, call: Call, until: float, trace: _Trace
+    ) -> ProxyResponse:
         if call.match.route.kind == "write":
             return await self._write(claims, call, until, trace)
         trace.token = await self._open(claims, call)
@@ -170,7 +172,9 @@ class Relay:
             claims.user_id, call.workspace, f"proxy:{route.name}", fresh=route.kind == "write"
         )
 
-    async def _write(self, claims: Claims, call: Call, until: float, trace: _Trace) -> Answer:
+    async def _write(
+        self, claims: Claims, call: Call, until: float, trace: _Trace
+    ) -> ProxyResponse:
         keyed = self._keyed(claims, call, call.workspace)
         if keyed is not None:  # before the token: a stored outcome needs none
             replay = await self._writes.replay(keyed)
@@ -178,7 +182,7 @@ class Relay:
                 return self._replayed(call, replay)
         try:
             trace.token = await self._open(claims, call)
-        except (Refusal, BrokerError):
+        except (ProxyError, BrokerError):
             await self._writes.refuse(keyed)
             raise
         if keyed is None:
@@ -190,7 +194,7 @@ class Relay:
         if call.match.route.creates == "page":
             try:
                 refused = await self._name_source(call, job, trace)
-            except Refusal:
+            except ProxyError:
                 await self._writes.refuse(keyed)
                 raise
             if refused is not None:
@@ -235,7 +239,7 @@ class Relay:
         print_ = fingerprint(route.method, path, query, call.body)
         return Keyed(KeyId(claims.user_id, workspace, call.key), print_, call.once)
 
-    async def _read_table(self, call: Call, job: Job, trace: _Trace) -> Answer:
+    async def _read_table(self, call: Call, job: Job, trace: _Trace) -> ProxyResponse:
         """Read a database, or its rows, as before 2025-09-03: of its only data source."""
         found, source = await self._source_of(job, call.match.ids[0], trace)
         if source is None:
@@ -248,7 +252,7 @@ class Relay:
             outcome = replace(outcome, value=databases.joined(_decoded(found), _decoded(outcome)))
         return self._read_answer(call, outcome)
 
-    async def _name_source(self, call: Call, job: Job, trace: _Trace) -> Answer | None:
+    async def _name_source(self, call: Call, job: Job, trace: _Trace) -> ProxyResponse | None:
         """Put a new page under the only data source of the database that was named.
 
         Notion answers 404 to a database as parent (reported in public for 2026-03-11, though its
@@ -284,7 +288,7 @@ class Relay:
             return found, None
         return found, databases.only_source(_decoded(found), database_id)
 
-    def _read_answer(self, call: Call, outcome: Outcome) -> Answer:
+    def _read_answer(self, call: Call, outcome: Outcome) -> ProxyResponse:
         if outcome.verdict is Verdict.GARBLED:
             raise UpstreamGarbled
         if outcome.verdict is not Verdict.DONE or outcome.response is None:
@@ -295,14 +299,14 @@ class Relay:
         value = versions.to_client(value, call.version, self._pinned)
         return from_notion(outcome.response, body=value)
 
-    def _write_answer(self, call: Call, outcome: Outcome) -> Answer:
+    def _write_answer(self, call: Call, outcome: Outcome) -> ProxyResponse:
         if outcome.verdict is Verdict.DONE and outcome.receipt_only and outcome.response:
             body = receipt(call.match.route, call.match.ids, outcome.created, call.body)
             value = versions.to_client(body, call.version, self._pinned)
             return from_notion(outcome.response, status=200, body=value, retry_after=False)
         return self._passed_on(call, outcome)
 
-    def _passed_on(self, call: Call, outcome: Outcome) -> Answer:
+    def _passed_on(self, call: Call, outcome: Outcome) -> ProxyResponse:
         response = outcome.response
         if response is None:
             if isinstance(outcome.result, ConnectFailed):
@@ -317,11 +321,11 @@ class Relay:
         value = versions.to_client(outcome.value, call.version, self._pinned)
         return from_notion(response, body=value)
 
-    def _replayed(self, call: Call, replay: Replay) -> Answer:
+    def _replayed(self, call: Call, replay: Replay) -> ProxyResponse:
         self._metrics.replayed.add(call.match.route.name)
         body = receipt(call.match.route, call.match.ids, replay.created, call.body)
         value = versions.to_client(body, call.version, self._pinned)
-        return Answer.of(200, value).plus({"Idempotency-Replayed": "true"})
+        return ProxyResponse.of(200, value).plus({"Idempotency-Replayed": "true"})
 
     def _note(
         self,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cloud_broker.limits.gcra import Bucket, Rule, Window
 from cloud_broker.limits.limiter import Quota
 from cloud_broker.proxy.bodies import encode
-from cloud_broker.proxy.errors import Refusal
+from cloud_broker.proxy.errors import ProxyError
 from cloud_broker.proxy.routes import Route, parse_uuid
 from cloud_broker.transport import Response
 
@@ -27,7 +27,7 @@ _READS = {
 }
 
 
-class Answer(Struct, frozen=True):
+class ProxyResponse(Struct, frozen=True):
     """Status, headers and JSON body for the caller."""
 
     status: int
@@ -35,11 +35,11 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, status: int, value: Any) -> Answer:
+    def of(cls, status: int, value: Any) -> ProxyResponse:
         """Render ``value`` as JSON."""
         return cls(status, encode(value), _base())
 
-    def plus(self, headers: Mapping[str, str]) -> Answer:
+    def plus(self, headers: Mapping[str, str]) -> ProxyResponse:
         """Return the same answer with more headers."""
         return replace(self, headers={**self.headers, **headers})
 
@@ -50,19 +50,19 @@ def from_notion(
     status: int | None = None,
     body: Any = None,
     retry_after: bool = True,
-) -> Answer:
+) -> ProxyResponse:
     """Pass Notion's answer on; ``status`` and ``body`` (a value) replace its own."""
     headers = {name: response.headers[name] for name in _PASSED if name in response.headers}
     if not retry_after:
         headers.pop("Retry-After", None)
-    return Answer(
+    return ProxyResponse(
         status or response.status,
         response.body if body is None else encode(body),
         {**_base(), **headers},
     )
 
 
-def from_refusal(refusal: Refusal, request_id: str) -> Answer:
+def from_refusal(refusal: ProxyError, request_id: str) -> ProxyResponse:
     """Render a refusal of the broker's own as Notion would."""
     headers = {**_base(), **refusal.headers, "X-Broker-Code": refusal.sign}
     if refusal.retry_after_s is not None:
@@ -75,7 +75,7 @@ def from_refusal(refusal: Refusal, request_id: str) -> Answer:
         "request_id": request_id,
         "additional_data": {"broker_code": refusal.sign, **refusal.data},
     }
-    return Answer(refusal.status, encode(body), headers)
+    return ProxyResponse(refusal.status, encode(body), headers)
 
 
 def whole_seconds(seconds: float) -> int:

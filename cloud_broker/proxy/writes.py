@@ -23,7 +23,7 @@ from cloud_broker.proxy.errors import (
     KeySpent,
     NotSent,
     OutcomeUnknown,
-    Refusal,
+    ProxyError,
 )
 from cloud_broker.proxy.keys import forget_at, is_same, refuse_expired, spent_until
 from cloud_broker.proxy.outcome import Outcome, Verdict
@@ -39,7 +39,7 @@ _NOT_KEPT = "The broker cannot keep the write's outcome. Nothing was sent."
 
 
 @dataclass(frozen=True, slots=True)
-class Spans:
+class Timeouts:
     """How long things may take, in seconds.
 
     ``answer_s``: a write's answer from Notion (the committed 503 comes after some 55 s,
@@ -52,13 +52,13 @@ class Spans:
     lease_s: float = 20.0
 
     @classmethod
-    def of(cls, answer_s: float) -> Spans:
+    def of(cls, answer_s: float) -> Timeouts:
         """Derive the lease from ``answer_s``, so that one setting shortens all."""
         lease_s = min(20.0, max(1.0, answer_s * 0.3))
         return cls(answer_s, lease_s / 2, lease_s)
 
 
-class LeaseLost(Refusal):
+class LeaseLost(ProxyError):
     """The fence did not hold: this attempt was not sent."""
 
     status = NotSent.status
@@ -92,7 +92,7 @@ class Writes:
         rows: Idempotency,
         attempts: Attempts,
         *,
-        spans: Spans,
+        spans: Timeouts,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
@@ -185,7 +185,7 @@ class Writes:
         self._under_way.discard(task)
         error = None if task.cancelled() else task.exception()
         finished(None if task.cancelled() or error else task.result())
-        if error is not None and not isinstance(error, (Refusal, _Known)):
+        if error is not None and not isinstance(error, (ProxyError, _Known)):
             log.error("a write failed", exc_info=error)
 
     async def _execute(self, job: Job, keyed: Keyed | None) -> Outcome:
@@ -204,7 +204,7 @@ class Writes:
             outcome = await self._attempts.run(job)
         except KeyExpired:
             raise  # it may have been executed long ago
-        except Refusal:
+        except ProxyError:
             await intent.give_back()
             raise
         finally:
@@ -277,7 +277,7 @@ class _Intent:
     """The row of a write that this process executes, and its lease."""
 
     def __init__(
-        self, rows: Idempotency, keyed: Keyed, spans: Spans, clock: Clock, owner: str
+        self, rows: Idempotency, keyed: Keyed, spans: Timeouts, clock: Clock, owner: str
     ) -> None:
         self._rows = rows
         self._keyed = keyed

@@ -18,7 +18,7 @@ import msgspec
 
 from cloud_broker.clock import Clock, within
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.push.notifier import Notices
+from cloud_broker.push.notifier import Notifier
 from cloud_broker.storage import push as rows
 from cloud_broker.storage.database import Database, Row, to_ms
 
@@ -108,7 +108,7 @@ class Fanout:
     def __init__(
         self,
         database: Database,
-        notices: Notices,
+        notices: Notifier,
         clock: Clock,
         *,
         poll_s: float,

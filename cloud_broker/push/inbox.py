@@ -9,7 +9,7 @@ from cloud_broker.clock import Clock, within
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import NotFound, WebhookStale, WebhookUnsigned
 from cloud_broker.push import webhook
-from cloud_broker.push.notifier import Notices
+from cloud_broker.push.notifier import Notifier
 from cloud_broker.secret import Secret
 from cloud_broker.storage import keycheck
 from cloud_broker.storage import push as rows
@@ -29,14 +29,14 @@ LOG_KEPT_S = 3 * 86_400.0
 IDS_KEPT_S = 2 * STALE_S  # longer than anything older than STALE_S could come again
 
 
-class Intake:
+class Inbox:
     """From Notion's request to the push log."""
 
     def __init__(
         self,
         database: Database,
         ring: KeyRing,
-        notices: Notices,
+        notices: Notifier,
         clock: Clock,
         *,
         token: Secret | None,
@@ -89,7 +89,7 @@ class Intake:
             return "ignored"
         return await self._keep(event, now)
 
-    async def _keep(self, event: webhook.Event, now: float) -> Outcome:
+    async def _keep(self, event: webhook.WebhookEvent, now: float) -> Outcome:
         async with self._database.reading() as tx:
             known = await rows.is_connected(tx, event.workspace_id)
         if not known:

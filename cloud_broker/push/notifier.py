@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 
-class Notices(Protocol):
+class Notifier(Protocol):
     """A hint that may be lost: whoever waits looks by itself now and then where that matters."""
 
     def notify(self) -> None:
@@ -16,7 +16,7 @@ class Notices(Protocol):
         """Return once somebody said so since the last return."""
 
 
-class LocalNotices:
+class LocalNotifier:
     """Among the parts of one process."""
 
     def __init__(self) -> None:

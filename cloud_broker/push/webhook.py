@@ -56,7 +56,7 @@ class _Payload(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WebhookEvent:
     """What an event says. ``what`` is None when no page is concerned.
 
     ``at``: epoch seconds. ``bots``: who did it, where bots alone did. ``accessible_by``: who may
@@ -90,7 +90,7 @@ def handshake_of(body: bytes) -> Secret | None:
     return Secret(token) if isinstance(token, str) and 8 <= len(token) <= 512 else None
 
 
-def read(body: bytes) -> Event:
+def read(body: bytes) -> WebhookEvent:
     """Read a genuine event. Raises InvalidInput."""
     try:
         payload = msgspec.json.decode(body, type=_Payload)
@@ -104,7 +104,7 @@ def read(body: bytes) -> Event:
     bots = [author.id for author in payload.authors if author.type == "bot"]
     only_bots = bots and len(bots) == len(payload.authors)
     seen_by = payload.accessible_by
-    return Event(
+    return WebhookEvent(
         id=payload.id,
         at=at,
         workspace_id=payload.workspace_id,

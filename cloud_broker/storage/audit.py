@@ -38,7 +38,7 @@ PAGE = 500
 Fact = str | int | None
 
 
-class Event(Struct, frozen=True):
+class AuditEvent(Struct, frozen=True):
     """Something that happened: names, numbers and ids only, never a body, title or token.
 
     ``at`` in milliseconds; ``facts`` may be kept for ever, ``subject`` is about a person.
@@ -52,7 +52,7 @@ class Event(Struct, frozen=True):
     salt: str = ""
 
 
-async def append(tx: Tx, events: Sequence[Event]) -> None:
+async def append(tx: Tx, events: Sequence[AuditEvent]) -> None:
     """Add ``events`` at the end of the chain, in the caller's transaction."""
     await tx.lock(LOCK)
     last = await tx.one("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")

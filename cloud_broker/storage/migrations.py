@@ -76,7 +76,7 @@ class _Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SchemaStatus:
     """What a database lacks of the wanted steps, and names of steps that a later release added."""
 
     missing: tuple[Step, ...]
@@ -122,14 +122,14 @@ async def migrate_patiently(database: Database, clock: Clock, *, contract: bool 
         applied += count
 
 
-async def standing(database: Database, *, wanted: Sequence[Step] | None = None) -> Standing:
+async def standing(database: Database, *, wanted: Sequence[Step] | None = None) -> SchemaStatus:
     """Look, and change nothing. Raises SchemaTooNew or SchemaChanged."""
     async with database.reading() as tx:
         ledger = await _read(tx) if await tx.has_table(_TABLE) else _Ledger({})
     return _compared(ledger, steps() if wanted is None else wanted)
 
 
-async def check(database: Database, *, wanted: Sequence[Step] | None = None) -> Standing:
+async def check(database: Database, *, wanted: Sequence[Step] | None = None) -> SchemaStatus:
     """As ``standing``. Raises SchemaOutdated when this release cannot work with what is there."""
     found = await standing(database, wanted=wanted)
     lacks = found.lacks(contract=False)
@@ -188,7 +188,7 @@ async def _read(tx: Tx) -> _Ledger:
     return _Ledger(checksums, frozenset(str(row["name"]) for row in rows))
 
 
-def _compared(ledger: _Ledger, wanted: Sequence[Step]) -> Standing:
+def _compared(ledger: _Ledger, wanted: Sequence[Step]) -> SchemaStatus:
     applied = ledger.checksums
     later = sorted(applied.keys() - {step.name for step in wanted})
     gone = [name for name in later if name in ledger.contracted]
@@ -200,4 +200,4 @@ def _compared(ledger: _Ledger, wanted: Sequence[Step]) -> Standing:
     for step in wanted:
         if applied.get(step.name, step.checksum) != step.checksum:
             raise SchemaChanged(f"{step.name} was applied with another text.")
-    return Standing(tuple(step for step in wanted if step.name not in applied), tuple(later))
+    return SchemaStatus(tuple(step for step in wanted if step.name not in applied), tuple(later))

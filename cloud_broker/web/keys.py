@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from cloud_broker.clock import Clock
-from cloud_broker.cluster.cluster import Sharing
+from cloud_broker.cluster.cluster import Cluster
 from cloud_broker.crypto.signing import Signer
 from cloud_broker.identity.accounts import Accounts
 from cloud_broker.identity.connections import Tokens
@@ -18,7 +18,7 @@ from cloud_broker.randomness import Randomness
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.rate_limit import Flood
+from cloud_broker.web.rate_limit import AddressLimit
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
@@ -31,7 +31,7 @@ TOKENS: web.AppKey[Tokens] = web.AppKey("tokens")
 RANDOMNESS: web.AppKey[Randomness] = web.AppKey("randomness")
 LIMITS: web.AppKey[Callable[[str], dict[str, Any]]] = web.AppKey("limits")  # of a tier
 DRAIN: web.AppKey[Drain] = web.AppKey("drain")
-SHARING: web.AppKey[Sharing] = web.AppKey("sharing")
-FLOOD: web.AppKey[Flood] = web.AppKey("flood")
+SHARING: web.AppKey[Cluster] = web.AppKey("sharing")
+FLOOD: web.AppKey[AddressLimit] = web.AppKey("flood")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")

@@ -26,7 +26,7 @@ from cloud_broker.proxy.errors import (
     NotConnected,
     NotionTokenInvalid,
     NotSent,
-    Refusal,
+    ProxyError,
     TooLarge,
     TooSlow,
     Unauthorized,
@@ -34,7 +34,7 @@ from cloud_broker.proxy.errors import (
 from cloud_broker.proxy.keys import parse_key
 from cloud_broker.proxy.ports import Sessions
 from cloud_broker.proxy.relay import Call, Relay
-from cloud_broker.proxy.responses import Answer, from_refusal
+from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import Match, match, parse_uuid
 from cloud_broker.randomness import Randomness
 from cloud_broker.transport import Interrupted, TransportError
@@ -83,14 +83,14 @@ async def relay(request: web.Request) -> web.StreamResponse:
         call = await _call(request, intake, request_id)
         request[READS] = call.match.route.kind == "read"
         answer = await request.app[RELAY].answer(claims, call)
-    except Refusal as refusal:
+    except ProxyError as refusal:
         answer = _refused(request, refusal, request_id)
     except BrokerError as error:
         answer = _refused(request, refusal_of(error), request_id)
     return _response(answer)
 
 
-def _refused(request: web.Request, refusal: Refusal, request_id: str) -> Answer:
+def _refused(request: web.Request, refusal: ProxyError, request_id: str) -> ProxyResponse:
     request.app[METRICS].requests.add("(none)", refusal.sign)
     return from_refusal(refusal, request_id)
 
@@ -212,7 +212,7 @@ class _Upload:
     def __init__(self, request: web.Request, within_s: float) -> None:
         self._content = request.content
         self._within_s = within_s  # for each piece; the whole has the time that a write has
-        self._refusal: Refusal | None = None
+        self._refusal: ProxyError | None = None
         self._is_awaited = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -235,17 +235,17 @@ class _Upload:
         self._is_awaited = False
         return piece
 
-    def _cut(self, refusal: Refusal) -> Refusal:
+    def _cut(self, refusal: ProxyError) -> ProxyError:
         self._refusal = refusal
         return refusal
 
-    def fault(self, error: TransportError) -> Refusal | None:
+    def fault(self, error: TransportError) -> ProxyError | None:
         """Why sending it failed, where its caller did not bring it to its end."""
         is_late = self._is_awaited and isinstance(error, Interrupted) and error.timed_out
         return self._refusal or (TooSlow() if is_late else None)
 
 
-def refusal_of(error: BrokerError) -> Refusal:
+def refusal_of(error: BrokerError) -> ProxyError:
     """Say in Notion's terms why nothing was sent."""
     match error:
         case SessionExpired():
@@ -261,5 +261,5 @@ def refusal_of(error: BrokerError) -> Refusal:
             return NotSent("The broker cannot work now. Nothing was sent.", retry_after_s=5)
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: ProxyResponse) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))

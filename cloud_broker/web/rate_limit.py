@@ -15,13 +15,13 @@ from aiohttp import web
 from cloud_broker.clock import Clock
 from cloud_broker.errors import TooManyRequests
 from cloud_broker.limits.gcra import Window
-from cloud_broker.limits.limiter import Ask, Limiter
+from cloud_broker.limits.limiter import LimitCheck, Limiter
 
 Network = IPv4Network | IPv6Network
 _PREFIX = 64
 
 
-class Flood:
+class AddressLimit:
     """Counts by address or account, at most so many in any minute."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Flood:
         await self._count(f"v1:{{u:{user_id}}}:{name}", name, per_minute)
 
     async def _count(self, key: str, name: str, per_minute: int) -> None:
-        ask = Ask(name, key, Window(max(1, int(per_minute * self._scale))))
+        ask = LimitCheck(name, key, Window(max(1, int(per_minute * self._scale))))
         decision = await self._limiter.decide((ask,), (), self._clock.monotonic(), 0.0)
         if not decision.allowed:
             raise TooManyRequests("Wait a moment, then try again.", retry_after=decision.wait_s)

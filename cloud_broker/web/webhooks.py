@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cloud_broker.push.inbox import Intake
+from cloud_broker.push.inbox import Inbox
 from cloud_broker.push.webhook import SIGNATURE
 from cloud_broker.web.bodies import answer, read_raw
 
 EVENT_MAX_BYTES = 256 * 1024  # ids of one page's changes; the largest known are a tenth of it
-INTAKE: web.AppKey[Intake] = web.AppKey("webhooks")
+INTAKE: web.AppKey[Inbox] = web.AppKey("webhooks")
 ROUTES = web.RouteTableDef()
 
 

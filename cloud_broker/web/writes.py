@@ -15,7 +15,7 @@ from aiohttp import web
 from cloud_broker.clock import from_rfc3339, rfc3339
 from cloud_broker.errors import InvalidInput
 from cloud_broker.identity.sessions import Claims
-from cloud_broker.proxy.errors import Refusal
+from cloud_broker.proxy.errors import ProxyError
 from cloud_broker.proxy.keys import REMEMBERED_MS, first_key, likeness, parse_key
 from cloud_broker.proxy.routes import parse_uuid
 from cloud_broker.storage.database import to_ms
@@ -104,5 +104,5 @@ def _since(request: web.Request) -> float:
 def _key(request: web.Request) -> str:
     try:
         return parse_key(request.match_info["key"])
-    except Refusal as refusal:
+    except ProxyError as refusal:
         raise InvalidInput("That is not an idempotency key.") from refusal

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from cloud_broker.billing.inbox import Billing
 from cloud_broker.clock import Clock
-from cloud_broker.cluster.cluster import Sharing, alone, over_redis
+from cloud_broker.cluster.cluster import Cluster, over_redis, single_process
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy.admission import Budgets
@@ -30,7 +30,7 @@ from cloud_broker.web.drain import Drain
 from cloud_broker.web.inbound import Inbound
 from cloud_broker.web.metrics import METRICS
 from cloud_broker.web.problems import problems, request_ids
-from cloud_broker.web.rate_limit import Flood
+from cloud_broker.web.rate_limit import AddressLimit
 from cloud_broker.wiring.identity import Parts, assemble
 from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
 from cloud_broker.wiring.push import setup_push
@@ -141,7 +141,7 @@ def _billing(
     )
 
 
-def _measure(app: web.Application, sharing: Sharing) -> None:
+def _measure(app: web.Application, sharing: Cluster) -> None:
     metrics = app[METRICS]
     metrics.gauge(
         "broker_limits_shared",
@@ -151,9 +151,9 @@ def _measure(app: web.Application, sharing: Sharing) -> None:
     metrics.gauge("broker_instances", "Brokers known to be alive.", sharing.brokers)
 
 
-def _sharing(settings: Settings, database: Database, clock: Clock, random: Randomness) -> Sharing:
+def _sharing(settings: Settings, database: Database, clock: Clock, random: Randomness) -> Cluster:
     if settings.redis_url is None:
-        return alone()
+        return single_process()
     return over_redis(
         settings.redis_url,
         database,
@@ -164,9 +164,9 @@ def _sharing(settings: Settings, database: Database, clock: Clock, random: Rando
     )
 
 
-def _flood(settings: Settings, clock: Clock) -> Flood:
+def _flood(settings: Settings, clock: Clock) -> AddressLimit:
     scale, proxies = settings.limit_scale, settings.trusted_proxies
-    return Flood(MemoryLimiter(), clock, scale=scale, proxies=proxies)
+    return AddressLimit(MemoryLimiter(), clock, scale=scale, proxies=proxies)
 
 
 def _inbound(settings: Settings) -> Inbound:

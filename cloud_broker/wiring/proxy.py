@@ -21,7 +21,7 @@ from cloud_broker.proxy.admission import Admission, Budgets
 from cloud_broker.proxy.attempts import Attempts, Upstream
 from cloud_broker.proxy.ports import Sessions, Tokens
 from cloud_broker.proxy.relay import Relay
-from cloud_broker.proxy.writes import Spans, Writes
+from cloud_broker.proxy.writes import Timeouts, Writes
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency
@@ -93,7 +93,7 @@ def setup_proxy(
     writes = Writes(
         Idempotency(database),
         attempts,
-        spans=Spans.of(settings.upstream_write_s),
+        spans=Timeouts.of(settings.upstream_write_s),
         clock=clock,
         randomness=randomness,
     )

@@ -9,8 +9,8 @@ from aiohttp import web
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.push.fanout import Fanout
-from cloud_broker.push.inbox import Intake
-from cloud_broker.push.notifier import Notices
+from cloud_broker.push.inbox import Inbox
+from cloud_broker.push.notifier import Notifier
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.web import events, webhooks
@@ -27,13 +27,13 @@ def setup_push(
     database: Database,
     ring: KeyRing,
     clock: Clock,
-    notices: Notices,
+    notices: Notifier,
 ) -> tuple[Turn, ...]:
     """Add the routes; return the steps to be run for ever, which the caller owns.
 
     The database must be migrated before the application's next cleanup context.
     """
-    intake = Intake(
+    intake = Inbox(
         database,
         ring,
         notices,

@@ -19,9 +19,9 @@ from clipperd.cli.demo.notion import section, text_of
 from clipperd.daemon.background import ActiveAccount
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Position, Scope
-from clipperd.outline.freshness import Vouching
+from clipperd.outline.freshness import FreshnessTracker
 from clipperd.outline.outlines import Outline, Outlines
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.push.consequences import Consequences
@@ -87,9 +87,9 @@ class Pushed:
         self.removed: list[str] = []
         self.scope = Scope("", "")
         self.active = ActiveAccount()
-        self.vouching = Vouching(self.clock)
+        self.vouching = FreshnessTracker(self.clock)
         self.outlines = Outlines(cache, world.notion, self.clock, self._heard, self.vouching)
-        self.places = Places(self.outlines, world.notion, cache, self.clock)
+        self.places = PositionResolver(self.outlines, world.notion, cache, self.clock)
         self.pages = Pages(cache, world.db, world.notion, self.clock, self._heard)
         session: Session = world.session
         self.listener = Listener(

@@ -19,15 +19,15 @@ from clipperd.broker.ratelimit import limits
 from clipperd.broker.reply import Reply
 from clipperd.content import chunks, convert
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.ports import Surroundings, Timing
+from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept, backlog
 from clipperd.outbox.records import Draft, Target
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
-from clipperd.storage.database import Database, Desk, Job
+from clipperd.storage.database import Connection, Database, Job
 from cloud_broker.limits.gcra import Bucket, Rule, Window
-from cloud_broker.limits.limiter import Ask
+from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
@@ -78,7 +78,7 @@ class _LoopClock(FakeClock):
 class _Inline:
     """Works at a desk in the caller's thread; nothing here is about power cuts."""
 
-    def __init__(self, _name: str, desk: Desk) -> None:
+    def __init__(self, _name: str, desk: Connection) -> None:
         self._desk = desk
 
     def start(self) -> None:
@@ -153,7 +153,7 @@ class Gated(World):
         await asyncio.sleep(self._rng.uniform(0.03, 0.08))
         route = method if method == "PATCH" else f"{method} {path.split('/', maxsplit=1)[0]}"
         keys = {"route": f"route {route}"}  # every route has a limit of its own
-        asks = [Ask(n, keys.get(n, n), rule) for n, rule in self.limits.rules.items()]
+        asks = [LimitCheck(n, keys.get(n, n), rule) for n, rule in self.limits.rules.items()]
         now = self.clock.boot()
         decision = await self._limiter.decide(asks, (), now, self.limits.patience_s)
         told = limit_headers(decision.quotas) if self.limits.tells else {}
@@ -274,7 +274,7 @@ async def _play(
     async def nothing(*_: object) -> None:
         return None
 
-    around = Surroundings(
+    around = Dependencies(
         active_user=lambda: rig.user,
         bot_id=nothing,
         server_now=rig.around.server_now,
@@ -283,7 +283,7 @@ async def _play(
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
     )
-    dispatcher = Dispatcher(rig.courier, rig.outbox, clock, rig.pace, Timing(), around)
+    dispatcher = Dispatcher(rig.courier, rig.outbox, clock, rig.pace, Timeouts(), around)
     running = asyncio.create_task(dispatcher.run())
     try:
         return await script(Queue(rig, world, dispatcher))

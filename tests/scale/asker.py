@@ -17,9 +17,9 @@ from random import Random
 from cloud_broker.cluster.redis import Redis
 from cloud_broker.cluster.redis_limiter import RedisLimiter
 from cloud_broker.cluster.shared_limiter import SharedLimiter
-from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.gcra import Bucket, Rule, Window
-from cloud_broker.limits.limiter import Ask
+from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 
@@ -27,11 +27,11 @@ Case = list[list[float | str]]
 
 
 async def ask(url: str, seconds: float, cases: list[Case]) -> dict[str, object]:
-    redis, seen = Redis(Secret(url), budget_s=10.0), Recollection()
+    redis, seen = Redis(Secret(url), budget_s=10.0), UsageSnapshot()
     inner = RedisLimiter(redis, SystemRandomness(), seen)
     limiter = SharedLimiter(inner, seen, brokers=lambda: 4, rng=Random(), missed=lambda: None)
     asks = [
-        [Ask(str(n), f"v1:{{u:{case}}}:{n}", _rule(rule)) for n, rule in enumerate(rules)]
+        [LimitCheck(str(n), f"v1:{{u:{case}}}:{n}", _rule(rule)) for n, rule in enumerate(rules)]
         for case, rules in enumerate(cases)
     ]
     starts: list[list[tuple[float, float]]] = [[] for _ in cases]

@@ -27,11 +27,11 @@ from clipperd.clock import SystemClock as DaemonClock
 from clipperd.daemon.api import Surface
 from clipperd.daemon.assembly import Parts, assemble
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
-from clipperd.daemon.system import Outside
+from clipperd.daemon.system import System
 from clipperd.process import logs
 from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
-from clipperd.storage.database import Database, DeskThread
+from clipperd.storage.database import ConnectionThread, Database
 from clipperd.storage.disposable import Cache, Hire, open_cache
 from clipperd.web.app import ROUTES, create_app, listening
 from clipperd.web.middleware.access import Access
@@ -230,8 +230,8 @@ class House:
         self,
         name: str = "home",
         limits: Limits | None = None,
-        hire: Hire = DeskThread,
-        outside: Outside | None = None,
+        hire: Hire = ConnectionThread,
+        outside: System | None = None,
     ) -> AsyncIterator[Daemon]:
         """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it.
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from clipperd.storage.database import Desk, DeskThread, Job
+from clipperd.storage.database import Connection, ConnectionThread, Job
 from clipperd.web.app import ROUTES
 from clipperd.web.routes import Route
 from cloud_broker.sandbox.seed import READING_LIST, WORKSPACE
@@ -40,7 +40,7 @@ class Disk:
     read_only: bool = False
     fails_once_sent: bool = False
 
-    def hire(self, name: str, desk: Desk) -> DeskThread:
+    def hire(self, name: str, desk: Connection) -> ConnectionThread:
         """A thread whose connection SQLite forbids to write while the disk is read-only."""
         plain = desk.perform
 
@@ -54,7 +54,7 @@ class Disk:
             plain(batch)
 
         desk.perform = perform  # type: ignore[method-assign]  # the disk is the seam
-        return DeskThread(name, desk)
+        return ConnectionThread(name, desk)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from clipperd.web.middleware.errors import (
     Unauthenticated,
 )
 from clipperd.web.routes import Caller
-from clipperd.web.tokens import Clients, token_hash
+from clipperd.web.tokens import ApiTokens, token_hash
 
 OWNER = Caller("owner", "owner", frozenset({"read", "clip", "admin"}))
 """Whoever holds the token of endpoint.json: the app's main process, the command line."""
@@ -48,7 +48,7 @@ class Access:
         owner_token: str,
         *,
         instance_id: str,
-        clients: Clients,
+        clients: ApiTokens,
         clock: Clock,
         allowed_origins: Iterable[str] = (),
     ) -> None:

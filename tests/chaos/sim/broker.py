@@ -23,10 +23,10 @@ from cloud_broker.errors import BrokerError, DatabaseFailed
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
-from cloud_broker.proxy.errors import Refusal, Unauthorized
+from cloud_broker.proxy.errors import ProxyError, Unauthorized
 from cloud_broker.proxy.keys import first_key, parse_key
 from cloud_broker.proxy.relay import Call
-from cloud_broker.proxy.responses import Answer, from_refusal
+from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import match
 from cloud_broker.secret import Secret
 from cloud_broker.storage.database import to_ms
@@ -181,7 +181,7 @@ class Broker:
                 return self._heard(503, b"{}", {})
             call = _call(method, url, headers, body, request_id)
             answer = await self._app[RELAY].answer(claims, call)
-        except Refusal as refusal:
+        except ProxyError as refusal:
             answer = from_refusal(refusal, request_id)
         except BrokerError as error:
             answer = from_refusal(refusal_of(error), request_id)
@@ -223,7 +223,7 @@ class Broker:
             raise Unauthorized
         return Claims(USER, "session", "mira@example.com", "FREE", ends)
 
-    def _said(self, answer: Answer) -> Heard:
+    def _said(self, answer: ProxyResponse) -> Heard:
         return self._heard(answer.status, answer.body, answer.headers)
 
     def _heard(self, status: int, body: bytes, headers: Mapping[str, str]) -> Heard:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from clipperd.broker.auth import GrantedWorkspace, User
 from clipperd.daemon.assembly import Parts, assemble
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
-from clipperd.daemon.system import Outside
+from clipperd.daemon.system import System
 from clipperd.keychain.system import MemorySecrets
 from clipperd.process.logs import Logs, Redactor
 from clipperd.session.credentials import secret_name
@@ -182,7 +182,7 @@ class Daemon:
             cache,
             self.machine,
             {},
-            Outside(http=self.line, entropy=rng.randbytes, rng=rng.random, secrets=self._keychain),
+            System(http=self.line, entropy=rng.randbytes, rng=rng.random, secrets=self._keychain),
         )
         await parts.session.open()
         self._ending = asyncio.Event()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from clipperd.storage.database import Desk, Job
+from clipperd.storage.database import Connection, Job
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.storage.database import Row, Tx
 from cloud_broker.storage.idempotency import STEPS
@@ -24,7 +24,7 @@ class Clerk:
     callback than the commit, so a kill between the two leaves what nobody was told of.
     """
 
-    def __init__(self, machine: Machine, process: Process, desk: Desk) -> None:
+    def __init__(self, machine: Machine, process: Process, desk: Connection) -> None:
         """Ends with ``process``."""
         self._machine = machine
         self._process = process
@@ -54,7 +54,7 @@ class Clerk:
         """Let the file grow no further, or refuse every write ``wholly``; or let all pass again."""
         size = self._desk.connection.execute("PRAGMA page_count").fetchone()[0]
         self._desk.connection.execute(f"PRAGMA max_page_count={size if on else 1 << 30}")
-        if type(self._desk) is not Desk:
+        if type(self._desk) is not Connection:
             word = "ON" if on and wholly else "OFF"
             self._desk.connection.execute(f"PRAGMA query_only={word}")
 
@@ -63,7 +63,7 @@ class Clerk:
         if not batch:
             return
         self._desk.perform(batch)
-        if type(self._desk) is Desk:  # it only reads: nothing can be left half told
+        if type(self._desk) is Connection:  # it only reads: nothing can be left half told
             _settle(batch)
         else:
             self._machine.loop.call_later(0.0001, _settle, batch)
@@ -80,10 +80,12 @@ def _settle(batch: Sequence[Job]) -> None:
         job.settle()
 
 
-def hiring(machine: Machine, process: Process, clerks: list[Clerk]) -> Callable[[str, Desk], Clerk]:
+def hiring(
+    machine: Machine, process: Process, clerks: list[Clerk]
+) -> Callable[[str, Connection], Clerk]:
     """What ``Database.open`` takes to hire clerks, each of whom is added to ``clerks``."""
 
-    def hire(_name: str, desk: Desk) -> Clerk:
+    def hire(_name: str, desk: Connection) -> Clerk:
         clerk = Clerk(machine, process, desk)
         clerks.append(clerk)
         return clerk

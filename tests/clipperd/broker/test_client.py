@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from clipperd.broker.client import Wire, broker_url, decoded, server_date
+from clipperd.broker.client import BrokerClient, broker_url, decoded, server_date
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp, Answer
 from tests.clipperd.session.world import FakeClock
@@ -47,7 +47,7 @@ def test_an_address_that_would_leak_or_mislead_is_refused(text: str) -> None:
 def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None:
     answer = Answer(200, {"date": date, "retry-after": wait}, body)
     clock = FakeClock()
-    wire = Wire(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
+    wire = BrokerClient(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
     decoded(answer)
     server_date(answer)
     seconds = wire.retry_after(answer)

@@ -10,7 +10,7 @@ import pytest
 
 from clipperd.clips.clips import Clips
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.ports import Timing
+from clipperd.delivery.ports import Timeouts
 from clipperd.health import Finding, checks
 from clipperd.model import Position
 from clipperd.outbox import retention
@@ -38,7 +38,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 @pytest.fixture
 def clips(rig: Rig) -> Clips:
     """Over a dispatcher that sends nothing."""
-    dispatcher = Dispatcher(rig.courier, rig.outbox, rig.clock, rig.pace, Timing(), rig.around)
+    dispatcher = Dispatcher(rig.courier, rig.outbox, rig.clock, rig.pace, Timeouts(), rig.around)
     accounts: Any = Accounts()
     return Clips(rig.outbox, accounts, dispatcher, rig.clock)
 

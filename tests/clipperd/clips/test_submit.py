@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from clipperd.clips.submit import ClipBody, Intake, TargetBody
+from clipperd.clips.submit import ClipBody, ClipSubmission, TargetBody
 from clipperd.errors import WorkspaceMismatch
 from clipperd.model import Scope
 from clipperd.outbox.records import ClipView
@@ -45,7 +45,7 @@ class Desk:
         accounts: Any = self.accounts
         idle: Any = Idle()
         directory = Directory(self.rig.cache)
-        self.intake = Intake(self.rig.outbox, accounts, directory, idle, clock)
+        self.intake = ClipSubmission(self.rig.outbox, accounts, directory, idle, clock)
 
     async def known(self, page_id: str, workspace: str, title: str, access: str = "ok") -> None:
         def work(c: Any) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from clipperd.daemon.system import Outside, Pool
+from clipperd.daemon.system import Pool, System
 
 
 def test_no_byte_of_a_pool_is_given_twice() -> None:
@@ -18,7 +18,7 @@ def test_no_byte_of_a_pool_is_given_twice() -> None:
 
 
 def test_the_machines_ids_differ() -> None:
-    machine = Outside.real()
+    machine = System.real()
     ids = [machine.new_id() for _ in range(1000)]
     assert len(set(ids)) == len(ids)
     assert {len(bytes.fromhex(each)) for each in ids} == {16}

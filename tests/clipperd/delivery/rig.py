@@ -10,9 +10,9 @@ from typing import Any
 
 from clipperd.content import chunks, convert
 from clipperd.daemon.schema import CACHE_STEPS
-from clipperd.delivery.ports import After, Surroundings, Timing
-from clipperd.delivery.throttle import Pace
-from clipperd.delivery.worker import Courier
+from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
+from clipperd.delivery.throttle import Throttle
+from clipperd.delivery.worker import Worker
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
@@ -20,7 +20,7 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, Draft, Target
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.storage.database import Database
 from tests.clipperd.delivery.world import BOT, World
 from tests.clipperd.fake_notion import SCOPE, FakeClock, Heard
@@ -88,11 +88,11 @@ class Rig:
         )
         outlines = Outlines(self.cache, self.world, self.clock, self.heard)
         self.outlines = outlines
-        self.places = Places(outlines, self.world, self.cache, self.clock)
+        self.places = PositionResolver(outlines, self.world, self.cache, self.clock)
         still = StillClock(self.clock)  # nobody is told to give up waiting for a clip
         self.outbox = Outbox(self.db, still, new_id=self.new_id, publish=self.heard)
-        self.pace = Pace()
-        self.around = around = Surroundings(
+        self.pace = Throttle()
+        self.around = around = Dependencies(
             active_user=lambda: self.user,
             bot_id=self._bot,
             server_now=self._server_now,
@@ -101,8 +101,8 @@ class Rig:
             rng=self.rng.random,
             writes=self.world.record,
         )
-        self.courier = Courier(
-            self.outbox, self.world, self.places, self.clock, self.pace, Timing(), around
+        self.courier = Worker(
+            self.outbox, self.world, self.places, self.clock, self.pace, Timeouts(), around
         )
 
     async def crash(self) -> None:
@@ -158,7 +158,7 @@ class Rig:
         )
         return view
 
-    async def step(self, page: str) -> After:
+    async def step(self, page: str) -> StepResult:
         """One step of a page's lane."""
         return await self.courier.step((USER, SCOPE.workspace_id, page))
 
@@ -170,7 +170,7 @@ class Rig:
             moved = False
             for lane, _priority in found:
                 if self.pace.due(lane) <= boot:
-                    moved |= await self.courier.step(lane) is not After.NOTHING
+                    moved |= await self.courier.step(lane) is not StepResult.NOTHING
             coming = [self.pace.due(lane) for lane, _ in found if self.pace.due(lane) > boot]
             if not moved and not coming:
                 return

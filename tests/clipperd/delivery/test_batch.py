@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from clipperd.delivery.batch import choose
 from clipperd.model import Position, State
-from clipperd.outbox.records import Waiting
+from clipperd.outbox.records import QueuedDelivery
 
-ONE = Waiting(
+ONE = QueuedDelivery(
     seq=1,
     clip_seq=1,
     clip_id="clip",
@@ -38,7 +38,7 @@ ONE = Waiting(
 THERE = Position("after_block", block_id="there")
 
 
-def line(*changes: dict[str, Any]) -> list[Waiting]:
+def line(*changes: dict[str, Any]) -> list[QueuedDelivery]:
     return [replace(ONE, seq=number, **change) for number, change in enumerate(changes)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.ports import Surroundings, Timing
+from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.errors import StorageFull
 from clipperd.model import Position
 from clipperd.outbox import actions
@@ -24,7 +24,7 @@ async def dispatching(
     async def nothing(*_: object) -> None:
         return None
 
-    around = Surroundings(
+    around = Dependencies(
         active_user=lambda: rig.user,
         bot_id=nothing,
         server_now=rig.around.server_now,
@@ -33,7 +33,7 @@ async def dispatching(
         rng=rig.rng.random,
         writes=rig.world.record,
     )
-    timing = Timing(parallel=parallel)
+    timing = Timeouts(parallel=parallel)
     dispatcher = Dispatcher(
         rig.courier, rig.outbox, clock or StillClock(rig.clock), rig.pace, timing, around
     )

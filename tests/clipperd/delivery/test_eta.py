@@ -8,8 +8,8 @@ import pytest
 
 from clipperd.broker.reply import Reply
 from clipperd.delivery.eta import seconds_left
-from clipperd.delivery.quota import Budget
-from clipperd.delivery.throttle import Pace
+from clipperd.delivery.quota import Quota
+from clipperd.delivery.throttle import Throttle
 from clipperd.outbox.records import LaneKey
 
 A: LaneKey = ("user", "home", "page-a")
@@ -20,7 +20,7 @@ ROUTE = ("route", "user", "append")
 HOME = ("connection", "user", "home")
 
 
-def left(loads: Mapping[LaneKey, int], pace: Pace, *, begins: float = 0.0) -> float | None:
+def left(loads: Mapping[LaneKey, int], pace: Throttle, *, begins: float = 0.0) -> float | None:
     return seconds_left(loads, pace, now=0.0, begins=begins, places=6)
 
 
@@ -38,35 +38,35 @@ def left(loads: Mapping[LaneKey, int], pace: Pace, *, begins: float = 0.0) -> fl
 def test_before_any_answer_the_brokers_default_is_assumed(
     loads: Mapping[LaneKey, int], seconds: float | None
 ) -> None:
-    assert left(loads, Pace()) == seconds
+    assert left(loads, Throttle()) == seconds
 
 
 @pytest.mark.parametrize(
     ("budget", "requests", "seconds"),
     [
-        (Budget(20, 60.0, [30.0, 40.0]), 17, 0.0),
-        (Budget(20, 60.0, [30.0, 40.0]), 18, 30.0),
-        (Budget(20, 60.0, [30.0, 40.0]), 19, 40.0),
-        (Budget(20, 60.0, [30.0, 40.0]), 38, 40.0 + 59.25),
-        (Budget(3, 10.0, [-5.0, 5.0, 9.0]), 2, 5.0),  # what has come back is free
-        (Budget(3, 10.0), 9, 20.0),
-        (Budget(200, 60.0), 190, 0.0),
+        (Quota(20, 60.0, [30.0, 40.0]), 17, 0.0),
+        (Quota(20, 60.0, [30.0, 40.0]), 18, 30.0),
+        (Quota(20, 60.0, [30.0, 40.0]), 19, 40.0),
+        (Quota(20, 60.0, [30.0, 40.0]), 38, 40.0 + 59.25),
+        (Quota(3, 10.0, [-5.0, 5.0, 9.0]), 2, 5.0),  # what has come back is free
+        (Quota(3, 10.0), 9, 20.0),
+        (Quota(200, 60.0), 190, 0.0),
     ],
 )
 def test_the_limit_as_it_was_told_and_used_so_far_decides(
-    budget: Budget, requests: int, seconds: float
+    budget: Quota, requests: int, seconds: float
 ) -> None:
-    assert left({A: requests}, Pace(budgets={ROUTE: budget})) == seconds
+    assert left({A: requests}, Throttle(budgets={ROUTE: budget})) == seconds
 
 
 def test_lanes_share_a_limit_and_other_accounts_workspaces_do_not() -> None:
-    pace = Pace(budgets={HOME: Budget(4, 10.0)}, trip_s=0.001)
+    pace = Throttle(budgets={HOME: Quota(4, 10.0)}, trip_s=0.001)
     assert left({A: 4, B: 4}, pace) == 10.0
     assert left({A: 4, WORK: 4}, pace) == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_lanes_requests_go_one_after_the_other_as_long_as_one_was_seen_to_take() -> None:
-    pace = Pace()
+    pace = Throttle()
     pace.leaves(A, 10.0, urgent=False)
     pace.heard(A, Reply(200), 10.5)
     assert left({A: 8}, pace) == 4.0
@@ -77,11 +77,11 @@ def test_a_lanes_requests_go_one_after_the_other_as_long_as_one_was_seen_to_take
 
 
 def test_pauses_and_waits_come_on_top() -> None:
-    assert left({A: 2}, Pace(lanes={A: 30.0})) == 30.0
-    assert left({A: 2}, Pace(pauses={HOME: 40.0})) == 40.0
-    assert left({A: 2}, Pace(), begins=50.0) == 50.0
-    assert left({A: 20}, Pace(pauses={HOME: 40.0})) == 59.25
+    assert left({A: 2}, Throttle(lanes={A: 30.0})) == 30.0
+    assert left({A: 2}, Throttle(pauses={HOME: 40.0})) == 40.0
+    assert left({A: 2}, Throttle(), begins=50.0) == 50.0
+    assert left({A: 20}, Throttle(pauses={HOME: 40.0})) == 59.25
 
 
 def test_offline_nobody_can_tell() -> None:
-    assert left({A: 2}, Pace(link=1.0)) is None
+    assert left({A: 2}, Throttle(link=1.0)) is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clipperd.delivery.ports import After
+from clipperd.delivery.ports import StepResult
 from clipperd.errors import StorageFull
 from clipperd.model import Position
 from clipperd.outbox import actions
@@ -188,7 +188,7 @@ async def test_nothing_is_sent_before_the_servers_time_is_known_and_stamped_by_a
     """A stamp by a local clock that is set right later would hide what was applied."""
     rig.knows_time, rig.server_ahead_s = False, -300.0
     clip = await rig.clip(page, "one")
-    assert await rig.step(page) is After.LATER
+    assert await rig.step(page) is StepResult.LATER
     assert (await state(rig, clip), world.writes) == (("queued", None), [])
     rig.knows_time = True
     rig.pace.free_all()
@@ -258,7 +258,7 @@ async def test_a_long_outage_at_notion_is_not_hammered(rig: Rig, world: World, p
     lane = (SCOPE.user_id, SCOPE.workspace_id, page)
     start = rig.clock.boot()
     for _ in range(12):
-        assert await rig.step(page) is After.LATER
+        assert await rig.step(page) is StepResult.LATER
         rig.clock.advance(rig.pace.due(lane) - rig.clock.boot())
     assert rig.clock.boot() - start > 120
 

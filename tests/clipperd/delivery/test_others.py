@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipperd.delivery.ports import After
+from clipperd.delivery.ports import StepResult
 from clipperd.notion.port import Write
 from tests.clipperd.delivery.rig import Rig
 from tests.clipperd.delivery.test_hazards import at, state
@@ -40,7 +40,7 @@ async def test_other_words_of_another_program_leave_nothing_to_ask(
     world.record.writes = [Write("theirs", None, "page", "theirs")]
     lane = (SCOPE.user_id, SCOPE.workspace_id, page)
     for _ in range(3):  # it has not found out yet what became of its own write
-        assert await rig.step(page) is After.LATER
+        assert await rig.step(page) is StepResult.LATER
         rig.clock.advance(rig.pace.due(lane) - rig.clock.boot())
     world.record.writes = [Write("theirs", (theirs,), "page", "theirs")]
     await rig.drain()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from clipperd.delivery import outcome, reconcile
-from clipperd.model import PRECEDENCE, REASONS, Place, Position, State
+from clipperd.model import PRECEDENCE, REASONS, InsertionPoint, Position, State
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import Rig, paragraph
@@ -87,7 +87,7 @@ class Life:
         await self.parked()
         await self.faulty("429", place="after_heading")
         self.world.remove(self.anchor)
-        await self.rig.places.refused(SCOPE, self.page, Place(self.page, self.anchor))
+        await self.rig.places.refused(SCOPE, self.page, InsertionPoint(self.page, self.anchor))
         await self.rig.drain()
 
     async def refused(self) -> None:

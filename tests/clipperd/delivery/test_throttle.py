@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipperd.broker.reply import Limit, Reply
-from clipperd.delivery.quota import GRACE_S, Budget
-from clipperd.delivery.throttle import Pace
+from clipperd.delivery.quota import GRACE_S, Quota
+from clipperd.delivery.throttle import Throttle
 from clipperd.outbox.records import LaneKey
 
 A: LaneKey = ("user", "home", "page-a")
@@ -46,15 +46,15 @@ def route(left: int, reset_s: float = 0.0, status: int = 200) -> Reply:
 def test_the_next_write_leaves_when_enough_is_left_for_it_and_for_people(
     back: Sequence[float], flying: int, urgent: bool, opens: float
 ) -> None:
-    budget = Budget(20, 60.0, list(back))
+    budget = Quota(20, 60.0, list(back))
     assert budget.opens(flying=flying, urgent=urgent) == opens
 
 
 def test_once_half_is_used_what_is_not_urgent_spreads() -> None:
-    half = Budget(20, 60.0, [100.0] * 10, last=40.0)
+    half = Quota(20, 60.0, [100.0] * 10, last=40.0)
     assert half.opens(flying=0, urgent=False) == 42.25
     assert half.opens(flying=0, urgent=True) == 0.0
-    assert Budget(20, 60.0, [100.0] * 9, last=40.0).opens(flying=0, urgent=False) == 0.0
+    assert Quota(20, 60.0, [100.0] * 9, last=40.0).opens(flying=0, urgent=False) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_once_half_is_used_what_is_not_urgent_spreads() -> None:
 def test_more_is_kept_for_a_while_after_a_persons_write(
     back: Sequence[float], people: float, opens: float
 ) -> None:
-    budget = Budget(20, 60.0, list(back), last=-60.0)
+    budget = Quota(20, 60.0, list(back), last=-60.0)
     budget.leaves(people - 60.0, urgent=True)
     assert budget.opens(flying=0, urgent=False) == opens
     assert budget.opens(flying=0, urgent=True) == 0.0
@@ -80,7 +80,7 @@ def test_more_is_kept_for_a_while_after_a_persons_write(
     ("quota", "kept", "burst"), [(5, 0, 0), (6, 1, 1), (10, 1, 2), (20, 1, 5), (180, 9, 9)]
 )
 def test_the_share_kept_for_people_follows_the_quota(quota: int, kept: int, burst: int) -> None:
-    assert (Budget(quota, 60.0).kept, Budget(quota, 60.0).burst) == (kept, burst)
+    assert (Quota(quota, 60.0).kept, Quota(quota, 60.0).burst) == (kept, burst)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_share_kept_for_people_follows_the_quota(quota: int, kept: int, burs
 def test_the_limits_own_word_is_taken_over(
     back: Sequence[float], left: int, reset_s: float, flying: int, after: Sequence[float]
 ) -> None:
-    budget = Budget(20, 60.0, list(back))
+    budget = Quota(20, 60.0, list(back))
     budget.told(left, reset_s, now=0.0, flying=flying)
     assert budget.back == list(after)
 
@@ -110,7 +110,7 @@ def test_the_limits_own_word_is_taken_over(
 def test_whoever_heeds_a_budget_never_exceeds_its_window(
     quota: int, gaps: Sequence[float], urgent: Sequence[bool]
 ) -> None:
-    budget, now, starts = Budget(quota, 60.0), 0.0, []
+    budget, now, starts = Quota(quota, 60.0), 0.0, []
     for gap, mine in zip(gaps, urgent, strict=False):
         now = max(now + gap, budget.opens(flying=0, urgent=mine))
         budget.forget(now)
@@ -121,7 +121,7 @@ def test_whoever_heeds_a_budget_never_exceeds_its_window(
 
 
 def test_what_is_on_its_way_counts_until_it_is_answered() -> None:
-    pace = Pace()
+    pace = Throttle()
     pace.heard(A, route(left=1, reset_s=30.0), 0.0)
     assert pace.due(A) == 0.0
     pace.leaves(B, 0.0, urgent=True)
@@ -131,7 +131,7 @@ def test_what_is_on_its_way_counts_until_it_is_answered() -> None:
 
 
 def test_a_limit_binds_whom_it_names() -> None:
-    pace = Pace()
+    pace = Throttle()
     pace.heard(A, route(left=0, reset_s=30.0), 0.0)
     assert [pace.due(lane) for lane in (A, B, WORK)] == [30.0] * 3
     assert [pace.due(lane) for lane in (NEW, OTHER)] == [0.0] * 2
@@ -142,21 +142,21 @@ def test_a_limit_binds_whom_it_names() -> None:
 
 
 def test_a_refused_write_spends_nothing() -> None:
-    pace = Pace()
+    pace = Throttle()
     pace.heard(A, route(left=0, reset_s=30.0, status=429), 0.0)
     assert len(pace.budgets["route", "user", "append"].back) == 20
     assert pace.due(A) == 30.0
 
 
 def test_a_limit_with_other_numbers_begins_anew() -> None:
-    pace = Pace()
+    pace = Throttle()
     pace.heard(A, route(left=0, reset_s=30.0), 0.0)
     pace.heard(A, Reply(200, limits=(Limit("route", 40, 60.0, 39, 60.0),)), 1.0)
     assert pace.due(A) == 0.0
 
 
 def test_a_limit_that_nobody_tells_is_what_was_taken_before_the_429_and_felt_for_again() -> None:
-    pace, bare = Pace(), Reply(429, code="rate_limited")
+    pace, bare = Throttle(), Reply(429, code="rate_limited")
     for number in range(100):
         pace.heard(A, Reply(200), number * 0.1)
     pace.heard(A, bare, 10.0)
@@ -174,7 +174,7 @@ def test_a_limit_that_nobody_tells_is_what_was_taken_before_the_429_and_felt_for
 
 @pytest.mark.parametrize("status", [429, 529])
 def test_a_refusal_that_our_own_few_writes_cannot_have_caused_is_no_limit(status: int) -> None:
-    pace = Pace()
+    pace = Throttle()
     for number in range(10):
         pace.heard(A, Reply(200), float(number))
     pace.heard(A, Reply(status), 10.0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipperd.broker.reply import Reply
-from clipperd.delivery.ports import After
+from clipperd.delivery.ports import StepResult
 from clipperd.errors import ReauthRequired
 from clipperd.model import Position
 from clipperd.outbox.records import LaneKey, Target
@@ -42,7 +42,7 @@ async def test_a_week_offline_kills_nothing(rig: Rig, world: World, page: str) -
     world.offline = True
     start, tries = rig.clock.boot(), 0
     while rig.clock.boot() - start < WEEK_S:
-        assert await rig.step(page) is After.LATER
+        assert await rig.step(page) is StepResult.LATER
         wait_s = rig.pace.due(lane(page)) - rig.clock.boot()
         assert 0 < wait_s <= 30
         rig.clock.advance(wait_s if tries < 50 else DAY_S)  # it sleeps most of the time
@@ -65,7 +65,7 @@ async def test_a_session_that_has_ended_keeps_everything_and_burns_nothing(
 
     world.send = ended  # type: ignore[method-assign]  # the transport is the seam
     for each in (page, other):
-        assert await rig.step(each) is After.NOTHING
+        assert await rig.step(each) is StepResult.NOTHING
     views = [await rig.view(clip) for clip in clips]
     assert [(view.state, view.deliveries[0].attempts) for view in views] == [("queued", 0)] * 2
     world.send = plain  # type: ignore[method-assign]  # the transport is the seam
@@ -85,7 +85,7 @@ async def test_a_session_that_ends_while_an_outcome_is_unknown_leaves_it_to_be_a
         raise ReauthRequired("Sign in again.")
 
     world.send = ended  # type: ignore[method-assign]  # the transport is the seam
-    assert await rig.step(page) is After.NOTHING
+    assert await rig.step(page) is StepResult.NOTHING
     assert (await state(rig, clip))[0] == "unconfirmed"
     world.send = plain  # type: ignore[method-assign]  # the transport is the seam
     await rig.drain()
@@ -99,7 +99,7 @@ async def test_a_refusal_rests_what_it_names_and_burns_nothing(
 ) -> None:
     world.fault = at(fault)
     clip = await rig.clip(page, "x")
-    assert await rig.step(page) is After.LATER
+    assert await rig.step(page) is StepResult.LATER
     view = await rig.view(clip)
     assert (view.state, view.deliveries[0].attempts) == ("retrying", 0)
     boot = rig.clock.boot()

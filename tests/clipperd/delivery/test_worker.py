@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clipperd.delivery.ports import After
+from clipperd.delivery.ports import StepResult
 from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import Target
@@ -150,7 +150,7 @@ async def test_an_unknown_outcome_is_shown_as_unconfirmed_and_holds_the_lane(
     first = await rig.clip(page, "one")
     await rig.step(page)
     second = await rig.clip(page, "two")
-    assert await rig.step(page) is After.LATER
+    assert await rig.step(page) is StepResult.LATER
     assert (await rig.view(first)).state == "unconfirmed"
     assert (await rig.view(second)).state == "queued"
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from clipperd.machine.os_events import Tell
+from clipperd.machine.os_events import Notify
 
 
 class FakeNotices:
     """A source that tells when it is told to."""
 
     def __init__(self) -> None:
-        self._tell: Tell | None = None
+        self._tell: Notify | None = None
         self.opened = asyncio.Event()
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         self._tell = tell
         self.opened.set()
 

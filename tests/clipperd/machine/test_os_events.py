@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.machine.linux import Several, of_this_system
-from clipperd.machine.netlink import NetworkNotices
-from clipperd.machine.os_events import Notices, Tell
-from clipperd.machine.timerfd import ClockNotices
+from clipperd.machine.linux import EventSources, of_this_system
+from clipperd.machine.netlink import NetworkEvents
+from clipperd.machine.os_events import Notify, OsEvents
+from clipperd.machine.timerfd import ClockEvents
 from tests.clipperd.machine.fake_os_events import FakeNotices
 from tests.stack.cable import Cable, laid
 
@@ -26,7 +26,7 @@ _GET_LINKS = struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0)
 class Nowhere:
     """A source that this system does not offer."""
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         raise PermissionError(1, "not here")
 
     def close(self) -> None:
@@ -37,11 +37,11 @@ class Nowhere:
 class Case:
     """A source, what makes it tell, and the namespace whose source it is."""
 
-    source: Notices
+    source: OsEvents
     happen: Callable[[], None]
     cable: Cable | None = None
 
-    def open(self, tell: Tell) -> None:
+    def open(self, tell: Notify) -> None:
         with self.cable.at_the_far_end() if self.cable else nullcontext():
             self.source.open(tell)
 
@@ -57,11 +57,11 @@ def of_the_clock(record_property: Callable[[str, object], None]) -> Case | None:
     except PermissionError:
         record_property("table: NOT RUN", "a clock that is set: this user may not set it")
         return None
-    return Case(ClockNotices(), set_the_clock_to_what_it_is)
+    return Case(ClockEvents(), set_the_clock_to_what_it_is)
 
 
 def of_the_network(cable: Cable | None, record_property: Callable[[str, object], None]) -> Case:
-    source = NetworkNotices()
+    source = NetworkEvents()
     if cable is not None:
         return Case(source, cable.pull, cable)
     record_property("table: NOT RUN", "a link that goes down: this user may not lay one")
@@ -83,7 +83,7 @@ def case(
         case "fake":
             yield simple
         case "several":
-            yield Case(Several(Nowhere, lambda: fake), fake.happen)
+            yield Case(EventSources(Nowhere, lambda: fake), fake.happen)
         case "network":
             with laid() as cable:
                 yield of_the_network(cable, record_property)
@@ -104,7 +104,7 @@ async def test_a_source_tells_what_happens_while_it_is_open_and_nothing_else(cas
     told.clear()
     if case.cable is not None:
         case.cable.plug()
-    elif isinstance(case.source, ClockNotices | FakeNotices):
+    elif isinstance(case.source, ClockEvents | FakeNotices):
         case.happen()
     await asyncio.sleep(0)
     assert not told.is_set()
@@ -123,7 +123,7 @@ async def test_a_closed_source_can_be_opened_again(case: Case) -> None:
 
 async def test_a_timer_that_runs_out_is_set_anew_and_tells_nothing() -> None:
     told, before = asyncio.Event(), timers()
-    source = ClockNotices(far_s=0.02)
+    source = ClockEvents(far_s=0.02)
     source.open(told.set)
     (made,) = timers() - before
     await asyncio.sleep(0.1)  # its moment has passed

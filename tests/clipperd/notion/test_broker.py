@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from clipperd.broker.client import Wire
+from clipperd.broker.client import BrokerClient
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp
 from clipperd.broker.reply import Limit
@@ -175,7 +175,7 @@ async def test_failed_tls_and_names_have_sent_nothing(broker: FakeBroker, addres
     clock = FakeClock()
     http = AiohttpHttp()
     base = URL(address.format(port=broker.url.port))
-    wire = Wire(base, http, Connectivity(clock), clock)
+    wire = BrokerClient(base, http, Connectivity(clock), clock)
     with pytest.raises(BrokerUnreachable) as failure:
         await wire.call("POST", "api/auth/token", body=b"{}")
     assert failure.value.sent is False

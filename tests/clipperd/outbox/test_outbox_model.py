@@ -21,7 +21,7 @@ from clipperd.daemon.schema import STEPS
 from clipperd.delivery import batch
 from clipperd.delivery.batch import Stamp
 from clipperd.errors import NotAllowedNow
-from clipperd.model import Place, Position, Scope, State
+from clipperd.model import InsertionPoint, Position, Scope, State
 from clipperd.outbox import accept, actions, lanes, requests
 from clipperd.outbox.records import Draft, Request, Target, plan_from_json
 from tests.clipperd.outbox import transitions
@@ -157,7 +157,7 @@ class Outbox(RuleBasedStateMachine):
             return
         stamp = Stamp(f"key {next(self.numbers)}", self.now)
         plans = {item.clip_seq: self._plan(item.clip_seq) for item in group}
-        place = Place(page)
+        place = InsertionPoint(page)
         if group[0].started:
             plan = plans[group[0].clip_seq]
             request = batch.onward(SCOPE, page, group[0], plan, place, stamp)

@@ -18,7 +18,7 @@ from clipperd.content import chunks, convert
 from clipperd.model import Position
 from clipperd.outbox import actions, retention
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.purge import Erasure
+from clipperd.outbox.purge import Purge
 from clipperd.outbox.records import Draft, Target
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
@@ -65,7 +65,7 @@ class Home:
         self.outbox = Outbox(
             self.db, self.clock, new_id=lambda: f"id-{next(ids)}", publish=lambda *_: None
         )
-        self.erasure = Erasure(
+        self.erasure = Purge(
             self.outbox,
             self.house.backups,
             self.house.quarantine,
@@ -200,7 +200,7 @@ async def test_a_copy_that_is_made_meanwhile_keeps_the_newest_clips(home: Home) 
     ids = itertools.count(1)
     busy = Busy(home.db, home.clock, new_id=lambda: f"new-{next(ids)}", publish=lambda *_: None)
     busy.backups = home.house.backups
-    erasure = Erasure(
+    erasure = Purge(
         busy, home.house.backups, home.house.quarantine, home.clock, keep_content_s=KEEP_S
     )
     assert await erasure.once()

@@ -12,9 +12,9 @@ from aiohttp import ClientResponse
 
 from clipperd.broker.reply import Reply
 from clipperd.daemon.schema import CACHE_STEPS
-from clipperd.model import Place, Position, Scope
+from clipperd.model import InsertionPoint, Position, Scope
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Database
@@ -91,9 +91,9 @@ class Sandboxed:
         )
         self.pages = Pages(self.cache, self.outbox, notion, clock, Heard())
         self.outlines = Outlines(self.cache, notion, clock, Heard())
-        self.places = Places(self.outlines, notion, self.cache, clock)
+        self.places = PositionResolver(self.outlines, notion, self.cache, clock)
 
-    async def clip(self, page_id: str, position: Position, *texts: str) -> Place:
+    async def clip(self, page_id: str, position: Position, *texts: str) -> InsertionPoint:
         """Resolve, append, confirm; refused because of the place, once more, as delivery does."""
         blocks = [paragraph(text) for text in texts]
         place = await self.places.resolve(SCOPE, page_id, position)
@@ -108,7 +108,7 @@ class Sandboxed:
         await self.places.wrote(SCOPE, page_id, place, ids, ids[-1], blocks)
         return place
 
-    async def _append(self, place: Place, blocks: list[Any]) -> ClientResponse:
+    async def _append(self, place: InsertionPoint, blocks: list[Any]) -> ClientResponse:
         where: dict[str, Any] = {"type": place.edge}
         if place.after is not None:
             where = {"type": "after_block", "after_block": {"id": place.after}}

@@ -6,12 +6,12 @@ import pytest
 
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, PlaceGone, ReadFailed
-from clipperd.model import Place, Position
+from clipperd.model import InsertionPoint, Position
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.outline.world import World, after, end_of, known
 
 
-async def refuse(world: World, position: Position) -> Place:
+async def refuse(world: World, position: Position) -> InsertionPoint:
     """Resolve, hear from Notion that the place is not there, resolve again."""
     await world.places.refused(SCOPE, world.page, await world.resolve(position))
     world.notion.take_calls()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipperd.errors import PlaceGone
-from clipperd.model import Place, Position
+from clipperd.model import InsertionPoint, Position
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.outline.world import World, after, end_of, known
 
@@ -16,8 +16,8 @@ LIST = "GET blocks/ID/children"
 
 
 async def test_end_and_start_of_a_page_need_no_read(world: World) -> None:
-    assert await world.resolve(Position("end")) == Place(world.page)
-    assert await world.resolve(Position("start")) == Place(world.page, edge="start")
+    assert await world.resolve(Position("end")) == InsertionPoint(world.page)
+    assert await world.resolve(Position("start")) == InsertionPoint(world.page, edge="start")
     assert world.notion.take_calls() == []
 
 
@@ -25,7 +25,10 @@ async def test_inside_a_block_and_after_a_block_need_no_read(world: World) -> No
     ids = await known(world, "# A", "a1")
     inside = await world.resolve(Position("inside", block_id=ids["a1"]))
     behind = await world.resolve(Position("after_block", block_id=ids["a1"]))
-    assert (inside, behind) == (Place(ids["a1"]), Place(world.page, after=ids["a1"]))
+    assert (inside, behind) == (
+        InsertionPoint(ids["a1"]),
+        InsertionPoint(world.page, after=ids["a1"]),
+    )
     assert world.notion.take_calls() == []
 
 
@@ -42,14 +45,14 @@ async def test_after_a_known_heading_needs_no_read_even_unsettled(world: World) 
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
     place = await world.resolve(after(ids["A"]))
-    assert place == Place(world.page, after=ids["A"], level=2)
+    assert place == InsertionPoint(world.page, after=ids["A"], level=2)
     assert world.notion.take_calls() == []
 
 
 async def test_the_section_of_a_toggle_heading_is_inside_it(world: World) -> None:
     ids = await known(world, ">## A", "a1")
-    assert await world.resolve(end_of(ids["A"])) == Place(ids["A"], level=2)
-    assert await world.resolve(after(ids["A"])) == Place(ids["A"], edge="start", level=2)
+    assert await world.resolve(end_of(ids["A"])) == InsertionPoint(ids["A"], level=2)
+    assert await world.resolve(after(ids["A"])) == InsertionPoint(ids["A"], edge="start", level=2)
     assert world.notion.take_calls() == []
 
 
@@ -339,6 +342,6 @@ async def test_ids_alone_are_enough_to_go_on(world: World) -> None:
 
 async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(world: World) -> None:
     new = world.write("one")
-    await world.places.wrote(SCOPE, world.page, Place(world.page), [new], new)
+    await world.places.wrote(SCOPE, world.page, InsertionPoint(world.page), [new], new)
     await world.places.undone(SCOPE, world.page, [new])
     assert world.notion.take_calls() == []

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipperd.errors import PlaceGone
-from clipperd.model import Place, Position
+from clipperd.model import InsertionPoint, Position
 from tests.clipperd.fake_notion import SCOPE
 from tests.clipperd.outline.world import World
 
@@ -88,7 +88,7 @@ class Page:
         self.number += 1
         await self.world.append(place, f"c{self.number}", "more")
 
-    async def place(self, position: Position) -> Place:
+    async def place(self, position: Position) -> InsertionPoint:
         """Resolve as delivery does: told by Notion that the anchor is gone, it asks again."""
         place = await self.world.resolve(position)
         if place.after and place.after not in self.world.notion.children[place.parent_id]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipperd.daemon.schema import CACHE_STEPS
-from clipperd.model import Place, Position
+from clipperd.model import InsertionPoint, Position
 from clipperd.outline.outlines import Outlines
-from clipperd.outline.positions import Places
+from clipperd.outline.positions import PositionResolver
 from clipperd.storage.disposable import open_cache
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 
@@ -26,7 +26,7 @@ class World:
     def start(self) -> None:
         self.cache = open_cache(self.folder / "cache.db", CACHE_STEPS)
         self.outlines = Outlines(self.cache, self.notion, self.clock, self.heard)
-        self.places = Places(self.outlines, self.notion, self.cache, self.clock)
+        self.places = PositionResolver(self.outlines, self.notion, self.cache, self.clock)
 
     async def close(self) -> None:
         await self.outlines.close()
@@ -66,16 +66,16 @@ class World:
             await self.cache.read(lambda c: None)
             await self.cache.write(lambda c: None)
 
-    async def resolve(self, position: Position) -> Place:
+    async def resolve(self, position: Position) -> InsertionPoint:
         return await self.places.resolve(SCOPE, self.page, position)
 
-    async def clip(self, position: Position, *lines: str) -> Place:
+    async def clip(self, position: Position, *lines: str) -> InsertionPoint:
         """Resolve, write and confirm one clip of several blocks, as delivery does."""
         place = await self.resolve(position)
         await self.append(place, *lines)
         return place
 
-    async def append(self, place: Place, *lines: str) -> list[str]:
+    async def append(self, place: InsertionPoint, *lines: str) -> list[str]:
         siblings = self.notion.children[place.parent_id]
         after = place.after
         if after is None and place.edge == "start":

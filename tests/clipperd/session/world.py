@@ -13,7 +13,7 @@ from typing import Any
 from yarl import URL
 
 from clipperd.broker.auth import BrokerAuth
-from clipperd.broker.client import Wire
+from clipperd.broker.client import BrokerClient
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp
 from clipperd.keychain.secrets import Secrets
@@ -65,7 +65,7 @@ class World:
 
     session: Session
     notion: BrokerNotion
-    wire: Wire
+    wire: BrokerClient
     accounts: Accounts
     logins: Logins
     connectivity: Connectivity
@@ -113,7 +113,7 @@ async def running_world(
     kept = kept or MemorySecrets()
     http = AiohttpHttp()
     connectivity = Connectivity(clock)
-    wire = Wire(broker, http, connectivity, clock)
+    wire = BrokerClient(broker, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
         db, clock, broker=broker, port=lambda: port, device="here", random=secrets.token_bytes

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import SchemaTooNew, StorageFull
-from clipperd.storage.database import Database, Desk, DeskThread, Job
+from clipperd.storage.database import Connection, ConnectionThread, Database, Job
 from clipperd.storage.migration import Step, refuse_newer
 
 
@@ -114,7 +114,7 @@ async def test_text_that_damage_has_reached_can_be_read_as_what_is_left_of_it(
     db.close()
 
 
-class Broken(Desk):
+class Broken(Connection):
     """A desk with a fault of its own, in its work or between it."""
 
     def __init__(self, *, breaks_at: str) -> None:
@@ -133,7 +133,7 @@ class Broken(Desk):
         return super().rest(waited_for=waited_for)
 
 
-async def one(worker: DeskThread) -> int:
+async def one(worker: ConnectionThread) -> int:
     job = Job(lambda c: c.execute("SELECT 1").fetchone()[0], asyncio.get_running_loop())
     worker.put(job)
     async with asyncio.timeout(60):
@@ -141,7 +141,7 @@ async def one(worker: DeskThread) -> int:
 
 
 async def test_a_desk_that_breaks_at_its_work_fails_that_and_goes_on() -> None:
-    worker = DeskThread("broken", Broken(breaks_at="work"))
+    worker = ConnectionThread("broken", Broken(breaks_at="work"))
     worker.start()
     with pytest.raises(AttributeError):
         await one(worker)
@@ -151,7 +151,7 @@ async def test_a_desk_that_breaks_at_its_work_fails_that_and_goes_on() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_nobody_waits_for_a_desk_that_broke_off() -> None:
-    worker = DeskThread("broken", Broken(breaks_at="rest"))
+    worker = ConnectionThread("broken", Broken(breaks_at="rest"))
     worker.start()
     assert await one(worker) == 1
     for _ in range(3):

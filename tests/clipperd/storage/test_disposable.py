@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from clipperd.daemon.schema import CACHE_STEPS
-from clipperd.storage.database import Desk, DeskThread
+from clipperd.storage.database import Connection, ConnectionThread
 from clipperd.storage.disposable import open_cache
 from cloud_broker.sandbox.seed import READING_LIST
 from tests.clipperd.storage.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
@@ -147,7 +147,7 @@ async def test_a_cache_with_text_that_cannot_be_read_is_made_anew(tmp_path: Path
     cache.close()
 
 
-class Stopping(DeskThread):
+class Stopping(ConnectionThread):
     """Tells that it is being stopped."""
 
     told = threading.Event()
@@ -194,10 +194,10 @@ async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
 async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: House) -> None:
     refuses = [False]
 
-    def hire(name: str, desk: Desk) -> DeskThread:
+    def hire(name: str, desk: Connection) -> ConnectionThread:
         if refuses[0] and name.startswith("cache"):
             raise OSError(errno.EROFS, "Read-only file system")
-        return DeskThread(name, desk)
+        return ConnectionThread(name, desk)
 
     async with house.daemon(hire=hire) as daemon:
         await daemon.sign_in()

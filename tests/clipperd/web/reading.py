@@ -24,7 +24,7 @@ from clipperd.web import (
 )
 from clipperd.web.app import create_app, listening
 from clipperd.web.middleware.access import Access
-from clipperd.web.tokens import CLIENT_STEPS, Clients
+from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
 from tests.clipperd.web.shell import INSTANCE, TOKEN
 
@@ -66,7 +66,7 @@ async def reading(folder: Path) -> AsyncIterator[Api]:
         synchronous="FULL",
     )
     numbers = itertools.count(1)
-    clients = await Clients.open(
+    clients = await ApiTokens.open(
         outbox, clock, new_id=lambda: f"id{next(numbers)}", new_token=lambda: f"{next(numbers)}"
     )
     app = create_app(

@@ -31,11 +31,11 @@ from clipperd.web import (
     status,
 )
 from clipperd.web.app import SHELL_ROUTES, create_app, listening
-from clipperd.web.hub import Events
+from clipperd.web.hub import EventHub
 from clipperd.web.middleware.access import Access
 from clipperd.web.middleware.chain import Limits
 from clipperd.web.routes import Route, answer, read_body
-from clipperd.web.tokens import CLIENT_STEPS, Clients
+from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
 INSTANCE = "instance-1"
@@ -145,8 +145,8 @@ class Door:
 
     port: int
     clock: HandClock
-    clients: Clients
-    events: Events
+    clients: ApiTokens
+    events: EventHub
     notion: FakeNotion
     session: aiohttp.ClientSession
     stops: list[str]
@@ -186,7 +186,7 @@ async def door(
 ) -> AsyncIterator[Door]:
     clock, numbers = HandClock(), itertools.count(1)
     db = Database.open(folder / "outbox.db", name="outbox", steps=CLIENT_STEPS, synchronous="FULL")
-    clients = await Clients.open(
+    clients = await ApiTokens.open(
         db,
         clock,
         new_id=lambda: f"id{next(numbers)}",
@@ -203,7 +203,7 @@ async def door(
         reasons={"heading_gone": "The heading is no longer there."},
         limits=limits,
     )
-    hub, fake, stops, state = Events(clock), FakeNotion(), list[str](), dict[str, Any](n=0)
+    hub, fake, stops, state = EventHub(clock), FakeNotion(), list[str](), dict[str, Any](n=0)
     user: list[str | None] = ["user-1"]
 
     async def account() -> str | None:

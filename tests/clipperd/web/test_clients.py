@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clipperd.storage.database import Database
-from clipperd.web.tokens import CLIENT_STEPS, Clients
+from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.web.shell import Door, HandClock, door
 
 
@@ -96,7 +96,7 @@ async def test_clients_outlive_the_process(tmp_path: Path) -> None:
     numbers, tokens = itertools.count(), list[str]()
     for _ in range(2):
         db = Database.open(tmp_path / "o.db", name="o", steps=CLIENT_STEPS, synchronous="FULL")
-        clients = await Clients.open(
+        clients = await ApiTokens.open(
             db,
             HandClock(),
             new_id=lambda: f"id{next(numbers)}",

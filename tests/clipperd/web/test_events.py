@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from clipperd.web.hub import Event, Events
+from clipperd.web.hub import Event, EventHub
 from clipperd.web.middleware.chain import Limits
 from tests.clipperd.web.shell import TOKEN, Door, HandClock, door
 
@@ -193,7 +193,7 @@ async def _take(stream: AsyncIterator[Event | None], count: int) -> list[Event |
 async def test_page_events_of_a_moment_become_one() -> None:
     clock = HandClock()
     clock.auto = False
-    events = Events(clock)
+    events = EventHub(clock)
     async with events.stream(snapshot=_snapshot, account=_account) as stream:
         reader = aiter(stream)
         await _take(reader, 1)
@@ -218,7 +218,7 @@ async def test_page_events_of_a_moment_become_one() -> None:
 
 
 async def test_a_reader_too_far_behind_gets_a_gap_and_a_snapshot() -> None:
-    events = Events(HandClock(), waiting=3)
+    events = EventHub(HandClock(), waiting=3)
     async with events.stream(snapshot=_snapshot, account=_account) as stream:
         reader = aiter(stream)
         await _take(reader, 1)
@@ -234,13 +234,13 @@ async def test_a_reader_too_far_behind_gets_a_gap_and_a_snapshot() -> None:
 
 
 def test_ids_grow_from_one_process_to_the_next_and_stay_exact_in_javascript() -> None:
-    early, late = Events(HandClock(1000.0)), Events(HandClock(1000.1))
+    early, late = EventHub(HandClock(1000.0)), EventHub(HandClock(1000.1))
     for _ in range(50):
         early.publish("clip", {})
     assert early.head() < late.head()
-    assert Events(HandClock(2_100_000_000.0)).head() < 2**53
+    assert EventHub(HandClock(2_100_000_000.0)).head() < 2**53
 
 
 def test_an_unknown_type_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="no such event type"):
-        Events(HandClock()).publish("nothing", {})
+        EventHub(HandClock()).publish("nothing", {})

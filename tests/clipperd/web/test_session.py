@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from clipperd.web.app import create_app, listening
 from clipperd.web.middleware.access import Access
 from clipperd.web.session import ROUTES, SESSION, UNSENT
-from clipperd.web.tokens import CLIENT_STEPS, Clients
+from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,
     WORKSPACE_B,
@@ -52,7 +52,7 @@ async def client(world: World) -> AsyncIterator[ClientSession]:
     async def unsent(workspace_id: str) -> int:
         return 1 if workspace_id == WORKSPACE_A else 0
 
-    clients = await Clients.open(world.db, world.clock, new_id=lambda: "c", new_token=lambda: "t")
+    clients = await ApiTokens.open(world.db, world.clock, new_id=lambda: "c", new_token=lambda: "t")
     access = Access(TOKEN, instance_id="i", clients=clients, clock=world.clock)
     app = create_app(routes=ROUTES, access=access, clock=world.clock, new_id=lambda: "r")
     app[SESSION] = world.session

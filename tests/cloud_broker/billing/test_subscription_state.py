@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_broker.billing.event import FailedPayment, Snapshot, state_of
-from cloud_broker.billing.subscription_state import FINAL, Standing, after_failure, after_snapshot
+from cloud_broker.billing.subscription_state import (
+    FINAL,
+    SubscriptionState,
+    after_failure,
+    after_snapshot,
+)
 from cloud_broker.tariff import Status
 
 T = 1_800_000_000
@@ -26,14 +31,16 @@ def changed(status: Status, before: Status, at: int) -> Snapshot:
     return a_snapshot(status, at, state_of(before, ("price_pro",)))
 
 
-def taken(held: Standing | None, told: Snapshot | FailedPayment) -> Standing | None:
+def taken(
+    held: SubscriptionState | None, told: Snapshot | FailedPayment
+) -> SubscriptionState | None:
     """What the intake does with one event."""
     if isinstance(told, Snapshot):
         return after_snapshot(held, told) or held
     return held if held is None else after_failure(held, told) or held
 
 
-def standing(*events: Snapshot | FailedPayment) -> Standing:
+def standing(*events: Snapshot | FailedPayment) -> SubscriptionState:
     found = reduce(taken, events, None)
     assert found is not None
     return found

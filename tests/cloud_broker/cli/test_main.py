@@ -23,7 +23,7 @@ from cloud_broker.cli.main import COMMANDS, Command, main
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage import migrations
-from cloud_broker.storage.audit import Event, append
+from cloud_broker.storage.audit import AuditEvent, append
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.storage.steps import Contract
@@ -97,7 +97,7 @@ def test_a_whole_audit_log_is_told_from_one_that_was_changed(
         database = await open_sqlite(tmp_path / "broker.db")
         await migrate(database, now=0)
         async with database.transaction() as tx:
-            await append(tx, [Event(1, "one", "ada"), Event(2, "two", "ada")])
+            await append(tx, [AuditEvent(1, "one", "ada"), AuditEvent(2, "two", "ada")])
         await database.close()
 
     asyncio.run(some_rows())

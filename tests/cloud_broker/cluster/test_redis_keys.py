@@ -9,17 +9,17 @@ import pytest
 from cloud_broker.cluster import redis_limiter as over_redis
 from cloud_broker.cluster.redis import Redis, RedisLost
 from cloud_broker.cluster.redis_limiter import EPOCH, RedisLimiter
-from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP
 from cloud_broker.limits.gcra import Bucket, Window
-from cloud_broker.limits.limiter import Ask, Watch
+from cloud_broker.limits.limiter import LimitCheck, Watch
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from tests.servers.redis import RedisServer, a_redis
 
-USER = Ask("user", "v1:{u:ada}:all", Window(120))
-ROUTE = Ask("route", "v1:{u:ada}:pages.get", Window(3))
-BUCKET = Ask("connection", "v1:{c:1}:bucket", Bucket(2.5, 6))
+USER = LimitCheck("user", "v1:{u:ada}:all", Window(120))
+ROUTE = LimitCheck("route", "v1:{u:ada}:pages.get", Window(3))
+BUCKET = LimitCheck("connection", "v1:{c:1}:bucket", Bucket(2.5, 6))
 OTHERS = "v1:{c:1}:gate", "v1:{c:1}:gate:pages.get"
 WORKSPACE = "v1:{w:1}:gate"
 
@@ -38,7 +38,7 @@ async def link(server: RedisServer) -> AsyncIterator[Redis]:
 
 
 def a_limiter(link: Redis, *, own_clock: bool = False) -> RedisLimiter:
-    return RedisLimiter(link, SystemRandomness(), Recollection(), own_clock=own_clock)
+    return RedisLimiter(link, SystemRandomness(), UsageSnapshot(), own_clock=own_clock)
 
 
 def life_s(server: RedisServer, key: str) -> float:
@@ -61,7 +61,7 @@ async def test_a_key_lives_as_long_as_it_matters_and_no_longer(
 async def test_a_start_that_is_still_to_come_is_not_forgotten_for_one_that_was(
     server: RedisServer, link: Redis
 ) -> None:
-    limiter, slow = a_limiter(link), Ask("connection", "v1:{c:1}:slow", Bucket(0.1, 1))
+    limiter, slow = a_limiter(link), LimitCheck("connection", "v1:{c:1}:slow", Bucket(0.1, 1))
     assert (await limiter.decide([slow], [], 100.0, 0)).allowed
     assert (await limiter.decide([USER, slow], [], 100.0, 10)).wait_s == 10
     assert (await limiter.decide([USER], [], 100.0, 0)).allowed
@@ -98,7 +98,7 @@ async def test_in_a_cluster_a_decision_would_have_to_be_split_by_owner(
 ) -> None:
     server.kill()
     server.start_cluster()
-    whole: Sequence[Ask] = (USER, ROUTE, BUCKET)
+    whole: Sequence[LimitCheck] = (USER, ROUTE, BUCKET)
     with pytest.raises(RedisLost):  # three owners, three slots
         await a_limiter(link).decide(whole, [*OTHERS, WORKSPACE], 100.0, 0)
     parts = (

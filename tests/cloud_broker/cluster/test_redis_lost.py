@@ -11,20 +11,20 @@ import pytest
 
 from cloud_broker.cluster.redis import Redis
 from cloud_broker.cluster.redis_limiter import EPOCH, RedisLimiter
-from cloud_broker.cluster.redis_notifier import RedisNotices
+from cloud_broker.cluster.redis_notifier import RedisNotifier
 from cloud_broker.cluster.shared_limiter import SETTLE_S, SharedLimiter
-from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.circuit_breaker import UPSTREAM_TRIP
 from cloud_broker.limits.gcra import Bucket, Window
-from cloud_broker.limits.limiter import Ask, Decision, Watch
+from cloud_broker.limits.limiter import Decision, LimitCheck, Watch
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from tests.servers.redis import RedisServer, a_redis
 
 BROKERS = 3
 LIMIT = 60
-USER = Ask("user", "v1:{u:ada}:all", Window(LIMIT))
-OTHER = Ask("user", "v1:{u:eve}:all", Window(LIMIT))
+USER = LimitCheck("user", "v1:{u:ada}:all", Window(LIMIT))
+OTHER = LimitCheck("user", "v1:{u:eve}:all", Window(LIMIT))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ class Fleet:
         self.missed: list[int] = []
         self.limiters = []
         for number, link in enumerate(self.links):
-            seen = Recollection()
+            seen = UsageSnapshot()
             inner = RedisLimiter(link, SystemRandomness(), seen, own_clock=False)
             self.limiters.append(
                 SharedLimiter(
@@ -61,15 +61,15 @@ class Fleet:
         for link in self.links:
             await link.close()
 
-    async def ask(self, number: int, asks: Sequence[Ask] = (USER,)) -> Decision:
+    async def ask(self, number: int, asks: Sequence[LimitCheck] = (USER,)) -> Decision:
         for limiter in self.limiters:  # as they do by themselves, all the time
             await limiter.look(self.now)
         return await self.decide(number, asks)
 
-    async def decide(self, number: int, asks: Sequence[Ask] = (USER,)) -> Decision:
+    async def decide(self, number: int, asks: Sequence[LimitCheck] = (USER,)) -> Decision:
         return await self.limiters[number % BROKERS].decide(asks, [], self.now, 0)
 
-    async def flood(self, times: int, ask: Ask = USER) -> int:
+    async def flood(self, times: int, ask: LimitCheck = USER) -> int:
         """Ask one broker after the other; return how many were let through."""
         return sum([(await self.ask(n, (ask,))).allowed for n in range(times)])
 
@@ -186,7 +186,7 @@ async def test_emptied_again_and_again_it_grants_what_some_had_not_seen_yet_and_
 async def test_a_limit_raised_for_a_load_test_costs_redis_no_more(server: RedisServer) -> None:
     async with Fleet(server.url, budget_s=5.0) as fleet:
         limit = 100_000_000
-        huge = Ask("user", "v1:{u:ada}:all", Window(limit))
+        huge = LimitCheck("user", "v1:{u:ada}:all", Window(limit))
         assert await fleet.flood(30, huge) == 30
         server.say("FLUSHALL")
         assert (await fleet.ask(0, (huge,))).quotas[0].left == limit - 29
@@ -243,7 +243,7 @@ async def test_full_it_decides_as_ever(server: RedisServer) -> None:
                 await limiter.finished([watch], fleet.now, entered=fleet.now, failed=False)
             fleet.now += 0.2
         assert spent == LIMIT
-        assert await fleet.flood(60, Ask("connection", "v1:{c:1}:bucket", Bucket(1, 6))) == 6
+        assert await fleet.flood(60, LimitCheck("connection", "v1:{c:1}:bucket", Bucket(1, 6))) == 6
         server.say("FLUSHALL")
         fleet.now += 61
         assert await fleet.flood(3 * LIMIT) == LIMIT
@@ -283,8 +283,8 @@ async def test_one_decision_is_one_call(server: RedisServer) -> None:
     async with Fleet(server.url) as fleet:
         await fleet.flood(6)
         calls = _calls(server)
-        bucket = Ask("connection", "v1:{c:1}:bucket", Bucket(100, 100))
-        asks = (USER, Ask("route", "v1:{u:ada}:x", Window(30)), bucket)
+        bucket = LimitCheck("connection", "v1:{c:1}:bucket", Bucket(100, 100))
+        asks = (USER, LimitCheck("route", "v1:{u:ada}:x", Window(30)), bucket)
         for _ in range(10):
             assert (await fleet.ask(0, asks)).allowed
             await fleet.limiters[0].finished([], fleet.now, entered=fleet.now, failed=False)
@@ -305,7 +305,7 @@ async def test_every_key_of_an_owner_lies_in_one_slot_of_a_cluster(server: Redis
 
 async def test_news_reach_the_other_brokers(server: RedisServer) -> None:
     links = [Redis(Secret(server.url), budget_s=2.0) for _ in range(2)]
-    one, two = (RedisNotices(link) for link in links)
+    one, two = (RedisNotifier(link) for link in links)
     hearing = asyncio.ensure_future(two.listen())
     await two.wait()  # heard from now on
     one.notify()

@@ -64,7 +64,7 @@ async def much(stage: Stage, user_id: str, workspace_id: str, name: str) -> None
     for number in range(MANY):
         who = KeyId(user_id, workspace_id, f"{name}-{number}")
         await rows.claim(who, "print", Lease("owner", 0, 0), expires_at=2_000_000_000_000)
-        event = audit.Event(
+        event = audit.AuditEvent(
             0, "relayed", user_id, {}, {"workspace": workspace_id, "n": number}, "salt"
         )
         async with stage.database.transaction() as tx:

@@ -12,7 +12,7 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken, Tokens, open_access, place_of, seal_pair
 from cloud_broker.identity.oauth import TokenPair
-from cloud_broker.identity.ttl_cache import FRESH_S, Recent
+from cloud_broker.identity.ttl_cache import FRESH_S, TtlCache
 from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport
@@ -206,7 +206,7 @@ async def test_a_changed_tier_counts_within_five_seconds(stage: Stage) -> None:
 
 def test_the_five_seconds_count_from_before_the_reading() -> None:
     clock = HandClock()
-    recent: Recent[str, int] = Recent(clock, size=10)
+    recent: TtlCache[str, int] = TtlCache(clock, size=10)
     mark = recent.mark()
     clock.advance(2)  # a slow database
     recent.keep("a", 1, mark)
@@ -217,7 +217,7 @@ def test_the_five_seconds_count_from_before_the_reading() -> None:
 
 
 def test_nothing_is_kept_of_a_reading_that_a_change_overtook() -> None:
-    recent: Recent[str, int] = Recent(HandClock(), size=10)
+    recent: TtlCache[str, int] = TtlCache(HandClock(), size=10)
     mark = recent.mark()
     recent.drop("a")
     recent.keep("a", 1, mark)
@@ -232,7 +232,7 @@ def test_nothing_is_kept_of_a_reading_that_a_change_overtook() -> None:
 
 def test_only_so_much_is_kept_and_nothing_for_longer() -> None:
     clock = HandClock()
-    recent: Recent[int, int] = Recent(clock, size=3)
+    recent: TtlCache[int, int] = TtlCache(clock, size=3)
     for number in range(5):
         recent.keep(number, number, recent.mark())
     assert [recent.get(number) for number in range(5)] == [None, None, 2, 3, 4]

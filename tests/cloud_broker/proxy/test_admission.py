@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from cloud_broker.limits.limiter import Ask
+from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.admission import SEATS, Admission, Budgets, Charge, Party
 from cloud_broker.proxy.errors import LimitReached
@@ -42,7 +42,7 @@ async def test_a_probe_whose_caller_leaves_is_given_back() -> None:
         clock.shift += 1
     clock.shift += 61
     bucket = Budgets().bucket()
-    asks = [Ask("connection", "v1:{c:of-ada}:bucket", bucket)]
+    asks = [LimitCheck("connection", "v1:{c:of-ada}:bucket", bucket)]
     for _ in range(bucket.burst):  # so that who enters has to wait
         await limiter.decide(asks, (), clock.monotonic(), 0.0)
     task = asyncio.ensure_future(admission.enter(ADA, ROUTE, clock.monotonic() + 9, Charge.USER))

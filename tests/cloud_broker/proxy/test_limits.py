@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cloud_broker.cluster.redis import Redis
 from cloud_broker.cluster.redis_limiter import RedisLimiter
 from cloud_broker.cluster.shared_limiter import SharedLimiter
-from cloud_broker.cluster.usage_snapshot import Recollection
+from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.circuit_breaker import TripRule
 from cloud_broker.limits.gcra import (
     Bucket,
@@ -28,7 +28,7 @@ from cloud_broker.limits.gcra import (
     window_spend,
     window_start,
 )
-from cloud_broker.limits.limiter import Ask, Decision, Limiter, Watch
+from cloud_broker.limits.limiter import Decision, LimitCheck, Limiter, Watch
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
@@ -55,7 +55,7 @@ async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], 
     server: RedisServer = request.getfixturevalue("redis_server")
     server.say("FLUSHALL")
     redis = Redis(Secret(server.url), budget_s=5.0)
-    seen = Recollection()
+    seen = UsageSnapshot()
     limiter = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
     shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1), missed=lambda: None)
     yield lambda: limiter if request.param == "redis" else shared
@@ -108,7 +108,7 @@ def test_a_burst_of_six_is_six_at_once() -> None:
 
 async def test_a_refusal_spends_nothing_of_any_limit(adapter: Callable[[], Limiter]) -> None:
     limiter = adapter()
-    tight, wide = Ask("tight", "t", Window(1)), Ask("wide", "w", WINDOW)
+    tight, wide = LimitCheck("tight", "t", Window(1)), LimitCheck("wide", "w", WINDOW)
     assert (await limiter.decide([tight, wide], [], 0, 0)).allowed
     for _ in range(5):
         refused = await limiter.decide([tight, wide], [], 1, 0)
@@ -118,7 +118,7 @@ async def test_a_refusal_spends_nothing_of_any_limit(adapter: Callable[[], Limit
 
 
 async def test_a_short_wait_is_a_reservation_in_order(adapter: Callable[[], Limiter]) -> None:
-    limiter, ask = adapter(), Ask("connection", "c", Bucket(2, 1))
+    limiter, ask = adapter(), LimitCheck("connection", "c", Bucket(2, 1))
     waits = [(await limiter.decide([ask], [], 0, 10)).wait_s for _ in range(4)]
     assert waits == [0, 0.5, 1.0, 1.5]
     assert not (await limiter.decide([ask], [], 0, 1)).allowed
@@ -189,9 +189,13 @@ async def test_what_no_longer_matters_is_forgotten_without_changing_an_answer(
 ) -> None:
     limiter = adapter()
     for i in range(100):
-        await limiter.decide([Ask("user", f"u{i}", WINDOW)], ["g"], 0, 0)
-    assert (await limiter.decide([Ask("user", "u0", WINDOW)], ["g"], 59, 0)).quotas[0].left == 1
-    assert (await limiter.decide([Ask("user", "u1", WINDOW)], ["g"], 200, 0)).quotas[0].left == 2
+        await limiter.decide([LimitCheck("user", f"u{i}", WINDOW)], ["g"], 0, 0)
+    assert (await limiter.decide([LimitCheck("user", "u0", WINDOW)], ["g"], 59, 0)).quotas[
+        0
+    ].left == 1
+    assert (await limiter.decide([LimitCheck("user", "u1", WINDOW)], ["g"], 200, 0)).quotas[
+        0
+    ].left == 2
 
 
 async def _until_refused(proxy: Stage, method: str, path: str, **more: Any) -> int:
@@ -270,7 +274,7 @@ class Witnessed(MemoryLimiter):
         self.decided: dict[str, list[Decision]] = {}
 
     async def decide(
-        self, asks: Sequence[Ask], gates: Sequence[str], now: float, max_wait_s: float
+        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         decision = await super().decide(asks, gates, now, max_wait_s)
         for ask in asks:
@@ -321,7 +325,7 @@ async def test_after_five_429s_one_of_all_brokers_tries_alone(
     async with AsyncExitStack() as stack:
         proxies = []
         for number in range(3):
-            redis, seen = Redis(Secret(redis_server.url), budget_s=5.0), Recollection()
+            redis, seen = Redis(Secret(redis_server.url), budget_s=5.0), UsageSnapshot()
             stack.push_async_callback(redis.close)
             inner = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
             shared = SharedLimiter(

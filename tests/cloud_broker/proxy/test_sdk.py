@@ -13,7 +13,7 @@ from notion_client.client import RetryOptions
 from notion_client.errors import UnknownHTTPResponseError
 from notion_client.helpers import async_collect_paginated_api, collect_paginated_api
 
-from cloud_broker.proxy.errors import NotSent, Refusal
+from cloud_broker.proxy.errors import NotSent, ProxyError
 from cloud_broker.sandbox import seed
 from tests.cloud_broker.whole import Whole, a_whole_broker
 from tests.stack.lone import a_key
@@ -184,7 +184,7 @@ async def test_the_client_without_async_works_likewise(broker: Whole) -> None:
 
 
 def test_every_refusal_has_a_code_that_the_sdk_knows() -> None:
-    kinds: list[type[Refusal]] = [Refusal, *Refusal.__subclasses__()]
+    kinds: list[type[ProxyError]] = [ProxyError, *ProxyError.__subclasses__()]
     known = {code.value for code in APIErrorCode}
     # 529 is newer than the Python SDK, which tells its status; Notion's own SDK knows its code.
     assert {kind.code for kind in kinds} - known == {NotSent.code}

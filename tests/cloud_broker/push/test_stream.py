@@ -13,8 +13,8 @@ from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import ReauthRequired
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.push import fanout
-from cloud_broker.push.inbox import LEFT_S, LOG_KEPT_S, Intake
-from cloud_broker.push.notifier import LocalNotices
+from cloud_broker.push.inbox import LEFT_S, LOG_KEPT_S, Inbox
+from cloud_broker.push.notifier import LocalNotifier
 from cloud_broker.secret import Secret
 from cloud_broker.web.keys import TOKENS
 from cloud_broker.web.webhooks import INTAKE
@@ -81,8 +81,8 @@ async def test_what_was_missed_is_told_over_a_restart_of_the_broker(tmp_path: Pa
 
 async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: Stage) -> None:
     await stage.sign_in()
-    clock, notices, ring = HandClock(), LocalNotices(), KeyRing([("one", b"k" * 32)])
-    other = Intake(
+    clock, notices, ring = HandClock(), LocalNotifier(), KeyRing([("one", b"k" * 32)])
+    other = Inbox(
         stage.database, ring, notices, clock, token=Secret(TOKEN), is_pending=False, look_s=2.0
     )
 

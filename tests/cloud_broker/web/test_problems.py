@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from cloud_broker.cluster.cluster import alone
+from cloud_broker.cluster.cluster import single_process
 from cloud_broker.errors import BrokerError, Kind, TooManyRequests
 from cloud_broker.monitoring.logs import JsonLines
 from cloud_broker.proxy.errors import LimitReached
@@ -169,7 +169,7 @@ async def test_without_its_database_a_broker_is_not_ready(tmp_path: Path) -> Non
     app = web.Application()
     app[DATABASE] = database
     app[DRAIN] = Drain()
-    app[SHARING] = alone()
+    app[SHARING] = single_process()
     app.router.add_routes(health.ROUTES)
     async with TestClient(TestServer(app)) as client:
         ready = await client.get("/readyz")

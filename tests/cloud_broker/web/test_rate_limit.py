@@ -9,7 +9,7 @@ import pytest
 from cloud_broker.limits import memory
 from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP
 from cloud_broker.limits.gcra import Window
-from cloud_broker.limits.limiter import Ask, Watch
+from cloud_broker.limits.limiter import LimitCheck, Watch
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.web.auth import CALLBACKS, SIGN_INS, TOKENS
 from cloud_broker.web.rate_limit import address_of
@@ -83,9 +83,9 @@ async def test_the_limiters_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(memory, "MAX_KEYS", 10)
     limiter = MemoryLimiter()
     for number in range(50):
-        await limiter.decide((Ask("a", f"k{number}", Window(1)),), (), 1.0, 0.0)
+        await limiter.decide((LimitCheck("a", f"k{number}", Window(1)),), (), 1.0, 0.0)
     assert len(limiter._shelves) == 10
-    assert not (await limiter.decide((Ask("a", "k49", Window(1)),), (), 1.0, 0.0)).allowed
+    assert not (await limiter.decide((LimitCheck("a", "k49", Window(1)),), (), 1.0, 0.0)).allowed
 
 
 async def test_a_closed_gate_at_which_nobody_knocks_is_forgotten() -> None:

@@ -20,7 +20,7 @@ from clipperd.outbox.records import NO_PLAN, Draft, Target
 from clipperd.outbox.repair import mend
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
-from clipperd.storage.recovery import Mending, Opening
+from clipperd.storage.recovery import Mending, Recovery
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
 PAGE = "44444444-4444-4444-8444-444444444444"
@@ -41,8 +41,8 @@ class House:
         """As the daemon does."""
         return self.opening().open(NOW)
 
-    def opening(self) -> Opening:
-        return Opening(
+    def opening(self) -> Recovery:
+        return Recovery(
             self.path,
             name="outbox",
             steps=STEPS,
