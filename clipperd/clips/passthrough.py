@@ -26,7 +26,7 @@ _DEEPEST = 50  # levels of nesting that are followed upwards
 
 
 class LanePassThrough:
-    """The port of ``web/notion.py`` over the daemon's session."""
+    """The port of ``web/handlers/notion.py`` over the daemon's session."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class LanePassThrough:
         body: bytes | None,
         version: str | None,
     ) -> Reply:
-        """Send one call; see ``web/notion.py``."""
+        """Send one call; see ``web/handlers/notion.py``."""
         if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
             return await self._notion.send(
                 scope, method, path, query=query, body=body, version=version

@@ -10,36 +10,16 @@ from aiohttp import web
 from clipperd.clock import rfc3339
 from clipperd.daemon.assembly import Parts
 from clipperd.errors import ClipperdError
-from clipperd.web import (
-    clips as web_clips,
-)
-from clipperd.web import (
-    events as web_events,
-)
-from clipperd.web import (
-    health as web_health,
-)
-from clipperd.web import (
-    notion as web_notion,
-)
-from clipperd.web import (
-    outlines as web_outlines,
-)
-from clipperd.web import (
-    pages as web_pages,
-)
-from clipperd.web import (
-    session as web_session,
-)
-from clipperd.web import (
-    settings as web_settings,
-)
-from clipperd.web import (
-    shutdown as web_shutdown,
-)
-from clipperd.web import (
-    status as web_status,
-)
+from clipperd.web.handlers import clips as web_clips
+from clipperd.web.handlers import events as web_events
+from clipperd.web.handlers import health as web_health
+from clipperd.web.handlers import notion as web_notion
+from clipperd.web.handlers import outlines as web_outlines
+from clipperd.web.handlers import pages as web_pages
+from clipperd.web.handlers import session as web_session
+from clipperd.web.handlers import settings as web_settings
+from clipperd.web.handlers import shutdown as web_shutdown
+from clipperd.web.handlers import status as web_status
 
 
 class Surface:

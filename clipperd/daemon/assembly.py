@@ -49,7 +49,7 @@ from clipperd.settings.locations import Locations
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database, Store
-from clipperd.web.health import Health
+from clipperd.web.handlers.health import Health
 from clipperd.web.hub import EventHub
 from clipperd.web.tokens import ApiTokens
 

@@ -10,7 +10,8 @@ from aiohttp import web
 
 import clipperd
 from clipperd.clock import Clock
-from clipperd.web import (
+from clipperd.web import openapi
+from clipperd.web.handlers import (
     clients,
     clips,
     convert,
@@ -18,7 +19,6 @@ from clipperd.web import (
     health,
     hello,
     notion,
-    openapi,
     outlines,
     pages,
     queue,

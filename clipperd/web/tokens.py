@@ -1,7 +1,7 @@
 """Named tokens of the local API: who else than the owner may call, and with which scopes.
 
 A token is shown once, when it is made; kept is its SHA-256, which finds it again and is the key
-with which the daemon proves itself to that client (``web/hello.py``).
+with which the daemon proves itself to that client (``web/handlers/hello.py``).
 """
 
 from __future__ import annotations

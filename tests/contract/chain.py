@@ -12,7 +12,7 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
-from clipperd.web.session import ROUTES, SESSION, UNSENT
+from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings

@@ -29,7 +29,7 @@ from clipperd.push.listener import Listener
 from clipperd.session.session import Session
 from clipperd.storage.database import Store
 from clipperd.storage.disposable import open_cache
-from clipperd.web.session import ROUTES, SESSION, UNSENT
+from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings

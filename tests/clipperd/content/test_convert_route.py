@@ -7,9 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from clipperd.errors import ContentInvalid, InvalidInput
-from clipperd.web import (
-    convert,
-)
+from clipperd.web.handlers import convert
 
 
 @pytest.fixture

@@ -18,11 +18,8 @@ from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
-from clipperd.web import (
-    outlines,
-    pages,
-)
 from clipperd.web.app import create_app, listening
+from clipperd.web.handlers import outlines, pages
 from clipperd.web.middleware.access import Access
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard

@@ -22,15 +22,8 @@ from clipperd.notion.port import Form
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.database import Database
-from clipperd.web import (
-    events,
-    health,
-    notion,
-    settings,
-    shutdown,
-    status,
-)
 from clipperd.web.app import SHELL_ROUTES, create_app, listening
+from clipperd.web.handlers import events, health, notion, settings, shutdown, status
 from clipperd.web.hub import EventHub
 from clipperd.web.middleware.access import Access
 from clipperd.web.middleware.chain import Limits

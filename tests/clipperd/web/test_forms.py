@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clipperd.errors import BrokerUnreachable
+from clipperd.web.handlers.notion import PART_BYTES
 from clipperd.web.middleware.chain import Limits
-from clipperd.web.notion import PART_BYTES
 from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
 
 UPLOAD = "22222222-2222-4222-8222-222222222222"

@@ -19,7 +19,7 @@ from clipperd.errors import (
     ReauthRequired,
 )
 from clipperd.model import Scope
-from clipperd.web.notion import path_of
+from clipperd.web.handlers.notion import path_of
 from tests.clipperd.web.shell import TOKEN, WORKSPACE, Door, door
 
 PAGE = "22222222-2222-4222-8222-222222222222"

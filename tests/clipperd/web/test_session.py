@@ -9,8 +9,8 @@ import pytest
 from aiohttp import ClientSession
 
 from clipperd.web.app import create_app, listening
+from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
 from clipperd.web.middleware.access import Access
-from clipperd.web.session import ROUTES, SESSION, UNSENT
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from clipperd.errors import InvalidInput, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.model import notion_id
-from clipperd.web.clips import CLIPS
-from clipperd.web.outlines import ACCOUNTS
+from clipperd.web.handlers.clips import CLIPS
+from clipperd.web.handlers.outlines import ACCOUNTS
 from clipperd.web.routes import Route, answer, read_body
 
 

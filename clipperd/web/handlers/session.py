@@ -28,8 +28,8 @@ from clipperd.session.errors import (
 from clipperd.session.login import Purpose, read_answer
 from clipperd.session.session import Session
 from clipperd.session.view import SessionView, SessionWorkspace
+from clipperd.web.handlers.session_page import session_page
 from clipperd.web.routes import Route, answer, read_body, read_query
-from clipperd.web.session_page import session_page
 
 SESSION: web.AppKey[Session] = web.AppKey("session")
 UNSENT: web.AppKey[Callable[[str], Awaitable[int]]] = web.AppKey("unsent")

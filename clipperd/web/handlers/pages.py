@@ -10,7 +10,7 @@ from aiohttp import web
 from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.pages.entries import Entry, IndexStatus, Listing
 from clipperd.pages.pages import Pages
-from clipperd.web.outlines import NOTION, id_of, scope_of
+from clipperd.web.handlers.outlines import NOTION, id_of, scope_of
 from clipperd.web.routes import Route, answer, read_query
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages")

@@ -1,0 +1,1 @@
+"""The handlers of the local API, one module for each noun."""
