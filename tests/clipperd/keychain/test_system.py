@@ -23,7 +23,7 @@ from clipperd.keychain.secrets import Secrets
 from clipperd.keychain.system import KeyringSecrets, MemorySecrets, choose_secrets
 
 Make = Callable[[], Secrets]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HERE = here(keyring_child.answered)
 
 
@@ -242,7 +242,7 @@ async def test_a_value_that_hung_does_not_overwrite_a_newer_one(system: FakeKeyr
 async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> None:
     code = (
         "import asyncio, sys\n"
-        "from clipperd.session.keychain import KeyringSecrets\n"
+        "from clipperd.keychain.system import KeyringSecrets\n"
         "async def main():\n"
         "    store = KeyringSecrets(service='clipperd', patience_s=60)\n"
         "    await store.set('a', 's3cret')\n"

@@ -18,7 +18,7 @@ import gc, os, sys
 from clipperd.process import loading
 before = dict(os.environ)
 with loading.lean():
-    from clipperd import daemon
+    from clipperd.daemon import process
 assert dict(os.environ) == before
 """
 _CERTIFICATES = """

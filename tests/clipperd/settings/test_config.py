@@ -11,7 +11,7 @@ from clipperd.settings import config
 from clipperd.settings import file as config_file
 from clipperd.settings.errors import ConfigInvalid
 
-DOCS = Path(__file__).parents[2] / "docs" / "daemon-settings.md"
+DOCS = Path(__file__).parents[3] / "docs" / "daemon-settings.md"
 
 
 def test_flags_beat_environment_beats_file_beats_default() -> None:

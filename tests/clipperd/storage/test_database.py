@@ -304,7 +304,7 @@ def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from tests.clipperd.test_db import insert, open_db\n"
+        "from tests.clipperd.storage.test_database import insert, open_db\n"
         "async def main():\n"
         "    db = open_db(Path(sys.argv[1]))\n"
         "    for n in range(10_000):\n"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-import clipperd.web
+import clipperd.web.app
+import clipperd.web.handlers
 from clipperd.web.app import ROUTES, SHELL_ROUTES
 from clipperd.web.openapi import document
 from clipperd.web.routes import Route
@@ -20,13 +21,17 @@ from tests.clipperd.web.shell import Door, door
 
 
 def _every_route() -> tuple[Route, ...]:
-    """All routes of all modules beside the door's own; a new module cannot be missed."""
-    names = [module.name for module in pkgutil.iter_modules(clipperd.web.__path__)]
-    modules = [importlib.import_module(f"clipperd.web.{name}") for name in names]
-    return tuple(r for m in modules if m.__name__ != APP for r in getattr(m, "ROUTES", ()))
+    """The routes of every module below web/, so that a new module cannot be missed."""
+    names = [
+        module.name
+        for package in (clipperd.web, clipperd.web.handlers)
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        if not module.ispkg and module.name != clipperd.web.app.__name__
+    ]
+    modules = [importlib.import_module(name) for name in names]
+    return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
 
 
-APP = "clipperd.web.app"
 ALL = _every_route()
 OTHERS = tuple(route for route in ALL if route not in SHELL_ROUTES)
 CLOSED = [route for route in ALL if route.scope != "public"]

@@ -1,4 +1,4 @@
-"""A broker and a session that talk to each other."""
+"""A fake broker, and a session that talks to it."""
 
 from __future__ import annotations
 
