@@ -6,6 +6,7 @@ that the same calls in the same order meet the same faults. ``misbehave.py`` car
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from cloud_broker.sandbox.model import Json
 PARAMS: dict[str, dict[str, Any]] = {
     "latency": {"ms": 200, "jitter_ms": 0},
     "search_lag": {"ms": 30_000},
+    "hold": {},
     "429": {
         "retry_after": 1,
         "reason": "public_api_request_rate_limit",
@@ -41,7 +43,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "huge": {"mb": 6},
     "error": {"status": 400, "code": "", "message": "", "applied": False},
 }
-MODIFIERS = frozenset({"latency", "search_lag"})
+MODIFIERS = frozenset({"latency", "search_lag", "hold"})
 # These let the write happen and spoil only the answer.
 APPLYING = frozenset({"5xx_after", "committed_503", "drop_after", "garbage", "truncated", "huge"})
 SERVER_ERRORS = (500, 502, 503, 504)
@@ -75,6 +77,7 @@ class Rule:
     params: Mapping[str, Any]
     seen: int = 0
     fired: int = 0
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def applied(self) -> bool:
@@ -103,6 +106,7 @@ class Effects:
 
     latency_s: float = 0.0
     search_lag_s: float = 0.0
+    held_until: list[asyncio.Event] = field(default_factory=list)
     rule: Rule | None = None
     names: list[str] = field(default_factory=list)
 
@@ -113,13 +117,16 @@ class Faults:
     def __init__(self, seed: int) -> None:
         """Start with no rule."""
         self._seed = seed
+        self.rules: dict[str, Rule] = {}
         self.clear()
 
     def clear(self, seed: int | None = None) -> None:
         """Drop all rules and begin the random numbers anew."""
         self._seed = self._seed if seed is None else seed
         self._random = random.Random(f"faults {self._seed}")  # noqa: S311 (must repeat)
-        self.rules: dict[str, Rule] = {}
+        removed, self.rules = self.rules, {}
+        for rule in removed.values():
+            rule.removed.set()
         self._made = 0
 
     def add(self, body: RuleBody) -> Rule:
@@ -144,8 +151,10 @@ class Faults:
 
     def remove(self, rule_id: str) -> None:
         """Take a rule out of force. Raises ControlError when there is none."""
-        if self.rules.pop(rule_id, None) is None:
+        rule = self.rules.pop(rule_id, None)
+        if rule is None:
             raise ControlError(f"There is no fault {rule_id}.")
+        rule.removed.set()
 
     def choose(self, route: str, path: str) -> Effects:
         """Decide what the call that has just arrived meets. The first spoiling rule wins."""
@@ -162,6 +171,8 @@ class Faults:
             elif rule.kind == "latency":
                 jitter_ms = rule.params["jitter_ms"] * self._random.random()
                 effects.latency_s += (rule.params["ms"] + jitter_ms) / 1000
+            elif rule.kind == "hold":
+                effects.held_until.append(rule.removed)
             else:
                 effects.search_lag_s = rule.params["ms"] / 1000
             rule.fired += 1

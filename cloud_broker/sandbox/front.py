@@ -86,6 +86,8 @@ class Front:
         record.fault = ",".join(effects.names) or None
         if effects.latency_s > 0:
             await self._world.clock.sleep(effects.latency_s)
+        for removed in effects.held_until:
+            await removed.wait()
         try:
             asked = await self._read(request, endpoint, ids, effects)
         except NotionError as error:

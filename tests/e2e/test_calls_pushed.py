@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,30 +144,3 @@ def test_a_hundred_queued_clips_are_one_call(stack: Stack, page: Page, row: Row)
     due = ["first", *(f"queued {n}" for n in range(100))]
     assert stack.notion.section(page.id, "Inbox") == due
     row(8, "100 one-block clips queued for one section", 1, "100–800, reversed")
-
-
-def test_a_daemon_with_nothing_to_do_is_hardly_ever_woken(
-    stack: Stack, record_property: Callable[[str, object], None]
-) -> None:
-    pid = stack.client.hello().pid
-    while _woken_in(pid, 1.0):  # what was begun before ends
-        pass
-    woken = _woken_in(pid, 6.0)
-    record_property("table: Times woken in six idle seconds", woken)
-    assert woken <= 3  # whatever looks once a second is found
-
-
-def _woken_in(pid: int, seconds: float) -> int:
-    before = _switches(pid)
-    time.sleep(seconds)
-    return _switches(pid) - before
-
-
-def _switches(pid: int) -> int:
-    """How often its threads have given up the CPU by themselves so far (proc(5))."""
-    return sum(
-        int(line.split()[1])
-        for status in Path(f"/proc/{pid}/task").glob("*/status")
-        for line in status.read_text("utf-8").splitlines()
-        if line.startswith("voluntary_ctxt_switches")
-    )

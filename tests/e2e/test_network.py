@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +51,6 @@ def test_the_queue_moves_as_soon_as_the_link_is_up_again(
     assert _looks(stack) >= 2 * _ROUNDS
     seconds = ", ".join(f"{each:.1f}" for each in took)
     record_property("table: Seconds from the link to the delivery", seconds)
-    assert statistics.median(took) < 10, took
 
 
 def _pull_and_plug(stack: Stack, cable: Cable, page_id: str, number: int) -> float:

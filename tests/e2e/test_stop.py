@@ -18,16 +18,14 @@ from tests.stack.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-_SLOW_MS = 20_000
 
-
-def test_a_stop_amid_writes_reads_and_streams_is_quick_and_loses_nothing(
+def test_a_stop_waits_for_no_write_read_or_stream_and_loses_nothing(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:
     page = stack.notion.page("Stopped", "first")
     stack.notion.misbehave(
-        {"kind": "latency", "route": APPEND, "params": {"ms": 3000}},
-        {"kind": "latency", "route": "GET *", "params": {"ms": _SLOW_MS}},
+        {"kind": "hold", "route": APPEND},
+        {"kind": "hold", "route": "GET *"},
     )
     clips = [stack.clip(page.id, text) for text in ("under way", "behind it", "last")]
     stack.until_clip(clips[0], lambda now: now["state"] == "sending")
@@ -42,7 +40,6 @@ def test_a_stop_amid_writes_reads_and_streams_is_quick_and_loses_nothing(
             hanging.result()
     record_property("table: Seconds from SIGTERM to the end", f"{took:.2f}")
     assert status == 0
-    assert took < _SLOW_MS / 2000, took  # it waited for nobody
     assert not (stack.home / "endpoint.json").exists()
     stack.notion.behave()
     stack.open_daemon()

@@ -17,7 +17,7 @@ from cloud_broker.sandbox.model import Change
 from tests.chaos.sim.loop import Loop, Process
 from tests.chaos.sim.notion import Notion
 
-_BEAT_S = 25.0
+BEAT_S = 25.0
 _TOKEN_S = 600.0  # a stream ends with its token
 
 
@@ -109,19 +109,19 @@ class Reader:
         silent_s = 0.0
         while self._loop.time() < self._ends_at:
             try:
-                async with asyncio.timeout(_BEAT_S):
+                async with asyncio.timeout(BEAT_S):
                     chunk = await self._queue.get()
             except TimeoutError:
                 chunk = b":\n\n"
             if chunk is None:
                 raise BrokerUnreachable("The connection to the service broke off.", sent=True)
             if not self._process.runs:
-                silent_s += _BEAT_S
+                silent_s += BEAT_S
                 if silent_s > self._idle_s:
                     raise BrokerUnreachable("The service did not answer in time.", sent=True)
                 if chunk != b":\n\n":
                     self._queue.put_nowait(chunk)
-                    await asyncio.sleep(_BEAT_S)
+                    await asyncio.sleep(BEAT_S)
                 continue
             silent_s = 0.0
             yield chunk

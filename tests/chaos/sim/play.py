@@ -74,7 +74,7 @@ def one_run(
     try:
         with _Errors() as errors:
             outcome: Outcome = play(
-                lambda loop: _Day(loop, seed, clips, folder, errors, show).play()
+                lambda loop: Day(loop, seed, clips, folder, errors, show).play()
             )
         return outcome
     finally:
@@ -82,7 +82,7 @@ def one_run(
         gc.collect()
 
 
-class _Day:
+class Day:
     """Everything of one run."""
 
     def __init__(
@@ -91,10 +91,10 @@ class _Day:
         seed: int,
         clips: int,
         folder: Path,
-        errors: _Errors,
-        show: Callable[[str], None] | None,
+        errors: _Errors | None = None,
+        show: Callable[[str], None] | None = None,
     ) -> None:
-        self.errors = errors
+        self.errors = errors or _Errors()
         rng = random.Random(f"day {seed}")
         self.seed, self.clips, self.loop = seed, clips, loop
         self.weather = weather = Weather.draw(rng)

