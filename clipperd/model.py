@@ -85,6 +85,28 @@ UNTRIABLE: frozenset[str] = frozenset({"outcome_unknown", "content_lost", "place
 PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
 
 
+class PositionRule(msgspec.Struct, frozen=True):
+    """The rules of one position type.
+
+    ``names``: the kind of block that the position must name, or None. ``newest_first``: a later
+    clip is inserted above the earlier ones; otherwise it is appended below them.
+    """
+
+    names: Literal["heading", "block"] | None = None
+    newest_first: bool = False
+
+
+POSITIONS: dict[PositionType, PositionRule] = {
+    "end": PositionRule(),
+    "start": PositionRule(newest_first=True),
+    "after_heading": PositionRule(names="heading", newest_first=True),
+    "end_of_section": PositionRule(names="heading"),
+    "after_block": PositionRule(names="block", newest_first=True),
+    "inside": PositionRule(names="block"),
+}
+"""A new type needs its name in PositionType, a row here, and a resolver in outline/positions.py."""
+
+
 class Position(msgspec.Struct, frozen=True):
     """Where in a page a clip goes, as the client asked for it."""
 

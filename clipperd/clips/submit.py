@@ -18,7 +18,7 @@ from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import InvalidInput, NotFound
-from clipperd.model import Position, PositionType, Scope, notion_id
+from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions
 from clipperd.outbox.outbox import Outbox
@@ -284,16 +284,16 @@ def read_target(target: TargetBody, pointer: str, headings: Any) -> Target:
 def _position(body: PositionBody | None, pointer: str, headings: Any) -> Position:
     if body is None:
         return Position(headings=headings)
-    by_heading = body.type in ("after_heading", "end_of_section")
-    by_block = body.type in ("after_block", "inside")
-    if by_heading != ((body.heading_id is None) != (body.heading is None)):
+    named = POSITIONS[body.type].names
+    if (named == "heading") != ((body.heading_id is None) != (body.heading is None)):
         raise InvalidInput(
-            "after_heading and end_of_section name one heading: heading_id, or heading by text.",
+            f"Name one heading with {_naming('heading')}: send heading_id, or heading with its"
+            " text. Send neither with the other positions.",
             errors=[{"pointer": pointer, "code": "invalid"}],
         )
-    if by_block != (body.block_id is not None):
+    if (named == "block") != (body.block_id is not None):
         raise InvalidInput(
-            "after_block and inside need a block_id; the other positions take none.",
+            f"Send block_id with {_naming('block')}. Leave it out with the other positions.",
             errors=[{"pointer": pointer, "code": "invalid"}],
         )
     return Position(
@@ -305,6 +305,10 @@ def _position(body: PositionBody | None, pointer: str, headings: Any) -> Positio
         if_gone=body.if_gone,
         headings=body.headings or headings,
     )
+
+
+def _naming(kind: str) -> str:
+    return " or ".join(name for name, rule in POSITIONS.items() if rule.names == kind)
 
 
 def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:

@@ -11,10 +11,8 @@ from clipperd.content import chunks, fingerprint, headings
 from clipperd.content.chunks import Chunk
 from clipperd.content.limits import CHILDREN, ELEMENTS, HEADINGS, REQUEST_BYTES
 from clipperd.content.trees import children_of
-from clipperd.model import Block, InsertionPoint, Position, Scope, State
+from clipperd.model import POSITIONS, Block, InsertionPoint, Position, Scope, State
 from clipperd.outbox.records import Member, QueuedDelivery, Request, position_view
-
-NEWEST_FIRST = frozenset({"start", "after_heading", "after_block"})
 
 
 def head(line: Sequence[QueuedDelivery], *, parked: str) -> int | None:
@@ -105,7 +103,7 @@ def joint(
     blocks in order; otherwise in turn order.
     """
     order = list(range(len(group)))
-    if group[0].position.type in NEWEST_FIRST:
+    if POSITIONS[group[0].position.type].newest_first:
         order.reverse()
     blocks: list[Block] = []
     spans: dict[int, tuple[int, int]] = {}

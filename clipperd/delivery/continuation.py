@@ -10,7 +10,7 @@ from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, reconcile
 from clipperd.delivery.ports import Dependencies, Places
 from clipperd.errors import PlaceGone, ReadFailed
-from clipperd.model import Block, InsertionPoint, Scope
+from clipperd.model import POSITIONS, Block, InsertionPoint, Scope
 from clipperd.notion.port import Notion
 from clipperd.outbox.records import QueuedDelivery
 
@@ -34,7 +34,7 @@ class Continuation:
             return known
         if known is None:
             known = await self._places.resolve(scope, str(item.page_id), item.position)
-            if not gap or item.position.type not in batch.NEWEST_FIRST:
+            if not gap or not POSITIONS[item.position.type].newest_first:
                 return known
         return await self._behind(scope, item, plan, known, gap)
 

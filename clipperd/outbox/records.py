@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import asdict
@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from clipperd.clock import rfc3339
 from clipperd.content.chunks import Chunk
 from clipperd.content.convert import Prepared
-from clipperd.model import PRECEDENCE, Block, Position, PositionType, Scope, State
+from clipperd.model import POSITIONS, PRECEDENCE, Block, Position, Scope, State
 
 PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
 """Stored by index, so that a smaller number goes first."""
@@ -198,7 +198,7 @@ DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 def position_from_json(text: str) -> Position:
     """Read what :func:`position_to_json` wrote. Raises one of DAMAGED when it is that no more."""
     raw = json.loads(text)
-    if raw["type"] not in get_args(PositionType):
+    if raw["type"] not in POSITIONS:
         raise ValueError("no position")
     heading = raw.get("heading") or {}
     return Position(

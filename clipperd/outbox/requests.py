@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clipperd.model import REASONS, Scope, State
+from clipperd.model import POSITIONS, REASONS, Scope, State
 from clipperd.outbox.records import (
     DAMAGED,
     Member,
@@ -20,6 +20,8 @@ from clipperd.outbox.records import (
     position_from_json,
     request_to_row,
 )
+
+_OLDEST_FIRST = json.dumps([name for name, rule in POSITIONS.items() if not rule.newest_first])
 
 
 def recover(connection: sqlite3.Connection) -> int:
@@ -345,8 +347,8 @@ def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
         " AND other.page_id = me.page_id AND other.position = me.position"
         " AND other.turn > me.turn AND other.state = 'delivered'"
         " WHERE me.seq = ? AND me.position_changed IS NULL AND"
-        " json_extract(me.position, '$.type') IN ('end', 'end_of_section', 'inside')",
-        (delivery,),
+        " json_extract(me.position, '$.type') IN (SELECT value FROM json_each(?))",
+        (delivery, _OLDEST_FIRST),
     ).fetchone()
     if row["n"]:
         changed: dict[str, Any] = {

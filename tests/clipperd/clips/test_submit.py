@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from clipperd.clips.submit import ClipBody, ClipSubmission, TargetBody
-from clipperd.errors import WorkspaceMismatch
-from clipperd.model import Scope
+from clipperd.errors import InvalidInput, WorkspaceMismatch
+from clipperd.model import POSITIONS, PositionType, Scope
 from clipperd.outbox.records import ClipView
 from clipperd.pages.directory import Directory
 from tests.clipperd.delivery.rig import Rig
@@ -20,6 +20,7 @@ from tests.clipperd.fake_notion import SCOPE, FakeClock
 
 ELSEWHERE = "22222222-2222-4222-8222-222222222222"
 PAGE = "11111111-1111-4111-8111-111111111111"
+API = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8")
 
 
 class Accounts:
@@ -128,3 +129,28 @@ async def test_a_repeated_post_is_the_same_clip_after_the_current_workspace_chan
     desk.accounts.current = "workspace-9"
     again, replayed = await desk.post({"page_id": PAGE}, key="k")
     assert (again.id, again.workspace_id, replayed) == (first.id, SCOPE.workspace_id, True)
+
+
+def position(kind: PositionType) -> dict[str, str]:
+    """The smallest position of this type that is accepted."""
+    named = POSITIONS[kind].names
+    return {"type": kind} | ({f"{named}_id": ELSEWHERE} if named else {})
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+async def test_every_position_type_is_accepted_with_exactly_the_name_it_needs(
+    desk: Desk, kind: PositionType
+) -> None:
+    view, _ = await desk.post({"page_id": PAGE, "position": position(kind)})
+    assert view.deliveries[0].position == position(kind)
+    for other in ("heading_id", "block_id"):
+        wrong = position(kind)
+        wrong = {"type": kind} if other in wrong else {**wrong, other: ELSEWHERE}
+        with pytest.raises(InvalidInput):
+            await desk.post({"page_id": PAGE, "position": wrong})
+
+
+def test_the_api_describes_exactly_the_position_types_of_the_table() -> None:
+    assert set(get_args(PositionType)) == set(POSITIONS)
+    row = next(line for line in API.splitlines() if "`position.type`" in line)
+    assert [f"`{kind}`" in row for kind in POSITIONS] == [True] * len(POSITIONS)
