@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipperd.process import endpoint
-from tests.bench import scene
+from tests.bench import filled_stores
 from tests.bench.lines import Line, request
 from tests.bench.measure import cpu_of, machine, median, quantile
 
@@ -104,7 +104,7 @@ async def _load(pid: int, port: int, path: str, token: str) -> _Run:
 @contextmanager
 def _bare(folder: Path) -> Iterator[tuple[int, int]]:
     child = subprocess.Popen(
-        [sys.executable, "-c", _BARE], env=scene.environment(folder), stdout=subprocess.PIPE
+        [sys.executable, "-c", _BARE], env=filled_stores.environment(folder), stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     try:
@@ -117,8 +117,8 @@ def _bare(folder: Path) -> Iterator[tuple[int, int]]:
 @contextmanager
 def _daemon(folder: Path) -> Iterator[tuple[int, endpoint.Endpoint]]:
     home = folder / "home"
-    scene.furnish_home(home, _PAGES)
-    env = scene.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
+    filled_stores.furnish_home(home, _PAGES)
+    env = filled_stores.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
     env["CLIPPERD_BROKER_URL"] = "http://127.0.0.1:9"  # nobody listens there
     child = subprocess.Popen(
         [sys.executable, "-m", "clipperd", "run"],
@@ -127,7 +127,7 @@ def _daemon(folder: Path) -> Iterator[tuple[int, endpoint.Endpoint]]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield child.pid, scene.published(home, child)
+        yield child.pid, filled_stores.published(home, child)
     finally:
         child.terminate()
         child.wait()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipperd.cli.demo.web import fetch_json
-from tests.bench import proxies, scene
+from tests.bench import filled_stores, proxies
 from tests.bench.load import generator, load
 from tests.bench.measure import cpu_of, machine, median
 from tests.bench.proxies import Side
@@ -65,7 +65,7 @@ def run() -> list[str]:
 
 def _sides(folder: Path, port: int, stack: ExitStack) -> tuple[dict[str, Side], list[str]]:
     """Everybody who can be measured here, and lines that say who cannot."""
-    upstream, env, absent = f"http://127.0.0.1:{port}", scene.environment(folder), []
+    upstream, env, absent = f"http://127.0.0.1:{port}", filled_stores.environment(folder), []
     enter = stack.enter_context
     sides = {_PLAIN: enter(proxies.bare(upstream, env))}
     shared = {

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from tests.bench.measure import machine
-from tests.contract.traffic import BROKER, BUCKET, PATIENT, UNTOLD, WINDOW, measured
+from tests.contract.pacing_simulation import BROKER, BUCKET, PATIENT, UNTOLD, WINDOW, measured
 from tests.stack.notion import APPEND
 from tests.stack.stack import UNDER_WAY, Stack, running
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from clipperd.clock import SystemClock
 from clipperd.outbox.outbox import Outbox
 from clipperd.process import endpoint
-from tests.bench import scene
+from tests.bench import filled_stores
 from tests.bench.lines import Line, request
 from tests.bench.measure import cpu_of, machine, median, quantile, syncs
 from tests.bench.rivals.enqueue import Load, rivals
@@ -63,8 +63,8 @@ def run() -> list[str]:
 
 def _measure(folder: Path, others: Mapping[str, Load]) -> list[str]:
     home = folder / "home"
-    scene.furnish_home(home, 100)
-    env = scene.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
+    filled_stores.furnish_home(home, 100)
+    env = filled_stores.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
     env["CLIPPERD_BROKER_URL"] = "http://127.0.0.1:9"  # nobody listens there: all stays queued
     quiet = subprocess.DEVNULL
     child = subprocess.Popen(
@@ -72,7 +72,7 @@ def _measure(folder: Path, others: Mapping[str, Load]) -> list[str]:
     )
     lines = [f"enqueue: {_EACH} clips x {_ROUNDS} rounds, {machine()}"]
     try:
-        mine = scene.published(home, child)
+        mine = filled_stores.published(home, child)
         for size in _SIZES:
             lines += asyncio.run(_one_size(folder, mine, others, size, child.pid))
     finally:
@@ -88,12 +88,12 @@ async def _one_size(
     cells = {(name, clients): _Cell() for name in names for clients in _CLIENTS}
     disk: list[float] = []
     outbox = Outbox(
-        scene.open_outbox(folder / f"queue{size}.db"),
+        filled_stores.open_outbox(folder / f"queue{size}.db"),
         SystemClock(),
         new_id=lambda: os.urandom(16).hex(),
         publish=lambda *_: None,
     )
-    drafted = scene.draft(scene.SCOPE, scene.page_id(1), "x" * size)
+    drafted = filled_stores.draft(filled_stores.SCOPE, filled_stores.page_id(1), "x" * size)
     asked = request("POST", "/v1/clips", mine.port, mine.token, _body(size))
     for number in range(_ROUNDS + 1):
         found = syncs(folder, size)
@@ -166,4 +166,6 @@ async def _load(post: Post, clients: int) -> tuple[list[float], float]:
 
 def _body(size: int) -> bytes:
     content = {"format": "text", "text": ("word " * size)[: size - 200]}
-    return json.dumps({"targets": [{"page_id": scene.page_id(1)}], "content": content}).encode()
+    return json.dumps(
+        {"targets": [{"page_id": filled_stores.page_id(1)}], "content": content}
+    ).encode()

@@ -17,7 +17,7 @@ from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Scope
 from clipperd.settings.locations import locate
 from clipperd.storage.disposable import open_cache
-from tests.bench import scene
+from tests.bench import filled_stores
 from tests.bench.measure import cpu_of, machine, median
 from tests.bench.rivals.installed import Missing
 from tests.bench.rivals.maestral import Maestral
@@ -65,7 +65,7 @@ def _maestral(folder: Path, floor: float) -> list[str]:
         maestral = Maestral(folder)
     except Missing as error:
         return [f"missing: {error}"]
-    with maestral.running(scene.environment(folder)) as child:
+    with maestral.running(filled_stores.environment(folder)) as child:
         return _watched(child.pid, floor)
 
 
@@ -94,7 +94,9 @@ def _floor(folder: Path) -> float:
     found = []
     for _ in range(3):
         child = subprocess.Popen(
-            [sys.executable, "-c", program], env=scene.environment(folder), stdout=subprocess.PIPE
+            [sys.executable, "-c", program],
+            env=filled_stores.environment(folder),
+            stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
         child.stdout.readline()
@@ -118,7 +120,7 @@ def _know_pages(stack: Stack) -> None:
 
     async def fill() -> None:
         cache = open_cache(locate(stack.home).cache, CACHE_STEPS)
-        await cache.write(lambda c: scene.fill_pages(c, scope, _PAGES))
+        await cache.write(lambda c: filled_stores.fill_pages(c, scope, _PAGES))
         cache.close()
 
     asyncio.run(fill())

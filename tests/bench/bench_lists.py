@@ -20,7 +20,7 @@ from clipperd.outline.tree import Node, Tree
 from clipperd.pages.pages import Pages
 from clipperd.storage.database import Database, Store
 from clipperd.storage.disposable import Cache, open_cache
-from tests.bench import scene
+from tests.bench import filled_stores
 from tests.bench.measure import machine, median, quantile, spread
 from tests.bench.queries import queries
 
@@ -41,13 +41,17 @@ def run() -> list[str]:
 
 async def _measure(folder: Path) -> list[str]:
     outbox, cache = (
-        scene.open_outbox(folder / "outbox.db"),
+        filled_stores.open_outbox(folder / "outbox.db"),
         open_cache(folder / "cache.db", CACHE_STEPS),
     )
     try:
-        await cache.write(lambda c: scene.fill_pages(c, scene.SCOPE, _PAGES))
-        await cache.write(lambda c: outlines.save(c, scene.SCOPE, scene.page_id(0), _outline()))
-        await outbox.write(lambda c: scene.fill_clips(c, scene.SCOPE, _CLIPS, queued=_QUEUED))
+        await cache.write(lambda c: filled_stores.fill_pages(c, filled_stores.SCOPE, _PAGES))
+        await cache.write(
+            lambda c: outlines.save(c, filled_stores.SCOPE, filled_stores.page_id(0), _outline())
+        )
+        await outbox.write(
+            lambda c: filled_stores.fill_clips(c, filled_stores.SCOPE, _CLIPS, queued=_QUEUED)
+        )
         questions = {**_of_pages(cache, outbox), **_of_clips(outbox)}
         times: dict[str, list[float]] = {name: [] for name in questions}
         hops: list[float] = []
@@ -82,7 +86,7 @@ async def _searches(cache: Cache, outbox: Database) -> list[str]:
     for number in range(_ROUNDS + 1):
         for kind, text, only in asked:
             begun, worked = time.perf_counter(), time.process_time()
-            await pages.search(scene.SCOPE, text, only)
+            await pages.search(filled_stores.SCOPE, text, only)
             work_ms = (time.process_time() - worked) * 1000
             if number:
                 took[kind].append(((time.perf_counter() - begun) * 1000, work_ms))
@@ -116,7 +120,7 @@ def _of_pages(cache: Store, outbox: Database) -> dict[str, Ask]:
     clock = SystemClock()
     pages = Pages(cache, outbox, _NoNotion(), clock, lambda *_: None)
     outline = Outlines(cache, _NoNotion(), clock, lambda *_: None)
-    at = scene.SCOPE
+    at = filled_stores.SCOPE
     typed = ("meet", "budget rev", "holiday kitchen", "launch 777", "p", "pl", "recip")
 
     async def deep(number: int) -> None:
@@ -129,13 +133,15 @@ def _of_pages(cache: Store, outbox: Database) -> dict[str, Ask]:
         "search, words as typed": lambda n: pages.search(at, typed[n % len(typed)]),
         "search, a typo": lambda n: pages.search(at, ("meetnig", "budegt", "kitchne")[n % 3]),
         "search, nothing matches": lambda n: pages.search(at, f"zzqx{n}"),
-        f"outline of {_BLOCKS:,} blocks": lambda _: outline.get(at, scene.page_id(0), "cached"),
+        f"outline of {_BLOCKS:,} blocks": lambda _: outline.get(
+            at, filled_stores.page_id(0), "cached"
+        ),
         "index status": lambda _: pages.index_status(at),
     }
 
 
 def _of_clips(outbox: Database) -> dict[str, Ask]:
-    user = scene.SCOPE.user_id
+    user = filled_stores.SCOPE.user_id
 
     def listed(limit: int = 20, **chosen: Any) -> Ask:
         wanted = Filter(**chosen)
@@ -143,13 +149,13 @@ def _of_clips(outbox: Database) -> dict[str, Ask]:
             lambda c: views.page(c, user, wanted, limit=limit, cursor=None)
         )
 
-    lane = (*_lane(), scene.page_id(_QUEUED % 1000))
+    lane = (*_lane(), filled_stores.page_id(_QUEUED % 1000))
     return {
         "newest clips, 20": listed(),
         "newest clips, 100": listed(limit=100),
         "delivered clips, 20": listed(states=("delivered",)),
         "clips that need attention (none)": listed(states=("needs_attention",)),
-        "clips of one page": listed(page_id=scene.page_id(5)),
+        "clips of one page": listed(page_id=filled_stores.page_id(5)),
         "clips with a word (none)": listed(text="nowhere"),
         "counts for the status": lambda _: outbox.read(lambda c: views.counts(c, user)),
         "last error": lambda _: outbox.read(lambda c: views.last_error(c, user)),
@@ -160,15 +166,17 @@ def _of_clips(outbox: Database) -> dict[str, Ask]:
 
 
 def _lane() -> tuple[str, str]:
-    return scene.SCOPE.user_id, scene.SCOPE.workspace_id
+    return filled_stores.SCOPE.user_id, filled_stores.SCOPE.workspace_id
 
 
 def _outline() -> outlines.Snapshot:
-    page = scene.page_id(0)
+    page = filled_stores.page_id(0)
     nodes = tuple(
-        Node(id=scene.page_id((1 << 30) + n), type="heading_2", level=2, text=f"Section {n}")
+        Node(
+            id=filled_stores.page_id((1 << 30) + n), type="heading_2", level=2, text=f"Section {n}"
+        )
         if n % 10 == 0
-        else Node(id=scene.page_id((1 << 30) + n), type="paragraph")
+        else Node(id=filled_stores.page_id((1 << 30) + n), type="paragraph")
         for n in range(_BLOCKS)
     )
     now = SystemClock().now()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipperd.cli.demo.web import fetch
-from tests.bench import scene
+from tests.bench import filled_stores
 from tests.bench.measure import Spent, cpu_of, machine, median, spent
 from tests.bench.rivals.installed import Missing
 from tests.bench.rivals.maestral import Maestral
@@ -46,8 +46,8 @@ def run() -> list[str]:
 
 def _measure(folder: Path) -> list[str]:
     home = folder / "home"
-    scene.furnish_home(home, _PAGES)
-    env = scene.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
+    filled_stores.furnish_home(home, _PAGES)
+    env = filled_stores.environment(folder, CLIPPERD_HOME=str(home), CLIPPERD_SECRETS="memory")
     env["CLIPPERD_BROKER_URL"] = "http://127.0.0.1:9"  # nobody listens there
     clipperd = ["-m", "clipperd"]
     commands = {
@@ -97,7 +97,7 @@ def _first_answers(env: Mapping[str, str], home: Path) -> dict[str, Spent]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        mine = scene.published(home, child, _LOOK_S)
+        mine = filled_stores.published(home, child, _LOOK_S)
         assert fetch("GET", mine.url + "/healthz")[0] == 200
         healthy = Spent(time.perf_counter() - begun, cpu_of(child.pid))
         asked = {"Authorization": f"Bearer {mine.token}"}

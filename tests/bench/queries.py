@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.bench import scene
+from tests.bench import filled_stores
 
 _EACH = 40
 _GROWN = ("meeting notes", "budget review", "holiday kitchen", "recipe", "launch 777", "inventory")
@@ -14,11 +14,11 @@ _LETTERS = "abcdefghijklmnoprst"
 def queries(pages: int) -> dict[str, list[str]]:
     """Queries by kind; the same in every run. ``pages``: how many the scene has."""
     chance = Random(5)
-    titles = chance.sample([page.title for page in scene.pages(pages)], 4 * _EACH)
+    titles = chance.sample([page.title for page in filled_stores.pages(pages)], 4 * _EACH)
     names = [word for title in titles if (word := title.split()[0]).isascii() and len(word) > 4]
 
     def words(count: int) -> str:
-        return " ".join(chance.sample(scene.WORDS, count))
+        return " ".join(chance.sample(filled_stores.WORDS, count))
 
     return {
         "letter by letter": [text[:end] for text in _GROWN for end in range(1, len(text) + 1)],
@@ -35,7 +35,7 @@ def queries(pages: int) -> dict[str, list[str]]:
         "two slips": [
             _slip(chance, words(1)) + " " + _slip(chance, words(1)) for _ in range(_EACH)
         ],
-        "Japanese": ["".join(chance.choices(scene.CJK, k=n % 3 + 1)) for n in range(_EACH)],
+        "Japanese": ["".join(chance.choices(filled_stores.CJK, k=n % 3 + 1)) for n in range(_EACH)],
         "a number": [str(chance.randrange(pages)) for _ in range(_EACH)],
         "signs": ["!", "-", "&", "...", "🎉", "?!"],
         "nothing has it": [f"zzqx{n}" for n in range(_EACH)],

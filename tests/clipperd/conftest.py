@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clipperd.fake_broker import FakeBroker, running_broker
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def broker() -> AsyncIterator[FakeBroker]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[World]:
+async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[SessionStage]:
     """A session on an empty store."""
     async with running_world(tmp_path, broker.url) as started:
         yield started

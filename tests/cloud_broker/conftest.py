@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud_broker.stage import Stage, a_broker
-from tests.servers.kept import keep_in_postgres
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
+from tests.servers.broker_database import keep_in_postgres
 from tests.servers.postgres import Postgres, a_postgres
 from tests.servers.redis import RedisServer, a_redis
 
@@ -68,6 +68,6 @@ def kept_in(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path) as running:
         yield running

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestServer
 
-from tests.cloud_broker.sandboxed import (
+from tests.cloud_broker.broker_stage import bearer
+from tests.cloud_broker.browser_sign_in import (
     Browser,
     a_browser_at_a_broker,
     a_sandbox,
@@ -16,7 +17,6 @@ from tests.cloud_broker.sandboxed import (
     signed_in,
     world,
 )
-from tests.cloud_broker.stage import bearer
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from cloud_broker.cluster.instances import BEAT_S, GONE_S, Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
-from tests.cloud_broker.stage import HandClock
-from tests.servers.kept import open_kept
+from tests.cloud_broker.broker_stage import HandClock
+from tests.servers.broker_database import open_kept
 
 
 @pytest.fixture

@@ -15,7 +15,20 @@ from cloud_broker.cli.main import main
 from cloud_broker.identity.revocations import IDLE_S
 from cloud_broker.identity.ttl_cache import FRESH_S
 from cloud_broker.storage import audit
-from tests.cloud_broker.sandboxed import (
+from tests.cloud_broker.broker_stage import (
+    KEY,
+    OTHER_WORKSPACE,
+    SEED,
+    VERIFIER,
+    WORKSPACE,
+    BrokerStage,
+    HandClock,
+    Person,
+    an_environment,
+    bearer,
+    state_of,
+)
+from tests.cloud_broker.browser_sign_in import (
     Browser,
     a_browser_at_a_broker,
     a_sandbox,
@@ -23,20 +36,7 @@ from tests.cloud_broker.sandboxed import (
     signed_in,
     world,
 )
-from tests.cloud_broker.stage import (
-    KEY,
-    OTHER_WORKSPACE,
-    SEED,
-    VERIFIER,
-    WORKSPACE,
-    HandClock,
-    Person,
-    Stage,
-    an_environment,
-    bearer,
-    state_of,
-)
-from tests.servers.kept import database_url
+from tests.servers.broker_database import database_url
 
 ADA = Person()
 EVE = Person("e4f20311-0000-4d11-8c79-7398424ae41e", "Eve", "eve@example.org")
@@ -55,7 +55,7 @@ async def command(env: dict[str, str], *argv: str) -> int:
     return await asyncio.to_thread(main, argv, env)
 
 
-def beside(stage: Stage, folder: Path) -> dict[str, str]:
+def beside(stage: BrokerStage, folder: Path) -> dict[str, str]:
     return an_environment(
         BROKER_NOTION_API_URL=stage.settings.notion_api_url,
         BROKER_DATABASE_URL=database_url(folder),
@@ -110,7 +110,7 @@ async def test_drill_a_mass_revocation_ends_all_sessions_and_tokens_on_running_b
 
 
 async def test_a_hand_off_on_its_way_does_not_outlive_a_mass_revocation(
-    stage: Stage, tmp_path: Path
+    stage: BrokerStage, tmp_path: Path
 ) -> None:
     handoff = await stage.hand_off()
     assert await command(beside(stage, tmp_path), "revoke-all", "--yes") == 0
@@ -119,7 +119,7 @@ async def test_a_hand_off_on_its_way_does_not_outlive_a_mass_revocation(
 
 
 async def test_what_notion_does_not_hear_at_once_the_brokers_tell_it_later(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: BrokerStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await stage.sign_in()
     stage.notion.revoke_status = 503
@@ -131,7 +131,7 @@ async def test_what_notion_does_not_hear_at_once_the_brokers_tell_it_later(
 
 
 async def test_an_account_is_shown_exported_and_erased_by_its_id_or_address(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: BrokerStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = await stage.sign_in()
     user, env = signed["user"]["id"], beside(stage, tmp_path)
@@ -153,7 +153,7 @@ async def test_an_account_is_shown_exported_and_erased_by_its_id_or_address(
 
 
 async def test_an_address_of_two_accounts_names_none(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: BrokerStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = await stage.sign_in()
     stage.notion.person = Person("another", "Ada", ADA.email)
@@ -167,7 +167,7 @@ async def test_an_address_of_two_accounts_names_none(
 
 
 async def test_no_command_prints_a_secret(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: BrokerStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed, env = await stage.sign_in(), beside(stage, tmp_path)
     user = signed["user"]["id"]
@@ -183,7 +183,7 @@ async def test_no_command_prints_a_secret(
     assert [secret for secret in secrets if secret in told.out + told.err] == []
 
 
-async def refused(stage: Stage, person: Person) -> str:
+async def refused(stage: BrokerStage, person: Person) -> str:
     """Sign in as somebody who is refused; return all that they read."""
     stage.notion.person = person
     departed = await stage.depart()
@@ -193,7 +193,7 @@ async def refused(stage: Stage, person: Person) -> str:
 
 
 async def test_an_unblocked_workspace_goes_to_the_next_account_on_running_brokers(
-    stage: Stage, tmp_path: Path
+    stage: BrokerStage, tmp_path: Path
 ) -> None:
     ada, env = await stage.sign_in(), beside(stage, tmp_path)
     await refused(stage, EVE)
@@ -212,7 +212,7 @@ async def test_an_unblocked_workspace_goes_to_the_next_account_on_running_broker
     assert (await audit.verify(stage.database))[1] is None
 
 
-async def test_a_block_is_lifted_with_the_claim(stage: Stage, tmp_path: Path) -> None:
+async def test_a_block_is_lifted_with_the_claim(stage: BrokerStage, tmp_path: Path) -> None:
     ada = await stage.sign_in()
     async with stage.database.transaction() as tx:
         await tx.execute("UPDATE workspace_history SET is_blocked = 1, block_reason = 'abuse'")
@@ -224,13 +224,13 @@ async def test_a_block_is_lifted_with_the_claim(stage: Stage, tmp_path: Path) ->
 
 
 async def test_a_workspace_that_nobody_has_cannot_be_unblocked(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: BrokerStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await command(beside(stage, tmp_path), "users", "unblock", WORKSPACE) == 1
     assert "No account has connected this workspace" in capsys.readouterr().err
 
 
-async def test_who_comes_second_learns_nothing_of_who_was_first(stage: Stage) -> None:
+async def test_who_comes_second_learns_nothing_of_who_was_first(stage: BrokerStage) -> None:
     first = await stage.sign_in(device="The first laptop")
     told = await refused(stage, EVE)
     assert "Another account has connected this Notion workspace" in told

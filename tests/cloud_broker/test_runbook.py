@@ -11,8 +11,8 @@ import pytest
 
 from cloud_broker.cli.main import parser_for
 from cloud_broker.settings.table import SETTINGS
-from tests.cloud_broker.push.scene import TOKEN, an_event, listening, post, told
-from tests.cloud_broker.stage import Stage, a_broker
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
+from tests.cloud_broker.push.push_listener import TOKEN, an_event, listening, post, told
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNBOOK = (DOCS / "runbook.md").read_text("utf-8")
@@ -64,19 +64,21 @@ async def test_every_metric_is_in_the_table_and_every_name_in_it_is_measured(
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path, BROKER_WEBHOOK_TOKEN=TOKEN) as started:
         yield started
 
 
-async def carry_out(stage: Stage, table: str) -> None:
+async def carry_out(stage: BrokerStage, table: str) -> None:
     """Run the runbook's statement on this table."""
     (statement,) = [sql for sql in SQL if f"UPDATE {table} " in sql]
     async with stage.database.transaction() as tx:
         assert await tx.execute(statement) >= 1
 
 
-async def test_after_a_restore_no_daemon_believes_that_it_missed_nothing(stage: Stage) -> None:
+async def test_after_a_restore_no_daemon_believes_that_it_missed_nothing(
+    stage: BrokerStage,
+) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         await stream.next()
@@ -97,7 +99,9 @@ async def test_after_a_restore_no_daemon_believes_that_it_missed_nothing(stage: 
         assert int(stream.last_id or 0) > 1_000_000_000
 
 
-async def test_after_a_restore_all_sessions_can_be_ended_with_one_statement(stage: Stage) -> None:
+async def test_after_a_restore_all_sessions_can_be_ended_with_one_statement(
+    stage: BrokerStage,
+) -> None:
     tokens = await stage.sign_in()
     await carry_out(stage, "sessions")
     assert (await stage.refresh(tokens["refresh_token"])).status == 400

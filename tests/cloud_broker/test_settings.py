@@ -16,7 +16,7 @@ from cloud_broker.settings.config import Settings, read_file
 from cloud_broker.settings.keysource import KeysInFile
 from cloud_broker.settings.parsers import raw_keys
 from cloud_broker.settings.table import SETTINGS
-from tests.cloud_broker.stage import KEY, SEED, an_environment
+from tests.cloud_broker.broker_stage import KEY, SEED, an_environment
 
 DOCS = Path(__file__).parents[2] / "docs" / "broker-settings.md"
 

@@ -14,8 +14,8 @@ from clipperd.broker.http import AiohttpHttp, Answer
 from clipperd.daemon.system import System
 from clipperd.errors import BrokerUnreachable
 from cloud_broker.sandbox import seed
-from tests.clipperd.machine.fake_os_events import FakeNotices
-from tests.security.house import a_house
+from tests.clipperd.machine.fake_os_events import FakeOsEvents
+from tests.security.whole_system import a_house
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,7 +38,7 @@ async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machin
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     patient = {"CLIPPERD_RETRY_BASE_S": str(_HOUR_S), "CLIPPERD_RETRY_CAP_S": str(_HOUR_S)}
-    plug, notices, slept = Plug(), FakeNotices(), [0.0]
+    plug, notices, slept = Plug(), FakeOsEvents(), [0.0]
     machine = System(http=plug, notices=notices, slept=lambda: slept[0], rng=lambda: 0.9)
     async with a_house(tmp_path, **patient) as house, house.daemon(outside=machine) as daemon:
         await daemon.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)

@@ -15,18 +15,18 @@ from clipperd.delivery.outcome import NotApplied, of_append
 from clipperd.errors import ReauthRequired
 from clipperd.notion.port import Notion
 from clipperd.notion.writes import BrokerWrites
-from tests.contract.chain import Chain, a_chain
+from tests.contract.session_to_sandbox import SessionToSandbox, a_chain
 
 
 @pytest.fixture
-async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
+async def chain(tmp_path: Path) -> AsyncIterator[SessionToSandbox]:
     """Everything running, and the person signed in."""
     async with a_chain(tmp_path) as started:
         assert "You can close this window" in await started.sign_in()
         yield started
 
 
-def _key(chain: Chain) -> str:
+def _key(chain: SessionToSandbox) -> str:
     """A UUIDv7 by the server's clock: 48 bits of milliseconds, then version, variant, chance."""
     stamp = int(chain.world.wire.server_now() * 1000)
     tail = secrets.randbits(74)
@@ -34,7 +34,7 @@ def _key(chain: Chain) -> str:
     return str(UUID(int=value))
 
 
-async def _a_page(chain: Chain) -> str:
+async def _a_page(chain: SessionToSandbox) -> str:
     scope = await chain.world.accounts.scope()
     body = json.dumps({"filter": {"property": "object", "value": "page"}}).encode()
     found = await chain.world.notion.send(scope, "POST", "search", body=body)
@@ -43,7 +43,7 @@ async def _a_page(chain: Chain) -> str:
     return page
 
 
-async def _append(chain: Chain, page: str, text: str, key: str) -> Reply:
+async def _append(chain: SessionToSandbox, page: str, text: str, key: str) -> Reply:
     scope = await chain.world.accounts.scope()
     block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
     body = json.dumps({"children": [block]}).encode()
@@ -52,14 +52,14 @@ async def _append(chain: Chain, page: str, text: str, key: str) -> Reply:
     )
 
 
-async def _trash(chain: Chain, page: str, whether: str) -> None:
+async def _trash(chain: SessionToSandbox, page: str, whether: str) -> None:
     scope = await chain.world.accounts.scope()
     body = b'{"in_trash": %s}' % whether.encode()
     reply = await chain.world.notion.send(scope, "PATCH", f"pages/{page}", body=body)
     assert reply.ok, reply
 
 
-async def _paragraphs(chain: Chain, page: str) -> list[str]:
+async def _paragraphs(chain: SessionToSandbox, page: str) -> list[str]:
     scope = await chain.world.accounts.scope()
     listed = await chain.world.notion.send(
         scope, "GET", f"blocks/{page}/children", query={"page_size": "100"}
@@ -73,7 +73,7 @@ async def _paragraphs(chain: Chain, page: str) -> list[str]:
     ]
 
 
-async def test_a_read_reaches_notion_as_the_account(chain: Chain) -> None:
+async def test_a_read_reaches_notion_as_the_account(chain: SessionToSandbox) -> None:
     notion: Notion = chain.world.notion
     scope = await chain.world.accounts.scope()
     page = await _a_page(chain)
@@ -84,7 +84,7 @@ async def test_a_read_reaches_notion_as_the_account(chain: Chain) -> None:
     assert chain.world.connectivity.link.state == "online"
 
 
-async def test_the_accounts_writes_are_told_with_what_they_made(chain: Chain) -> None:
+async def test_the_accounts_writes_are_told_with_what_they_made(chain: SessionToSandbox) -> None:
     writes = BrokerWrites(chain.world.wire, chain.world.session)
     scope, page = await chain.world.accounts.scope(), await _a_page(chain)
     begun = chain.world.wire.server_now() - 1
@@ -106,7 +106,7 @@ async def test_the_accounts_writes_are_told_with_what_they_made(chain: Chain) ->
     assert not (await writes.since(scope, month)).whole
 
 
-async def test_what_is_told_of_a_known_write_changes_nothing(chain: Chain) -> None:
+async def test_what_is_told_of_a_known_write_changes_nothing(chain: SessionToSandbox) -> None:
     writes = BrokerWrites(chain.world.wire, chain.world.session)
     scope, page, key = await chain.world.accounts.scope(), await _a_page(chain), _key(chain)
     reply = await _append(chain, page, "one", key)
@@ -115,7 +115,7 @@ async def test_what_is_told_of_a_known_write_changes_nothing(chain: Chain) -> No
     assert found.created == (reply.body["results"][0]["id"],)
 
 
-async def test_a_write_repeated_under_its_key_is_applied_once(chain: Chain) -> None:
+async def test_a_write_repeated_under_its_key_is_applied_once(chain: SessionToSandbox) -> None:
     page = await _a_page(chain)
     key = _key(chain)
     first = await _append(chain, page, "once", key)
@@ -126,7 +126,7 @@ async def test_a_write_repeated_under_its_key_is_applied_once(chain: Chain) -> N
     assert (await _paragraphs(chain, page)).count("once") == 1
 
 
-async def test_a_late_copy_of_a_refused_write_is_not_executed(chain: Chain) -> None:
+async def test_a_late_copy_of_a_refused_write_is_not_executed(chain: SessionToSandbox) -> None:
     """A line that delivers a request twice, of which Notion refused the first."""
     page, key = await _a_page(chain), _key(chain)
     await _trash(chain, page, "true")
@@ -141,7 +141,7 @@ async def test_a_late_copy_of_a_refused_write_is_not_executed(chain: Chain) -> N
     assert "late" not in await _paragraphs(chain, page)
 
 
-async def test_errors_of_notion_arrive_in_notions_words(chain: Chain) -> None:
+async def test_errors_of_notion_arrive_in_notions_words(chain: SessionToSandbox) -> None:
     scope = await chain.world.accounts.scope()
     page = "00000000-0000-4000-8000-000000000000"
     reply = await chain.world.notion.send(scope, "GET", f"blocks/{page}/children")
@@ -149,7 +149,7 @@ async def test_errors_of_notion_arrive_in_notions_words(chain: Chain) -> None:
     assert reply.message
 
 
-async def test_the_broker_says_when_it_is_the_one_that_refuses(chain: Chain) -> None:
+async def test_the_broker_says_when_it_is_the_one_that_refuses(chain: SessionToSandbox) -> None:
     page = await _a_page(chain)
     key = _key(chain)
     assert (await _append(chain, page, "one", key)).ok
@@ -158,7 +158,7 @@ async def test_the_broker_says_when_it_is_the_one_that_refuses(chain: Chain) -> 
 
 
 async def test_access_withdrawn_at_notion_asks_for_a_new_sign_in_that_mends_it(
-    chain: Chain,
+    chain: SessionToSandbox,
 ) -> None:
     page = await _a_page(chain)
     bot = await chain.world.accounts.bot_id(await chain.world.accounts.scope())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clipperd.fake_notion import SCOPE
-from tests.contract.traffic import (
+from tests.clipperd.memory_notion import SCOPE
+from tests.contract.pacing_simulation import (
     BROKER,
     BUCKET,
     HIGH,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.pushed import Pushed, a_pushed_daemon
+from tests.contract.push_stage import Pushed, a_pushed_daemon
 
 
 @pytest.fixture

@@ -11,20 +11,20 @@ from notion_client import APIErrorCode, APIResponseError, AsyncClient
 from notion_client.helpers import async_collect_paginated_api
 
 from cloud_broker.sandbox import seed
-from tests.security.house import OWNER_TOKEN, Daemon, House, a_house
+from tests.security.whole_system import OWNER_TOKEN, Daemon, WholeSystem, a_house
 from tests.stack.javascript import walk
 
 STEPS = ("reads", "writes", "databases", "refusals", "overload", "retries", "versions", "uploads")
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path) -> AsyncIterator[WholeSystem]:
     async with a_house(tmp_path) as started:
         yield started
 
 
 @pytest.fixture
-async def daemon(house: House) -> AsyncIterator[Daemon]:
+async def daemon(house: WholeSystem) -> AsyncIterator[Daemon]:
     async with house.daemon() as started:
         await started.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)
         yield started
@@ -36,7 +36,7 @@ def a_client(daemon: Daemon, version: str = "2025-09-03") -> AsyncClient:
 
 
 async def test_notions_own_sdk_works_through_the_daemon(
-    house: House, daemon: Daemon, record_property: Callable[[str, object], None]
+    house: WholeSystem, daemon: Daemon, record_property: Callable[[str, object], None]
 ) -> None:
     node = shutil.which("node")
     if node is None:

@@ -14,12 +14,19 @@ from clipperd.session.credentials import secret_name
 from clipperd.session.errors import LoginDenied, LoginExpired
 from clipperd.session.login import Purpose, Return, read_answer
 from clipperd.session.view import SessionView
-from tests.clipperd.session.world import World, running_world
-from tests.cloud_broker.stage import HTML, WORKSPACE, Stage, a_broker, link_in, state_of
+from tests.clipperd.session.session_stage import SessionStage, running_world
+from tests.cloud_broker.broker_stage import (
+    HTML,
+    WORKSPACE,
+    BrokerStage,
+    a_broker,
+    link_in,
+    state_of,
+)
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     """A running broker in front of a stand-in for Notion's OAuth."""
     folder = tmp_path / "broker"
     folder.mkdir()
@@ -28,17 +35,17 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, stage: Stage) -> AsyncIterator[World]:
+async def world(tmp_path: Path, stage: BrokerStage) -> AsyncIterator[SessionStage]:
     """The daemon's session side, pointed at that broker."""
     async with running_world(tmp_path, _address(stage)) as started:
         yield started
 
 
-def _address(stage: Stage) -> URL:
+def _address(stage: BrokerStage) -> URL:
     return URL(str(stage.browser.make_url("/")).rstrip("/"))
 
 
-async def _through_the_browser(stage: Stage, login_url: str, code: str = "good-code") -> str:
+async def _through_the_browser(stage: BrokerStage, login_url: str, code: str = "good-code") -> str:
     """Open the login address, agree at Notion, and return where the browser is sent in the end."""
     departed = await stage.browser.get(URL(login_url).path_qs, allow_redirects=False)
     assert departed.status == 302, await departed.text()
@@ -53,7 +60,7 @@ async def _through_the_browser(stage: Stage, login_url: str, code: str = "good-c
 
 
 async def _sign_in(
-    world: World, stage: Stage, return_to: Return = "app", purpose: Purpose = "sign_in"
+    world: SessionStage, stage: BrokerStage, return_to: Return = "app", purpose: Purpose = "sign_in"
 ) -> SessionView:
     started = await world.session.start_login(return_to, purpose)
     back = await _through_the_browser(stage, started.login_url)
@@ -62,7 +69,7 @@ async def _sign_in(
 
 @pytest.mark.parametrize("return_to", ["app", "loopback"])
 async def test_a_person_signs_in_by_deep_link_and_by_loopback(
-    world: World, stage: Stage, return_to: Return
+    world: SessionStage, stage: BrokerStage, return_to: Return
 ) -> None:
     view = await _sign_in(world, stage, return_to)
     assert view.state == "signed_in"
@@ -75,7 +82,9 @@ async def test_a_person_signs_in_by_deep_link_and_by_loopback(
     assert await world.accounts.bot_id(await world.accounts.scope()) == f"bot-of-{WORKSPACE}"
 
 
-async def test_declining_at_notion_is_a_denied_sign_in(world: World, stage: Stage) -> None:
+async def test_declining_at_notion_is_a_denied_sign_in(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     started = await world.session.start_login("app")
     back = await _through_the_browser(stage, started.login_url, code="")
     with pytest.raises(LoginDenied) as denied:
@@ -83,7 +92,9 @@ async def test_declining_at_notion_is_a_denied_sign_in(world: World, stage: Stag
     assert denied.value.params == {"error": "access_denied"}
 
 
-async def test_a_hand_off_older_than_a_minute_has_expired(world: World, stage: Stage) -> None:
+async def test_a_hand_off_older_than_a_minute_has_expired(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     started = await world.session.start_login("app")
     back = await _through_the_browser(stage, started.login_url)
     stage.clock.advance(61)
@@ -91,7 +102,9 @@ async def test_a_hand_off_older_than_a_minute_has_expired(world: World, stage: S
         await world.session.finish_login(read_answer(back))
 
 
-async def test_the_session_is_renewed_again_and_again(world: World, stage: Stage) -> None:
+async def test_the_session_is_renewed_again_and_again(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     view = await _sign_in(world, stage)
     assert view.user is not None
     seen = set()
@@ -103,7 +116,7 @@ async def test_the_session_is_renewed_again_and_again(world: World, stage: Stage
     assert await world.session.state() == "signed_in"
 
 
-async def test_a_session_is_taken_up_after_a_restart(tmp_path: Path, stage: Stage) -> None:
+async def test_a_session_is_taken_up_after_a_restart(tmp_path: Path, stage: BrokerStage) -> None:
     kept = MemorySecrets()
     async with running_world(tmp_path, _address(stage), kept=kept) as world:
         await _sign_in(world, stage)
@@ -113,7 +126,9 @@ async def test_a_session_is_taken_up_after_a_restart(tmp_path: Path, stage: Stag
         assert (await stage.get("/api/user/me", await world.session.token_for(user))).status == 200
 
 
-async def test_signing_out_ends_the_session_at_the_broker(world: World, stage: Stage) -> None:
+async def test_signing_out_ends_the_session_at_the_broker(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     view = await _sign_in(world, stage)
     assert view.user is not None
     token = await world.session.token_for(view.user.id)
@@ -125,7 +140,9 @@ async def test_signing_out_ends_the_session_at_the_broker(world: World, stage: S
     assert (await stage.refresh(refresh)).status == 400
 
 
-async def test_a_session_ended_elsewhere_asks_for_a_new_sign_in(world: World, stage: Stage) -> None:
+async def test_a_session_ended_elsewhere_asks_for_a_new_sign_in(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     view = await _sign_in(world, stage)
     assert view.user is not None
     token = await world.session.token_for(view.user.id)
@@ -138,7 +155,9 @@ async def test_a_session_ended_elsewhere_asks_for_a_new_sign_in(world: World, st
     assert (await _sign_in(world, stage)).state == "signed_in"
 
 
-async def test_a_workspace_is_disconnected_at_the_broker(world: World, stage: Stage) -> None:
+async def test_a_workspace_is_disconnected_at_the_broker(
+    world: SessionStage, stage: BrokerStage
+) -> None:
     view = await _sign_in(world, stage)
     assert view.user is not None
     await world.session.disconnect(await world.accounts.scope())

@@ -14,8 +14,8 @@ import pytest
 
 from clipperd.process.errors import ApiError
 from tests.clipperd.cli.commands import run
-from tests.stack.narrow import NarrowDisk, narrow_disk
 from tests.stack.notion import Page
+from tests.stack.small_disk import SmallDisk, narrow_disk
 from tests.stack.stack import Stack, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -27,13 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def disk(folder: Path) -> Iterator[NarrowDisk]:
+def disk(folder: Path) -> Iterator[SmallDisk]:
     with narrow_disk(folder / "daemon") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def stack(folder: Path, disk: NarrowDisk) -> Iterator[Stack]:
+def stack(folder: Path, disk: SmallDisk) -> Iterator[Stack]:
     assert disk.folder.is_dir()  # there before the daemon is
     with running(folder) as started:
         yield started
@@ -47,7 +47,7 @@ def _fill_up(stack: Stack, page: Page, clips: list[dict[str, Any]]) -> None:
 
 
 def test_a_queue_goes_on_by_itself_once_there_is_room_and_nothing_is_doubled(
-    stack: Stack, disk: NarrowDisk
+    stack: Stack, disk: SmallDisk
 ) -> None:
     page = stack.notion.page("Full", "Above")
     stack.kill_broker()
@@ -72,7 +72,7 @@ def test_a_queue_goes_on_by_itself_once_there_is_room_and_nothing_is_doubled(
 
 
 def test_a_start_on_a_disk_without_room_says_so_changes_nothing_and_succeeds_later(
-    stack: Stack, disk: NarrowDisk
+    stack: Stack, disk: SmallDisk
 ) -> None:
     stack.client.queue("pause")
     page = stack.notion.page("Start", "Above")

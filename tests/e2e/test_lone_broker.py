@@ -15,7 +15,7 @@ from aiohttp import ClientSession, FormData, TCPConnector, web
 from yarl import URL
 
 from cloud_broker.sandbox import seed
-from tests.stack.lone import PROXY, Lone, a_key, a_lone_broker, resident_kb
+from tests.stack.lone_broker import PROXY, LoneBroker, a_key, a_lone_broker, resident_kb
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ SOCKETS = 500
 
 
 @pytest.fixture
-async def lone(tmp_path: Path) -> AsyncIterator[Lone]:
+async def lone(tmp_path: Path) -> AsyncIterator[LoneBroker]:
     async with a_lone_broker(tmp_path) as running:
         yield running
 
@@ -40,7 +40,7 @@ def few_open_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_twelve_gzip_bombs_cost_less_than_8_mb(lone: Lone) -> None:
+async def test_twelve_gzip_bombs_cost_less_than_8_mb(lone: LoneBroker) -> None:
     bomb = gzip.compress(b" " * 67_000_000, 9)  # 65 KB
 
     async def explode(_: web.Request) -> web.StreamResponse:
@@ -60,7 +60,7 @@ async def test_twelve_gzip_bombs_cost_less_than_8_mb(lone: Lone) -> None:
     assert resident_kb(lone.program.pid) - before < 8 * MB
 
 
-async def test_a_file_of_twenty_mb_is_never_in_the_brokers_memory(lone: Lone) -> None:
+async def test_a_file_of_twenty_mb_is_never_in_the_brokers_memory(lone: LoneBroker) -> None:
     size, pid = 20 * 1024 * MB, lone.program.pid
     grown: list[int] = []
 

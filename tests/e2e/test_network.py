@@ -11,8 +11,8 @@ from yarl import URL
 
 from tests.stack.cable import Cable, laid
 from tests.stack.certificate import self_signed
-from tests.stack.front import tls_front
 from tests.stack.stack import Stack, running
+from tests.stack.tls_front import tls_front
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.house import Daemon, House, a_house
+from tests.security.whole_system import Daemon, WholeSystem, a_house
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path) -> AsyncIterator[WholeSystem]:
     async with a_house(tmp_path) as running:
         yield running
 
 
 @pytest.fixture
-async def daemon(house: House) -> AsyncIterator[Daemon]:
+async def daemon(house: WholeSystem) -> AsyncIterator[Daemon]:
     async with house.daemon() as running:
         assert "You can close this window" in await running.sign_in()
         yield running

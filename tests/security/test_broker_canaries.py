@@ -20,8 +20,8 @@ from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.seed import OTHER_WORKSPACE, READING_LIST, TEAM_PAGE, WORKSPACE
 from tests.security import canaries
 from tests.security.canaries import Written, leaks
-from tests.security.house import House, a_house
 from tests.security.test_canaries import BROKER_KEYS
+from tests.security.whole_system import WholeSystem, a_house
 from tests.servers.postgres import a_postgres
 from tests.servers.redis import RedisServer, a_redis
 
@@ -33,7 +33,7 @@ HANDSHAKE = canaries.word("verificationtoken")
 class Day:
     """What is left in the evening."""
 
-    house: House
+    house: WholeSystem
     written: Written
     secrets: dict[str, str]
     places: dict[str, str | bytes] = field(default_factory=dict)
@@ -62,7 +62,7 @@ async def _a_day(url: str, redis: RedisServer, dump: Any) -> Day:
     return Day(house, written, secrets, places | {"the log": house.broker_log.getvalue()})
 
 
-def _secrets(house: House) -> dict[str, str]:
+def _secrets(house: WholeSystem) -> dict[str, str]:
     """Every secret that was in use, by its kind."""
     exchanges = house.witness.exchanges
     found = canaries.harvest(exchanges) | {"handshake": {HANDSHAKE}}
@@ -82,7 +82,7 @@ def _secrets(house: House) -> dict[str, str]:
     return secrets | {f"broker key {text[:4]}": text for text in BROKER_KEYS}
 
 
-async def _work(house: House, written: Written) -> bytes:
+async def _work(house: WholeSystem, written: Written) -> bytes:
     """Two people's day: good and bad calls, streams, refreshes, a disconnection, an erasure."""
     handshake = {"verification_token": HANDSHAKE}
     assert (await house.ask("POST", "/api/notion/webhook", json=handshake))[0] == 200
@@ -109,7 +109,7 @@ async def _work(house: House, written: Written) -> bytes:
 
 
 @asynccontextmanager
-async def _listening(house: House, who: dict[str, Any]) -> AsyncIterator[Any]:
+async def _listening(house: WholeSystem, who: dict[str, Any]) -> AsyncIterator[Any]:
     headers = {"Authorization": f"Bearer {who['access_token']}", "Last-Event-ID": "0"}
     async with house.browser.get(
         house.broker_url.join(URL("/api/events")), headers=headers
@@ -124,7 +124,7 @@ async def _listening(house: House, who: dict[str, Any]) -> AsyncIterator[Any]:
         yield until
 
 
-async def _calls(house: House, who: dict[str, Any], written: Written) -> None:
+async def _calls(house: WholeSystem, who: dict[str, Any], written: Written) -> None:
     token = who["access_token"]
     block = {
         "type": "paragraph",
@@ -145,7 +145,7 @@ async def _calls(house: House, who: dict[str, Any], written: Written) -> None:
     await house.ask("POST", f"{PROXY}/file_uploads", token=token, json=named)
 
 
-async def _bad_calls(house: House, who: dict[str, Any], written: Written) -> None:
+async def _bad_calls(house: WholeSystem, who: dict[str, Any], written: Written) -> None:
     token, text = who["access_token"], written.refused
     for method, path, body in (
         ("POST", f"{PROXY}/search", {text: text}),
@@ -183,7 +183,7 @@ async def _bad_calls(house: House, who: dict[str, Any], written: Written) -> Non
     await house.ask("GET", f"/api/user/me?access_token={token}")
 
 
-async def _renewed(house: House, who: dict[str, Any]) -> dict[str, Any]:
+async def _renewed(house: WholeSystem, who: dict[str, Any]) -> dict[str, Any]:
     """Notion ends its token, the daemon renews its own; a retired one is tried as well."""
     for each in house.notion[WORLD].tokens.values():
         each.ends_at = 1.0
@@ -197,7 +197,7 @@ async def _renewed(house: House, who: dict[str, Any]) -> dict[str, Any]:
     return renewed
 
 
-async def _events(house: House) -> None:
+async def _events(house: WholeSystem) -> None:
     """Forged ones; the genuine are test_isolation_by_route's."""
     event = {"workspace_id": WORKSPACE, "entity": {"id": TEAM_PAGE}, "type": "page.deleted"}
     for sign in ("sha256=" + "0" * 64, HANDSHAKE):
@@ -205,7 +205,7 @@ async def _events(house: House) -> None:
         await house.ask("POST", "/api/notion/webhook", json=event, headers=headers)
 
 
-async def _fail_to_revoke(house: House) -> None:
+async def _fail_to_revoke(house: WholeSystem) -> None:
     """From now on what is to be revoked has to wait in the database."""
     rule = {"kind": "5xx_before", "route": "POST /v1/oauth/revoke", "times": 1000}
     faults = house.notion_url.join(URL("/_sandbox/faults"))
@@ -213,7 +213,7 @@ async def _fail_to_revoke(house: House) -> None:
         assert answer.status in (200, 201), await answer.text()
 
 
-async def _half_way(house: House) -> None:
+async def _half_way(house: WholeSystem) -> None:
     """One sign-in waits for Notion, one for its daemon."""
     query = {
         "source": "app",

@@ -17,7 +17,7 @@ from aiohttp import ClientSession
 from cloud_broker.cli.main import COMMANDS, main
 from cloud_broker.settings.parsers import origin
 from cloud_broker.settings.table import SETTINGS
-from tests.cloud_broker.stage import KEY, SEED, an_environment, challenge
+from tests.cloud_broker.broker_stage import KEY, SEED, an_environment, challenge
 from tests.security import canaries
 from tests.security.canaries import leaks
 

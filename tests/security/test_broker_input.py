@@ -17,7 +17,7 @@ from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.sandbox.seed import WORKSPACE
 from tests.security import hostile
 from tests.security.answers import Findings, no_problem
-from tests.security.house import House
+from tests.security.whole_system import WholeSystem
 
 PROXY = "/api/notion/proxy"
 PREFIXES = (PROXY, f"{PROXY}/v1")
@@ -60,13 +60,13 @@ ASKED = {
 
 
 @pytest.fixture
-async def token(house: House) -> str:
+async def token(house: WholeSystem) -> str:
     """The access token of a person who is signed in."""
     return str((await house.person("mira@example.com", WORKSPACE))["access_token"])
 
 
 @asynccontextmanager
-async def untouched(house: House) -> AsyncIterator[None]:
+async def untouched(house: WholeSystem) -> AsyncIterator[None]:
     """Inside, no row comes or goes, and nothing is sent to Notion."""
     before, seen = await house.rows(), len(house.witness.exchanges)
     yield
@@ -85,7 +85,7 @@ def _paths() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_table_is_whole(house: House) -> None:
+def test_the_table_is_whole(house: WholeSystem) -> None:
     found = {
         f"{route.method} {route.resource.canonical}"
         for route in house.broker.router.routes()
@@ -94,7 +94,7 @@ def test_the_table_is_whole(house: House) -> None:
     assert found == PUBLIC | GUARDED | {f"* {PROXY}/{{path}}"}
 
 
-async def test_no_route_answers_without_a_live_access_token(house: House, token: str) -> None:
+async def test_no_route_answers_without_a_live_access_token(house: WholeSystem, token: str) -> None:
     found = Findings()
     wrong = await _wrong_tokens(house, token)
     requests = [tuple(re.sub(r"\{.*?\}", AN_ID, each).split(" ")) for each in GUARDED] + _paths()
@@ -109,7 +109,7 @@ async def test_no_route_answers_without_a_live_access_token(house: House, token:
         assert not found, found.told()
 
 
-async def _wrong_tokens(house: House, token: str) -> dict[str, str | None]:
+async def _wrong_tokens(house: WholeSystem, token: str) -> dict[str, str | None]:
     head, claims, signature = token.split(".")
     about = jwt.decode(token, options={"verify_signature": False})
     _, _, keys = await house.ask("GET", "/.well-known/jwks.json")
@@ -130,7 +130,7 @@ async def _wrong_tokens(house: House, token: str) -> dict[str, str | None]:
     }
 
 
-async def test_the_token_route_refuses_every_bad_body(house: House) -> None:
+async def test_the_token_route_refuses_every_bad_body(house: WholeSystem) -> None:
     found = Findings()
     good = [
         {"grant_type": "handoff", "token": "t", "code_verifier": "v" * 43},
@@ -152,7 +152,7 @@ async def test_the_token_route_refuses_every_bad_body(house: House) -> None:
         assert not found, found.told()
 
 
-async def test_a_sign_in_with_a_bad_parameter_goes_nowhere(house: House) -> None:
+async def test_a_sign_in_with_a_bad_parameter_goes_nowhere(house: WholeSystem) -> None:
     found = Findings()
     more = {
         "redirect_uri": (
@@ -177,7 +177,7 @@ async def test_a_sign_in_with_a_bad_parameter_goes_nowhere(house: House) -> None
         assert not found, found.told()
 
 
-async def test_any_text_at_all_may_name_a_device(house: House) -> None:
+async def test_any_text_at_all_may_name_a_device(house: WholeSystem) -> None:
     found = Findings()
     for value in hostile.QUERY_VALUES:
         rest = urlencode({key: text for key, text in ASKED.items() if key != "device"})
@@ -187,7 +187,7 @@ async def test_any_text_at_all_may_name_a_device(house: House) -> None:
     assert not found, found.told()
 
 
-async def test_a_callback_that_was_not_asked_for_calls_nobody(house: House) -> None:
+async def test_a_callback_that_was_not_asked_for_calls_nobody(house: WholeSystem) -> None:
     found = Findings()
     async with untouched(house):
         for value in (*hostile.QUERY_VALUES, "A" * 43):
@@ -207,7 +207,7 @@ async def test_a_callback_that_was_not_asked_for_calls_nobody(house: House) -> N
         assert not found, found.told()
 
 
-async def test_bad_ids_in_a_path_are_not_found(house: House, token: str) -> None:
+async def test_bad_ids_in_a_path_are_not_found(house: WholeSystem, token: str) -> None:
     found = Findings()
     async with untouched(house):
         for each in GUARDED:
@@ -220,7 +220,7 @@ async def test_bad_ids_in_a_path_are_not_found(house: House, token: str) -> None
         assert not found, found.told()
 
 
-async def test_unknown_addresses_and_methods_are_problems(house: House, token: str) -> None:
+async def test_unknown_addresses_and_methods_are_problems(house: WholeSystem, token: str) -> None:
     found = Findings()
     async with untouched(house):
         for path in ("/", "/api", "/api/user", "/.env", "/%00", "/%ff", "/api/../healthz", "//"):
@@ -230,7 +230,7 @@ async def test_unknown_addresses_and_methods_are_problems(house: House, token: s
         assert not found, found.told()
 
 
-async def test_the_proxy_knows_no_other_calls(house: House, token: str) -> None:
+async def test_the_proxy_knows_no_other_calls(house: WholeSystem, token: str) -> None:
     found = Findings()
     paths = [
         *("", "/", "//", "/v1", "/v1/", "/v2/pages", "/users", "/comments", "/oauth/token"),
@@ -250,7 +250,9 @@ async def test_the_proxy_knows_no_other_calls(house: House, token: str) -> None:
         assert not found, found.told()
 
 
-async def test_bad_ids_and_queries_reach_no_row_of_the_proxy(house: House, token: str) -> None:
+async def test_bad_ids_and_queries_reach_no_row_of_the_proxy(
+    house: WholeSystem, token: str
+) -> None:
     found = Findings()
     async with untouched(house):
         for route in PROXY_ROUTES:
@@ -270,7 +272,9 @@ async def test_bad_ids_and_queries_reach_no_row_of_the_proxy(house: House, token
         assert not found, found.told()
 
 
-async def test_bad_bodies_and_headers_reach_no_row_of_the_proxy(house: House, token: str) -> None:
+async def test_bad_bodies_and_headers_reach_no_row_of_the_proxy(
+    house: WholeSystem, token: str
+) -> None:
     found = Findings()
     deep: Any = {}
     for _ in range(40):
@@ -302,7 +306,7 @@ async def test_bad_bodies_and_headers_reach_no_row_of_the_proxy(house: House, to
         assert not found, found.told()
 
 
-async def test_bad_idempotency_keys_reach_no_write(house: House, token: str) -> None:
+async def test_bad_idempotency_keys_reach_no_write(house: WholeSystem, token: str) -> None:
     found = Findings()
     good = {"children": {"children": []}, "page": {"parent": {"page_id": AN_ID}}, "none": {}}
     async with untouched(house):

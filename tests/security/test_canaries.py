@@ -14,7 +14,7 @@ from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.seed import WORKSPACE
 from tests.security import canaries
 from tests.security.canaries import Written, leaks
-from tests.security.house import OWNER_TOKEN, PASSPHRASE, Daemon, House, a_house
+from tests.security.whole_system import OWNER_TOKEN, PASSPHRASE, Daemon, WholeSystem, a_house
 
 BROKER_KEYS = ("sandbox-secret", "a2tra2tra2tra2tra2tr", "c3Nzc3Nzc3Nzc3Nzc3Nz")
 DATABASES = ("outbox.db", "outbox.db-wal", "cache.db", "cache.db-wal")
@@ -25,7 +25,7 @@ class Day:
     """What is left in the evening."""
 
     folder: Path
-    house: House
+    house: WholeSystem
     written: Written
     secrets: dict[str, str]
     metrics: str
@@ -59,7 +59,7 @@ async def day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Day:
     return Day(tmp_path, house, written, secrets, str(metrics), stream)
 
 
-async def _a_page(house: House, written: Written) -> str:
+async def _a_page(house: WholeSystem, written: Written) -> str:
     url = house.notion_url.join(type(house.notion_url)("/_sandbox/pages"))
     body = {
         "title": f"Notes {written.page}",
@@ -145,7 +145,7 @@ async def _bad_input(daemon: Daemon, page: str, written: Written) -> None:
     await daemon.call("PATCH", "/v1/settings", json={"log_level": text})
 
 
-async def _trouble(house: House, daemon: Daemon, page: str, written: Written) -> None:
+async def _trouble(house: WholeSystem, daemon: Daemon, page: str, written: Written) -> None:
     """Notion misbehaves in every way; tokens end and are renewed."""
     faults = house.notion_url.join(type(house.notion_url)("/_sandbox/faults"))
     kinds = ("429", "5xx_before", "drop_after", "html_502", "garbage", "truncated", "error")
@@ -168,7 +168,7 @@ async def _trouble(house: House, daemon: Daemon, page: str, written: Written) ->
     assert await daemon.parts.session.token_for(user, stale) != stale
 
 
-async def _evening(house: House, daemon: Daemon, page: str, written: Written) -> None:
+async def _evening(house: WholeSystem, daemon: Daemon, page: str, written: Written) -> None:
     """The person withdraws the access at Notion, signs in anew, and out."""
     world = house.notion[WORLD]
     world.tokens.clear()

@@ -16,8 +16,8 @@ from clipperd.web.app import ROUTES
 from clipperd.web.routes import Route
 from tests.security import hostile
 from tests.security.answers import Findings, no_problem
-from tests.security.house import OWNER_TOKEN, Daemon, House, untouched
 from tests.security.test_daemon_door import AN_ID, named
+from tests.security.whole_system import OWNER_TOKEN, Daemon, WholeSystem, untouched
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 JSON = {"Content-Type": "application/json"}
@@ -124,7 +124,7 @@ async def _is_harmless(
 
 
 async def test_a_body_that_is_no_object_is_refused_on_every_route(
-    house: House, daemon: Daemon
+    house: WholeSystem, daemon: Daemon
 ) -> None:
     found = Findings()
     async with untouched(house, daemon):
@@ -137,7 +137,7 @@ async def test_a_body_that_is_no_object_is_refused_on_every_route(
 
 
 async def test_a_pass_through_body_that_is_no_object_is_refused(
-    house: House, daemon: Daemon
+    house: WholeSystem, daemon: Daemon
 ) -> None:
     found = Findings()
     async with untouched(house, daemon):
@@ -151,7 +151,9 @@ async def test_a_pass_through_body_that_is_no_object_is_refused(
         assert not found, found.told()
 
 
-async def test_a_bad_value_in_any_place_of_a_body_is_refused(house: House, daemon: Daemon) -> None:
+async def test_a_bad_value_in_any_place_of_a_body_is_refused(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     for name, method, path, route in named([r for r in ROUTES if _key(r) in BODIES]):
         before = await daemon.rows()
@@ -168,7 +170,9 @@ async def test_a_bad_value_in_any_place_of_a_body_is_refused(house: House, daemo
     assert not found, found.told()
 
 
-async def test_a_bad_id_in_the_path_is_refused_on_every_route(house: House, daemon: Daemon) -> None:
+async def test_a_bad_id_in_the_path_is_refused_on_every_route(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     async with untouched(house, daemon, ("notion",)):  # which calls exist is the broker's to say
         for name, method, _, route in named([r for r in ROUTES if "{" in r.path]):
@@ -190,7 +194,7 @@ async def test_a_bad_id_in_the_path_is_refused_on_every_route(house: House, daem
         assert not found, found.told()
 
 
-async def test_a_bad_query_never_fails_and_never_stores(house: House, daemon: Daemon) -> None:
+async def test_a_bad_query_never_fails_and_never_stores(house: WholeSystem, daemon: Daemon) -> None:
     found = Findings()
     before = await daemon.rows()
     for name, method, path, route in named([r for r in ROUTES if r.query is not None]):
@@ -222,7 +226,9 @@ async def test_limits_and_cursors_that_are_none_are_refused(daemon: Daemon) -> N
     assert not found, found.told()
 
 
-async def test_bad_event_types_and_deletions_are_refused(house: House, daemon: Daemon) -> None:
+async def test_bad_event_types_and_deletions_are_refused(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     async with untouched(house, daemon):
         for query in ("types=x", "types=clip,%00", "types=%ff", "type=clip", "types=" + "x" * 5000):
@@ -234,7 +240,7 @@ async def test_bad_event_types_and_deletions_are_refused(house: House, daemon: D
         assert not found, found.told()
 
 
-async def test_bad_headers_never_fail_and_never_store(house: House, daemon: Daemon) -> None:
+async def test_bad_headers_never_fail_and_never_store(house: WholeSystem, daemon: Daemon) -> None:
     found = Findings()
     clip = {"targets": [{"page_id": AN_ID}], "content": TEXT}
     requests: list[tuple[str, str, str, Any]] = [
@@ -260,7 +266,9 @@ async def test_bad_headers_never_fail_and_never_store(house: House, daemon: Daem
         assert not found, found.told()
 
 
-async def test_an_idempotency_key_that_is_none_stores_nothing(house: House, daemon: Daemon) -> None:
+async def test_an_idempotency_key_that_is_none_stores_nothing(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     clip = {"targets": [{"page_id": AN_ID}], "content": TEXT}
     async with untouched(house, daemon):

@@ -11,7 +11,7 @@ from typing import Any
 from clipperd.web.app import ROUTES
 from clipperd.web.routes import Route
 from tests.security.answers import Findings, no_problem
-from tests.security.house import OWNER_TOKEN, Daemon, House, untouched
+from tests.security.whole_system import OWNER_TOKEN, Daemon, WholeSystem, untouched
 
 AN_ID = "7f0e6a34-5b1c-4c0e-9d0f-3a2b1c0d9e8f"
 GUARDED = [route for route in ROUTES if route.scope != "public"]
@@ -34,7 +34,7 @@ def test_the_table_is_whole() -> None:
     assert public == {"GET /healthz", "POST /v1/hello", "GET /v1/session/callback"}
 
 
-async def test_no_route_answers_without_the_right_token(house: House, daemon: Daemon) -> None:
+async def test_no_route_answers_without_the_right_token(house: WholeSystem, daemon: Daemon) -> None:
     wrong = (
         None,
         "Bearer " + "A" * 43,
@@ -57,7 +57,7 @@ async def test_no_route_answers_without_the_right_token(house: House, daemon: Da
         assert not found, found.told()
 
 
-async def test_no_route_takes_a_token_in_the_address(house: House, daemon: Daemon) -> None:
+async def test_no_route_takes_a_token_in_the_address(house: WholeSystem, daemon: Daemon) -> None:
     found = Findings()
     async with untouched(house, daemon):
         for name, method, path, _ in named(GUARDED):
@@ -72,7 +72,7 @@ async def test_no_route_takes_a_token_in_the_address(house: House, daemon: Daemo
 
 
 async def test_a_scope_that_is_too_low_is_refused_on_every_route(
-    house: House, daemon: Daemon
+    house: WholeSystem, daemon: Daemon
 ) -> None:
     clients = {
         scope: await daemon.parts.clients.create(scope, [scope]) for scope in ("read", "clip")
@@ -87,7 +87,9 @@ async def test_a_scope_that_is_too_low_is_refused_on_every_route(
         assert not found, found.told()
 
 
-async def test_a_revoked_client_is_a_stranger_on_every_route(house: House, daemon: Daemon) -> None:
+async def test_a_revoked_client_is_a_stranger_on_every_route(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     client, token = await daemon.parts.clients.create("gone", ["read", "clip", "admin"])
     await daemon.parts.clients.revoke(client.id)
     found = Findings()
@@ -97,7 +99,9 @@ async def test_a_revoked_client_is_a_stranger_on_every_route(house: House, daemo
         assert not found, found.told()
 
 
-async def test_every_route_refuses_a_host_that_is_not_its_own(house: House, daemon: Daemon) -> None:
+async def test_every_route_refuses_a_host_that_is_not_its_own(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     hosts = [
         *("evil.example", "127.0.0.1", "localhost", "127.0.0.1:1", "[::1]:{port}"),
         *("127.0.0.1.nip.io:{port}", "foo.localhost:{port}", "127.1:{port}", "0.0.0.0:{port}"),
@@ -118,7 +122,7 @@ async def test_every_route_refuses_a_host_that_is_not_its_own(house: House, daem
         assert not found, found.told()
 
 
-async def test_every_route_refuses_any_origin(house: House, daemon: Daemon) -> None:
+async def test_every_route_refuses_any_origin(house: WholeSystem, daemon: Daemon) -> None:
     origins = [
         *("https://evil.example", "null", "http://localhost:{port}.evil.example", "file://"),
         *("http://127.0.0.1", "https://127.0.0.1:{port}", "chrome-extension://abc", "*", ""),
@@ -142,7 +146,7 @@ async def test_every_route_refuses_any_origin(house: House, daemon: Daemon) -> N
 
 
 async def test_every_route_with_a_body_refuses_what_is_not_json(
-    house: House, daemon: Daemon
+    house: WholeSystem, daemon: Daemon
 ) -> None:
     found = Findings()
     kinds = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json")
@@ -160,7 +164,9 @@ async def test_every_route_with_a_body_refuses_what_is_not_json(
         assert not found, found.told()
 
 
-async def test_every_route_refuses_a_body_over_ten_megabytes(house: House, daemon: Daemon) -> None:
+async def test_every_route_refuses_a_body_over_ten_megabytes(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     async with untouched(house, daemon):
         for name, method, path, route in named(WITH_BODY):
@@ -174,7 +180,9 @@ async def test_every_route_refuses_a_body_over_ten_megabytes(house: House, daemo
         assert not found, found.told()
 
 
-async def test_unknown_paths_and_methods_are_problems_too(house: House, daemon: Daemon) -> None:
+async def test_unknown_paths_and_methods_are_problems_too(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     paths = [
         *("/v1", "/v1/", "/v1//status", "/v1/status/", "/v1/clips/a/b/c", "/v2/status", "/.env"),

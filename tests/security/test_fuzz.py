@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloud_broker.proxy.routes import ROUTES
+from tests.security.fuzz.fuzz_run import a_scene
 from tests.security.fuzz.grammar import case
-from tests.security.fuzz.scene import a_scene
 
 COUNT = 5_000
 

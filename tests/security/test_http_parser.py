@@ -18,7 +18,7 @@ from cloud_broker.web.inbound import Inbound
 from tests.security.answers import Findings, no_problem
 from tests.security.fuzz.wire import Line
 from tests.security.hostile import NO_UTF8
-from tests.security.house import OWNER_TOKEN, Daemon, House, serving
+from tests.security.whole_system import OWNER_TOKEN, Daemon, WholeSystem, serving
 
 SECRET = "canary-in-a-header-4f2a"
 FILLER = b"x" * 9000
@@ -116,7 +116,9 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quiet")
-async def test_the_daemon_refuses_what_is_no_proper_http(house: House, daemon: Daemon) -> None:
+async def test_the_daemon_refuses_what_is_no_proper_http(
+    house: WholeSystem, daemon: Daemon
+) -> None:
     found = Findings()
     rows, calls = await daemon.rows(), house.calls
     for what, raw in _malformed(daemon.port):
@@ -130,7 +132,7 @@ async def test_the_daemon_refuses_what_is_no_proper_http(house: House, daemon: D
 
 
 @pytest.mark.usefixtures("quiet")
-async def test_the_broker_refuses_what_is_no_proper_http(house: House) -> None:
+async def test_the_broker_refuses_what_is_no_proper_http(house: WholeSystem) -> None:
     found = Findings()
     token = str((await house.person("mira@example.com", WORKSPACE))["access_token"])
     rows, port = await house.rows(), house.broker_url.port
@@ -152,7 +154,7 @@ async def test_the_broker_refuses_what_is_no_proper_http(house: House) -> None:
 
 @pytest.mark.usefixtures("quiet")
 async def test_what_follows_a_request_for_an_upgrade_is_no_request(
-    house: House, daemon: Daemon
+    house: WholeSystem, daemon: Daemon
 ) -> None:
     for path, port in (("/v1/health", daemon.port), ("/healthz", house.broker_url.port)):
         one = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
@@ -197,7 +199,7 @@ async def test_headers_that_are_no_utf8_are_refused_by_the_daemon(daemon: Daemon
 
 
 @pytest.mark.usefixtures("quiet")
-async def test_headers_that_are_no_utf8_are_refused_by_the_broker(house: House) -> None:
+async def test_headers_that_are_no_utf8_are_refused_by_the_broker(house: WholeSystem) -> None:
     found = Findings()
     tokens = await house.person("mira@example.com", WORKSPACE)
     port = house.broker_url.port
@@ -234,7 +236,7 @@ def _request(line: str, own: dict[str, str], name: str, value: bytes, body: byte
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /v1/status HTT", b"GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthoriz"]
 )
-async def test_half_a_head_then_silence_is_closed_by_both(house: House, sent: bytes) -> None:
+async def test_half_a_head_then_silence_is_closed_by_both(house: WholeSystem, sent: bytes) -> None:
     quick = Limits(header_timeout_s=0.05)
     async with house.daemon(limits=quick) as daemon, _hasty_broker(house) as port:
         for address in (daemon.port, port):
@@ -246,7 +248,7 @@ async def test_half_a_head_then_silence_is_closed_by_both(house: House, sent: by
 
 
 @asynccontextmanager
-async def _hasty_broker(house: House) -> AsyncIterator[int]:
+async def _hasty_broker(house: WholeSystem) -> AsyncIterator[int]:
     """The broker's door with little patience."""
     inbound = Inbound(head_within_s=0.05)
     async with serving(web.Application(middlewares=[inbound.middleware()]), inbound, 0) as port:

@@ -14,17 +14,17 @@ from cloud_broker.sandbox.seed import (
     WORKSPACE,
 )
 from tests.security.answers import Findings, no_problem
-from tests.security.house import Daemon, House
+from tests.security.whole_system import Daemon, WholeSystem
 
 MIRA_MAIL, JONAS_MAIL = "mira@example.com", "jonas@example.com"
 
 
-def _tokens_of(house: House, user_id: str) -> set[str]:
+def _tokens_of(house: WholeSystem, user_id: str) -> set[str]:
     world = house.notion[WORLD]
     return {f"Bearer {each.access}" for each in world.tokens.values() if each.user_id == user_id}
 
 
-async def test_after_a_change_of_account_nothing_of_the_first_is_seen(house: House) -> None:
+async def test_after_a_change_of_account_nothing_of_the_first_is_seen(house: WholeSystem) -> None:
     async with house.daemon() as daemon:
         await daemon.sign_in(user=MIRA_MAIL, workspace=WORKSPACE)
         made = await _leave_traces(daemon)
@@ -90,7 +90,9 @@ def _doors(made: dict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-async def test_the_first_accounts_clips_are_still_there_when_it_comes_back(house: House) -> None:
+async def test_the_first_accounts_clips_are_still_there_when_it_comes_back(
+    house: WholeSystem,
+) -> None:
     async with house.daemon() as daemon:
         await daemon.sign_in(user=MIRA_MAIL, workspace=WORKSPACE)
         made = await _leave_traces(daemon)
@@ -105,7 +107,7 @@ async def test_the_first_accounts_clips_are_still_there_when_it_comes_back(house
         assert (status, "canary of mira, waiting" in str(body)) == (200, True)
 
 
-async def test_a_stream_shows_no_event_of_another_account(house: House) -> None:
+async def test_a_stream_shows_no_event_of_another_account(house: WholeSystem) -> None:
     async with house.daemon() as daemon:
         await daemon.sign_in(user=MIRA_MAIL, workspace=WORKSPACE)
         await _leave_traces(daemon)

@@ -17,13 +17,13 @@ from cloud_broker.clock import SystemClock
 from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.proxy.routes import Route
 from cloud_broker.sandbox.seed import MIRA, OTHER_WORKSPACE, READING_LIST, TEAM_PAGE, WORKSPACE
-from tests.security.neighbours import PROXY, Asked, Two, two_people
+from tests.security.two_people import PROXY, Asked, TwoPeople, two_people
 
-How = Callable[[Two, str, str], Awaitable[None]]
+How = Callable[[TwoPeople, str, str], Awaitable[None]]
 
 
 @pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
+async def two(tmp_path: Path) -> AsyncIterator[TwoPeople]:
     async with two_people(tmp_path) as people:
         yield people
 
@@ -31,7 +31,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
 # --- how a route keeps people apart ------------------------------------------------------------
 
 
-async def _same_for_all(two: Two, method: str, path: str) -> None:
+async def _same_for_all(two: TwoPeople, method: str, path: str) -> None:
     """It knows no accounts: what it answers is the same without any."""
     answers = [
         await two.house.ask(method, path, token=token)
@@ -45,7 +45,7 @@ async def _same_for_all(two: Two, method: str, path: str) -> None:
             two.found.check(path, f"shows {secret!r}")
 
 
-async def _refuses_what_was_not_asked_for(two: Two, method: str, path: str) -> None:
+async def _refuses_what_was_not_asked_for(two: TwoPeople, method: str, path: str) -> None:
     """It takes a secret that only the one has: anything else is refused alike."""
     for asked in (
         Asked(method, path, {"grant_type": "refresh_token", "refresh_token": "{session}"}),
@@ -58,7 +58,7 @@ async def _refuses_what_was_not_asked_for(two: Two, method: str, path: str) -> N
         two.found.check(path, None if answer[0] in (302, 400, 401, 415) else f"{answer}")
 
 
-async def _shows_ones_own(two: Two, method: str, path: str) -> None:
+async def _shows_ones_own(two: TwoPeople, method: str, path: str) -> None:
     """It takes no id: whose rows it shows is the token's."""
     for headers in ({}, {"X-Workspace-Id": WORKSPACE, "X-User-Id": "{user}"}):
         for query in ("", "?user_id={user}&workspace_id={workspace}&session_id={session}"):
@@ -70,7 +70,7 @@ async def _shows_ones_own(two: Two, method: str, path: str) -> None:
         two.found.check(path, "does not even show hers to her: this proves nothing")
 
 
-async def _refuses_hers(two: Two, method: str, path: str) -> None:
+async def _refuses_hers(two: TwoPeople, method: str, path: str) -> None:
     """It takes an id: hers is like nobody's, of whatever kind."""
     start, _, rest = path.partition("{")
     for kind in two.hers:
@@ -78,7 +78,7 @@ async def _refuses_hers(two: Two, method: str, path: str) -> None:
     await _she_is_still_there(two, path)
 
 
-async def _ends_ones_own(two: Two, method: str, path: str) -> None:
+async def _ends_ones_own(two: TwoPeople, method: str, path: str) -> None:
     """It ends the session or the account of the token, and no other."""
     token = await two.jonas()
     asked = Asked(method, path, None if method == "DELETE" else {}, {"X-User-Id": "{user}"})
@@ -90,7 +90,7 @@ async def _ends_ones_own(two: Two, method: str, path: str) -> None:
     two.token = await two.jonas()
 
 
-async def _she_is_still_there(two: Two, where: str) -> None:
+async def _she_is_still_there(two: TwoPeople, where: str) -> None:
     for path in ("/api/user/me", f"{PROXY}/pages/{READING_LIST}"):
         status, _, body = await two.house.ask("GET", path, token=two.mira["access_token"])
         two.found.check(where, None if status == 200 else f"{path} of hers: {status} {body}")
@@ -100,7 +100,7 @@ async def _she_is_still_there(two: Two, where: str) -> None:
     two.mira |= body
 
 
-async def _hears_ones_own(two: Two, method: str, path: str) -> None:
+async def _hears_ones_own(two: TwoPeople, method: str, path: str) -> None:
     """A stream tells what concerns the token's account, from any number on."""
     await two.changed(WORKSPACE, two.hers["page"])
     for last in (None, "0"):
@@ -117,7 +117,7 @@ async def _hears_ones_own(two: Two, method: str, path: str) -> None:
             two.found.check(path, f"tells {kind}" if value.encode() in heard else None)
 
 
-async def _believes_the_sender_only(two: Two, method: str, path: str) -> None:
+async def _believes_the_sender_only(two: TwoPeople, method: str, path: str) -> None:
     """It takes signed events, whoever brings them."""
     event = {"workspace_id": "{workspace}", "entity": {"id": "{page}"}, "type": "page.deleted"}
     if path == "/api/billing/webhook":
@@ -130,7 +130,7 @@ async def _believes_the_sender_only(two: Two, method: str, path: str) -> None:
     two.found.check(path, None if await two.house.rows() == before else "stored something")
 
 
-async def _keeps_writes_apart(two: Two, method: str, path: str) -> None:
+async def _keeps_writes_apart(two: TwoPeople, method: str, path: str) -> None:
     """What one person's programs have written is told to them and settled by them alone."""
     stamp = f"{int(SystemClock().now() * 1000):012x}"
     key = f"{stamp[:8]}-{stamp[8:]}-7000-8000-{'1' if method == 'GET' else '2':>012}"
@@ -160,7 +160,7 @@ async def _keeps_writes_apart(two: Two, method: str, path: str) -> None:
     two.found.check(path, None if created else f"{status} {mine}")
 
 
-async def _by_the_table(two: Two, method: str, path: str) -> None:
+async def _by_the_table(two: TwoPeople, method: str, path: str) -> None:
     """The proxy: every row of its table, with every kind of hers in every place of an id."""
     for route in PROXY_ROUTES:
         for kind in two.hers:
@@ -246,7 +246,7 @@ CASES: dict[str, How] = {
 
 
 @pytest.mark.timeout(180)
-async def test_on_no_route_does_one_person_reach_what_is_the_others(two: Two) -> None:
+async def test_on_no_route_does_one_person_reach_what_is_the_others(two: TwoPeople) -> None:
     seen = len(two.house.witness.exchanges)
     walked = set()
     for route in two.house.broker.router.routes():
@@ -283,7 +283,7 @@ async def test_one_persons_use_spends_nothing_of_the_others(tmp_path: Path) -> N
         assert (await two.house.ask("GET", "/api/user/export", token=mira))[0] == 200
 
 
-async def _left(two: Two, token: str) -> int:
+async def _left(two: TwoPeople, token: str) -> int:
     """How many searches are left to somebody after one more."""
     status, headers, body = await two.house.ask("POST", f"{PROXY}/search", token=token, json={})
     assert status == 200, body
@@ -292,7 +292,7 @@ async def _left(two: Two, token: str) -> int:
     return int(found[1])
 
 
-async def test_what_is_remembered_of_one_token_says_nothing_of_another(two: Two) -> None:
+async def test_what_is_remembered_of_one_token_says_nothing_of_another(two: TwoPeople) -> None:
     mira = two.mira["access_token"]
     for token in (mira, two.token):  # both verdicts are remembered now
         assert (await two.house.ask("GET", "/api/user/me", token=token))[0] == 200
@@ -302,7 +302,7 @@ async def test_what_is_remembered_of_one_token_says_nothing_of_another(two: Two)
     assert (status, body["user"]["email"]) == (200, "jonas@example.com")
 
 
-async def test_one_persons_request_under_the_others_key_is_no_replay(two: Two) -> None:
+async def test_one_persons_request_under_the_others_key_is_no_replay(two: TwoPeople) -> None:
     stamp = f"{int(SystemClock().now() * 1000):012x}"
     key = f"{stamp[:8]}-{stamp[8:]}-7000-8000-000000000001"
     block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": "x"}}]}}

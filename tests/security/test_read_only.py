@@ -19,8 +19,8 @@ from clipperd.web.app import ROUTES
 from clipperd.web.routes import Route
 from cloud_broker.sandbox.seed import READING_LIST, WORKSPACE
 from tests.security.answers import Findings
-from tests.security.house import Daemon, House
 from tests.security.test_daemon_bodies import BODIES
+from tests.security.whole_system import Daemon, WholeSystem
 
 NEEDS_NO_DISK = {
     "POST /v1/hello": "a proof",
@@ -63,7 +63,7 @@ def disk() -> Disk:
 
 
 @pytest.fixture
-async def daemon(house: House, disk: Disk) -> AsyncIterator[Daemon]:
+async def daemon(house: WholeSystem, disk: Disk) -> AsyncIterator[Daemon]:
     """In place of the folder's own: one whose disk a test can make read-only."""
     async with house.daemon(hire=disk.hire) as running:
         assert "You can close this window" in await running.sign_in()

@@ -10,7 +10,7 @@ from yarl import URL
 from clipperd.broker.client import BrokerClient, broker_url, decoded, server_date
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp, Answer
-from tests.clipperd.session.world import FakeClock
+from tests.clipperd.session.session_stage import FakeClock
 
 
 @pytest.mark.parametrize(

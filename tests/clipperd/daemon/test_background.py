@@ -11,8 +11,8 @@ import pytest
 from clipperd.broker.connectivity import Link
 from clipperd.daemon.background import ActiveAccount, Background
 from clipperd.machine.watch import Watch
-from tests.clipperd.fake_notion import SCOPE, FakeClock
-from tests.clipperd.machine.fake_os_events import FakeNotices
+from tests.clipperd.machine.fake_os_events import FakeOsEvents
+from tests.clipperd.memory_notion import SCOPE, FakeClock
 
 
 class Timers(FakeClock):
@@ -41,7 +41,7 @@ class Parts:
     def __init__(self) -> None:
         self.clock = Timers()
         self.pokes = self.hurries = self.listener_hurries = self.drops = 0
-        self.notices, self.slept = FakeNotices(), 0.0
+        self.notices, self.slept = FakeOsEvents(), 0.0
         self.signed_in = True
         never = asyncio.Event().wait
 

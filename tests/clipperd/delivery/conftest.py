@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.delivery.world import World
-from tests.clipperd.fake_notion import FakeClock
+from tests.clipperd.memory_notion import FakeClock
+from tests.clipperd.writable_notion import WritableNotion
 
 
 @pytest.fixture
@@ -18,12 +18,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def world(clock: FakeClock) -> World:
-    return World(clock)
+def world(clock: FakeClock) -> WritableNotion:
+    return WritableNotion(clock)
 
 
 @pytest.fixture
-def rig(tmp_path: Path, world: World, clock: FakeClock) -> Iterator[Rig]:
+def rig(tmp_path: Path, world: WritableNotion, clock: FakeClock) -> Iterator[Rig]:
     rig = Rig(tmp_path, world, clock)
     yield rig
     rig.close()

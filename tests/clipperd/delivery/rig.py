@@ -22,8 +22,8 @@ from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.storage.database import Database
-from tests.clipperd.delivery.world import BOT, World
-from tests.clipperd.fake_notion import SCOPE, FakeClock, Heard
+from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard
+from tests.clipperd.writable_notion import BOT, WritableNotion
 
 USER = SCOPE.user_id
 
@@ -57,7 +57,7 @@ class Rig:
     """Everything between the local API and the broker. ``crash`` forgets all but the files."""
 
     def __init__(
-        self, folder: Path, world: World, clock: FakeClock, seed: int = 1, **hiring: Any
+        self, folder: Path, world: WritableNotion, clock: FakeClock, seed: int = 1, **hiring: Any
     ) -> None:
         """``hiring``: who works at the databases' desks, as for ``Database.open``."""
         self.folder, self.world, self.clock = folder, world, clock

@@ -13,8 +13,8 @@ from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import USER, Rig, StillClock
-from tests.clipperd.delivery.world import World
-from tests.clipperd.fake_notion import SCOPE
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.writable_notion import WritableNotion
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def delivered(rig: Rig, clip: ClipView) -> ClipView:
     return await rig.outbox.until(USER, clip.id, lambda v: v.state == "delivered", 60)
 
 
-async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: World) -> None:
+async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: WritableNotion) -> None:
     page = world.add_page("Notes")
     async with dispatching(rig) as dispatcher:
         view = await delivered(rig, await post(rig, dispatcher, page))
@@ -63,7 +63,9 @@ async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: World
     assert world.texts(page) == ["x"]
 
 
-async def test_pages_go_in_parallel_but_each_one_request_at_a_time(rig: Rig, world: World) -> None:
+async def test_pages_go_in_parallel_but_each_one_request_at_a_time(
+    rig: Rig, world: WritableNotion
+) -> None:
     pages = [world.add_page(f"P{n}") for n in range(3)]
     meeting = asyncio.Barrier(3)
     busy: set[str] = set()
@@ -85,7 +87,7 @@ async def test_pages_go_in_parallel_but_each_one_request_at_a_time(rig: Rig, wor
 
 
 async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     other = world.add_page("Other")
@@ -100,7 +102,7 @@ async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
 
 
 async def test_a_clip_that_was_put_off_leaves_once_its_time_is_moved_to_now(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     async with dispatching(rig) as dispatcher:
@@ -114,7 +116,9 @@ async def test_a_clip_that_was_put_off_leaves_once_its_time_is_moved_to_now(
     assert world.texts(page) == ["now", "later"]
 
 
-async def test_nothing_leaves_while_another_account_is_signed_in(rig: Rig, world: World) -> None:
+async def test_nothing_leaves_while_another_account_is_signed_in(
+    rig: Rig, world: WritableNotion
+) -> None:
     page = world.add_page("Notes")
     rig.user = "somebody-else"
     async with dispatching(rig) as dispatcher:
@@ -128,7 +132,7 @@ async def test_nothing_leaves_while_another_account_is_signed_in(rig: Rig, world
 
 
 async def test_a_write_around_the_queue_waits_for_the_lane_and_holds_it(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     lane = (USER, SCOPE.workspace_id, page)
@@ -141,7 +145,7 @@ async def test_a_write_around_the_queue_waits_for_the_lane_and_holds_it(
 
 
 async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     reached = asyncio.Event()
@@ -164,7 +168,7 @@ async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
 
 
 async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     bad, good = world.add_page("Bad"), world.add_page("Good")
     plain = world.send
@@ -183,7 +187,7 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
 
 
 async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page, plain = world.add_page("Notes"), rig.outbox.change
     failed = asyncio.Event()
@@ -212,7 +216,7 @@ async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
 
 
 async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     plain = rig.outbox.write
@@ -235,7 +239,7 @@ async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
 
 
 async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_by_priority(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     bulk, other, urgent = (world.add_page(name) for name in ("Bulk", "Other", "Urgent"))
     for page in (bulk, other):
@@ -262,7 +266,7 @@ async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_
 
 
 async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
-    rig: Rig, world: World
+    rig: Rig, world: WritableNotion
 ) -> None:
     page = world.add_page("Notes")
     naps: asyncio.Queue[float] = asyncio.Queue()
@@ -278,7 +282,9 @@ async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
         assert await naps.get() <= 60
 
 
-async def test_writes_around_the_queue_take_turns_on_a_page(rig: Rig, world: World) -> None:
+async def test_writes_around_the_queue_take_turns_on_a_page(
+    rig: Rig, world: WritableNotion
+) -> None:
     lane = (USER, SCOPE.workspace_id, world.add_page("Notes"))
     inside: list[int] = []
     most: list[int] = []

@@ -14,8 +14,8 @@ import pytest
 
 from clipperd.model import Position
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.delivery.world import BOT, World
-from tests.clipperd.fake_notion import FakeClock
+from tests.clipperd.memory_notion import FakeClock
+from tests.clipperd.writable_notion import BOT, WritableNotion
 
 FAULTS = (
     ("429", 0.03),
@@ -29,9 +29,9 @@ FAULTS = (
 )
 
 
-def schedule(rng: random.Random) -> World:
+def schedule(rng: random.Random) -> WritableNotion:
     clock = FakeClock()
-    world = World(clock)
+    world = WritableNotion(clock)
 
     def fault(method: str, path: str) -> str | None:
         if method == "GET":

@@ -83,8 +83,8 @@ def system() -> Iterator[FakeKeyring]:
 @pytest.fixture
 def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keyring for processes that this one starts."""
-    monkeypatch.setenv("KEPT_KEYRING", str(tmp_path / "kept.json"))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.clipperd.kept_keyring.KeptKeyring")
+    monkeypatch.setenv("FILE_KEYRING", str(tmp_path / "kept.json"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.clipperd.file_keyring.FileKeyring")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
@@ -262,7 +262,7 @@ async def test_an_error_in_the_other_process_is_told_by_its_name(
 ) -> None:
     store = KeyringSecrets(service="clipperd", patience_s=60)
     await store.set("a", "1")
-    monkeypatch.setenv("KEPT_KEYRING", "/nowhere/at/all")
+    monkeypatch.setenv("FILE_KEYRING", "/nowhere/at/all")
     with pytest.raises(KeychainLocked):
         await store.get("a")
     assert (store.mode, "FileNotFoundError" in str(store.why)) == ("memory", True)

@@ -7,7 +7,7 @@ import asyncio
 from clipperd.machine.os_events import Notify
 
 
-class FakeNotices:
+class FakeOsEvents:
     """A source that tells when it is told to."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from clipperd.machine.linux import EventSources, of_this_system
 from clipperd.machine.netlink import NetworkEvents
 from clipperd.machine.os_events import Notify, OsEvents
 from clipperd.machine.timerfd import ClockEvents
-from tests.clipperd.machine.fake_os_events import FakeNotices
+from tests.clipperd.machine.fake_os_events import FakeOsEvents
 from tests.stack.cable import Cable, laid
 
 # A header and an ifinfomsg: RTM_GETLINK as a dump of all links (rtnetlink(7)).
@@ -77,7 +77,7 @@ def of_the_network(cable: Cable | None, record_property: Callable[[str, object],
 def case(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Iterator[Case]:
-    fake = FakeNotices()
+    fake = FakeOsEvents()
     simple = Case(fake, fake.happen)
     match request.param:
         case "fake":
@@ -104,7 +104,7 @@ async def test_a_source_tells_what_happens_while_it_is_open_and_nothing_else(cas
     told.clear()
     if case.cable is not None:
         case.cable.plug()
-    elif isinstance(case.source, ClockEvents | FakeNotices):
+    elif isinstance(case.source, ClockEvents | FakeOsEvents):
         case.happen()
     await asyncio.sleep(0)
     assert not told.is_set()

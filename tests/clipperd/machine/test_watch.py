@@ -10,8 +10,8 @@ import pytest
 
 from clipperd.machine import source_address
 from clipperd.machine.watch import Change, Watch
-from tests.clipperd.fake_notion import FakeClock
-from tests.clipperd.machine.fake_os_events import FakeNotices
+from tests.clipperd.machine.fake_os_events import FakeOsEvents
+from tests.clipperd.memory_notion import FakeClock
 from tests.stack.cable import Cable, laid
 
 
@@ -19,7 +19,7 @@ class Machine:
     """Notices, the two clocks' difference, and a watch over both."""
 
     def __init__(self, host: str | None = None) -> None:
-        self.notices = FakeNotices()
+        self.notices = FakeOsEvents()
         self.slept = 5.0
         self.watch = Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=host)
 

@@ -21,10 +21,12 @@ from clipperd.keychain.system import MemorySecrets
 from clipperd.model import Scope
 from clipperd.notion.port import Form, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada
-from tests.clipperd.session.world import ADA, FakeClock, World, running_world
+from tests.clipperd.session.session_stage import ADA, FakeClock, SessionStage, running_world
 
 
-async def test_a_request_carries_token_workspace_and_key(world: World, broker: FakeBroker) -> None:
+async def test_a_request_carries_token_workspace_and_key(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     notion: Notion = world.notion
     reply = await notion.send(ADA, "PATCH", "blocks/abc/children", body=b'{"a":1}', key="k-1")
@@ -42,7 +44,7 @@ async def test_a_request_carries_token_workspace_and_key(world: World, broker: F
     assert broker.calls[-1].headers["content-type"] == "application/json"
 
 
-async def test_a_query_is_encoded(world: World, broker: FakeBroker) -> None:
+async def test_a_query_is_encoded(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     reply = await world.notion.send(ADA, "GET", "blocks/abc/children", query={"c": "a&b=ü +%"})
     assert reply.body["query"] == {"c": "a&b=ü +%"}
@@ -52,7 +54,7 @@ async def test_a_query_is_encoded(world: World, broker: FakeBroker) -> None:
     "path", ["../../auth/token", "pages/..", "pages/%2e%2e", "pages//x", "/pages", "p?x", "", "a\n"]
 )
 async def test_a_path_cannot_climb_out_of_the_proxy(
-    world: World, broker: FakeBroker, path: str
+    world: SessionStage, broker: FakeBroker, path: str
 ) -> None:
     await world.sign_in(broker, ada())
     calls = len(broker.calls)
@@ -61,7 +63,7 @@ async def test_a_path_cannot_climb_out_of_the_proxy(
     assert len(broker.calls) == calls
 
 
-async def test_errors_of_notion_are_replies(world: World, broker: FakeBroker) -> None:
+async def test_errors_of_notion_are_replies(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     body = {"object": "error", "code": "validation_error", "message": "no such block"}
     broker.faults.append(Fault("status", "proxy", 400, body=body))
@@ -70,7 +72,7 @@ async def test_errors_of_notion_are_replies(world: World, broker: FakeBroker) ->
     assert reply.message == "no such block"
 
 
-async def test_retry_after_is_read_in_both_forms(world: World, broker: FakeBroker) -> None:
+async def test_retry_after_is_read_in_both_forms(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     code = {"X-Broker-Code": "limit_user"}
     broker.faults.append(Fault("status", "proxy", 429, {"Retry-After": "7", **code}))
@@ -84,7 +86,7 @@ async def test_retry_after_is_read_in_both_forms(world: World, broker: FakeBroke
 
 
 async def test_what_is_left_of_the_limits_is_read_from_the_headers(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     headers = {
@@ -104,7 +106,7 @@ async def test_what_is_left_of_the_limits_is_read_from_the_headers(
 
 
 async def test_an_expired_access_token_is_replaced_and_the_request_repeated(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.expire_access()
@@ -114,7 +116,7 @@ async def test_an_expired_access_token_is_replaced_and_the_request_repeated(
 
 
 async def test_a_broker_at_odds_with_itself_is_not_asked_for_ever(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.refuse_access = True
@@ -126,7 +128,7 @@ async def test_a_broker_at_odds_with_itself_is_not_asked_for_ever(
 
 
 async def test_a_connection_that_notion_ended_asks_for_a_new_sign_in(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.notion_token_invalid = True
@@ -140,7 +142,7 @@ async def test_a_connection_that_notion_ended_asks_for_a_new_sign_in(
 
 
 async def test_a_late_refusal_of_an_old_token_does_not_end_the_new_session(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     old = await world.session.token_for("user-ada")
@@ -149,14 +151,16 @@ async def test_a_late_refusal_of_an_old_token_does_not_end_the_new_session(
     assert await world.session.state() == "signed_in"
 
 
-async def test_nothing_leaves_under_another_name(world: World, broker: FakeBroker) -> None:
+async def test_nothing_leaves_under_another_name(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     with pytest.raises(NotSignedIn):
         await world.notion.send(Scope("user-bob", WORKSPACE_A), "GET", "pages/x")
     assert broker.calls_to("proxy") == []
 
 
-async def test_a_refused_connection_has_sent_nothing(world: World, broker: FakeBroker) -> None:
+async def test_a_refused_connection_has_sent_nothing(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     assert broker.server is not None
     await broker.server.close()
@@ -213,7 +217,7 @@ async def test_a_silent_connect_has_sent_nothing() -> None:
     "kind", ["drop_before", "drop_after", "truncate", "huge", "garbage", "redirect"]
 )
 async def test_anything_after_the_first_byte_may_have_been_applied(
-    world: World, broker: FakeBroker, kind: FaultKind
+    world: SessionStage, broker: FakeBroker, kind: FaultKind
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault(kind, "proxy"))
@@ -234,7 +238,7 @@ async def test_no_answer_within_the_time_may_have_been_applied(broker: FakeBroke
 
 
 async def test_a_kept_connection_that_the_broker_closed_may_have_carried_it(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     await world.notion.send(ADA, "GET", "pages/x")
@@ -245,7 +249,7 @@ async def test_a_kept_connection_that_the_broker_closed_may_have_carried_it(
 
 
 async def test_dropping_connections_frees_a_request_that_hangs(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("hang", "proxy"))
@@ -272,7 +276,7 @@ async def test_dropping_connections_frees_a_request_that_is_still_connecting() -
 
 
 async def test_connectivity_follows_results_and_tells_changes_once(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     seen: list[str] = []
@@ -284,7 +288,7 @@ async def test_connectivity_follows_results_and_tells_changes_once(
 
 
 async def test_a_rate_limit_is_no_trouble_with_the_connection(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("status", "proxy", 429))
@@ -293,7 +297,7 @@ async def test_a_rate_limit_is_no_trouble_with_the_connection(
 
 
 async def test_the_servers_clock_is_told_whatever_ours_does(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     assert world.wire.server_now() == world.clock.now()
     await world.sign_in(broker, ada())
@@ -333,7 +337,7 @@ def a_form(*pieces: bytes, fails: Exception | None = None) -> Form:
 
 
 async def test_a_part_of_a_file_goes_out_as_the_form_that_it_is(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     form = a_form(b"--cut\r\n", b"--cut--")
@@ -346,7 +350,7 @@ async def test_a_part_of_a_file_goes_out_as_the_form_that_it_is(
 
 
 async def test_a_part_whose_sender_fails_says_nothing_of_the_network(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     before = world.connectivity.link
@@ -358,7 +362,7 @@ async def test_a_part_whose_sender_fails_says_nothing_of_the_network(
 
 
 async def test_a_part_sent_with_a_session_that_ended_is_not_sent_again(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.expire_access()

@@ -23,8 +23,8 @@ from clipperd.outbox.records import Draft, Target
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.recovery import TOLD_S
-from tests.clipperd.session.world import FakeClock
-from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, House
+from tests.clipperd.session.session_stage import FakeClock
+from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Home:
         self.folder = folder
         self.clock = FakeClock()
         self.clock.wall = NOW
-        self.house = House(folder)
+        self.house = DamagedHome(folder)
         self.db: Database = self.house.open()
         ids = itertools.count(1)
         self.outbox = Outbox(

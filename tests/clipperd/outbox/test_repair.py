@@ -16,7 +16,7 @@ from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.records import Target
 from clipperd.outbox.repair import mend
 from clipperd.storage.recovery import Mending
-from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, House
+from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 
 DAMAGES = [
     '{"type":"e\ufffdd"}',
@@ -31,7 +31,7 @@ LANE = (SCOPE.user_id, SCOPE.workspace_id, PAGE)
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """The rows of six clips, of which the even ones (by number) are queued."""
-    house = House(tmp_path)
+    house = DamagedHome(tmp_path)
     house.fill(6)
     connection = sqlite3.connect(house.path, isolation_level=None)
     connection.row_factory = sqlite3.Row

@@ -9,7 +9,7 @@ import pytest
 
 from clipperd.errors import PlaceGone
 from clipperd.model import REASONS, Position
-from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed
+from tests.clipperd.outline.outline_on_sandbox import SCOPE, OutlineOnSandbox
 
 OUTLINE = "intro\n## Inbox\nmilk\neggs\n## Later\nkept"
 UNTOUCHED = ["intro", "Inbox", "milk", "eggs", "Later", "kept"]
@@ -18,7 +18,7 @@ UNTOUCHED = ["intro", "Inbox", "milk", "eggs", "Later", "kept"]
 class Scene:
     """A page whose outline was read long ago, and the clips that go to its Inbox."""
 
-    def __init__(self, on: Sandboxed, ids: dict[str, str]) -> None:
+    def __init__(self, on: OutlineOnSandbox, ids: dict[str, str]) -> None:
         self.on, self.ids = on, ids
         self.page = ids["page"]
 
@@ -45,7 +45,7 @@ class Scene:
         return self.on.lines(self.page)
 
 
-async def known(on: Sandboxed, outline: str = OUTLINE) -> Scene:
+async def known(on: OutlineOnSandbox, outline: str = OUTLINE) -> Scene:
     scene = Scene(on, on.page(outline))
     on.stage.clock.advance(600)
     await on.outlines.get(SCOPE, scene.page)
@@ -56,14 +56,14 @@ async def known(on: Sandboxed, outline: str = OUTLINE) -> Scene:
 # --- the block after which we would have written
 
 
-async def test_the_last_block_was_moved_away(on: Sandboxed) -> None:
+async def test_the_last_block_was_moved_away(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("move", block_id=scene.ids["eggs"], after=scene.ids["kept"])
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "CLIP", "Later", "kept", "eggs"]
 
 
-async def test_the_last_block_was_moved_to_another_page(on: Sandboxed) -> None:
+async def test_the_last_block_was_moved_to_another_page(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     other = on.page("elsewhere")["page"]
     on.person("move", block_id=scene.ids["eggs"], parent_id=other)
@@ -71,14 +71,14 @@ async def test_the_last_block_was_moved_to_another_page(on: Sandboxed) -> None:
     assert scene.lines() == ["intro", "Inbox", "milk", "CLIP", "Later", "kept"]
 
 
-async def test_the_last_block_was_deleted(on: Sandboxed) -> None:
+async def test_the_last_block_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["eggs"])
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "CLIP", "Later", "kept"]
 
 
-async def test_all_of_the_section_was_deleted(on: Sandboxed) -> None:
+async def test_all_of_the_section_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     for text in ("milk", "eggs"):
         scene.person("delete", block_id=scene.ids[text])
@@ -86,7 +86,7 @@ async def test_all_of_the_section_was_deleted(on: Sandboxed) -> None:
     assert scene.lines() == ["intro", "Inbox", "CLIP", "Later", "kept"]
 
 
-async def test_something_was_inserted_after_the_last_block(on: Sandboxed) -> None:
+async def test_something_was_inserted_after_the_last_block(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("insert", after=scene.ids["eggs"], text="bread\njam")
     assert await scene.clip() == 2
@@ -94,14 +94,14 @@ async def test_something_was_inserted_after_the_last_block(on: Sandboxed) -> Non
     assert scene.lines() == due
 
 
-async def test_the_last_block_was_nested_under_the_one_before(on: Sandboxed) -> None:
+async def test_the_last_block_was_nested_under_the_one_before(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("move", block_id=scene.ids["eggs"], parent_id=scene.ids["milk"])
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "  eggs", "CLIP", "Later", "kept"]
 
 
-async def test_the_last_block_became_a_heading(on: Sandboxed) -> None:
+async def test_the_last_block_became_a_heading(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     on.turn(scene.ids["eggs"], "## eggs")
     assert await scene.clip() == 2
@@ -111,28 +111,28 @@ async def test_the_last_block_became_a_heading(on: Sandboxed) -> None:
 # --- the section
 
 
-async def test_the_section_was_split(on: Sandboxed) -> None:
+async def test_the_section_was_split(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("insert", after=scene.ids["milk"], text="## New")
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "CLIP", "New", "eggs", "Later", "kept"]
 
 
-async def test_a_heading_below_it_was_inserted(on: Sandboxed) -> None:
+async def test_a_heading_below_it_was_inserted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("insert", after=scene.ids["milk"], text="### Below")
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "Below", "eggs", "CLIP", "Later", "kept"]
 
 
-async def test_the_next_heading_was_deleted(on: Sandboxed) -> None:
+async def test_the_next_heading_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Later"])
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "Inbox", "milk", "eggs", "kept", "CLIP"]
 
 
-async def test_the_whole_section_was_moved(on: Sandboxed) -> None:
+async def test_the_whole_section_was_moved(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     for text in ("eggs", "milk", "Inbox"):
         scene.person("move", block_id=scene.ids[text], after=scene.ids["kept"])
@@ -143,7 +143,7 @@ async def test_the_whole_section_was_moved(on: Sandboxed) -> None:
 # --- the heading
 
 
-async def test_the_heading_was_renamed(on: Sandboxed) -> None:
+async def test_the_heading_was_renamed(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("update", block_id=scene.ids["Inbox"], text="Errands")
     assert await scene.clip() == 2
@@ -152,21 +152,21 @@ async def test_the_heading_was_renamed(on: Sandboxed) -> None:
     assert outline.headings[0].text == "Errands"
 
 
-async def test_the_heading_was_demoted(on: Sandboxed) -> None:
+async def test_the_heading_was_demoted(on: OutlineOnSandbox) -> None:
     scene = await known(on, "## Inbox\nmilk\n### Food\neggs\n## Later")
     on.turn(scene.ids["Inbox"], "### Inbox")
     assert await scene.clip() == 2
     assert scene.lines() == ["Inbox", "milk", "CLIP", "Food", "eggs", "Later"]
 
 
-async def test_the_heading_was_promoted(on: Sandboxed) -> None:
+async def test_the_heading_was_promoted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     on.turn(scene.ids["Inbox"], "# Inbox")
     assert await scene.clip() == 2
     assert scene.lines() == [*UNTOUCHED, "CLIP"]
 
 
-async def test_the_heading_became_a_toggle(on: Sandboxed) -> None:
+async def test_the_heading_became_a_toggle(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     on.turn(scene.ids["Inbox"], "+# Inbox")
     scene.person("move", block_id=scene.ids["milk"], parent_id=scene.ids["Inbox"])
@@ -174,7 +174,7 @@ async def test_the_heading_became_a_toggle(on: Sandboxed) -> None:
     assert scene.lines() == ["intro", "Inbox", "  milk", "  CLIP", "eggs", "Later", "kept"]
 
 
-async def test_the_toggle_heading_became_a_plain_one(on: Sandboxed) -> None:
+async def test_the_toggle_heading_became_a_plain_one(on: OutlineOnSandbox) -> None:
     scene = await known(on, "+# Inbox\n  milk\n## Later\nkept")
     scene.person("move", block_id=scene.ids["milk"], after=scene.ids["Inbox"])
     on.turn(scene.ids["Inbox"], "## Inbox")
@@ -182,21 +182,21 @@ async def test_the_toggle_heading_became_a_plain_one(on: Sandboxed) -> None:
     assert scene.lines() == ["Inbox", "milk", "CLIP", "Later", "kept"]
 
 
-async def test_the_heading_alone_was_moved(on: Sandboxed) -> None:
+async def test_the_heading_alone_was_moved(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("move", block_id=scene.ids["Inbox"], after=scene.ids["kept"])
     assert await scene.clip() == 2
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept", "Inbox", "CLIP"]
 
 
-async def test_the_heading_was_moved_and_the_clip_goes_right_after_it(on: Sandboxed) -> None:
+async def test_the_heading_was_moved_and_the_clip_goes_right_after_it(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("move", block_id=scene.ids["Inbox"], after=scene.ids["Later"])
     assert await scene.clip("after_heading") == 1
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "Inbox", "CLIP", "kept"]
 
 
-async def test_the_heading_was_deleted(on: Sandboxed) -> None:
+async def test_the_heading_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Inbox"])
     assert await scene.asks() == ("heading_gone", 3)  # refused as a cursor; itself; the page
@@ -204,21 +204,23 @@ async def test_the_heading_was_deleted(on: Sandboxed) -> None:
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept"]
 
 
-async def test_the_heading_was_deleted_and_the_end_of_the_page_will_do(on: Sandboxed) -> None:
+async def test_the_heading_was_deleted_and_the_end_of_the_page_will_do(
+    on: OutlineOnSandbox,
+) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Inbox"])
     assert await scene.clip(if_gone="end_of_page") == 4
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept", "CLIP"]
 
 
-async def test_the_heading_became_text(on: Sandboxed) -> None:
+async def test_the_heading_became_text(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     on.turn(scene.ids["Inbox"], "Inbox")
     assert await scene.asks() == ("heading_gone", 1)
     assert scene.lines() == UNTOUCHED
 
 
-async def test_the_heading_was_moved_to_another_page(on: Sandboxed) -> None:
+async def test_the_heading_was_moved_to_another_page(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     other = on.page("elsewhere")["page"]
     on.person("move", block_id=scene.ids["Inbox"], parent_id=other)
@@ -226,7 +228,7 @@ async def test_the_heading_was_moved_to_another_page(on: Sandboxed) -> None:
     assert on.lines(other) == ["elsewhere", "Inbox"]
 
 
-async def test_there_are_two_headings_of_that_name_now(on: Sandboxed) -> None:
+async def test_there_are_two_headings_of_that_name_now(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("insert", text="## Inbox")
     position = Position("end_of_section", heading_text="Inbox")
@@ -238,7 +240,9 @@ async def test_there_are_two_headings_of_that_name_now(on: Sandboxed) -> None:
     assert scene.lines() == [*UNTOUCHED, "CLIP", "Inbox"]
 
 
-async def test_the_heading_was_renamed_and_the_clip_knows_its_text_only(on: Sandboxed) -> None:
+async def test_the_heading_was_renamed_and_the_clip_knows_its_text_only(
+    on: OutlineOnSandbox,
+) -> None:
     scene = await known(on)
     scene.person("update", block_id=scene.ids["Inbox"], text="Errands")
     position = Position("end_of_section", heading_text="Inbox")
@@ -254,7 +258,9 @@ NESTED = "intro\n+ Lists\n  ## Inbox\n  milk\n  eggs\nkept"
 
 
 @pytest.mark.parametrize("box", ["+", "!"], ids=["toggle", "callout"])
-async def test_something_was_inserted_in_a_section_inside_a_box(on: Sandboxed, box: str) -> None:
+async def test_something_was_inserted_in_a_section_inside_a_box(
+    on: OutlineOnSandbox, box: str
+) -> None:
     scene = await known(on, NESTED.replace("+", box))
     inserted = {"parent_id": scene.ids["Lists"], "after": scene.ids["eggs"], "text": "bread"}
     scene.person("insert", **inserted)
@@ -263,7 +269,7 @@ async def test_something_was_inserted_in_a_section_inside_a_box(on: Sandboxed, b
     assert scene.lines() == ["intro", "Lists", *inside, "kept"]
 
 
-async def test_the_section_was_moved_into_a_toggle(on: Sandboxed) -> None:
+async def test_the_section_was_moved_into_a_toggle(on: OutlineOnSandbox) -> None:
     scene = await known(on, "## Inbox\nmilk\n## Later\n+ Lists\n  old")
     for text in ("Inbox", "milk"):
         scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Lists"])
@@ -271,7 +277,7 @@ async def test_the_section_was_moved_into_a_toggle(on: Sandboxed) -> None:
     assert scene.lines() == ["Later", "Lists", "  old", "  Inbox", "  milk", "  CLIP"]
 
 
-async def test_the_section_was_moved_out_of_a_toggle(on: Sandboxed) -> None:
+async def test_the_section_was_moved_out_of_a_toggle(on: OutlineOnSandbox) -> None:
     scene = await known(on, NESTED)
     for text in ("eggs", "milk", "Inbox"):
         scene.person("move", block_id=scene.ids[text], after=scene.ids["Lists"])
@@ -281,7 +287,7 @@ async def test_the_section_was_moved_out_of_a_toggle(on: Sandboxed) -> None:
     assert await scene.clip() == 2  # where it is now is known
 
 
-async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: Sandboxed) -> None:
+async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: OutlineOnSandbox) -> None:
     scene = await known(on, "## Inbox\nmilk\n## Later\n+ Lists\n  + Deep\n    old")
     for text in ("Inbox", "milk"):
         scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Deep"])
@@ -289,14 +295,14 @@ async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: Sandboxed) ->
     assert scene.lines()[-4:] == ["    old", "    Inbox", "    milk", "    CLIP"]
 
 
-async def test_a_heading_too_deep_for_the_outline_is_found_by_its_id(on: Sandboxed) -> None:
+async def test_a_heading_too_deep_for_the_outline_is_found_by_its_id(on: OutlineOnSandbox) -> None:
     scene = await known(on, "+ Lists\n  + Deep\n    + Deeper\n      ## Inbox\n      milk")
     assert await scene.clip() == 4  # the heading, what it stands in, its section; written
     assert scene.lines()[-3:] == ["      Inbox", "      milk", "      CLIP"]
 
 
 async def test_the_heading_was_moved_into_a_toggle_and_the_clip_goes_right_after_it(
-    on: Sandboxed,
+    on: OutlineOnSandbox,
 ) -> None:
     scene = await known(on, "## Inbox\n+ Lists\n  old")
     scene.person("move", block_id=scene.ids["Inbox"], parent_id=scene.ids["Lists"])
@@ -304,7 +310,7 @@ async def test_the_heading_was_moved_into_a_toggle_and_the_clip_goes_right_after
     assert scene.lines() == ["Lists", "  old", "  Inbox", "  CLIP"]
 
 
-async def test_what_the_heading_stands_in_was_moved_to_another_page(on: Sandboxed) -> None:
+async def test_what_the_heading_stands_in_was_moved_to_another_page(on: OutlineOnSandbox) -> None:
     scene = await known(on, NESTED)
     other = on.page("elsewhere")["page"]
     on.person("move", block_id=scene.ids["Lists"], parent_id=other)
@@ -312,7 +318,7 @@ async def test_what_the_heading_stands_in_was_moved_to_another_page(on: Sandboxe
     assert on.lines(other)[1:] == ["Lists", "  Inbox", "  milk", "  eggs", "  CLIP"]
 
 
-async def test_what_the_heading_stood_in_was_deleted(on: Sandboxed) -> None:
+async def test_what_the_heading_stood_in_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on, NESTED)
     scene.person("delete", block_id=scene.ids["Lists"])
     assert (await scene.asks())[0] == "heading_gone"
@@ -325,20 +331,22 @@ async def test_what_the_heading_stood_in_was_deleted(on: Sandboxed) -> None:
 LONG = "\n".join([*(f"line {n}" for n in range(400)), "## Inbox", "milk", "eggs", "## Later"])
 
 
-async def test_far_down_a_long_page_the_last_block_was_deleted(on: Sandboxed) -> None:
+async def test_far_down_a_long_page_the_last_block_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on, LONG)
     scene.person("delete", block_id=scene.ids["eggs"])
     assert await scene.clip() == 2
     assert scene.lines()[400:] == ["Inbox", "milk", "CLIP", "Later"]
 
 
-async def test_far_down_a_long_page_the_heading_was_deleted(on: Sandboxed) -> None:
+async def test_far_down_a_long_page_the_heading_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on, LONG)
     scene.person("delete", block_id=scene.ids["Inbox"])
     assert await scene.asks() == ("heading_gone", 3)
 
 
-async def test_far_down_a_long_page_the_section_was_moved_into_a_toggle(on: Sandboxed) -> None:
+async def test_far_down_a_long_page_the_section_was_moved_into_a_toggle(
+    on: OutlineOnSandbox,
+) -> None:
     scene = await known(on, LONG + "\n+ Lists\n  old")
     for text in ("Inbox", "milk", "eggs"):
         scene.person("move", block_id=scene.ids[text], parent_id=scene.ids["Lists"])
@@ -346,7 +354,7 @@ async def test_far_down_a_long_page_the_section_was_moved_into_a_toggle(on: Sand
     assert scene.lines()[-4:] == ["  Inbox", "  milk", "  eggs", "  CLIP"]
 
 
-async def test_far_down_a_long_page_the_place_was_refused(on: Sandboxed) -> None:
+async def test_far_down_a_long_page_the_place_was_refused(on: OutlineOnSandbox) -> None:
     scene = await known(on, LONG)
     assert await scene.clip() == 2
     scene.person("delete", block_id=on.blocks(scene.page)["CLIP"])  # within the trust
@@ -354,7 +362,7 @@ async def test_far_down_a_long_page_the_place_was_refused(on: Sandboxed) -> None
     assert scene.lines()[400:] == ["Inbox", "milk", "eggs", "CLIP", "Later"]
 
 
-async def test_in_a_very_long_section_the_last_block_was_deleted(on: Sandboxed) -> None:
+async def test_in_a_very_long_section_the_last_block_was_deleted(on: OutlineOnSandbox) -> None:
     lines = "\n".join(f"line {n}" for n in range(150))
     scene = await known(on, f"## Inbox\n{lines}\n## Later")
     scene.person("delete", block_id=scene.ids["line 149"])
@@ -362,7 +370,9 @@ async def test_in_a_very_long_section_the_last_block_was_deleted(on: Sandboxed) 
     assert scene.lines()[-3:] == ["line 148", "CLIP", "Later"]
 
 
-async def test_in_a_very_long_section_something_was_inserted_at_its_end(on: Sandboxed) -> None:
+async def test_in_a_very_long_section_something_was_inserted_at_its_end(
+    on: OutlineOnSandbox,
+) -> None:
     lines = "\n".join(f"line {n}" for n in range(150))
     scene = await known(on, f"## Inbox\n{lines}\n## Later")
     scene.person("insert", after=scene.ids["line 149"], text="typed")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clipperd.errors import PlaceGone
 from clipperd.model import Position
 from cloud_broker.sandbox.model import Block, Node
-from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed, sandboxed
+from tests.clipperd.outline.outline_on_sandbox import SCOPE, OutlineOnSandbox, sandboxed
 
 START = (
     "## A\na1\n### B\nb1\n+ Box\n  ## C\n  c1\n  + Inner\n    ## D\n    d1\n"
@@ -34,7 +34,7 @@ STEPS = st.lists(st.one_of(EDITS, EDITS, CLIPS), max_size=12)
 class Page:
     """One page that people and we change by turns, and what must be true of it."""
 
-    def __init__(self, on: Sandboxed) -> None:
+    def __init__(self, on: OutlineOnSandbox) -> None:
         self.on, self.world = on, on.stage.world
         self.ids = on.page(START)
         self.page = self.ids["page"]
@@ -129,7 +129,9 @@ def level(node: Node) -> int:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Sandboxed]]:
+def lab(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[asyncio.Runner, OutlineOnSandbox]]:
     """One sandbox for all examples, each with a page of its own."""
     with asyncio.Runner() as runner:
         made = sandboxed(tmp_path_factory.mktemp("edits"))
@@ -140,7 +142,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runn
 @settings(max_examples=120, deadline=None)
 @given(steps=STEPS)
 def test_whatever_people_do_a_clip_lands_in_its_section(
-    lab: tuple[asyncio.Runner, Sandboxed], steps: list[tuple[str, int, str | int]]
+    lab: tuple[asyncio.Runner, OutlineOnSandbox], steps: list[tuple[str, int, str | int]]
 ) -> None:
     runner, on = lab
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clipperd.fake_notion import SCOPE
-from tests.clipperd.outline.world import World, end_of, known
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.outline.outline_stage import OutlineStage, end_of, known
 
 GET = "GET pages/ID"
 LIST = "GET blocks/ID/children"
 
 
-async def vouched(world: World) -> dict[str, str]:
+async def vouched(world: OutlineStage) -> dict[str, str]:
     """A page that was looked at while the stream was up, long after its last edit."""
     ids = await known(world, "## A", "a1", "## B")
     world.outlines.vouching.ready()
@@ -19,7 +19,7 @@ async def vouched(world: World) -> dict[str, str]:
     return ids
 
 
-async def asked(world: World) -> tuple[str, list[str]]:
+async def asked(world: OutlineStage) -> tuple[str, list[str]]:
     """Where the outline comes from a second later, and the calls that took."""
     world.clock.advance(1)
     world.notion.take_calls()
@@ -29,31 +29,33 @@ async def asked(world: World) -> tuple[str, list[str]]:
     return outline.source, calls
 
 
-def told(world: World) -> None:
+def told(world: OutlineStage) -> None:
     """The stream tells that somebody changed the page."""
     world.places.doubt(SCOPE, world.page)
 
 
-async def test_without_a_stream_every_look_is_a_call(world: World) -> None:
+async def test_without_a_stream_every_look_is_a_call(world: OutlineStage) -> None:
     await known(world, "## A")
     for _ in range(3):
         assert await asked(world) == ("verified", [GET])
 
 
-async def test_while_the_stream_vouches_no_look_is_a_call(world: World) -> None:
+async def test_while_the_stream_vouches_no_look_is_a_call(world: OutlineStage) -> None:
     await vouched(world)
     for _ in range(3):
         assert await asked(world) == ("push", [])
 
 
-async def test_what_was_seen_before_the_stream_was_up_is_not_vouched_for(world: World) -> None:
+async def test_what_was_seen_before_the_stream_was_up_is_not_vouched_for(
+    world: OutlineStage,
+) -> None:
     await known(world, "## A")
     world.outlines.vouching.ready()
     assert await asked(world) == ("verified", [GET])
     assert await asked(world) == ("push", [])
 
 
-async def test_an_edit_that_was_told_is_looked_at_once(world: World) -> None:
+async def test_an_edit_that_was_told_is_looked_at_once(world: OutlineStage) -> None:
     ids = await vouched(world)
     world.write("## New", after=ids["a1"])
     told(world)
@@ -61,7 +63,7 @@ async def test_an_edit_that_was_told_is_looked_at_once(world: World) -> None:
     assert await asked(world) == ("push", [])
 
 
-async def test_an_edit_told_during_a_look_is_looked_at_again(world: World) -> None:
+async def test_an_edit_told_during_a_look_is_looked_at_again(world: OutlineStage) -> None:
     await vouched(world)
     told(world)
 
@@ -76,13 +78,13 @@ async def test_an_edit_told_during_a_look_is_looked_at_again(world: World) -> No
     assert await asked(world) == ("push", [])
 
 
-async def test_a_lost_stream_vouches_for_nothing(world: World) -> None:
+async def test_a_lost_stream_vouches_for_nothing(world: OutlineStage) -> None:
     await vouched(world)
     world.outlines.vouching.down()
     assert await asked(world) == ("verified", [GET])
 
 
-async def test_a_resumed_stream_vouches_for_what_it_did_before(world: World) -> None:
+async def test_a_resumed_stream_vouches_for_what_it_did_before(world: OutlineStage) -> None:
     await vouched(world)
     world.outlines.vouching.down()
     world.clock.advance(30)
@@ -90,7 +92,7 @@ async def test_a_resumed_stream_vouches_for_what_it_did_before(world: World) -> 
     assert await asked(world) == ("push", [])
 
 
-async def test_what_was_missed_and_told_on_resuming_is_looked_at(world: World) -> None:
+async def test_what_was_missed_and_told_on_resuming_is_looked_at(world: OutlineStage) -> None:
     ids = await vouched(world)
     world.outlines.vouching.down()
     world.write("## New", after=ids["a1"])
@@ -99,7 +101,9 @@ async def test_what_was_missed_and_told_on_resuming_is_looked_at(world: World) -
     assert await asked(world) == ("fetched", [GET, LIST])
 
 
-async def test_after_a_gap_only_what_is_seen_from_then_on_is_vouched_for(world: World) -> None:
+async def test_after_a_gap_only_what_is_seen_from_then_on_is_vouched_for(
+    world: OutlineStage,
+) -> None:
     await vouched(world)
     world.outlines.vouching.down()
     world.outlines.vouching.reset()
@@ -110,14 +114,14 @@ async def test_after_a_gap_only_what_is_seen_from_then_on_is_vouched_for(world: 
 
 @pytest.mark.parametrize(("silent_s", "source"), [(58, "push"), (61, "verified")])
 async def test_a_silent_line_is_believed_for_a_minute(
-    world: World, silent_s: float, source: str
+    world: OutlineStage, silent_s: float, source: str
 ) -> None:
     await vouched(world)
     world.clock.advance(silent_s)
     assert (await asked(world))[0] == source
 
 
-async def test_nothing_is_believed_for_more_than_ten_minutes(world: World) -> None:
+async def test_nothing_is_believed_for_more_than_ten_minutes(world: OutlineStage) -> None:
     await vouched(world)
     for _ in range(9):
         world.clock.advance(60)
@@ -129,7 +133,9 @@ async def test_nothing_is_believed_for_more_than_ten_minutes(world: World) -> No
     assert await asked(world) == ("push", [])
 
 
-async def test_a_clip_to_a_section_vouched_for_costs_no_read_and_keeps_it_so(world: World) -> None:
+async def test_a_clip_to_a_section_vouched_for_costs_no_read_and_keeps_it_so(
+    world: OutlineStage,
+) -> None:
     ids = await vouched(world)
     for text in ("one", "two"):
         world.clock.advance(50)  # far longer than our own write is trusted
@@ -139,7 +145,7 @@ async def test_a_clip_to_a_section_vouched_for_costs_no_read_and_keeps_it_so(wor
     assert world.texts() == ["A", "a1", "one", "two", "B"]
 
 
-async def test_a_clip_after_an_edit_that_was_told_costs_one_read(world: World) -> None:
+async def test_a_clip_after_an_edit_that_was_told_costs_one_read(world: OutlineStage) -> None:
     ids = await vouched(world)
     world.write("typed", after=ids["a1"])
     told(world)
@@ -149,7 +155,7 @@ async def test_a_clip_after_an_edit_that_was_told_costs_one_read(world: World) -
     assert world.texts() == ["A", "a1", "typed", "one", "B"]
 
 
-async def test_a_look_that_our_own_write_overtook_vouches_for_nothing(world: World) -> None:
+async def test_a_look_that_our_own_write_overtook_vouches_for_nothing(world: OutlineStage) -> None:
     ids = await vouched(world)
     told(world)
 

@@ -7,11 +7,11 @@ import pytest
 from clipperd.errors import PlaceGone
 from clipperd.model import Position
 from cloud_broker.sandbox import seed
-from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed
-from tests.cloud_broker.sandbox.stage import paragraph
+from tests.clipperd.outline.outline_on_sandbox import SCOPE, OutlineOnSandbox
+from tests.cloud_broker.sandbox.sandbox_stage import paragraph
 
 
-async def a_page(on: Sandboxed) -> tuple[str, dict[str, str]]:
+async def a_page(on: OutlineOnSandbox) -> tuple[str, dict[str, str]]:
     """The empty page with two sections, long settled and its outline known."""
     heading = {"rich_text": [{"text": {"content": "Inbox"}}]}
     below = {"rich_text": [{"text": {"content": "Later"}}]}
@@ -28,7 +28,9 @@ async def a_page(on: Sandboxed) -> tuple[str, dict[str, str]]:
     return seed.EMPTY_PAGE, {"Inbox": inbox, "milk": milk, "Later": later}
 
 
-async def test_the_whole_workspace_is_indexed_and_refreshed_by_one_call(on: Sandboxed) -> None:
+async def test_the_whole_workspace_is_indexed_and_refreshed_by_one_call(
+    on: OutlineOnSandbox,
+) -> None:
     await on.pages.refresh(SCOPE)
     assert on.stage.total() == 1
     await on.pages.refresh(SCOPE)
@@ -40,14 +42,14 @@ async def test_the_whole_workspace_is_indexed_and_refreshed_by_one_call(on: Sand
     assert on.stage.total() == 2
 
 
-async def test_a_rows_path_goes_through_its_database(on: Sandboxed) -> None:
+async def test_a_rows_path_goes_through_its_database(on: OutlineOnSandbox) -> None:
     await on.pages.refresh(SCOPE)
     row = await on.pages.get(SCOPE, seed.row_id(0), "verified")
     assert seed.DATA_SOURCE in [crumb.id for crumb in row.path]
 
 
 async def test_a_row_is_shown_below_its_database_whose_title_property_is_known(
-    on: Sandboxed,
+    on: OutlineOnSandbox,
 ) -> None:
     await on.pages.refresh(SCOPE)
     calls = on.stage.total()
@@ -61,7 +63,7 @@ async def test_a_row_is_shown_below_its_database_whose_title_property_is_known(
     assert on.stage.total() == calls
 
 
-async def test_clips_go_to_the_end_of_their_section(on: Sandboxed) -> None:
+async def test_clips_go_to_the_end_of_their_section(on: OutlineOnSandbox) -> None:
     page, ids = await a_page(on)
     position = Position("end_of_section", heading_id=ids["Inbox"])
     assert (await on.clip(page, position, "one", "two")).reads == 1
@@ -72,7 +74,7 @@ async def test_clips_go_to_the_end_of_their_section(on: Sandboxed) -> None:
     assert await on.stage.texts(page) == wanted
 
 
-async def test_a_deleted_heading_is_noticed(on: Sandboxed) -> None:
+async def test_a_deleted_heading_is_noticed(on: OutlineOnSandbox) -> None:
     page, ids = await a_page(on)
     await on.stage.ask("DELETE", f"blocks/{ids['Inbox']}")
     with pytest.raises(PlaceGone) as caught:
@@ -80,7 +82,7 @@ async def test_a_deleted_heading_is_noticed(on: Sandboxed) -> None:
     assert caught.value.reason == "heading_gone"
 
 
-async def test_a_trashed_page_is_told_apart_from_a_lost_one(on: Sandboxed) -> None:
+async def test_a_trashed_page_is_told_apart_from_a_lost_one(on: OutlineOnSandbox) -> None:
     page, ids = await a_page(on)
     await on.stage.ask("PATCH", f"pages/{page}", {"in_trash": True})
     with pytest.raises(PlaceGone) as caught:
@@ -88,7 +90,7 @@ async def test_a_trashed_page_is_told_apart_from_a_lost_one(on: Sandboxed) -> No
     assert caught.value.reason == "page_trashed"
 
 
-async def test_a_long_page_is_outlined(on: Sandboxed) -> None:
+async def test_a_long_page_is_outlined(on: OutlineOnSandbox) -> None:
     outline = await on.outlines.get(SCOPE, seed.LONG_PAGE)
     assert outline.total_blocks == 450
     assert outline.notion_calls == on.stage.total() >= 6

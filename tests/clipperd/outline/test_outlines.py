@@ -8,19 +8,19 @@ import pytest
 
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, OutlineNotCached, PageGone, PageTrashed, ReadFailed
-from tests.clipperd.fake_notion import OTHER, SCOPE
-from tests.clipperd.outline.world import World
+from tests.clipperd.memory_notion import OTHER, SCOPE
+from tests.clipperd.outline.outline_stage import OutlineStage
 
 GET = "GET pages/ID"
 LIST = "GET blocks/ID/children"
 
 
-async def headings(world: World, freshness: str = "auto") -> list[str]:
+async def headings(world: OutlineStage, freshness: str = "auto") -> list[str]:
     outline = await world.outlines.get(SCOPE, world.page, freshness)  # type: ignore[arg-type]
     return [h.text for h in outline.headings]
 
 
-async def test_a_new_outline_is_read_and_says_so(world: World) -> None:
+async def test_a_new_outline_is_read_and_says_so(world: OutlineStage) -> None:
     ids = world.build("# Inbox", "milk", "eggs", "## Later")
     outline = await world.outlines.get(SCOPE, world.page)
     assert world.notion.take_calls() == [GET, LIST]
@@ -32,7 +32,7 @@ async def test_a_new_outline_is_read_and_says_so(world: World) -> None:
     assert first.section_end_id == ids["Later"]
 
 
-async def test_a_settled_outline_is_verified_by_one_call(world: World) -> None:
+async def test_a_settled_outline_is_verified_by_one_call(world: OutlineStage) -> None:
     world.build("# Inbox", "milk")
     world.clock.advance(130)
     await world.outlines.get(SCOPE, world.page)
@@ -43,7 +43,7 @@ async def test_a_settled_outline_is_verified_by_one_call(world: World) -> None:
     assert (outline.source, outline.stale, outline.notion_calls) == ("verified", False, 1)
 
 
-async def test_an_edit_in_the_minute_of_the_snapshot_is_not_missed(world: World) -> None:
+async def test_an_edit_in_the_minute_of_the_snapshot_is_not_missed(world: OutlineStage) -> None:
     world.build("# Inbox")
     assert await headings(world) == ["Inbox"]
     world.clock.advance(5)
@@ -52,7 +52,7 @@ async def test_an_edit_in_the_minute_of_the_snapshot_is_not_missed(world: World)
     assert await headings(world) == ["Inbox", "Second"]
 
 
-async def test_an_unsettled_outline_is_verified_by_listing_alone(world: World) -> None:
+async def test_an_unsettled_outline_is_verified_by_listing_alone(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
@@ -64,7 +64,7 @@ async def test_an_unsettled_outline_is_verified_by_listing_alone(world: World) -
     assert world.notion.take_calls() == [LIST, GET]
 
 
-async def test_without_the_servers_time_nothing_is_vouched_for(world: World) -> None:
+async def test_without_the_servers_time_nothing_is_vouched_for(world: OutlineStage) -> None:
     world.build("# Inbox")
     world.clock.advance(600)
     listing = {"results": [], "has_more": False}
@@ -76,7 +76,7 @@ async def test_without_the_servers_time_nothing_is_vouched_for(world: World) -> 
     assert LIST in world.notion.take_calls()
 
 
-async def test_an_edit_while_a_slow_answer_was_under_way_is_not_missed(world: World) -> None:
+async def test_an_edit_while_a_slow_answer_was_under_way_is_not_missed(world: OutlineStage) -> None:
     world.build("# Inbox")
 
     def meanwhile() -> None:
@@ -90,7 +90,7 @@ async def test_an_edit_while_a_slow_answer_was_under_way_is_not_missed(world: Wo
     assert await headings(world) == ["Inbox", "Second"]
 
 
-async def test_a_local_clock_that_is_wrong_changes_nothing(world: World) -> None:
+async def test_a_local_clock_that_is_wrong_changes_nothing(world: OutlineStage) -> None:
     world.notion.server_ahead_s = -7200.0  # ours is two hours fast
     world.build("# Inbox")
     await headings(world)
@@ -99,7 +99,7 @@ async def test_a_local_clock_that_is_wrong_changes_nothing(world: World) -> None
     assert await headings(world) == ["Inbox", "Second"]
 
 
-async def test_cached_never_asks_and_reads_behind(world: World) -> None:
+async def test_cached_never_asks_and_reads_behind(world: OutlineStage) -> None:
     world.build("# Inbox")
     with pytest.raises(OutlineNotCached):
         await world.outlines.get(SCOPE, world.page, "cached")
@@ -113,7 +113,7 @@ async def test_cached_never_asks_and_reads_behind(world: World) -> None:
     assert (outline.source, outline.notion_calls) == ("cache", 0)
 
 
-async def test_cached_again_soon_asks_nothing_behind(world: World) -> None:
+async def test_cached_again_soon_asks_nothing_behind(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
@@ -122,7 +122,7 @@ async def test_cached_again_soon_asks_nothing_behind(world: World) -> None:
     assert world.notion.take_calls() == []
 
 
-async def test_offline_auto_gives_what_is_stored_and_calls_it_stale(world: World) -> None:
+async def test_offline_auto_gives_what_is_stored_and_calls_it_stale(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.offline = True
@@ -132,13 +132,13 @@ async def test_offline_auto_gives_what_is_stored_and_calls_it_stale(world: World
         await world.outlines.get(SCOPE, world.page, "verified")
 
 
-async def test_offline_without_a_stored_outline_is_an_error(world: World) -> None:
+async def test_offline_without_a_stored_outline_is_an_error(world: OutlineStage) -> None:
     world.notion.offline = True
     with pytest.raises(BrokerUnreachable):
         await world.outlines.get(SCOPE, world.page)
 
 
-async def test_a_refusal_that_is_no_outage_is_heard(world: World) -> None:
+async def test_a_refusal_that_is_no_outage_is_heard(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.fail_next = [Reply(403, code="restricted_resource")]
@@ -149,7 +149,7 @@ async def test_a_refusal_that_is_no_outage_is_heard(world: World) -> None:
 @pytest.mark.parametrize(("what", "error"), [("trash", PageTrashed), ("unshare", PageGone)])
 @pytest.mark.parametrize("later_s", [0, 600])
 async def test_a_lost_page_is_told_apart(
-    world: World, what: str, error: type[Exception], later_s: float
+    world: OutlineStage, what: str, error: type[Exception], later_s: float
 ) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
@@ -162,21 +162,21 @@ async def test_a_lost_page_is_told_apart(
         await world.outlines.get(SCOPE, world.page, "cached")
 
 
-async def test_many_who_ask_at_once_cost_one_look(world: World) -> None:
+async def test_many_who_ask_at_once_cost_one_look(world: OutlineStage) -> None:
     world.build("# Inbox")
     outlines = await asyncio.gather(*(world.outlines.get(SCOPE, world.page) for _ in range(5)))
     assert world.notion.take_calls() == [GET, LIST]
     assert sum(outline.notion_calls for outline in outlines) == 2
 
 
-async def test_a_long_page_is_read_to_its_end(world: World) -> None:
+async def test_a_long_page_is_read_to_its_end(world: OutlineStage) -> None:
     world.build("# First", *(f"p{i}" for i in range(240)), "# Last")
     outline = await world.outlines.get(SCOPE, world.page)
     assert world.notion.take_calls() == [GET, LIST, LIST, LIST]
     assert [h.position for h in outline.headings] == [0, 241]
 
 
-async def test_headings_in_containers_are_found(world: World) -> None:
+async def test_headings_in_containers_are_found(world: OutlineStage) -> None:
     toggle = world.build(">## Done")["Done"]
     world.write("### Inside", parent=toggle)
     columns = world.notion.add(world.page, "column_list")
@@ -193,14 +193,16 @@ async def test_headings_in_containers_are_found(world: World) -> None:
     assert world.notion.take_calls() == [GET, LIST, LIST, LIST, LIST]
 
 
-async def test_looking_into_containers_has_a_limit_and_says_what_it_left(world: World) -> None:
+async def test_looking_into_containers_has_a_limit_and_says_what_it_left(
+    world: OutlineStage,
+) -> None:
     for number in range(14):
         world.write("### Inside", parent=world.build(f">## T{number}")[f"T{number}"])
     outline = await world.outlines.get(SCOPE, world.page)
     assert (outline.notion_calls, outline.unlisted) == (12, 4)
 
 
-async def test_the_snapshot_holds_no_text_of_paragraphs(world: World) -> None:
+async def test_the_snapshot_holds_no_text_of_paragraphs(world: OutlineStage) -> None:
     world.build("# Inbox", "very private words")
     await world.outlines.get(SCOPE, world.page)
     world.cache.close()
@@ -210,7 +212,7 @@ async def test_the_snapshot_holds_no_text_of_paragraphs(world: World) -> None:
     assert b"private" not in raw
 
 
-async def test_outlines_of_other_accounts_are_apart(world: World) -> None:
+async def test_outlines_of_other_accounts_are_apart(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.offline = True

@@ -6,8 +6,8 @@ import pytest
 
 from clipperd.errors import PlaceGone
 from clipperd.model import InsertionPoint, Position
-from tests.clipperd.fake_notion import SCOPE
-from tests.clipperd.outline.world import World, after, end_of, known
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.outline.outline_stage import OutlineStage, after, end_of, known
 
 LIST = "GET blocks/ID/children"
 
@@ -15,13 +15,13 @@ LIST = "GET blocks/ID/children"
 # --- without a read
 
 
-async def test_end_and_start_of_a_page_need_no_read(world: World) -> None:
+async def test_end_and_start_of_a_page_need_no_read(world: OutlineStage) -> None:
     assert await world.resolve(Position("end")) == InsertionPoint(world.page)
     assert await world.resolve(Position("start")) == InsertionPoint(world.page, edge="start")
     assert world.notion.take_calls() == []
 
 
-async def test_inside_a_block_and_after_a_block_need_no_read(world: World) -> None:
+async def test_inside_a_block_and_after_a_block_need_no_read(world: OutlineStage) -> None:
     ids = await known(world, "# A", "a1")
     inside = await world.resolve(Position("inside", block_id=ids["a1"]))
     behind = await world.resolve(Position("after_block", block_id=ids["a1"]))
@@ -32,7 +32,7 @@ async def test_inside_a_block_and_after_a_block_need_no_read(world: World) -> No
     assert world.notion.take_calls() == []
 
 
-async def test_after_a_nested_block_means_its_own_parent(world: World) -> None:
+async def test_after_a_nested_block_means_its_own_parent(world: OutlineStage) -> None:
     toggle = world.build(">## Done")["Done"]
     nested = world.write("### Inside", parent=toggle)
     await world.outlines.get(SCOPE, world.page)
@@ -40,7 +40,7 @@ async def test_after_a_nested_block_means_its_own_parent(world: World) -> None:
     assert (place.parent_id, place.after) == (toggle, nested)
 
 
-async def test_after_a_known_heading_needs_no_read_even_unsettled(world: World) -> None:
+async def test_after_a_known_heading_needs_no_read_even_unsettled(world: OutlineStage) -> None:
     ids = world.build("## A", "a1")
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
@@ -49,7 +49,7 @@ async def test_after_a_known_heading_needs_no_read_even_unsettled(world: World) 
     assert world.notion.take_calls() == []
 
 
-async def test_the_section_of_a_toggle_heading_is_inside_it(world: World) -> None:
+async def test_the_section_of_a_toggle_heading_is_inside_it(world: OutlineStage) -> None:
     ids = await known(world, ">## A", "a1")
     assert await world.resolve(end_of(ids["A"])) == InsertionPoint(ids["A"], level=2)
     assert await world.resolve(after(ids["A"])) == InsertionPoint(ids["A"], edge="start", level=2)
@@ -59,7 +59,9 @@ async def test_the_section_of_a_toggle_heading_is_inside_it(world: World) -> Non
 # --- end of section
 
 
-async def test_the_end_of_a_section_takes_one_read_and_the_next_clip_none(world: World) -> None:
+async def test_the_end_of_a_section_takes_one_read_and_the_next_clip_none(
+    world: OutlineStage,
+) -> None:
     ids = await known(world, "## A", "a1", "## B")
     first = await world.clip(end_of(ids["A"]), "one", "two")
     assert (first.after, first.level, first.reads) == (ids["a1"], 2, 1)
@@ -70,7 +72,7 @@ async def test_the_end_of_a_section_takes_one_read_and_the_next_clip_none(world:
     assert world.texts() == ["A", "a1", "one", "two", "three", "B"]
 
 
-async def test_later_one_read_is_enough_again(world: World) -> None:
+async def test_later_one_read_is_enough_again(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     for number in range(3):
         place = await world.clip(end_of(ids["A"]), f"c{number}")
@@ -79,26 +81,26 @@ async def test_later_one_read_is_enough_again(world: World) -> None:
     assert world.texts() == ["A", "a1", "c0", "c1", "c2", "B"]
 
 
-async def test_trust_is_not_kept_over_a_restart(world: World) -> None:
+async def test_trust_is_not_kept_over_a_restart(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
     await world.restart()
     assert (await world.resolve(end_of(ids["A"]))).reads == 1
 
 
-async def test_what_a_person_added_since_is_seen(world: World) -> None:
+async def test_what_a_person_added_since_is_seen(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     typed = world.write("typed", after=ids["a1"])
     assert (await world.resolve(end_of(ids["A"]))).after == typed
 
 
-async def test_a_heading_set_into_the_section_ends_it_there(world: World) -> None:
+async def test_a_heading_set_into_the_section_ends_it_there(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "a2", "## B")
     world.write("## New", after=ids["a1"])
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
 
 
-async def test_a_moved_end_is_not_written_after(world: World) -> None:
+async def test_a_moved_end_is_not_written_after(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "a2", "## B", "b1")
     siblings = world.notion.children[world.page]
     siblings.remove(ids["a2"])
@@ -106,39 +108,43 @@ async def test_a_moved_end_is_not_written_after(world: World) -> None:
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
 
 
-async def test_a_heading_whose_level_changed_has_its_new_section(world: World) -> None:
+async def test_a_heading_whose_level_changed_has_its_new_section(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "### C", "c1")
     world.notion.change(ids["A"], "heading_3", "A")
     place = await world.resolve(end_of(ids["A"]))
     assert (place.after, place.level, place.reads) == (ids["a1"], 3, 1)
 
 
-async def test_a_heading_that_became_toggleable_is_written_into(world: World) -> None:
+async def test_a_heading_that_became_toggleable_is_written_into(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     world.notion.change(ids["A"], "heading_2", "A", toggleable=True)
     assert (await world.resolve(end_of(ids["A"]))).parent_id == ids["A"]
 
 
-async def test_a_long_section_is_read_from_its_old_end_on(world: World) -> None:
+async def test_a_long_section_is_read_from_its_old_end_on(world: OutlineStage) -> None:
     ids = await known(world, "## A", *(f"p{i}" for i in range(300)), "## B", "b1")
     place = await world.resolve(end_of(ids["A"]))
     assert (place.after, place.reads) == (ids["p299"], 1)
 
 
-async def test_a_long_section_whose_old_end_is_gone_is_read_from_the_heading(world: World) -> None:
+async def test_a_long_section_whose_old_end_is_gone_is_read_from_the_heading(
+    world: OutlineStage,
+) -> None:
     ids = await known(world, "## A", *(f"p{i}" for i in range(150)), "## B")
     world.notion.remove(ids["p149"])
     place = await world.resolve(end_of(ids["A"]))
     assert (place.after, place.reads) == (ids["p148"], 3)  # refused, then two answers of 100
 
 
-async def test_a_long_section_whose_old_end_became_a_heading_ends_before_it(world: World) -> None:
+async def test_a_long_section_whose_old_end_became_a_heading_ends_before_it(
+    world: OutlineStage,
+) -> None:
     ids = await known(world, "## A", *(f"p{i}" for i in range(150)), "## B")
     world.notion.change(ids["p149"], "heading_1", "X")
     assert (await world.resolve(end_of(ids["A"]))).after == ids["p148"]
 
 
-async def test_nested_sections_advance_together(world: World) -> None:
+async def test_nested_sections_advance_together(world: OutlineStage) -> None:
     ids = await known(world, "# A", "## B", "b1", "# C")
     await world.resolve(end_of(ids["A"]))
     await world.clip(end_of(ids["B"]), "one")
@@ -149,7 +155,7 @@ async def test_nested_sections_advance_together(world: World) -> None:
 
 
 async def test_what_a_look_at_the_outer_section_showed_ends_the_trust_in_the_inner_one(
-    world: World,
+    world: OutlineStage,
 ) -> None:
     ids = await known(world, "# Inbox", "## Deep", "d1", "# Later")
     await world.clip(end_of(ids["Deep"]), "one")
@@ -159,7 +165,7 @@ async def test_what_a_look_at_the_outer_section_showed_ends_the_trust_in_the_inn
     assert world.texts() == ["Inbox", "Deep", "d1", "one", "typed", "two", "three", "Later"]
 
 
-async def test_a_clip_at_the_end_of_the_page_moves_the_last_section(world: World) -> None:
+async def test_a_clip_at_the_end_of_the_page_moves_the_last_section(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
     await world.clip(Position("end"), "two")
@@ -167,7 +173,9 @@ async def test_a_clip_at_the_end_of_the_page_moves_the_last_section(world: World
     assert (place.reads, world.texts()) == (0, ["A", "a1", "one", "two", "three"])
 
 
-async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(world: World) -> None:
+async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(
+    world: OutlineStage,
+) -> None:
     ids = await known(world, "## A", "a1")
     world.write("## Theirs")  # a person's, which our outline does not have
     await world.clip(Position("end"), "one")
@@ -176,7 +184,7 @@ async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(wor
 
 
 async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_at_the_page_end(
-    world: World,
+    world: OutlineStage,
 ) -> None:
     ids = await known(world, "## A", "a1")
     await world.resolve(end_of(ids["A"]))
@@ -187,7 +195,9 @@ async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_at_the_page_end(
     assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
 
 
-async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(world: World) -> None:
+async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(
+    world: OutlineStage,
+) -> None:
     ids = await known(world, "## A", "a1", "## B")
     await world.resolve(end_of(ids["A"]))
     world.clock.advance(200)
@@ -197,7 +207,7 @@ async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(world: W
     assert world.texts() == ["A", "a1", "one", "typed", "two", "B"]
 
 
-async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: World) -> None:
+async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     world.clock.advance(65)
@@ -205,7 +215,7 @@ async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: World) -
     assert (await world.resolve(end_of(ids["A"]))).reads == 0
 
 
-async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: World) -> None:
+async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: OutlineStage) -> None:
     ids = await known(world, "## A", "## B")
     world.write("typed", after=ids["A"])
     await world.clip(after(ids["A"]), "one")
@@ -213,7 +223,7 @@ async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: World
     assert world.texts() == ["A", "one", "typed", "two", "B"]
 
 
-async def test_a_heading_of_ours_that_ends_the_section_ends_it(world: World) -> None:
+async def test_a_heading_of_ours_that_ends_the_section_ends_it(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one", "## Ours", "two")
     place = await world.clip(end_of(ids["A"]), "three")
@@ -221,7 +231,7 @@ async def test_a_heading_of_ours_that_ends_the_section_ends_it(world: World) -> 
     assert world.texts() == ["A", "a1", "one", "three", "Ours", "two"]
 
 
-async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: World) -> None:
+async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "### Ours", "two")
     world.notion.take_calls()
@@ -230,7 +240,7 @@ async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: World) 
     assert outline.stale
 
 
-async def test_our_own_write_does_not_vouch_for_others_in_its_minute(world: World) -> None:
+async def test_our_own_write_does_not_vouch_for_others_in_its_minute(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
     world.write("## Theirs", after=ids["a1"])
@@ -239,13 +249,13 @@ async def test_our_own_write_does_not_vouch_for_others_in_its_minute(world: Worl
     assert [h.text for h in outline.headings] == ["A", "Theirs"]
 
 
-async def test_an_unknown_page_is_listed_once(world: World) -> None:
+async def test_an_unknown_page_is_listed_once(world: OutlineStage) -> None:
     ids = world.build("## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     assert (place.after, world.notion.take_calls()) == (ids["a1"], [LIST])
 
 
-async def test_a_section_in_a_column_is_read_there(world: World) -> None:
+async def test_a_section_in_a_column_is_read_there(world: OutlineStage) -> None:
     columns = world.notion.add(world.page, "column_list")
     column = world.notion.add(columns, "column")
     heading = world.write("## A", parent=column)
@@ -259,14 +269,14 @@ async def test_a_section_in_a_column_is_read_there(world: World) -> None:
 # --- headings by text
 
 
-async def test_a_heading_by_text_is_looked_for_on_a_verified_outline(world: World) -> None:
+async def test_a_heading_by_text_is_looked_for_on_a_verified_outline(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     world.notion.change(ids["B"], "heading_2", "Groceries")
     place = await world.resolve(Position("end_of_section", heading_text="groceries"))
     assert (place.after, place.level) == (ids["B"], 2)
 
 
-async def test_an_ambiguous_text_needs_a_path(world: World) -> None:
+async def test_an_ambiguous_text_needs_a_path(world: OutlineStage) -> None:
     await known(world, "# Monday", "## Notes", "m", "# Tuesday", "## Notes ", "t")
     with pytest.raises(PlaceGone) as caught:
         await world.resolve(Position("end_of_section", heading_text="Notes", if_gone="end_of_page"))
@@ -276,7 +286,7 @@ async def test_an_ambiguous_text_needs_a_path(world: World) -> None:
     assert world.texts()[-2:] == ["t", "clip"]
 
 
-async def test_a_text_that_nothing_has_is_a_heading_gone(world: World) -> None:
+async def test_a_text_that_nothing_has_is_a_heading_gone(world: OutlineStage) -> None:
     await known(world, "## A")
     with pytest.raises(PlaceGone) as caught:
         await world.resolve(Position("after_heading", heading_text="Z"))
@@ -288,7 +298,7 @@ async def test_a_text_that_nothing_has_is_a_heading_gone(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["written", "undone", "touched"])
 async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
-    world: World, kind: str
+    world: OutlineStage, kind: str
 ) -> None:
     ids = await known(world, "## A", "a1", "## B")
     world.outlines.vouching.ready()
@@ -314,7 +324,7 @@ async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
     assert world.texts() == ["A", "a1", *between, "three", "B"]
 
 
-async def test_undo_rewinds_the_end_of_the_section(world: World) -> None:
+async def test_undo_rewinds_the_end_of_the_section(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     created = await world.append(place, "one", "two")
@@ -324,14 +334,14 @@ async def test_undo_rewinds_the_end_of_the_section(world: World) -> None:
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
 
 
-async def test_something_else_of_ours_ends_all_trust(world: World) -> None:
+async def test_something_else_of_ours_ends_all_trust(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.resolve(end_of(ids["A"]))
     await world.places.touched(SCOPE, world.page)
     assert (await world.resolve(end_of(ids["A"]))).reads == 1
 
 
-async def test_ids_alone_are_enough_to_go_on(world: World) -> None:
+async def test_ids_alone_are_enough_to_go_on(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     new = world.write("one", after=place.after)
@@ -340,7 +350,9 @@ async def test_ids_alone_are_enough_to_go_on(world: World) -> None:
     assert (follow.after, follow.reads) == (new, 0)
 
 
-async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(world: World) -> None:
+async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(
+    world: OutlineStage,
+) -> None:
     new = world.write("one")
     await world.places.wrote(SCOPE, world.page, InsertionPoint(world.page), [new], new)
     await world.places.undone(SCOPE, world.page, [new])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from clipperd.errors import PlaceGone
 from clipperd.model import InsertionPoint, Position
-from tests.clipperd.fake_notion import SCOPE
-from tests.clipperd.outline.world import World
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.outline.outline_stage import OutlineStage
 
 START = ("# A", "a1", "## B", "b1", "### C", "## D", "d1", "# E", "e1")
 PEOPLE = ("type", "head", "remove", "relevel", "move")
@@ -22,7 +22,7 @@ STEPS = st.tuples(
 class Page:
     """A page that people and we change by turns, and what must be true of it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: OutlineStage) -> None:
         self.world = world
         self.headings = [i for t, i in world.build(*START).items() if t.isupper()]
         self.number = 0
@@ -102,7 +102,7 @@ class Page:
 async def test_a_clip_lands_where_it_was_meant_to(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int, float]]
 ) -> None:
-    world = World(tmp_path_factory.mktemp("world"))
+    world = OutlineStage(tmp_path_factory.mktemp("world"))
     page = Page(world)
     try:
         for what, pick, level, wait_s in steps:

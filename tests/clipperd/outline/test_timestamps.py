@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipperd.outline.timestamps import SKEW_S
-from tests.clipperd.outline.sandboxed import SCOPE, Sandboxed, sandboxed
+from tests.clipperd.outline.outline_on_sandbox import SCOPE, OutlineOnSandbox, sandboxed
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ ROUNDS = st.lists(
 class Lab:
     """One sandbox for all examples, each with a page of its own."""
 
-    def __init__(self, runner: asyncio.Runner, on: Sandboxed) -> None:
+    def __init__(self, runner: asyncio.Runner, on: OutlineOnSandbox) -> None:
         self.runner, self.on = runner, on
         self._headings = 0
 

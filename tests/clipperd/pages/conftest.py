@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clipperd.pages.world import World
+from tests.clipperd.pages.page_index_stage import PageIndexStage
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
+async def world(tmp_path: Path) -> AsyncIterator[PageIndexStage]:
+    world = PageIndexStage(tmp_path)
     yield world
     await world.close()

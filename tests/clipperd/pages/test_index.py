@@ -9,13 +9,13 @@ import pytest
 
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, NotFound, ReadFailed
-from tests.clipperd.fake_notion import OTHER, SCOPE
-from tests.clipperd.pages.world import World
+from tests.clipperd.memory_notion import OTHER, SCOPE
+from tests.clipperd.pages.page_index_stage import PageIndexStage
 
 SEARCH = "POST search"
 
 
-async def test_the_first_start_lists_recents_after_one_call(world: World) -> None:
+async def test_the_first_start_lists_recents_after_one_call(world: PageIndexStage) -> None:
     ids = world.some_pages(50)
     await world.pages.refresh(SCOPE)
     assert world.notion.take_calls() == [SEARCH]
@@ -24,7 +24,7 @@ async def test_the_first_start_lists_recents_after_one_call(world: World) -> Non
     assert (listing.index.state, listing.index.count) == ("recents", 20)
 
 
-async def test_the_rest_comes_behind_with_rests_between_the_calls(world: World) -> None:
+async def test_the_rest_comes_behind_with_rests_between_the_calls(world: PageIndexStage) -> None:
     world.some_pages(250)
     await world.settle()
     status = await world.pages.index_status(SCOPE)
@@ -32,7 +32,7 @@ async def test_the_rest_comes_behind_with_rests_between_the_calls(world: World) 
     assert world.clock.slept == [3.0, 3.0]
 
 
-async def test_after_a_restart_the_list_is_there_without_a_call(world: World) -> None:
+async def test_after_a_restart_the_list_is_there_without_a_call(world: PageIndexStage) -> None:
     ids = world.some_pages(30)
     await world.settle()
     world.notion.take_calls()
@@ -42,7 +42,7 @@ async def test_after_a_restart_the_list_is_there_without_a_call(world: World) ->
     assert world.notion.take_calls() == []
 
 
-async def test_a_refresh_when_nothing_changed_is_one_call(world: World) -> None:
+async def test_a_refresh_when_nothing_changed_is_one_call(world: PageIndexStage) -> None:
     world.some_pages(250)
     await world.settle()
     world.notion.take_calls()
@@ -51,7 +51,7 @@ async def test_a_refresh_when_nothing_changed_is_one_call(world: World) -> None:
     assert world.notion.take_calls() == [SEARCH]
 
 
-async def test_a_refresh_goes_on_until_known_ground(world: World) -> None:
+async def test_a_refresh_goes_on_until_known_ground(world: PageIndexStage) -> None:
     world.some_pages(10)
     await world.settle()
     new = world.some_pages(150)
@@ -61,7 +61,9 @@ async def test_a_refresh_goes_on_until_known_ground(world: World) -> None:
     assert (await world.pages.index_status(SCOPE)).count == 160
 
 
-async def test_a_refresh_that_broke_off_is_done_again_from_the_newest(world: World) -> None:
+async def test_a_refresh_that_broke_off_is_done_again_from_the_newest(
+    world: PageIndexStage,
+) -> None:
     world.some_pages(10)
     await world.settle()
     world.some_pages(250)
@@ -81,13 +83,13 @@ async def test_a_refresh_that_broke_off_is_done_again_from_the_newest(world: Wor
     assert (await world.pages.index_status(SCOPE)).count == 260
 
 
-async def test_concurrent_refreshes_share_one_call(world: World) -> None:
+async def test_concurrent_refreshes_share_one_call(world: PageIndexStage) -> None:
     world.some_pages(3)
     await asyncio.gather(*(world.pages.refresh(SCOPE) for _ in range(5)))
     assert world.notion.take_calls() == [SEARCH]
 
 
-async def test_a_fill_goes_on_from_its_cursor_after_a_restart(world: World) -> None:
+async def test_a_fill_goes_on_from_its_cursor_after_a_restart(world: PageIndexStage) -> None:
     world.some_pages(320)
     await world.pages.refresh(SCOPE)
     await world.restart()
@@ -97,7 +99,7 @@ async def test_a_fill_goes_on_from_its_cursor_after_a_restart(world: World) -> N
     assert (await world.pages.index_status(SCOPE)).count == 320
 
 
-async def test_a_fill_whose_cursor_expired_starts_from_the_top(world: World) -> None:
+async def test_a_fill_whose_cursor_expired_starts_from_the_top(world: PageIndexStage) -> None:
     ids = world.some_pages(60)
     await world.pages.refresh(SCOPE)
     world.notion.unshare(ids[39])  # the page that Notion's cursor pointed at
@@ -105,7 +107,7 @@ async def test_a_fill_whose_cursor_expired_starts_from_the_top(world: World) -> 
     assert (await world.pages.index_status(SCOPE)).count == 59
 
 
-async def test_an_outage_keeps_the_pages_and_says_error(world: World) -> None:
+async def test_an_outage_keeps_the_pages_and_says_error(world: PageIndexStage) -> None:
     world.some_pages(5)
     await world.settle()
     world.notion.offline = True
@@ -116,7 +118,9 @@ async def test_an_outage_keeps_the_pages_and_says_error(world: World) -> None:
     assert (listing.index.state, listing.index.error) == ("error", "broker_unreachable")
 
 
-async def test_an_outage_on_the_first_start_is_not_an_empty_workspace(world: World) -> None:
+async def test_an_outage_on_the_first_start_is_not_an_empty_workspace(
+    world: PageIndexStage,
+) -> None:
     world.notion.fail_next = [Reply(503, code="service_unavailable")]
     with pytest.raises(ReadFailed):
         await world.pages.refresh(SCOPE)
@@ -125,13 +129,13 @@ async def test_an_outage_on_the_first_start_is_not_an_empty_workspace(world: Wor
     assert status.empty_reason != "nothing_shared"
 
 
-async def test_an_empty_workspace_says_that_nothing_is_shared(world: World) -> None:
+async def test_an_empty_workspace_says_that_nothing_is_shared(world: PageIndexStage) -> None:
     await world.settle()
     status = await world.pages.index_status(SCOPE)
     assert (status.state, status.empty_reason) == ("complete", "nothing_shared")
 
 
-async def test_a_rate_limit_is_waited_out_and_the_fill_goes_on(world: World) -> None:
+async def test_a_rate_limit_is_waited_out_and_the_fill_goes_on(world: PageIndexStage) -> None:
     world.some_pages(50)
     await world.pages.refresh(SCOPE)
     world.notion.fail_next = [Reply(429, retry_after_s=17.0)]
@@ -140,7 +144,7 @@ async def test_a_rate_limit_is_waited_out_and_the_fill_goes_on(world: World) -> 
     assert (await world.pages.index_status(SCOPE)).count == 50
 
 
-async def test_a_page_that_search_no_longer_shows_stays(world: World) -> None:
+async def test_a_page_that_search_no_longer_shows_stays(world: PageIndexStage) -> None:
     ids = world.some_pages(3)
     await world.settle()
     world.notion.trash(ids[1])
@@ -149,7 +153,7 @@ async def test_a_page_that_search_no_longer_shows_stays(world: World) -> None:
 
 
 @pytest.mark.parametrize(("what", "access"), [("trash", "trashed"), ("unshare", "gone")])
-async def test_a_page_is_removed_on_evidence(world: World, what: str, access: str) -> None:
+async def test_a_page_is_removed_on_evidence(world: PageIndexStage, what: str, access: str) -> None:
     ids = world.some_pages(3)
     await world.settle()
     getattr(world.notion, what)(ids[1])
@@ -161,7 +165,7 @@ async def test_a_page_is_removed_on_evidence(world: World, what: str, access: st
     assert world.heard.users == {SCOPE.user_id}
 
 
-async def test_lagging_search_does_not_revive_a_page_just_removed(world: World) -> None:
+async def test_lagging_search_does_not_revive_a_page_just_removed(world: PageIndexStage) -> None:
     ids = world.some_pages(3)
     await world.settle()
     world.notion.trash(ids[2])
@@ -171,7 +175,7 @@ async def test_lagging_search_does_not_revive_a_page_just_removed(world: World) 
     assert ids[2] not in [e.id for e in (await world.pages.list(SCOPE, "recent")).items]
 
 
-async def test_a_restored_page_is_back_after_its_next_edit(world: World) -> None:
+async def test_a_restored_page_is_back_after_its_next_edit(world: PageIndexStage) -> None:
     ids = world.some_pages(3)
     await world.settle()
     world.notion.trash(ids[2])
@@ -182,14 +186,16 @@ async def test_a_restored_page_is_back_after_its_next_edit(world: World) -> None
     assert ids[2] in [e.id for e in (await world.pages.list(SCOPE, "recent")).items]
 
 
-async def test_verified_offline_answers_from_the_store_with_access_unknown(world: World) -> None:
+async def test_verified_offline_answers_from_the_store_with_access_unknown(
+    world: PageIndexStage,
+) -> None:
     ids = world.some_pages(1)
     await world.settle()
     world.notion.offline = True
     assert (await world.pages.get(SCOPE, ids[0], "verified")).access == "unknown"
 
 
-async def test_a_page_never_seen_is_fetched_when_asked_for(world: World) -> None:
+async def test_a_page_never_seen_is_fetched_when_asked_for(world: PageIndexStage) -> None:
     page = world.notion.add_page("Hidden from search")
     with pytest.raises(NotFound):
         await world.pages.get(SCOPE, page)
@@ -197,7 +203,7 @@ async def test_a_page_never_seen_is_fetched_when_asked_for(world: World) -> None
     assert await world.pages.title_of(SCOPE, page) == "Hidden from search"
 
 
-async def test_accounts_do_not_see_each_other(world: World) -> None:
+async def test_accounts_do_not_see_each_other(world: PageIndexStage) -> None:
     ids = world.some_pages(2)
     await world.settle()
     await world.pages.set_favorite(SCOPE, ids[0], on=True)
@@ -209,7 +215,7 @@ async def test_accounts_do_not_see_each_other(world: World) -> None:
         await world.pages.get(OTHER, ids[0])
 
 
-async def test_a_poke_refreshes_and_nothing_happens_without_one(world: World) -> None:
+async def test_a_poke_refreshes_and_nothing_happens_without_one(world: PageIndexStage) -> None:
     world.some_pages(2)
     task = asyncio.create_task(world.pages.run(SCOPE))
     await world.until_called()
@@ -226,7 +232,7 @@ async def test_a_poke_refreshes_and_nothing_happens_without_one(world: World) ->
         await task
 
 
-async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: World) -> None:
+async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: PageIndexStage) -> None:
     ids = world.some_pages(3)
     await world.settle()
     await world.pages.set_favorite(SCOPE, ids[0], on=True)
@@ -242,7 +248,7 @@ async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: World) -> Non
 
 
 async def test_a_page_clipped_to_that_search_never_showed_joins_at_the_next_round(
-    world: World,
+    world: PageIndexStage,
 ) -> None:
     world.some_pages(2)
     await world.settle()
@@ -259,7 +265,7 @@ async def test_a_page_clipped_to_that_search_never_showed_joins_at_the_next_roun
     assert world.notion.take_calls() == [SEARCH]
 
 
-async def test_the_schema_of_a_database_is_there_offline(world: World) -> None:
+async def test_the_schema_of_a_database_is_there_offline(world: PageIndexStage) -> None:
     source = world.notion.add_page("Tasks", kind="data_source")
     await world.settle()
     world.notion.offline = True
@@ -268,7 +274,7 @@ async def test_the_schema_of_a_database_is_there_offline(world: World) -> None:
     assert "Name" in schema["properties"]
 
 
-async def test_a_missing_schema_is_fetched_once(world: World) -> None:
+async def test_a_missing_schema_is_fetched_once(world: PageIndexStage) -> None:
     source = world.notion.add_page("Tasks", kind="data_source")
     await world.pages.data_source(SCOPE, source)
     await world.pages.data_source(SCOPE, source)

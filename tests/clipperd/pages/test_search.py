@@ -12,13 +12,13 @@ from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.pages import search, store
 from clipperd.pages.entries import SPACELESS, WORDS, Record, fold
 from clipperd.pages.typos import LEAST, distance, is_one_slip, near
-from tests.clipperd.fake_notion import SCOPE
-from tests.clipperd.pages.world import World
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.pages.page_index_stage import PageIndexStage
 
 NO_HABITS = search.Habits(frozenset(), {})
 
 
-async def found(world: World, text: str) -> list[str]:
+async def found(world: PageIndexStage, text: str) -> list[str]:
     return [entry.title for entry in (await world.pages.search(SCOPE, text)).items]
 
 
@@ -35,7 +35,7 @@ def record(number: int, title: str) -> Record:
     return Record(str(number), "page", title, None, None, None, None, stamp, in_trash=False)
 
 
-async def library(world: World, *titles: str) -> dict[str, str]:
+async def library(world: PageIndexStage, *titles: str) -> dict[str, str]:
     ids = {title: world.notion.add_page(title) for title in titles}
     await world.settle()
     world.notion.take_calls()
@@ -69,7 +69,7 @@ async def library(world: World, *titles: str) -> dict[str, str]:
         ("++", "C++ tricks"),
     ],
 )
-async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
+async def test_a_page_is_found_by(world: PageIndexStage, query: str, title: str) -> None:
     await library(
         world,
         "Résumé",
@@ -86,19 +86,19 @@ async def test_a_page_is_found_by(world: World, query: str, title: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["", " ", '"', "*", "AND", "a OR", "(", "NEAR(", "%", "_", "\\"])
-async def test_no_query_breaks_the_search(world: World, query: str) -> None:
+async def test_no_query_breaks_the_search(world: PageIndexStage, query: str) -> None:
     await library(world, "Meeting notes")
     await world.pages.search(SCOPE, query)
 
 
-async def test_exact_beats_prefix_beats_word_beats_path(world: World) -> None:
+async def test_exact_beats_prefix_beats_word_beats_path(world: PageIndexStage) -> None:
     top = world.notion.add_page("Plan")
     world.notion.add_page("Budget", parent={"type": "page_id", "page_id": top})
     await library(world, "Planning", "The plan")
     assert await found(world, "plan") == ["Plan", "Planning", "The plan", "Budget"]
 
 
-async def test_a_renamed_parent_is_found_in_the_paths_below(world: World) -> None:
+async def test_a_renamed_parent_is_found_in_the_paths_below(world: PageIndexStage) -> None:
     top = world.notion.add_page("Work")
     middle = world.notion.add_page("Team", parent={"type": "page_id", "page_id": top})
     world.notion.add_page("Budget", parent={"type": "page_id", "page_id": middle})
@@ -109,7 +109,7 @@ async def test_a_renamed_parent_is_found_in_the_paths_below(world: World) -> Non
     assert await found(world, "work") == []
 
 
-async def test_use_and_favourites_decide_between_equals(world: World) -> None:
+async def test_use_and_favourites_decide_between_equals(world: PageIndexStage) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
     await world.pages.used(SCOPE, ids["Notes two"])
     await world.pages.used(SCOPE, ids["Notes two"])
@@ -117,7 +117,9 @@ async def test_use_and_favourites_decide_between_equals(world: World) -> None:
     assert set((await found(world, "notes"))[:2]) == {"Notes two", "Notes three"}
 
 
-async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(world: World) -> None:
+async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(
+    world: PageIndexStage,
+) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
     for _ in range(6):
         await world.pages.used(SCOPE, ids["Notes one"])
@@ -128,14 +130,14 @@ async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(worl
     assert await found(world, "notes") == ["Notes three", "Notes two", "Notes one"]
 
 
-async def test_scores_fall(world: World) -> None:
+async def test_scores_fall(world: PageIndexStage) -> None:
     await library(world, "Plan", "Planning", "The plan")
     scores = [e.score for e in (await world.pages.search(SCOPE, "plan")).items]
     assert scores == sorted(scores, key=lambda s: -float(s or 0))
     assert all(isinstance(score, float) for score in scores)
 
 
-async def test_remote_merges_what_only_notion_knows(world: World) -> None:
+async def test_remote_merges_what_only_notion_knows(world: PageIndexStage) -> None:
     await library(world, "Plan")
     world.notion.add_page("Planet")
     listing = await world.pages.search(SCOPE, "plan", remote=True)
@@ -143,14 +145,14 @@ async def test_remote_merges_what_only_notion_knows(world: World) -> None:
     assert world.notion.take_calls() == ["POST search"]
 
 
-async def test_remote_offline_answers_with_what_is_here(world: World) -> None:
+async def test_remote_offline_answers_with_what_is_here(world: PageIndexStage) -> None:
     await library(world, "Plan")
     world.notion.offline = True
     listing = await world.pages.search(SCOPE, "plan", remote=True)
     assert ([e.title for e in listing.items], listing.remote) == (["Plan"], "unreachable")
 
 
-async def test_a_typo_in_the_title_beats_one_in_the_path(world: World) -> None:
+async def test_a_typo_in_the_title_beats_one_in_the_path(world: PageIndexStage) -> None:
     top = world.notion.add_page("Kitchen")
     for number in range(3):
         world.notion.add_page(f"Budget {number}", parent={"type": "page_id", "page_id": top})
@@ -158,7 +160,9 @@ async def test_a_typo_in_the_title_beats_one_in_the_path(world: World) -> None:
     assert set((await found(world, "kitchne"))[:2]) == {"Kitchen", "My kitchen"}
 
 
-async def test_where_very_many_match_the_newest_of_the_nearest_come_first(world: World) -> None:
+async def test_where_very_many_match_the_newest_of_the_nearest_come_first(
+    world: PageIndexStage,
+) -> None:
     world.notion.add_page("Plan")
     for number in range(1200):
         world.clock.advance(60)
@@ -170,7 +174,7 @@ async def test_where_very_many_match_the_newest_of_the_nearest_come_first(world:
     assert titles[:4] == ["Plan", "Plan 1199", "Plan 1198", "Plan 1197"]
 
 
-async def test_a_favourite_is_found_among_very_many(world: World) -> None:
+async def test_a_favourite_is_found_among_very_many(world: PageIndexStage) -> None:
     first = world.notion.add_page("An old plan")
     for number in range(1200):
         world.notion.add_page(f"Another plan {number}")
@@ -179,7 +183,9 @@ async def test_a_favourite_is_found_among_very_many(world: World) -> None:
     assert "An old plan" in await found(world, "plan")
 
 
-async def test_the_newest_of_very_many_come_first_by_word_and_by_path(world: World) -> None:
+async def test_the_newest_of_very_many_come_first_by_word_and_by_path(
+    world: PageIndexStage,
+) -> None:
     top = {"type": "page_id", "page_id": world.notion.add_page("Kitchen")}
     for number in range(1200):
         world.notion.add_page(f"Another plan {number}", parent=top)
@@ -190,7 +196,9 @@ async def test_the_newest_of_very_many_come_first_by_word_and_by_path(world: Wor
     assert await found(world, "kitchen") == ["Kitchen", *newest[:-1]]
 
 
-async def test_several_words_that_a_title_has_are_not_taken_for_slips(world: World) -> None:
+async def test_several_words_that_a_title_has_are_not_taken_for_slips(
+    world: PageIndexStage,
+) -> None:
     await library(world, "Order form", "Order from China", "Reorder formula")
     assert await found(world, "form ord") == ["Order form"]
     assert set(await found(world, "form")) == {"Order form", "Order from China", "Reorder formula"}
@@ -198,13 +206,13 @@ async def test_several_words_that_a_title_has_are_not_taken_for_slips(world: Wor
     assert await found(world, "fomr ord") == ["Order form"]
 
 
-async def test_the_name_of_a_sign_in_the_index_is_no_word(world: World) -> None:
+async def test_the_name_of_a_sign_in_the_index_is_no_word(world: PageIndexStage) -> None:
     await library(world, "Hello!")
     assert await found(world, "!") == ["Hello!"]
     assert await found(world, "u21") == []
 
 
-async def test_a_kind_is_found_among_very_many_of_another(world: World) -> None:
+async def test_a_kind_is_found_among_very_many_of_another(world: PageIndexStage) -> None:
     world.notion.add_page("Plan of everything", kind="data_source")
     for number in range(1200):
         world.notion.add_page(f"Plan {number}")

@@ -18,7 +18,7 @@ from clipperd.pages import store as pages
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
 from tests.clipperd.schemas.freeze import ADDED, FILES, FIRST, FOLDER, early, tables
-from tests.clipperd.storage.recovery.damaged_home import House
+from tests.clipperd.storage.recovery.damaged_home import DamagedHome
 
 EVERY = [
     (name, count) for name, steps in FILES.items() for count in range(FIRST[name], len(steps) + 1)
@@ -66,7 +66,7 @@ def brought_up(name: str, file: Path) -> None:
     if name == "cache":
         open_cache(file, CACHE_STEPS).close()
     else:
-        House(file.parent).open().close()
+        DamagedHome(file.parent).open().close()
 
 
 def test_every_version_is_frozen_and_no_step_is_missing_or_gone() -> None:
@@ -110,7 +110,7 @@ def test_the_queue_of_an_earlier_version_is_copied_first_and_shows_its_clips(
 ) -> None:
     file = left_by("outbox", count, tmp_path)
     before = rows_of(file)
-    house = House(tmp_path)
+    house = DamagedHome(tmp_path)
     database = house.open()
     database.close()
     (copy,) = house.backups.all()
@@ -142,7 +142,7 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 1000")
     before = file.read_bytes()
     with pytest.raises(Exception, match="schema 1000"):
-        House(tmp_path).open()
+        DamagedHome(tmp_path).open()
     assert file.read_bytes() == before
     assert not (tmp_path / "backups").exists()
     assert not (tmp_path / "quarantine").exists()

@@ -13,10 +13,12 @@ from yarl import URL
 from clipperd.errors import InvalidInput
 from clipperd.session.login import read_answer
 from tests.clipperd.fake_broker import FakeBroker, ada
-from tests.clipperd.session.world import World
+from tests.clipperd.session.session_stage import SessionStage
 
 
-async def test_the_app_gets_an_address_without_a_redirect(world: World, broker: FakeBroker) -> None:
+async def test_the_app_gets_an_address_without_a_redirect(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     url = URL((await world.session.start_login("app")).login_url)
     assert url.with_query(None) == broker.url / "api/auth/notion"
     assert url.query["source"] == "app"
@@ -25,14 +27,16 @@ async def test_the_app_gets_an_address_without_a_redirect(world: World, broker: 
     assert "redirect_uri" not in url.query
 
 
-async def test_the_command_line_gets_the_loopback_redirect(world: World) -> None:
+async def test_the_command_line_gets_the_loopback_redirect(world: SessionStage) -> None:
     url = URL((await world.session.start_login("loopback", device="laptop")).login_url)
     assert url.query["source"] == "cli"
     assert url.query["redirect_uri"] == "http://127.0.0.1:4711/v1/session/callback"
     assert url.query["device"] == "laptop"
 
 
-async def test_the_challenge_is_the_hash_of_the_verifier(world: World, broker: FakeBroker) -> None:
+async def test_the_challenge_is_the_hash_of_the_verifier(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     started = await world.session.start_login("app")
     await world.session.finish_login(read_answer(broker.answer_login(started.login_url, ada())))
     verifier = broker.calls_to("token")[0].body["code_verifier"]
@@ -40,7 +44,7 @@ async def test_the_challenge_is_the_hash_of_the_verifier(world: World, broker: F
     assert URL(started.login_url).query["code_challenge"] == digest.rstrip(b"=").decode()
 
 
-async def test_every_sign_in_has_its_own_secrets(world: World) -> None:
+async def test_every_sign_in_has_its_own_secrets(world: SessionStage) -> None:
     first = URL((await world.session.start_login("app")).login_url).query
     second = URL((await world.session.start_login("app")).login_url).query
     assert first["state"] != second["state"]

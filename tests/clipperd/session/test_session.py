@@ -11,10 +11,10 @@ from clipperd.errors import BrokerUnreachable, NotFound, NotSignedIn
 from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount, LoginStateUnknown
 from clipperd.session.login import Answered, read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 
-async def test_nobody_is_signed_in_at_first(world: World) -> None:
+async def test_nobody_is_signed_in_at_first(world: SessionStage) -> None:
     assert (await world.session.view()).state == "signed_out"
     assert world.connectivity.link.state == "signed_out"
     with pytest.raises(NotSignedIn):
@@ -22,7 +22,7 @@ async def test_nobody_is_signed_in_at_first(world: World) -> None:
 
 
 async def test_a_sign_in_gives_user_workspaces_and_subscription(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     view = await world.sign_in(broker, ada())
     assert view.state == "signed_in"
@@ -39,7 +39,9 @@ async def test_a_sign_in_gives_user_workspaces_and_subscription(
     assert world.last_published()["state"] == "signed_in"
 
 
-async def test_the_verifier_travels_only_in_the_exchange(world: World, broker: FakeBroker) -> None:
+async def test_the_verifier_travels_only_in_the_exchange(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     verifier = broker.calls_to("token")[0].body["code_verifier"]
     started = await world.session.start_login("app")
@@ -56,20 +58,24 @@ async def test_a_pending_sign_in_survives_a_restart(tmp_path: Path, broker: Fake
         assert (await world.session.finish_login(answered)).state == "signed_in"
 
 
-async def test_an_answer_nobody_waits_for_is_refused(world: World, broker: FakeBroker) -> None:
+async def test_an_answer_nobody_waits_for_is_refused(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     with pytest.raises(LoginStateUnknown):
         await world.session.finish_login(Answered("made-up", token="attacker"))
     assert broker.calls == []
 
 
-async def test_an_error_nobody_waits_for_cancels_nothing(world: World, broker: FakeBroker) -> None:
+async def test_an_error_nobody_waits_for_cancels_nothing(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.session.start_login("app")
     with pytest.raises(LoginStateUnknown):
         await world.session.finish_login(Answered("made-up", error="access_denied"))
     assert await world.session.state() == "signing_in"
 
 
-async def test_a_declined_sign_in_is_over(world: World, broker: FakeBroker) -> None:
+async def test_a_declined_sign_in_is_over(world: SessionStage, broker: FakeBroker) -> None:
     started = await world.session.start_login("app")
     with pytest.raises(LoginDenied) as denied:
         await world.session.finish_login(read_answer(broker.refuse_login(started.login_url)))
@@ -78,7 +84,7 @@ async def test_a_declined_sign_in_is_over(world: World, broker: FakeBroker) -> N
 
 
 async def test_a_sign_in_expires_after_ten_minutes_and_says_so(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
@@ -90,14 +96,16 @@ async def test_a_sign_in_expires_after_ten_minutes_and_says_so(
         await world.session.finish_login(answered)
 
 
-async def test_a_stale_hand_off_counts_as_expired(world: World, broker: FakeBroker) -> None:
+async def test_a_stale_hand_off_counts_as_expired(world: SessionStage, broker: FakeBroker) -> None:
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
     with pytest.raises(LoginExpired):
         await world.session.finish_login(Answered(answered.state, token="used-elsewhere"))
 
 
-async def test_the_same_deep_link_twice_is_one_sign_in(world: World, broker: FakeBroker) -> None:
+async def test_the_same_deep_link_twice_is_one_sign_in(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
     first, second = await asyncio.gather(
@@ -107,7 +115,9 @@ async def test_the_same_deep_link_twice_is_one_sign_in(world: World, broker: Fak
     assert len(broker.calls_to("token")) == 1
 
 
-async def test_a_canceled_sign_in_is_not_waited_for(world: World, broker: FakeBroker) -> None:
+async def test_a_canceled_sign_in_is_not_waited_for(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     started = await world.session.start_login("app")
     await world.session.cancel_login(started.login_id)
     with pytest.raises(LoginStateUnknown):
@@ -117,7 +127,7 @@ async def test_a_canceled_sign_in_is_not_waited_for(world: World, broker: FakeBr
 
 
 async def test_a_hand_off_can_be_tried_again_after_an_outage(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
@@ -128,7 +138,7 @@ async def test_a_hand_off_can_be_tried_again_after_an_outage(
 
 
 async def test_adding_a_workspace_does_not_change_accounts(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     with pytest.raises(LoginOtherAccount):
@@ -140,13 +150,13 @@ async def test_adding_a_workspace_does_not_change_accounts(
 
 
 async def test_a_sign_in_that_changes_no_workspace_can_still_be_noticed(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     before = await world.sign_in(broker, ada())
     world.clock.advance(5)
     assert await world.sign_in(broker, ada(), purpose="change_access") != before
 
 
-async def test_adding_needs_somebody_to_add_to(world: World) -> None:
+async def test_adding_needs_somebody_to_add_to(world: SessionStage) -> None:
     with pytest.raises(NotSignedIn):
         await world.session.start_login("app", "add_workspace")

@@ -13,11 +13,11 @@ from clipperd.keychain.system import MemorySecrets
 from clipperd.session.credentials import secret_name
 from clipperd.session.login import read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 
 async def test_an_access_token_is_used_until_it_nears_its_end(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     first = await world.session.token_for("user-ada")
@@ -27,7 +27,7 @@ async def test_an_access_token_is_used_until_it_nears_its_end(
     assert await world.session.token_for("user-ada") != first
 
 
-async def test_many_callers_cause_one_refresh(world: World, broker: FakeBroker) -> None:
+async def test_many_callers_cause_one_refresh(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
     tokens = await asyncio.gather(*(world.session.token_for("user-ada") for _ in range(20)))
@@ -36,7 +36,7 @@ async def test_many_callers_cause_one_refresh(world: World, broker: FakeBroker) 
 
 
 async def test_a_caller_that_goes_away_does_not_stop_the_refresh(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
@@ -50,7 +50,9 @@ async def test_a_caller_that_goes_away_does_not_stop_the_refresh(
     assert len(broker.calls_to("token")) == 2
 
 
-async def test_a_lost_refresh_answer_signs_nobody_out(world: World, broker: FakeBroker) -> None:
+async def test_a_lost_refresh_answer_signs_nobody_out(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     for _ in range(3):
         world.clock.advance(3600)
@@ -72,7 +74,9 @@ async def test_the_new_refresh_token_is_stored_before_anything_uses_it(
         assert await world.session.state() == "signed_in"
 
 
-async def test_a_refused_refresh_asks_for_a_new_sign_in(world: World, broker: FakeBroker) -> None:
+async def test_a_refused_refresh_asks_for_a_new_sign_in(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     broker.revoke(ada())
     world.clock.advance(3600)
@@ -87,7 +91,7 @@ async def test_a_refused_refresh_asks_for_a_new_sign_in(world: World, broker: Fa
     assert len(broker.calls_to("token")) == 2
 
 
-async def test_signing_in_again_mends_it(world: World, broker: FakeBroker) -> None:
+async def test_signing_in_again_mends_it(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     broker.revoke(ada())
     world.clock.advance(3600)
@@ -100,7 +104,7 @@ async def test_signing_in_again_mends_it(world: World, broker: FakeBroker) -> No
 
 @pytest.mark.parametrize("kind", ["drop_before", "garbage", "status", "redirect"])
 async def test_an_outage_while_refreshing_ends_no_session(
-    world: World, broker: FakeBroker, kind: str
+    world: SessionStage, broker: FakeBroker, kind: str
 ) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
@@ -183,7 +187,9 @@ async def test_a_locked_keychain_waits_and_ends_no_session(
         assert world.connectivity.link.why is None
 
 
-async def test_a_full_disk_leaves_signed_in_who_was(world: World, broker: FakeBroker) -> None:
+async def test_a_full_disk_leaves_signed_in_who_was(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, bob()))
@@ -212,7 +218,7 @@ async def test_a_keychain_that_was_away_for_one_start_ends_no_session(
 
 
 async def test_signing_out_forgets_the_secret_and_tells_the_broker(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     await world.session.sign_out()
@@ -224,7 +230,7 @@ async def test_signing_out_forgets_the_secret_and_tells_the_broker(
         await world.session.token_for("user-ada")
 
 
-async def test_signing_out_needs_no_network(world: World, broker: FakeBroker) -> None:
+async def test_signing_out_needs_no_network(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("drop_before", "logout"))
     await world.session.sign_out()
@@ -232,7 +238,7 @@ async def test_signing_out_needs_no_network(world: World, broker: FakeBroker) ->
 
 
 async def test_nobody_who_signs_out_or_in_waits_for_the_end_of_the_session_before(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("hang", "logout"))
@@ -248,7 +254,7 @@ async def test_nobody_who_signs_out_or_in_waits_for_the_end_of_the_session_befor
 
 
 async def test_a_sign_out_that_cannot_be_stored_changes_nothing(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
@@ -271,7 +277,7 @@ async def test_a_secret_that_a_crash_left_while_signing_out_is_forgotten_at_the_
     assert await kept.get(secret_name("user-ada")) is None
 
 
-async def test_choosing_a_workspace_asks_nobody(world: World, broker: FakeBroker) -> None:
+async def test_choosing_a_workspace_asks_nobody(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     before = len(broker.calls)
     await world.session.set_current(WORKSPACE_B)
@@ -295,7 +301,9 @@ async def test_signing_out_revokes_the_session_with_a_stale_access_token(
         await broker.left_with()
 
 
-async def test_signing_in_again_ends_the_session_before(world: World, broker: FakeBroker) -> None:
+async def test_signing_in_again_ends_the_session_before(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     await world.sign_in(broker, ada())
     await broker.left_with("user-ada")
@@ -303,14 +311,18 @@ async def test_signing_in_again_ends_the_session_before(world: World, broker: Fa
     assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
-async def test_clips_find_their_owner_after_signing_out(world: World, broker: FakeBroker) -> None:
+async def test_clips_find_their_owner_after_signing_out(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     await world.session.sign_out()
     scope = await world.accounts.scope()
     assert (scope.user_id, scope.workspace_id) == ("user-ada", WORKSPACE_A)
 
 
-async def test_no_token_is_given_for_another_account(world: World, broker: FakeBroker) -> None:
+async def test_no_token_is_given_for_another_account(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     await world.sign_in(broker, bob())
     assert (await world.session.token_for("user-bob")).startswith("access-")
@@ -321,7 +333,7 @@ async def test_no_token_is_given_for_another_account(world: World, broker: FakeB
 
 
 async def test_signing_out_during_a_refresh_gives_no_token(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
@@ -335,7 +347,7 @@ async def test_signing_out_during_a_refresh_gives_no_token(
 
 
 async def test_signing_in_again_never_looks_like_being_signed_out(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     world.clock.advance(3600)
@@ -372,7 +384,7 @@ async def test_the_secret_kept_is_that_of_the_newest_session(
 
 
 async def test_a_session_that_ends_while_the_disk_is_full_is_told(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
     await world.db.write(lambda c: c.execute("PRAGMA query_only=ON").fetchall())
@@ -384,7 +396,7 @@ async def test_a_session_that_ends_while_the_disk_is_full_is_told(
 
 
 async def test_a_profile_that_changed_is_told_after_a_refresh(
-    world: World, broker: FakeBroker
+    world: SessionStage, broker: FakeBroker
 ) -> None:
     person = ada()
     await world.sign_in(broker, person)

@@ -18,13 +18,13 @@ from clipperd.storage.database import Connection, ConnectionThread
 from clipperd.storage.disposable import open_cache
 from cloud_broker.sandbox.seed import READING_LIST
 from tests.clipperd.storage.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
-from tests.security.house import Daemon, House, a_house
+from tests.security.whole_system import Daemon, WholeSystem, a_house
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path) -> AsyncIterator[WholeSystem]:
     async with a_house(tmp_path) as running:
         yield running
 
@@ -59,7 +59,7 @@ def is_whole(path: Path) -> bool:
     return bool(sound and known > 0)
 
 
-async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: House) -> None:
+async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: WholeSystem) -> None:
     chance, queue = Random(27), {"clip": 0}
     for name, damage in [("new", lambda *_: None), *WHILE_STOPPED.items()]:
         path = house.folder / "home" / "cache.db"
@@ -75,7 +75,7 @@ async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: House) -> N
 
 @pytest.mark.parametrize("last", AT_LAST)
 async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
-    house: House, last: str
+    house: WholeSystem, last: str
 ) -> None:
     chance = Random(last)
     befalls = list(WHILE_RUNNING.items())
@@ -104,7 +104,9 @@ async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
-async def test_a_cache_that_another_program_holds_delays_no_clip(house: House, mode: str) -> None:
+async def test_a_cache_that_another_program_holds_delays_no_clip(
+    house: WholeSystem, mode: str
+) -> None:
     async with house.daemon() as daemon:
         await daemon.sign_in()
         path = daemon.places.cache
@@ -191,7 +193,7 @@ async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM mark").fetchone() == (0,)
 
 
-async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: House) -> None:
+async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: WholeSystem) -> None:
     refuses = [False]
 
     def hire(name: str, desk: Connection) -> ConnectionThread:

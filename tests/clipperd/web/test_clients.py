@@ -12,16 +12,16 @@ import pytest
 
 from clipperd.storage.database import Database
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
-from tests.clipperd.web.shell import Door, HandClock, door
+from tests.clipperd.web.middleware_stage import HandClock, MiddlewareStage, door
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
 
-async def make(api: Door, name: str = "App", *scopes: str) -> dict[str, Any]:
+async def make(api: MiddlewareStage, name: str = "App", *scopes: str) -> dict[str, Any]:
     body = {"name": name, "scopes": list(scopes or ("read",))}
     status, made, _ = await api.call("POST", "/v1/clients", json=body)
     assert status == 201
@@ -29,7 +29,7 @@ async def make(api: Door, name: str = "App", *scopes: str) -> dict[str, Any]:
     return answer
 
 
-async def test_a_token_is_shown_once_and_works(api: Door) -> None:
+async def test_a_token_is_shown_once_and_works(api: MiddlewareStage) -> None:
     made = await make(api)
     assert (await api.call("GET", "/v1/status", token=made["token"]))[0] == 200
     _, listed, _ = await api.call("GET", "/v1/clients")
@@ -37,27 +37,27 @@ async def test_a_token_is_shown_once_and_works(api: Door) -> None:
     assert made["token"] not in str(listed)
 
 
-async def test_no_file_holds_a_token(api: Door, tmp_path: Path) -> None:
+async def test_no_file_holds_a_token(api: MiddlewareStage, tmp_path: Path) -> None:
     made = await make(api)
     written = await asyncio.to_thread(lambda: [f.read_bytes() for f in tmp_path.iterdir()])
     assert written
     assert not [data for data in written if made["token"].encode() in data]
 
 
-async def test_a_revoked_token_is_worth_nothing_at_once(api: Door) -> None:
+async def test_a_revoked_token_is_worth_nothing_at_once(api: MiddlewareStage) -> None:
     made = await make(api)
     assert (await api.call("DELETE", f"/v1/clients/{made['id']}"))[0] == 204
     assert (await api.call("GET", "/v1/status", token=made["token"]))[0] == 401
     assert (await api.call("DELETE", f"/v1/clients/{made['id']}"))[0] == 404
 
 
-async def test_only_admin_sees_and_makes_clients(api: Door) -> None:
+async def test_only_admin_sees_and_makes_clients(api: MiddlewareStage) -> None:
     token = await api.client("read", "clip")
     for method in ("GET", "POST"):
         assert (await api.call(method, "/v1/clients", token=token))[0] == 403
 
 
-async def test_a_name_is_taken_once(api: Door) -> None:
+async def test_a_name_is_taken_once(api: MiddlewareStage) -> None:
     await make(api)
     body = {"name": " App ", "scopes": ["clip"]}
     status, problem, _ = await api.call("POST", "/v1/clients", json=body)
@@ -75,12 +75,12 @@ async def test_a_name_is_taken_once(api: Door) -> None:
         {"name": "a" * 81, "scopes": ["read"]},
     ],
 )
-async def test_bad_clients_are_refused_and_not_stored(api: Door, body: object) -> None:
+async def test_bad_clients_are_refused_and_not_stored(api: MiddlewareStage, body: object) -> None:
     assert (await api.call("POST", "/v1/clients", json=body))[0] == 400
     assert api.clients.all() == []
 
 
-async def test_last_used_is_kept_to_the_minute(api: Door) -> None:
+async def test_last_used_is_kept_to_the_minute(api: MiddlewareStage) -> None:
     made = await make(api)
     assert made["last_used_at"] is None
     seen = []

@@ -10,16 +10,16 @@ import pytest
 import clipperd
 from clipperd.errors import StorageFull
 from clipperd.health import Finding
-from tests.clipperd.web.shell import INSTANCE, Door, door
+from tests.clipperd.web.middleware_stage import INSTANCE, MiddlewareStage, door
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
 
-async def test_status_puts_the_parts_together(api: Door) -> None:
+async def test_status_puts_the_parts_together(api: MiddlewareStage) -> None:
     await api.clock.advance(5)
     status, body, _ = await api.call("GET", "/v1/status")
     assert status == 200
@@ -64,7 +64,7 @@ async def test_health_shows_the_cause_once_and_since_when(tmp_path: Path) -> Non
         assert later["checks"][0]["since"] is None
 
 
-async def test_settings_never_show_or_take_the_brokers_address(api: Door) -> None:
+async def test_settings_never_show_or_take_the_brokers_address(api: MiddlewareStage) -> None:
     _, before, _ = await api.call("GET", "/v1/settings")
     assert not {name for name in before["settings"] if "broker_url" in name or "secret_" in name}
     status, problem, _ = await api.call("PATCH", "/v1/settings", json={"broker_url": "https://x.y"})
@@ -72,7 +72,7 @@ async def test_settings_never_show_or_take_the_brokers_address(api: Door) -> Non
     assert (await api.call("GET", "/v1/settings"))[1] == before
 
 
-async def test_a_changed_setting_waits_for_the_next_start(api: Door) -> None:
+async def test_a_changed_setting_waits_for_the_next_start(api: MiddlewareStage) -> None:
     change = {"refresh_s": 60, "allowed_origins": ["app://my-app", "http://localhost:1"]}
     _, body, _ = await api.call("PATCH", "/v1/settings", json=change)
     assert sorted(body["restart_required"]) == ["allowed_origins", "refresh_s"]
@@ -81,7 +81,9 @@ async def test_a_changed_setting_waits_for_the_next_start(api: Door) -> None:
     assert body["settings"]["refresh_s"] == 300
 
 
-async def test_what_the_environment_sets_cannot_be_changed_in_the_file(api: Door) -> None:
+async def test_what_the_environment_sets_cannot_be_changed_in_the_file(
+    api: MiddlewareStage,
+) -> None:
     status, problem, _ = await api.call("PATCH", "/v1/settings", json={"port": 6})
     assert (status, problem["code"]) == (403, "setting_fixed")
 
@@ -100,7 +102,7 @@ async def test_what_the_environment_sets_cannot_be_changed_in_the_file(api: Door
     ],
 )
 async def test_a_bad_setting_is_named_and_nothing_is_stored(
-    api: Door, patch: dict[str, object]
+    api: MiddlewareStage, patch: dict[str, object]
 ) -> None:
     status, problem, _ = await api.call("PATCH", "/v1/settings", json=patch)
     assert status == 400
@@ -108,20 +110,20 @@ async def test_a_bad_setting_is_named_and_nothing_is_stored(
     assert (await api.call("GET", "/v1/settings"))[1]["restart_required"] == []
 
 
-async def test_a_body_that_is_no_object_changes_nothing(api: Door) -> None:
+async def test_a_body_that_is_no_object_changes_nothing(api: MiddlewareStage) -> None:
     for data in (b"[]", b"{", b"5", b"[" * 100_000):
         headers = {"Content-Type": "application/json"}
         status, _, _ = await api.call("PATCH", "/v1/settings", data=data, headers=headers)
         assert status == 400
 
 
-async def test_only_admin_changes_settings(api: Door) -> None:
+async def test_only_admin_changes_settings(api: MiddlewareStage) -> None:
     token = await api.client("read", "clip")
     assert (await api.call("GET", "/v1/settings", token=token))[0] == 200
     assert (await api.call("PATCH", "/v1/settings", token=token, json={}))[0] == 403
 
 
-async def test_only_the_owner_stops_the_daemon(api: Door) -> None:
+async def test_only_the_owner_stops_the_daemon(api: MiddlewareStage) -> None:
     admin = await api.client("admin")
     status, problem, _ = await api.call("POST", "/v1/shutdown", token=admin, json={})
     assert (status, problem["code"]) == (403, "owner_only")

@@ -14,11 +14,11 @@ import pytest
 
 from clipperd.web.hub import Event, EventHub
 from clipperd.web.middleware.chain import Limits
-from tests.clipperd.web.shell import TOKEN, Door, HandClock, door
+from tests.clipperd.web.middleware_stage import TOKEN, HandClock, MiddlewareStage, door
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
@@ -46,7 +46,7 @@ class Reader:
 
 @contextlib.asynccontextmanager
 async def reading(
-    api: Door, *, last: str | None = None, types: str = "", token: str = TOKEN
+    api: MiddlewareStage, *, last: str | None = None, types: str = "", token: str = TOKEN
 ) -> AsyncIterator[Reader]:
     headers = {"Authorization": f"Bearer {token}"} | ({"Last-Event-ID": last} if last else {})
     url = f"{api.url}/v1/events" + (f"?types={types}" if types else "")
@@ -56,7 +56,7 @@ async def reading(
         yield Reader(response)
 
 
-async def test_a_snapshot_comes_first_then_what_happens(api: Door) -> None:
+async def test_a_snapshot_comes_first_then_what_happens(api: MiddlewareStage) -> None:
     async with reading(api) as reader:
         first = await reader.next()
         assert (first["event"], first["data"]) == ("snapshot", {"n": 0})
@@ -66,7 +66,7 @@ async def test_a_snapshot_comes_first_then_what_happens(api: Door) -> None:
         assert int(second["id"]) > int(first["id"])
 
 
-async def test_a_reader_resumes_where_it_stopped(api: Door) -> None:
+async def test_a_reader_resumes_where_it_stopped(api: MiddlewareStage) -> None:
     async with reading(api) as reader:
         last = (await reader.next())["id"]
     for number in range(3):
@@ -76,14 +76,14 @@ async def test_a_reader_resumes_where_it_stopped(api: Door) -> None:
 
 
 @pytest.mark.parametrize("last", ["1", "99999999999999999999999", "x", "-5", "9" * 18])
-async def test_unknown_history_is_a_gap_and_a_new_snapshot(api: Door, last: str) -> None:
+async def test_unknown_history_is_a_gap_and_a_new_snapshot(api: MiddlewareStage, last: str) -> None:
     async with reading(api, last=last) as reader:
         gap, snapshot = await reader.next(), await reader.next()
     assert (gap["event"], snapshot["event"]) == ("gap", "snapshot")
     assert "id" not in gap
 
 
-async def test_history_that_left_the_ring_is_a_gap(api: Door) -> None:
+async def test_history_that_left_the_ring_is_a_gap(api: MiddlewareStage) -> None:
     first = str(api.events.head())
     for number in range(1001):
         api.events.publish("clip", {"n": number})
@@ -93,7 +93,7 @@ async def test_history_that_left_the_ring_is_a_gap(api: Door) -> None:
         assert (await reader.next())["data"] == {"n": 1}
 
 
-async def test_types_filter(api: Door) -> None:
+async def test_types_filter(api: MiddlewareStage) -> None:
     async with reading(api, types="status,session") as reader:
         await reader.next()
         api.events.publish("clip", {})
@@ -102,11 +102,11 @@ async def test_types_filter(api: Door) -> None:
 
 
 @pytest.mark.parametrize("query", ["types=clip,nothing", "last_event_id=5", "types=snapshot"])
-async def test_a_wrong_query_is_refused(api: Door, query: str) -> None:
+async def test_a_wrong_query_is_refused(api: MiddlewareStage, query: str) -> None:
     assert (await api.call("GET", f"/v1/events?{query}"))[0] == 400
 
 
-async def test_another_accounts_events_are_not_shown(api: Door) -> None:
+async def test_another_accounts_events_are_not_shown(api: MiddlewareStage) -> None:
     async with reading(api) as reader:
         await reader.next()
         api.events.publish("clip", {"whose": "other"}, "user-2")
@@ -114,7 +114,7 @@ async def test_another_accounts_events_are_not_shown(api: Door) -> None:
         assert (await reader.next())["data"] == {"whose": "mine"}
 
 
-async def test_a_change_of_account_starts_the_stream_anew(api: Door) -> None:
+async def test_a_change_of_account_starts_the_stream_anew(api: MiddlewareStage) -> None:
     async with reading(api, types="clip") as reader:
         last = (await reader.next())["id"]
         api.user[0] = "user-2"
@@ -128,7 +128,9 @@ async def test_a_change_of_account_starts_the_stream_anew(api: Door) -> None:
         assert (await reader.next())["event"] == "gap"
 
 
-async def test_a_heartbeat_comes_every_25_seconds_while_somebody_listens(api: Door) -> None:
+async def test_a_heartbeat_comes_every_25_seconds_while_somebody_listens(
+    api: MiddlewareStage,
+) -> None:
     assert api.clock.sleepers == 0
     async with reading(api) as reader:
         await reader.next()
@@ -141,7 +143,7 @@ async def test_a_heartbeat_comes_every_25_seconds_while_somebody_listens(api: Do
             await api.call("GET", "/healthz")
 
 
-async def test_a_revoked_clients_stream_ends_at_once(api: Door) -> None:
+async def test_a_revoked_clients_stream_ends_at_once(api: MiddlewareStage) -> None:
     client, token = await api.clients.create("app", ["read"])
     async with reading(api, token=token) as reader:
         await reader.next()

@@ -10,7 +10,7 @@ import pytest
 from clipperd.errors import BrokerUnreachable
 from clipperd.web.handlers.notion import PART_BYTES
 from clipperd.web.middleware.chain import Limits
-from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door, raw_request
 
 UPLOAD = "22222222-2222-4222-8222-222222222222"
 PATH = f"/v1/notion/file_uploads/{UPLOAD}/send"
@@ -18,13 +18,15 @@ FORM = {"Content-Type": "multipart/form-data; boundary=cut"}
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("path", [PATH, PATH.replace("/v1/notion/", "/v1/notion/v1/")])
-async def test_a_part_goes_through_while_its_end_is_still_to_come(api: Door, path: str) -> None:
+async def test_a_part_goes_through_while_its_end_is_still_to_come(
+    api: MiddlewareStage, path: str
+) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"--cut\r\nbegun"
         await api.notion.hears.wait()  # for ever, if the daemon waited for the end first
@@ -37,14 +39,14 @@ async def test_a_part_goes_through_while_its_end_is_still_to_come(api: Door, pat
     assert got == b"--cut\r\nbegun--cut--"
 
 
-async def test_a_part_that_says_its_length_is_handed_on_with_it(api: Door) -> None:
+async def test_a_part_that_says_its_length_is_handed_on_with_it(api: MiddlewareStage) -> None:
     await api.call("POST", PATH, data=b"x" * 70_000, headers=FORM)
     ((_, form, got),) = api.notion.parts
     assert form.size_bytes == len(got) == 70_000
 
 
 async def test_a_part_over_twenty_megabytes_is_refused_by_its_length_and_by_its_bytes(
-    api: Door,
+    api: MiddlewareStage,
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(PART_BYTES // (1 << 20) + 1):
@@ -62,7 +64,7 @@ async def test_a_part_over_twenty_megabytes_is_refused_by_its_length_and_by_its_
 @pytest.mark.parametrize(
     "kind", ["application/json", "multipart/form-data", "multipart/form-data; boundary=a b", ""]
 )
-async def test_a_part_that_is_no_form_is_refused(api: Door, kind: str) -> None:
+async def test_a_part_that_is_no_form_is_refused(api: MiddlewareStage, kind: str) -> None:
     for data in (b"x", None):
         status, body, _ = await api.call("POST", PATH, data=data, headers={"Content-Type": kind})
         assert (status, body["additional_data"]["clipperd_code"]) == (415, "unsupported_media_type")
@@ -71,7 +73,7 @@ async def test_a_part_that_is_no_form_is_refused(api: Door, kind: str) -> None:
     assert api.notion.parts == []
 
 
-async def test_a_part_needs_admin(api: Door) -> None:
+async def test_a_part_needs_admin(api: MiddlewareStage) -> None:
     clipper = await api.client("read", "clip")
     assert (await api.call("POST", PATH, token=clipper, data=b"x", headers=FORM))[0] == 403
     assert api.notion.parts == []
@@ -87,7 +89,9 @@ async def test_a_part_that_stands_still_ends(tmp_path: Path) -> None:
         assert (await raw_request(api.port, waits.encode()))[0] == 100
 
 
-async def test_a_part_to_a_broker_that_is_away_is_refused_in_notions_words(api: Door) -> None:
+async def test_a_part_to_a_broker_that_is_away_is_refused_in_notions_words(
+    api: MiddlewareStage,
+) -> None:
     api.notion.reply = BrokerUnreachable("Cut.", sent=True)
     status, body, _ = await api.call("POST", PATH, data=b"x", headers=FORM)
     assert (status, body["code"]) == (504, "gateway_timeout")

@@ -18,22 +18,22 @@ from clipperd.process.errors import DaemonUntrusted
 from clipperd.settings.errors import ConfigInvalid
 from clipperd.web.middleware.access import Access
 from clipperd.web.middleware.chain import Limits
-from tests.clipperd.web.shell import INSTANCE, TOKEN, Door, door, raw_request
+from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN, MiddlewareStage, door, raw_request
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
 
-async def test_health_says_up_and_nothing_else(api: Door) -> None:
+async def test_health_says_up_and_nothing_else(api: MiddlewareStage) -> None:
     status, body, response = await api.call("GET", "/healthz", token=None)
     assert (status, body) == (200, {"ok": True, "api": 1})
     assert "Server" not in response.headers
 
 
-async def test_every_answer_carries_the_protecting_headers(api: Door) -> None:
+async def test_every_answer_carries_the_protecting_headers(api: MiddlewareStage) -> None:
     for path in ("/healthz", "/v1/status", "/v1/nothing"):
         _, _, response = await api.call("GET", path)
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -43,7 +43,7 @@ async def test_every_answer_carries_the_protecting_headers(api: Door) -> None:
         assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 
-async def test_hello_proves_knowledge_of_the_owners_token(api: Door) -> None:
+async def test_hello_proves_knowledge_of_the_owners_token(api: MiddlewareStage) -> None:
     status, body, _ = await api.call("POST", "/v1/hello", token=None, json={"nonce": "n0nce"})
     key = hashlib.sha256(TOKEN.encode()).digest()
     message = f"n0nce:{api.port}:{INSTANCE}".encode()
@@ -55,7 +55,7 @@ async def test_hello_proves_knowledge_of_the_owners_token(api: Door) -> None:
     assert body["proof"] == expected_by_clients(TOKEN, "n0nce", api.port, INSTANCE)
 
 
-async def test_hello_proves_knowledge_of_a_clients_token(api: Door) -> None:
+async def test_hello_proves_knowledge_of_a_clients_token(api: MiddlewareStage) -> None:
     client, token = await api.clients.create("app", ["clip"])
     body = {"nonce": "x", "client_id": client.id}
     _, answer, _ = await api.call("POST", "/v1/hello", token=None, json=body)
@@ -75,12 +75,14 @@ async def test_hello_proves_knowledge_of_a_clients_token(api: Door) -> None:
         {"nonce": "x", "y": 1},
     ],
 )
-async def test_hello_refuses_a_nonce_that_could_mean_two_things(api: Door, body: object) -> None:
+async def test_hello_refuses_a_nonce_that_could_mean_two_things(
+    api: MiddlewareStage, body: object
+) -> None:
     status, answer, _ = await api.call("POST", "/v1/hello", token=None, json=body)
     assert (status, answer["code"]) == (400, "invalid_input")
 
 
-async def test_hello_for_an_unknown_client_is_not_found(api: Door) -> None:
+async def test_hello_for_an_unknown_client_is_not_found(api: MiddlewareStage) -> None:
     body = {"nonce": "x", "client_id": "nobody"}
     status, _, _ = await api.call("POST", "/v1/hello", token=None, json=body)
     assert status == 404
@@ -106,7 +108,7 @@ HOSTILE_HOSTS = (
 
 
 @pytest.mark.parametrize("host", HOSTILE_HOSTS)
-async def test_a_foreign_host_is_refused(api: Door, host: str) -> None:
+async def test_a_foreign_host_is_refused(api: MiddlewareStage, host: str) -> None:
     named = host.format(p=api.port)
     head = f"GET /healthz HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n"
     status, text = await raw_request(api.port, head.encode())
@@ -114,13 +116,15 @@ async def test_a_foreign_host_is_refused(api: Door, host: str) -> None:
     assert b"host_refused" in text
 
 
-async def test_its_own_two_names_are_served(api: Door) -> None:
+async def test_its_own_two_names_are_served(api: MiddlewareStage) -> None:
     for name in ("127.0.0.1", "localhost"):
         head = f"GET /healthz HTTP/1.1\r\nHost: {name}:{api.port}\r\nConnection: close\r\n\r\n"
         assert (await raw_request(api.port, head.encode()))[0] == 200
 
 
-async def test_two_hosts_no_host_or_a_host_in_the_request_line_are_refused(api: Door) -> None:
+async def test_two_hosts_no_host_or_a_host_in_the_request_line_are_refused(
+    api: MiddlewareStage,
+) -> None:
     own = f"Host: 127.0.0.1:{api.port}\r\n"
     for head in (
         f"GET /healthz HTTP/1.1\r\n{own}Host: evil.example\r\n",
@@ -137,7 +141,9 @@ async def test_two_hosts_no_host_or_a_host_in_the_request_line_are_refused(api: 
     "origin",
     ["null", "https://evil.example", "app://my-app", "file://", "http://localhost", "*", "", "x"],
 )
-async def test_any_foreign_origin_is_refused_and_told_what_to_do(api: Door, origin: str) -> None:
+async def test_any_foreign_origin_is_refused_and_told_what_to_do(
+    api: MiddlewareStage, origin: str
+) -> None:
     status, body, response = await api.call("GET", "/v1/status", headers={"Origin": origin})
     assert (status, body["code"]) == (403, "origin_refused")
     assert body["params"]["header"] == "Origin"
@@ -145,19 +151,21 @@ async def test_any_foreign_origin_is_refused_and_told_what_to_do(api: Door, orig
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_the_dashboards_own_origin_may_call(api: Door) -> None:
+async def test_the_dashboards_own_origin_may_call(api: MiddlewareStage) -> None:
     assert (await api.call("GET", "/v1/status", headers={"Origin": api.url}))[0] == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "odd"])
-async def test_a_request_that_a_foreign_page_caused_is_refused(api: Door, site: str) -> None:
+async def test_a_request_that_a_foreign_page_caused_is_refused(
+    api: MiddlewareStage, site: str
+) -> None:
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
     for path in ("/v1/status", "/healthz"):
         status, body, _ = await api.call("GET", path, headers=headers)
         assert (status, body["params"]["header"]) == (403, "Sec-Fetch-Site")
 
 
-async def test_a_browser_may_follow_a_link_to_a_public_page_only(api: Door) -> None:
+async def test_a_browser_may_follow_a_link_to_a_public_page_only(api: MiddlewareStage) -> None:
     visit = {
         "Sec-Fetch-Site": "cross-site",
         "Sec-Fetch-Mode": "navigate",
@@ -199,7 +207,9 @@ def test_only_exact_origins_can_be_allowed(origin: str) -> None:
         "Bearer é",
     ],
 )
-async def test_anything_but_the_right_token_is_unauthenticated(api: Door, header: str) -> None:
+async def test_anything_but_the_right_token_is_unauthenticated(
+    api: MiddlewareStage, header: str
+) -> None:
     status, body, response = await api.call(
         "GET", "/v1/status", token=None, headers={"Authorization": header}
     )
@@ -208,7 +218,7 @@ async def test_anything_but_the_right_token_is_unauthenticated(api: Door, header
     assert TOKEN not in str(body)
 
 
-async def test_a_token_in_the_address_is_refused_even_a_right_one(api: Door) -> None:
+async def test_a_token_in_the_address_is_refused_even_a_right_one(api: MiddlewareStage) -> None:
     for path in (f"/v1/status?token={TOKEN}", f"/v1/events?access_token={TOKEN}"):
         status, body, _ = await api.call("GET", path)
         assert (status, body["code"]) == (400, "token_in_query")
@@ -216,7 +226,7 @@ async def test_a_token_in_the_address_is_refused_even_a_right_one(api: Door) -> 
 
 
 async def test_the_21st_wrong_token_in_a_minute_is_too_many_but_the_right_one_gets_in(
-    api: Door,
+    api: MiddlewareStage,
 ) -> None:
     statuses = [(await api.call("GET", "/v1/status", token=f"no{n}"))[0] for n in range(21)]
     assert statuses == [401] * 20 + [429]
@@ -229,7 +239,7 @@ async def test_the_21st_wrong_token_in_a_minute_is_too_many_but_the_right_one_ge
     assert set(api.clock.slept) == {0.1}
 
 
-async def test_scopes_hold_only_themselves_but_admin_holds_all(api: Door) -> None:
+async def test_scopes_hold_only_themselves_but_admin_holds_all(api: MiddlewareStage) -> None:
     reader, clipper, admin = [await api.client(s) for s in ("read", "clip", "admin")]
     body = {"text": "x"}
     assert (await api.call("GET", "/v1/sample/a", token=reader))[0] == 200
@@ -241,7 +251,7 @@ async def test_scopes_hold_only_themselves_but_admin_holds_all(api: Door) -> Non
     assert (problem["code"], problem["params"]) == ("scope_missing", {"scope": "clip"})
 
 
-async def test_writes_are_json_and_say_so(api: Door) -> None:
+async def test_writes_are_json_and_say_so(api: MiddlewareStage) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         status, body, _ = await api.call(
             "POST", "/v1/sample", data=b'{"text":"x"}', headers={"Content-Type": kind}
@@ -250,7 +260,7 @@ async def test_writes_are_json_and_say_so(api: Door) -> None:
     assert (await api.call("POST", "/v1/raw", data=b"abc"))[1] == {"bytes": 3}
 
 
-async def test_a_compressed_body_is_refused(api: Door) -> None:
+async def test_a_compressed_body_is_refused(api: MiddlewareStage) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     status, body, _ = await api.call("POST", "/v1/sample", data=b"x", headers=headers)
     assert (status, body["code"]) == (415, "unsupported_media_type")
@@ -271,7 +281,7 @@ async def test_a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes(
             assert (status, body["code"]) == (413, "body_too_large")
 
 
-async def test_a_body_is_not_asked_for_before_the_token_is_right(api: Door) -> None:
+async def test_a_body_is_not_asked_for_before_the_token_is_right(api: MiddlewareStage) -> None:
     head = (
         f"POST /v1/sample HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\nExpect: 100-continue\r\n"
         "Content-Type: application/json\r\nContent-Length: 5\r\nConnection: close\r\n{}\r\n"
@@ -307,13 +317,13 @@ async def test_one_connection_too_many_is_told_so_and_room_comes_back(tmp_path: 
         assert (await api.call("GET", "/healthz", token=None))[0] == 200
 
 
-async def test_it_listens_on_127_0_0_1_and_nowhere_else(api: Door) -> None:
+async def test_it_listens_on_127_0_0_1_and_nowhere_else(api: MiddlewareStage) -> None:
     with pytest.raises(OSError, match="Connect call failed"):
         await asyncio.open_connection("127.0.0.2", api.port)
 
 
 async def test_a_client_that_goes_in_the_middle_is_no_error(
-    api: Door, caplog: pytest.LogCaptureFixture
+    api: MiddlewareStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = (
         f"POST /v1/sample HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\nAuthorization: Bearer {TOKEN}"
@@ -329,7 +339,9 @@ async def test_a_client_that_goes_in_the_middle_is_no_error(
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
-async def test_the_projects_own_client_trusts_it_and_follows_its_events(api: Door) -> None:
+async def test_the_projects_own_client_trusts_it_and_follows_its_events(
+    api: MiddlewareStage,
+) -> None:
     found = Endpoint(
         url=api.url, port=api.port, pid=1, started_at="", instance_id=INSTANCE, token=TOKEN
     )

@@ -20,23 +20,25 @@ from clipperd.errors import (
 )
 from clipperd.model import Scope
 from clipperd.web.handlers.notion import path_of
-from tests.clipperd.web.shell import TOKEN, WORKSPACE, Door, door
+from tests.clipperd.web.middleware_stage import TOKEN, WORKSPACE, MiddlewareStage, door
 
 PAGE = "22222222-2222-4222-8222-222222222222"
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
 
-def sdk(api: Door, token: str = TOKEN) -> AsyncClient:
+def sdk(api: MiddlewareStage, token: str = TOKEN) -> AsyncClient:
     return AsyncClient(auth=token, base_url=f"{api.url}/v1/notion", retry=False)
 
 
 @pytest.mark.parametrize("prefix", ["/v1/notion/", "/v1/notion/v1/"])
-async def test_a_read_is_handed_on_and_answered_as_notion_did(api: Door, prefix: str) -> None:
+async def test_a_read_is_handed_on_and_answered_as_notion_did(
+    api: MiddlewareStage, prefix: str
+) -> None:
     api.notion.reply = Reply(200, {"object": "page", "id": PAGE})
     status, body, response = await api.call("GET", f"{prefix}pages/{PAGE}?filter_properties=a")
     assert (status, body) == (200, {"object": "page", "id": PAGE})
@@ -45,7 +47,7 @@ async def test_a_read_is_handed_on_and_answered_as_notion_did(api: Door, prefix:
     assert api.notion.asked == [(scope, "GET", f"pages/{PAGE}", {"filter_properties": "a"}, None)]
 
 
-async def test_the_callers_version_is_handed_on(api: Door) -> None:
+async def test_the_callers_version_is_handed_on(api: MiddlewareStage) -> None:
     for version in (None, "2022-06-28"):
         headers = {} if version is None else {"Notion-Version": version}
         await api.call("GET", f"/v1/notion/pages/{PAGE}", headers=headers)
@@ -55,7 +57,7 @@ async def test_the_callers_version_is_handed_on(api: Door) -> None:
     assert len(api.notion.versions) == 2
 
 
-async def test_a_write_hands_its_bytes_on_as_they_are(api: Door) -> None:
+async def test_a_write_hands_its_bytes_on_as_they_are(api: MiddlewareStage) -> None:
     body = b'{ "children": [ {"x": 1.0} ] }'
     json = {"Content-Type": "application/json", "X-Workspace-Id": PAGE.replace("-", "")}
     await api.call("PATCH", f"/v1/notion/blocks/{PAGE}/children", data=body, headers=json)
@@ -64,7 +66,7 @@ async def test_a_write_hands_its_bytes_on_as_they_are(api: Door) -> None:
     assert (method, path, sent) == ("PATCH", f"blocks/{PAGE}/children", body)
 
 
-async def test_writes_need_admin_and_queries_do_not(api: Door) -> None:
+async def test_writes_need_admin_and_queries_do_not(api: MiddlewareStage) -> None:
     reader = await api.client("read", "clip")
     for path in ("search", f"data_sources/{PAGE}/query", f"v1/databases/{PAGE}/query"):
         call = await api.call("POST", f"/v1/notion/{path}", token=reader, json={})
@@ -81,7 +83,7 @@ async def test_writes_need_admin_and_queries_do_not(api: Door) -> None:
     assert len(api.notion.asked) == 3
 
 
-async def test_notions_own_refusals_keep_their_words(api: Door) -> None:
+async def test_notions_own_refusals_keep_their_words(api: MiddlewareStage) -> None:
     error = {"object": "error", "status": 429, "code": "rate_limited", "message": "slow"}
     api.notion.reply = Reply(429, error, "rate_limited", "limit_user", 2.4)
     status, body, response = await api.call("GET", "/v1/notion/users")
@@ -100,7 +102,7 @@ async def test_notions_own_refusals_keep_their_words(api: Door) -> None:
     ],
 )
 async def test_the_daemons_own_refusals_speak_notions_language(
-    api: Door, error: ClipperdError, status: int, code: str, own: str
+    api: MiddlewareStage, error: ClipperdError, status: int, code: str, own: str
 ) -> None:
     api.notion.reply = error
     got, body, _ = await api.call("GET", "/v1/notion/users")
@@ -109,7 +111,7 @@ async def test_the_daemons_own_refusals_speak_notions_language(
     assert body["additional_data"] == {"clipperd_code": own}
 
 
-async def test_an_unreadable_answer_is_an_error_of_the_gateway(api: Door) -> None:
+async def test_an_unreadable_answer_is_an_error_of_the_gateway(api: MiddlewareStage) -> None:
     api.notion.reply = Reply(200, None)
     status, body, _ = await api.call("GET", "/v1/notion/users")
     assert (status, body["object"]) == (502, "error")
@@ -130,13 +132,13 @@ async def test_an_unreadable_answer_is_an_error_of_the_gateway(api: Door) -> Non
         "pages/a;b",
     ],
 )
-async def test_odd_paths_reach_nobody(api: Door, path: str) -> None:
+async def test_odd_paths_reach_nobody(api: MiddlewareStage, path: str) -> None:
     with pytest.raises(InvalidInput):
         path_of(f"/v1/notion/{path}")
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'"x"', b"[" * 100_000])
-async def test_only_json_objects_are_handed_on(api: Door, data: bytes) -> None:
+async def test_only_json_objects_are_handed_on(api: MiddlewareStage, data: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     status, _, _ = await api.call("POST", "/v1/notion/pages", data=data, headers=headers)
     assert status == 400
@@ -157,7 +159,7 @@ def test_a_path_is_taken_whole_and_plain_or_not_at_all(text: str) -> None:
     assert not set(path) & set("%.?#\\;: \n")
 
 
-async def test_the_official_sdk_works_against_it(api: Door) -> None:
+async def test_the_official_sdk_works_against_it(api: MiddlewareStage) -> None:
     api.notion.reply = Reply(200, {"object": "list", "results": []})
     async with sdk(api) as notion:
         await notion.search(query="x")
@@ -172,7 +174,7 @@ async def test_the_official_sdk_works_against_it(api: Door) -> None:
     ]
 
 
-async def test_the_official_sdk_understands_the_daemons_refusals(api: Door) -> None:
+async def test_the_official_sdk_understands_the_daemons_refusals(api: MiddlewareStage) -> None:
     api.notion.reply = BrokerUnreachable("Off.", sent=False)
     async with sdk(api) as notion, sdk(api, "wrong") as stranger:
         with pytest.raises(APIResponseError) as offline:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.clipperd.fake_notion import SCOPE
-from tests.clipperd.web.reading import WORKSPACE, Api, reading
+from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.web.pages_api_stage import WORKSPACE, PagesApiStage, reading
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
+async def api(tmp_path: Path) -> AsyncIterator[PagesApiStage]:
     async with reading(tmp_path) as api:
         yield api
 
 
-async def test_a_list_has_the_documented_fields(api: Api) -> None:
+async def test_a_list_has_the_documented_fields(api: PagesApiStage) -> None:
     page = api.notion.add_page("Journal")
     await api.pages.refresh(SCOPE)
     status, listing = await api("GET", "/v1/pages")
@@ -41,13 +41,15 @@ async def test_a_list_has_the_documented_fields(api: Api) -> None:
     assert listing["index"].keys() == {"state", "complete", "count", "refreshed_at"}
 
 
-async def test_listing_asks_notion_nothing_and_works_before_the_first_answer(api: Api) -> None:
+async def test_listing_asks_notion_nothing_and_works_before_the_first_answer(
+    api: PagesApiStage,
+) -> None:
     api.notion.offline = True
     status, listing = await api("GET", "/v1/pages?view=recent")
     assert (status, listing["items"], listing["index"]["state"]) == (200, [], "never")
 
 
-async def test_pages_follow_their_cursor(api: Api) -> None:
+async def test_pages_follow_their_cursor(api: PagesApiStage) -> None:
     for number in range(5):
         api.notion.add_page(f"Page {number}")
     await api.pages.refresh(SCOPE)
@@ -62,7 +64,7 @@ async def test_pages_follow_their_cursor(api: Api) -> None:
     assert seen == [f"Page {number}" for number in range(5)]
 
 
-async def test_search_gives_scores(api: Api) -> None:
+async def test_search_gives_scores(api: PagesApiStage) -> None:
     api.notion.add_page("Meeting notes")
     await api.pages.refresh(SCOPE)
     status, found = await api("GET", "/v1/pages?q=meetnig&limit=5&remote=1")
@@ -71,7 +73,7 @@ async def test_search_gives_scores(api: Api) -> None:
     assert found["remote"] == "merged"
 
 
-async def test_favorites_are_set_and_unset(api: Api) -> None:
+async def test_favorites_are_set_and_unset(api: PagesApiStage) -> None:
     page = api.notion.add_page("Journal")
     await api.pages.refresh(SCOPE)
     path = f"/v1/pages/{page.replace('-', '').upper()}/favorite"
@@ -80,14 +82,16 @@ async def test_favorites_are_set_and_unset(api: Api) -> None:
     assert not (await api("DELETE", path))[1]["favorite"]
 
 
-async def test_verified_adds_access(api: Api) -> None:
+async def test_verified_adds_access(api: PagesApiStage) -> None:
     page = api.notion.add_page("Journal")
     assert (await api("GET", f"/v1/pages/{page}"))[0] == 404
     status, entry = await api("GET", f"/v1/pages/{page}?freshness=verified")
     assert (status, entry["access"]) == (200, "ok")
 
 
-async def test_refresh_answers_with_the_index_and_an_outage_with_a_problem(api: Api) -> None:
+async def test_refresh_answers_with_the_index_and_an_outage_with_a_problem(
+    api: PagesApiStage,
+) -> None:
     status, refreshed = await api("POST", "/v1/pages/refresh")
     assert (status, refreshed["notion_calls"]) == (200, 1)
     assert refreshed["index"]["empty_reason"] == "nothing_shared"
@@ -96,7 +100,7 @@ async def test_refresh_answers_with_the_index_and_an_outage_with_a_problem(api: 
     assert (status, problem["code"]) == (503, "broker_unreachable")
 
 
-async def test_a_schema_is_shown(api: Api) -> None:
+async def test_a_schema_is_shown(api: PagesApiStage) -> None:
     source = api.notion.add_page("Tasks", kind="data_source")
     status, schema = await api("GET", f"/v1/data_sources/{source}")
     assert (status, schema["title"]) == (200, "Tasks")
@@ -121,14 +125,14 @@ async def test_a_schema_is_shown(api: Api) -> None:
     ],
 )
 async def test_bad_input_is_refused_and_nothing_asked(
-    api: Api, method: str, path: str, status: int, code: str
+    api: PagesApiStage, method: str, path: str, status: int, code: str
 ) -> None:
     got, problem = await api(method, path)
     assert (got, problem["code"]) == (status, code)
     assert api.notion.take_calls() == []
 
 
-async def test_another_workspace_is_refused(api: Api) -> None:
+async def test_another_workspace_is_refused(api: PagesApiStage) -> None:
     other = {"X-Workspace-Id": "22222222-2222-4222-8222-222222222222"}
     assert (await api("GET", "/v1/pages", headers=other))[1]["code"] == "workspace_mismatch"
     bad = {"X-Workspace-Id": "mine"}

@@ -12,11 +12,11 @@ from clipperd.errors import ClipperdError, Kind
 from clipperd.web.middleware import problems
 from clipperd.web.middleware.problems import STATUS
 from clipperd.web.openapi import every_error
-from tests.clipperd.web.shell import TOKEN, Door, door, raw_request
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door, raw_request
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path) as opened:
         yield opened
 
@@ -32,7 +32,7 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
         assert error.code == error.code.lower()
 
 
-async def test_an_unknown_path_is_a_problem_after_the_token_is_right(api: Door) -> None:
+async def test_an_unknown_path_is_a_problem_after_the_token_is_right(api: MiddlewareStage) -> None:
     status, body, response = await api.call("GET", "/v1/nothing/here")
     assert status == 404
     assert response.headers["Content-Type"].startswith("application/problem+json")
@@ -42,12 +42,12 @@ async def test_an_unknown_path_is_a_problem_after_the_token_is_right(api: Door) 
     assert (await api.call("GET", "/v1/nothing/here", token=None))[0] == 401
 
 
-async def test_the_root_has_nothing_to_show_yet(api: Door) -> None:
+async def test_the_root_has_nothing_to_show_yet(api: MiddlewareStage) -> None:
     status, body, _ = await api.call("GET", "/", token=None)
     assert (status, body["code"]) == (404, "not_found")
 
 
-async def test_a_wrong_method_names_the_right_ones(api: Door) -> None:
+async def test_a_wrong_method_names_the_right_ones(api: MiddlewareStage) -> None:
     status, body, response = await api.call("PUT", "/v1/clients")
     assert (status, body["code"]) == (405, "method_not_allowed")
     assert set(response.headers["Allow"].split(",")) == {"GET", "POST"}
@@ -57,14 +57,14 @@ async def test_a_wrong_method_names_the_right_ones(api: Door) -> None:
     "data",
     [b"{", b"[]", b"null", b'{"text":', b'{"text":"\\ud800"}', b"\xff\xfe", b"[" * 100_000, b"NaN"],
 )
-async def test_garbage_is_invalid_input(api: Door, data: bytes) -> None:
+async def test_garbage_is_invalid_input(api: MiddlewareStage, data: bytes) -> None:
     status, body, _ = await api.call(
         "POST", "/v1/sample", data=data, headers={"Content-Type": "application/json"}
     )
     assert (status, body["code"]) == (400, "invalid_input")
 
 
-async def test_a_wrong_field_is_named(api: Door) -> None:
+async def test_a_wrong_field_is_named(api: MiddlewareStage) -> None:
     _, body, _ = await api.call("POST", "/v1/sample", json={"text": 5})
     assert body["errors"] == [{"pointer": "/text", "code": "invalid"}]
 
@@ -80,7 +80,7 @@ async def test_retry_after_stands_in_header_and_body() -> None:
 
 
 async def test_a_bug_shows_only_its_id_and_logs_no_words_of_the_user(
-    api: Door, caplog: pytest.LogCaptureFixture
+    api: MiddlewareStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         status, body, _ = await api.call("POST", "/v1/broken", json={"text": "CANARY-CLIP"})
@@ -94,7 +94,7 @@ async def test_a_bug_shows_only_its_id_and_logs_no_words_of_the_user(
 
 
 async def test_no_log_or_answer_holds_a_token_a_clip_or_an_address(
-    api: Door, caplog: pytest.LogCaptureFixture
+    api: MiddlewareStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "CANARY-bearer-CANARY"
     own = f"Host: 127.0.0.1:{api.port}"

@@ -20,7 +20,7 @@ from tests.clipperd.fake_broker import (
     ada,
     running_broker,
 )
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
 BROWSER = {
@@ -39,14 +39,14 @@ async def broker() -> AsyncIterator[FakeBroker]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[World]:
+async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[SessionStage]:
     """A session on an empty store."""
     async with running_world(tmp_path, broker.url, steps=CLIENT_STEPS) as started:
         yield started
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[ClientSession]:
+async def client(world: SessionStage) -> AsyncIterator[ClientSession]:
     """The routes behind the daemon's own door; one clip waits for workspace A."""
 
     async def unsent(workspace_id: str) -> int:

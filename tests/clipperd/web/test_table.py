@@ -17,7 +17,7 @@ import clipperd.web.handlers
 from clipperd.web.app import ROUTES, SHELL_ROUTES
 from clipperd.web.openapi import document
 from clipperd.web.routes import Route
-from tests.clipperd.web.shell import Door, door
+from tests.clipperd.web.middleware_stage import MiddlewareStage, door
 
 
 def _every_route() -> tuple[Route, ...]:
@@ -38,7 +38,7 @@ CLOSED = [route for route in ALL if route.scope != "public"]
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
     async with door(tmp_path, extra=OTHERS) as opened:
         yield opened
 
@@ -47,7 +47,7 @@ def path_to(route: Route) -> str:
     return re.sub(r"{[^{}]*}", "22222222-2222-4222-8222-222222222222", route.path)
 
 
-async def call(api: Door, route: Route, **given: Any) -> tuple[int, Any]:
+async def call(api: MiddlewareStage, route: Route, **given: Any) -> tuple[int, Any]:
     status, body, response = await api.call(route.method, path_to(route), **given)
     assert response.headers["Content-Type"].startswith("application/problem+json"), route
     assert {"code", "title", "detail", "request_id", "status", "type"} <= set(body)
@@ -65,12 +65,12 @@ def test_a_route_stands_once_in_the_table() -> None:
     assert len(keys) == len(set(keys))
 
 
-async def test_without_a_token_every_closed_route_is_401(api: Door) -> None:
+async def test_without_a_token_every_closed_route_is_401(api: MiddlewareStage) -> None:
     for route in CLOSED:
         assert (await call(api, route, token=None))[0] == 401, route
 
 
-async def test_with_too_small_a_scope_every_closed_route_is_403(api: Door) -> None:
+async def test_with_too_small_a_scope_every_closed_route_is_403(api: MiddlewareStage) -> None:
     lacking = {
         "read": await api.client("clip"),
         "clip": await api.client("read"),
@@ -80,7 +80,7 @@ async def test_with_too_small_a_scope_every_closed_route_is_403(api: Door) -> No
         assert (await call(api, route, token=lacking[route.scope]))[0] == 403, route
 
 
-async def test_with_a_foreign_host_or_any_origin_every_route_is_403(api: Door) -> None:
+async def test_with_a_foreign_host_or_any_origin_every_route_is_403(api: MiddlewareStage) -> None:
     for route in ALL:
         for headers in (
             {"Host": "evil.example"},
@@ -92,7 +92,7 @@ async def test_with_a_foreign_host_or_any_origin_every_route_is_403(api: Door) -
             assert (await call(api, route, headers=headers))[0] == 403, (route, headers)
 
 
-async def test_garbage_bodies_are_a_4xx_problem_on_every_write(api: Door) -> None:
+async def test_garbage_bodies_are_a_4xx_problem_on_every_write(api: MiddlewareStage) -> None:
     json = {"Content-Type": "application/json"}
     for route in ALL:
         if route.method == "GET" or route.raw_body or route.body is None:
@@ -104,7 +104,9 @@ async def test_garbage_bodies_are_a_4xx_problem_on_every_write(api: Door) -> Non
         assert status == 415, route
 
 
-async def test_a_limit_out_of_range_is_a_problem_wherever_there_is_one(api: Door) -> None:
+async def test_a_limit_out_of_range_is_a_problem_wherever_there_is_one(
+    api: MiddlewareStage,
+) -> None:
     for route in ALL:
         if route.query is None or "limit" not in route.query.__struct_fields__:
             continue
@@ -113,7 +115,7 @@ async def test_a_limit_out_of_range_is_a_problem_wherever_there_is_one(api: Door
             assert (status, body["code"]) == (400, "invalid_input"), (route, limit)
 
 
-async def test_the_description_is_valid_and_whole(api: Door) -> None:
+async def test_the_description_is_valid_and_whole(api: MiddlewareStage) -> None:
     status, body, _ = await api.call("GET", "/v1/openapi.json")
     assert status == 200
     OpenAPIV31SpecValidator(body).validate()

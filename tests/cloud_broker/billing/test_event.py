@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloud_broker.billing.event import FailedPayment, Purchase, Snapshot, read
 from cloud_broker.errors import InvalidInput
-from tests.cloud_broker.billing.scene import (
+from tests.cloud_broker.billing.stripe_events import (
     CUSTOMER,
     SUBSCRIPTION,
     a_checkout,

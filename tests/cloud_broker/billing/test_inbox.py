@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloud_broker.web.billing import EVENT_MAX_BYTES
-from tests.cloud_broker.billing.scene import (
+from tests.cloud_broker.billing.stripe_events import (
     CHECKOUT,
     CREATED,
     CUSTOMER,
@@ -29,7 +29,7 @@ from tests.cloud_broker.billing.scene import (
     standing,
     subscribe,
 )
-from tests.cloud_broker.stage import Stage, a_broker
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
 
 
 async def test_without_a_secret_there_is_no_such_address(tmp_path: Path) -> None:
@@ -40,7 +40,9 @@ async def test_without_a_secret_there_is_no_such_address(tmp_path: Path) -> None
         assert (await everything(stage))["stripe_events"] == []
 
 
-async def test_a_forged_or_unsigned_event_changes_nothing_and_is_counted(stage: Stage) -> None:
+async def test_a_forged_or_unsigned_event_changes_nothing_and_is_counted(
+    stage: BrokerStage,
+) -> None:
     user_id, token = await somebody(stage)
     event = an_event(CREATED, a_subscription(metadata={"user_id": user_id}), at=stage.clock.now())
     now = stage.clock.now()
@@ -53,7 +55,7 @@ async def test_a_forged_or_unsigned_event_changes_nothing_and_is_counted(stage: 
     assert 'broker_billing_events_total{outcome="unsigned"} 4' in metrics
 
 
-async def test_a_request_signed_at_another_time_is_a_replay(stage: Stage) -> None:
+async def test_a_request_signed_at_another_time_is_a_replay(stage: BrokerStage) -> None:
     raw = json.dumps(an_event(CREATED, a_subscription(), at=stage.clock.now())).encode()
     for away_s in (-301, 301):
         sign = signature(raw, stage.clock.now() + away_s)
@@ -64,26 +66,26 @@ async def test_a_request_signed_at_another_time_is_a_replay(stage: Stage) -> Non
         assert await deliver_raw(stage, raw, signature(raw, stage.clock.now() + away_s)) == TAKEN
 
 
-async def test_two_secrets_hold_while_one_is_being_replaced(stage: Stage) -> None:
+async def test_two_secrets_hold_while_one_is_being_replaced(stage: BrokerStage) -> None:
     raw = b'{"id":"evt_1","type":"ping","created":1,"data":{"object":{}}}'
     now = stage.clock.now()
     for secret in (SECRET, OLD_SECRET):
         assert await deliver_raw(stage, raw, signature(raw, now, secret)) == TAKEN
 
 
-async def test_a_genuine_body_of_another_form_is_refused(stage: Stage) -> None:
+async def test_a_genuine_body_of_another_form_is_refused(stage: BrokerStage) -> None:
     for raw in (b"", b"{", b"[]", b"null", b"\xff", b'{"id":1}', b'{"id":"evt_1"}', b"[" * 99_999):
         status, body = await deliver_raw(stage, raw, signature(raw, stage.clock.now()))
         assert (status, body["code"]) == (400, "invalid_input")
 
 
-async def test_a_body_over_the_cap_is_refused(stage: Stage) -> None:
+async def test_a_body_over_the_cap_is_refused(stage: BrokerStage) -> None:
     raw = b" " * (EVENT_MAX_BYTES + 1)
     status, body = await deliver_raw(stage, raw, signature(raw, stage.clock.now()))
     assert (status, body["code"]) == (413, "too_large")
 
 
-async def test_the_answer_tells_nobody_who_is_a_customer(stage: Stage) -> None:
+async def test_the_answer_tells_nobody_who_is_a_customer(stage: BrokerStage) -> None:
     user_id, _ = await somebody(stage)
     now = stage.clock.now()
     known = an_event(CHECKOUT, a_checkout(user_id), at=now)
@@ -108,7 +110,7 @@ async def test_the_answer_tells_nobody_who_is_a_customer(stage: Stage) -> None:
 
 
 async def test_no_body_and_no_secret_is_logged(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: BrokerStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     user_id, _ = await somebody(stage)

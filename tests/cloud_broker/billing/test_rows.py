@@ -8,7 +8,7 @@ from typing import Any
 from cloud_broker.billing.inbox import KEPT_S
 from cloud_broker.storage.audit import verify
 from cloud_broker.web.billing import BILLING
-from tests.cloud_broker.billing.scene import (
+from tests.cloud_broker.billing.stripe_events import (
     CHECKOUT,
     CREATED,
     CUSTOMER,
@@ -28,18 +28,18 @@ from tests.cloud_broker.billing.scene import (
     subscribe,
     told,
 )
-from tests.cloud_broker.stage import OTHER_WORKSPACE, Person, Stage
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, BrokerStage, Person
 
 FREE, PRO, TEAM = ("FREE", "active", 120), ("PRO", "active", 240), ("TEAM", "active", 480)
 
 
-async def noted(stage: Stage, token: str, event: str) -> list[dict[str, Any]]:
+async def noted(stage: BrokerStage, token: str, event: str) -> list[dict[str, Any]]:
     """The account's audit rows of one kind."""
     export = await (await stage.get("/api/user/export", token)).json()
     return [row for row in export["audit"] if row["event"] == event]
 
 
-async def test_an_event_that_comes_again_is_taken_once(stage: Stage) -> None:
+async def test_an_event_that_comes_again_is_taken_once(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     event = an_event(CREATED, a_subscription(metadata={"user_id": user_id}), at=stage.clock.now())
     for _ in range(3):
@@ -48,7 +48,7 @@ async def test_an_event_that_comes_again_is_taken_once(stage: Stage) -> None:
     assert len(await noted(stage, token, "subscription_changed")) == 1
 
 
-async def test_events_do_not_pile_up(stage: Stage) -> None:
+async def test_events_do_not_pile_up(stage: BrokerStage) -> None:
     user_id, _ = await somebody(stage)
     await subscribe(stage, user_id)
     await told(stage, CREATED, a_subscription(id="sub_x", customer="cus_nobody"))
@@ -63,7 +63,7 @@ async def test_events_do_not_pile_up(stage: Stage) -> None:
     assert KEPT_S > 3 * DAY  # for so long Stripe repeats an event
 
 
-async def test_a_customer_stays_the_first_accounts(stage: Stage) -> None:
+async def test_a_customer_stays_the_first_accounts(stage: BrokerStage) -> None:
     ada, her_token = await somebody(stage)
     stage.notion.person, stage.notion.workspace_id = Person(id="eve"), OTHER_WORKSPACE
     eve, his_token = await somebody(stage)
@@ -76,7 +76,7 @@ async def test_a_customer_stays_the_first_accounts(stage: Stage) -> None:
     assert [row["facts"]["why"] for row in refused] == ["customer_taken"] * 2
 
 
-async def test_an_account_without_a_row_is_free(stage: Stage) -> None:
+async def test_an_account_without_a_row_is_free(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     async with stage.database.transaction() as tx:
         await tx.execute("DELETE FROM subscriptions")
@@ -99,7 +99,7 @@ async def test_a_price_that_the_settings_learn_later_counts_then(tmp_path: Path)
         assert await standing(stage, token) == FREE
 
 
-async def test_every_change_is_in_the_audit_log(stage: Stage) -> None:
+async def test_every_change_is_in_the_audit_log(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     stage.clock.advance(10)
@@ -118,7 +118,7 @@ async def test_every_change_is_in_the_audit_log(stage: Stage) -> None:
     assert (await verify(stage.database))[1] is None
 
 
-async def test_an_export_holds_what_stripe_told(stage: Stage) -> None:
+async def test_an_export_holds_what_stripe_told(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     stage.clock.advance(20)
@@ -137,7 +137,7 @@ async def test_an_export_holds_what_stripe_told(stage: Stage) -> None:
     assert kept["payment_failed_at"] == "2027-01-15T08:00:20.000Z"
 
 
-async def test_erasure_leaves_nothing_of_what_was_paid(stage: Stage) -> None:
+async def test_erasure_leaves_nothing_of_what_was_paid(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     assert (await stage.delete("/api/user", token)).status == 204

@@ -6,7 +6,7 @@ import pytest
 
 from cloud_broker.billing.signature import signed_at
 from cloud_broker.secret import Secret
-from tests.cloud_broker.billing.scene import OLD_SECRET, SECRET, signature
+from tests.cloud_broker.billing.stripe_events import OLD_SECRET, SECRET, signature
 
 BODY = b'{\n  "id": "evt_1"\n}'
 AT = 1_800_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloud_broker.tariff import STATUSES
 from cloud_broker.web.billing import BILLING
-from tests.cloud_broker.billing.scene import (
+from tests.cloud_broker.billing.stripe_events import (
     CHECKOUT,
     CREATED,
     DAY,
@@ -18,12 +18,12 @@ from tests.cloud_broker.billing.scene import (
     subscribe,
     told,
 )
-from tests.cloud_broker.stage import Person, Stage
+from tests.cloud_broker.broker_stage import BrokerStage, Person
 
 FREE, PRO, TEAM = ("FREE", "active", 120), ("PRO", "active", 240), ("TEAM", "active", 480)
 
 
-async def test_who_buys_has_the_tier_and_its_limits(stage: Stage) -> None:
+async def test_who_buys_has_the_tier_and_its_limits(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     assert await standing(stage, token) == FREE
     await told(stage, CREATED, a_subscription())
@@ -34,7 +34,7 @@ async def test_who_buys_has_the_tier_and_its_limits(stage: Stage) -> None:
     assert me["limits"]["routes"]["POST /search"] == 60
 
 
-async def test_the_checkout_may_come_before_the_subscription(stage: Stage) -> None:
+async def test_the_checkout_may_come_before_the_subscription(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await told(stage, CHECKOUT, a_checkout(user_id))
     assert await standing(stage, token) == FREE
@@ -42,13 +42,13 @@ async def test_the_checkout_may_come_before_the_subscription(stage: Stage) -> No
     assert await standing(stage, token) == PRO
 
 
-async def test_a_subscription_may_name_its_account_itself(stage: Stage) -> None:
+async def test_a_subscription_may_name_its_account_itself(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await told(stage, CREATED, a_subscription(metadata={"user_id": user_id}))
     assert await standing(stage, token) == PRO
 
 
-async def test_each_status_of_stripes_is_stored_and_decides(stage: Stage) -> None:
+async def test_each_status_of_stripes_is_stored_and_decides(stage: BrokerStage) -> None:
     worth = {"trialing": ("PRO", 240), "active": ("PRO", 240), "past_due": ("PRO", 240)}
     for status in STATUSES:
         stage.notion.person, stage.notion.workspace_id = Person(id=status), status
@@ -58,7 +58,7 @@ async def test_each_status_of_stripes_is_stored_and_decides(stage: Stage) -> Non
         assert await standing(stage, token) == (tier, status, limit)
 
 
-async def test_a_failed_payment_keeps_the_tier_for_the_grace(stage: Stage) -> None:
+async def test_a_failed_payment_keeps_the_tier_for_the_grace(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     stage.clock.advance(20)
@@ -72,7 +72,7 @@ async def test_a_failed_payment_keeps_the_tier_for_the_grace(stage: Stage) -> No
     assert await standing(stage, token) == PRO
 
 
-async def test_a_changed_price_changes_the_tier(stage: Stage) -> None:
+async def test_a_changed_price_changes_the_tier(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     stage.clock.advance(10)
@@ -83,7 +83,7 @@ async def test_a_changed_price_changes_the_tier(stage: Stage) -> None:
     assert await standing(stage, token) == FREE
 
 
-async def test_pausing_resuming_and_deleting(stage: Stage) -> None:
+async def test_pausing_resuming_and_deleting(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     seen = []
@@ -94,7 +94,7 @@ async def test_pausing_resuming_and_deleting(stage: Stage) -> None:
     assert seen == [("FREE", "paused"), ("PRO", "active"), ("FREE", "canceled")]
 
 
-async def test_an_older_event_does_not_undo_a_newer_one(stage: Stage) -> None:
+async def test_an_older_event_does_not_undo_a_newer_one(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     now = stage.clock.now()
     await subscribe(stage, user_id)
@@ -106,7 +106,9 @@ async def test_an_older_event_does_not_undo_a_newer_one(stage: Stage) -> None:
     assert (await standing(stage, token))[:2] == ("FREE", "canceled")
 
 
-async def test_the_end_of_a_former_subscription_takes_nothing_from_the_next(stage: Stage) -> None:
+async def test_the_end_of_a_former_subscription_takes_nothing_from_the_next(
+    stage: BrokerStage,
+) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id)
     await subscribe(stage, user_id, id="sub_2", customer="cus_again", prices=[("p", "prod_team")])
@@ -116,7 +118,7 @@ async def test_the_end_of_a_former_subscription_takes_nothing_from_the_next(stag
     assert await standing(stage, token) == TEAM
 
 
-async def test_nobody_lowers_a_tier_by_paying_for_less_in_anothers_name(stage: Stage) -> None:
+async def test_nobody_lowers_a_tier_by_paying_for_less_in_anothers_name(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     await subscribe(stage, user_id, prices=[("p", "prod_team")])
     stage.clock.advance(10)
@@ -125,7 +127,9 @@ async def test_nobody_lowers_a_tier_by_paying_for_less_in_anothers_name(stage: S
     assert await standing(stage, token) == TEAM
 
 
-async def test_another_product_on_the_same_stripe_account_is_none_of_ours(stage: Stage) -> None:
+async def test_another_product_on_the_same_stripe_account_is_none_of_ours(
+    stage: BrokerStage,
+) -> None:
     user_id, token = await somebody(stage)
     other = {"id": "sub_mug", "prices": [("price_mug", "prod_mug")]}
     await subscribe(stage, user_id, **other)
@@ -136,7 +140,7 @@ async def test_another_product_on_the_same_stripe_account_is_none_of_ours(stage:
     assert await standing(stage, token) == PRO
 
 
-async def test_a_tier_that_was_given_by_hand_stays(stage: Stage) -> None:
+async def test_a_tier_that_was_given_by_hand_stays(stage: BrokerStage) -> None:
     user_id, token = await somebody(stage)
     async with stage.database.transaction() as tx:
         await tx.execute("UPDATE subscriptions SET tier = 'TEAM'")

@@ -27,7 +27,7 @@ from cloud_broker.storage.audit import AuditEvent, append
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.storage.steps import Contract
-from tests.cloud_broker.stage import FakeNotion, an_environment, challenge, state_of
+from tests.cloud_broker.broker_stage import FakeNotion, an_environment, challenge, state_of
 
 
 def an_env(folder: Path, **changes: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from cloud_broker.identity.ttl_cache import FRESH_S
 from cloud_broker.push import fanout
-from tests.cloud_broker.billing.scene import (
+from tests.cloud_broker.billing.stripe_events import (
     CHECKOUT,
     CREATED,
     DELETED,
@@ -24,24 +24,24 @@ from tests.cloud_broker.billing.scene import (
     subscribe,
     told,
 )
-from tests.cloud_broker.push.scene import listening
-from tests.cloud_broker.stage import LOOPBACK, VERIFIER, Stage, parameters, state_of
+from tests.cloud_broker.broker_stage import LOOPBACK, VERIFIER, BrokerStage, parameters, state_of
+from tests.cloud_broker.push.push_listener import listening
 
 USERS_ME = "/api/notion/proxy/users/me"
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[Stage, Stage]]:
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[BrokerStage, BrokerStage]]:
     async with a_billed_broker(tmp_path) as one, a_billed_broker(tmp_path) as two:
         yield one, two
 
 
-def advance(pair: tuple[Stage, Stage], seconds: float) -> None:
+def advance(pair: tuple[BrokerStage, BrokerStage], seconds: float) -> None:
     for stage in pair:
         stage.clock.advance(seconds)
 
 
-async def admitted(stage: Stage, token: str) -> int:
+async def admitted(stage: BrokerStage, token: str) -> int:
     """How many calls of a route with ten a minute go through until one is refused."""
     for count in range(50):
         answer = await stage.get(USERS_ME, token)
@@ -51,7 +51,7 @@ async def admitted(stage: Stage, token: str) -> int:
 
 
 async def test_a_tier_counts_on_every_instance_within_five_seconds(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     answer = await one.sign_in()
@@ -71,7 +71,7 @@ async def test_a_tier_counts_on_every_instance_within_five_seconds(
 
 
 async def test_an_event_that_two_brokers_hear_at_once_is_taken_once(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     answer = await one.sign_in()
@@ -88,7 +88,7 @@ async def test_an_event_that_two_brokers_hear_at_once_is_taken_once(
 
 
 async def test_of_two_subscriptions_heard_at_once_the_better_counts(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     answer = await one.sign_in()
@@ -106,7 +106,9 @@ async def test_of_two_subscriptions_heard_at_once_the_better_counts(
         assert (await standing(one, answer["access_token"]))[0] == "FREE"
 
 
-async def test_a_state_works_once_even_when_two_brokers_race(pair: tuple[Stage, Stage]) -> None:
+async def test_a_state_works_once_even_when_two_brokers_race(
+    pair: tuple[BrokerStage, BrokerStage],
+) -> None:
     one, two = pair
     departed = await one.depart(redirect_uri=LOOPBACK)
     for name, cookie in departed.cookies.items():
@@ -119,7 +121,7 @@ async def test_a_state_works_once_even_when_two_brokers_race(pair: tuple[Stage, 
 
 
 async def test_of_two_that_redeem_a_hand_off_at_once_neither_keeps_a_session(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     handoff = await pair[0].hand_off()
     body = {"grant_type": "handoff", "token": handoff, "code_verifier": VERIFIER}
@@ -132,7 +134,7 @@ async def test_of_two_that_redeem_a_hand_off_at_once_neither_keeps_a_session(
 
 
 async def test_a_session_ended_at_one_broker_ends_at_the_other_with_its_stream(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     laptop, desktop = await one.sign_in(), await one.sign_in()
@@ -152,7 +154,7 @@ async def test_a_session_ended_at_one_broker_ends_at_the_other_with_its_stream(
 
 
 async def test_a_token_reused_at_one_broker_ends_the_family_at_the_other(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     first = await one.sign_in()
@@ -166,7 +168,7 @@ async def test_a_token_reused_at_one_broker_ends_the_family_at_the_other(
 
 
 async def test_hand_offs_go_through_whichever_broker_the_browser_reaches(
-    pair: tuple[Stage, Stage],
+    pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
     departed = await one.depart(redirect_uri=LOOPBACK)

@@ -14,7 +14,7 @@ from cloud_broker.storage import keycheck
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
-from tests.cloud_broker.stage import HandClock
+from tests.cloud_broker.broker_stage import HandClock
 
 ONE, TWO = ("one", b"1" * 32), ("two", b"2" * 32)
 

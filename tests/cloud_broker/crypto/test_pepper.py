@@ -12,7 +12,7 @@ from cloud_broker.errors import KeysRefused
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
-from tests.cloud_broker.stage import HandClock
+from tests.cloud_broker.broker_stage import HandClock
 
 
 async def pepper_with(folder: Path, *keys: tuple[str, bytes]) -> Pepper:

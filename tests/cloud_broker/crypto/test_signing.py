@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
-from tests.cloud_broker.stage import HandClock
+from tests.cloud_broker.broker_stage import HandClock
 
 ISSUER = "https://broker.example"
 SEED, OTHER = b"s" * 32, b"o" * 32

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage
-from tests.servers.kept import tables
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, Person
+from tests.servers.broker_database import tables
 
 
-async def everything_stored(stage: Stage) -> str:
+async def everything_stored(stage: BrokerStage) -> str:
     names = await tables(stage.database)
     async with stage.database.reading() as tx:
         rows = {name: await tx.all(f"SELECT * FROM {name}") for name in names}
     return str(rows)
 
 
-async def test_me_shows_profile_workspaces_subscription_and_limits(stage: Stage) -> None:
+async def test_me_shows_profile_workspaces_subscription_and_limits(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     me = await (await stage.get("/api/user/me", token)).json()
     assert me["user"]["name"] == "Ada"
@@ -25,7 +25,9 @@ async def test_me_shows_profile_workspaces_subscription_and_limits(stage: Stage)
     assert me["limits"]["routes"]["POST /search"] == 30
 
 
-async def test_no_notion_token_is_in_any_answer_or_in_clear_in_the_database(stage: Stage) -> None:
+async def test_no_notion_token_is_in_any_answer_or_in_clear_in_the_database(
+    stage: BrokerStage,
+) -> None:
     answer = await stage.sign_in()
     token = answer["access_token"]
     me = await (await stage.get("/api/user/me", token)).text()
@@ -34,7 +36,7 @@ async def test_no_notion_token_is_in_any_answer_or_in_clear_in_the_database(stag
     assert "canary" not in shown
 
 
-async def test_an_export_holds_what_is_kept_and_no_secret(stage: Stage) -> None:
+async def test_an_export_holds_what_is_kept_and_no_secret(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     answer = await stage.get("/api/user/export", token)
     export = await answer.json()
@@ -44,7 +46,7 @@ async def test_an_export_holds_what_is_kept_and_no_secret(stage: Stage) -> None:
     assert export["profile"]["created_at"].endswith("Z")
 
 
-async def test_a_disconnected_workspace_is_revoked_and_forgotten(stage: Stage) -> None:
+async def test_a_disconnected_workspace_is_revoked_and_forgotten(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     assert (await stage.delete(f"/api/workspaces/{WORKSPACE}", token)).status == 204
     await stage.until(lambda: len(stage.notion.revoked) == 2)
@@ -53,7 +55,7 @@ async def test_a_disconnected_workspace_is_revoked_and_forgotten(stage: Stage) -
     assert set(stage.notion.revoked) == {"ntn_canary_access_1", "nrt_canary_refresh_1"}
 
 
-async def test_only_ones_own_workspace_can_be_disconnected(stage: Stage) -> None:
+async def test_only_ones_own_workspace_can_be_disconnected(stage: BrokerStage) -> None:
     ada = (await stage.sign_in())["access_token"]
     stage.notion.person, stage.notion.workspace_id = Person(id="eve"), OTHER_WORKSPACE
     eve = (await stage.sign_in())["access_token"]
@@ -62,7 +64,7 @@ async def test_only_ones_own_workspace_can_be_disconnected(stage: Stage) -> None
     assert len(me["workspaces"]) == 1
 
 
-async def test_a_revocation_that_fails_is_tried_again_later(stage: Stage) -> None:
+async def test_a_revocation_that_fails_is_tried_again_later(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     stage.notion.revoke_status = 503
     await stage.delete(f"/api/workspaces/{WORKSPACE}", token)
@@ -74,7 +76,7 @@ async def test_a_revocation_that_fails_is_tried_again_later(stage: Stage) -> Non
         assert await tx.all("SELECT id FROM notion_connections") == []
 
 
-async def test_erasure_leaves_nothing_of_the_person(stage: Stage) -> None:
+async def test_erasure_leaves_nothing_of_the_person(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     stage.notion.workspace_id = OTHER_WORKSPACE
     token = (await stage.sign_in())["access_token"]
@@ -94,7 +96,7 @@ async def test_erasure_leaves_nothing_of_the_person(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", token)).status == 401
 
 
-async def test_the_person_may_come_back_after_erasure_and_nobody_else(stage: Stage) -> None:
+async def test_the_person_may_come_back_after_erasure_and_nobody_else(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     await stage.delete("/api/user", token)
     assert (await stage.sign_in())["workspaces"][0]["id"] == WORKSPACE

@@ -31,16 +31,16 @@ from cloud_broker.storage import accounts
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport, Body, Response, Transport
 from cloud_broker.web.keys import TOKENS
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Stage
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, HandClock
 
 
-async def opened(stage: Stage) -> OpenToken:
+async def opened(stage: BrokerStage) -> OpenToken:
     user_id = (await stage.sign_in())["user"]["id"]
     return await stage.app[TOKENS].open(user_id, None, "test")
 
 
 def another_instance(
-    stage: Stage, transport: Transport, database: Database | None = None
+    stage: BrokerStage, transport: Transport, database: Database | None = None
 ) -> Tokens:
     ring = KeyRing(raw_keys(stage.settings.encryption_keys))
     oauth = NotionOAuth(
@@ -120,14 +120,14 @@ class Faltering:
         pass
 
 
-async def test_the_only_workspace_needs_no_name(stage: Stage) -> None:
+async def test_the_only_workspace_needs_no_name(stage: BrokerStage) -> None:
     token = await opened(stage)
     assert token.access_token.reveal() == "ntn_canary_access_1"
     assert token.workspace_id == WORKSPACE
     assert "canary" not in repr(token)
 
 
-async def test_among_several_workspaces_one_must_be_named(stage: Stage) -> None:
+async def test_among_several_workspaces_one_must_be_named(stage: BrokerStage) -> None:
     token = await opened(stage)
     stage.notion.workspace_id = OTHER_WORKSPACE
     await stage.sign_in()
@@ -137,13 +137,13 @@ async def test_among_several_workspaces_one_must_be_named(stage: Stage) -> None:
         await stage.app[TOKENS].open(token.user_id, None, "test")
 
 
-async def test_a_workspace_of_another_account_does_not_exist(stage: Stage) -> None:
+async def test_a_workspace_of_another_account_does_not_exist(stage: BrokerStage) -> None:
     token = await opened(stage)
     with pytest.raises(NoConnection):
         await stage.app[TOKENS].open("somebody-else", token.workspace_id, "test")
 
 
-async def test_a_refresh_stores_the_new_pair(stage: Stage) -> None:
+async def test_a_refresh_stores_the_new_pair(stage: BrokerStage) -> None:
     first = await opened(stage)
     second = await stage.app[TOKENS].refresh(first)
     third = await stage.app[TOKENS].refresh(second)
@@ -153,7 +153,7 @@ async def test_a_refresh_stores_the_new_pair(stage: Stage) -> None:
     assert again.access_token == third.access_token
 
 
-async def test_someone_who_is_late_gets_what_is_there_already(stage: Stage) -> None:
+async def test_someone_who_is_late_gets_what_is_there_already(stage: BrokerStage) -> None:
     first = await opened(stage)
     second = await stage.app[TOKENS].refresh(first)
     late = await stage.app[TOKENS].refresh(first)
@@ -161,7 +161,7 @@ async def test_someone_who_is_late_gets_what_is_there_already(stage: Stage) -> N
     assert stage.notion.refreshes() == 1
 
 
-async def test_fifty_callers_on_three_instances_make_one_refresh(stage: Stage) -> None:
+async def test_fifty_callers_on_three_instances_make_one_refresh(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.hold = asyncio.Event()
     async with AiohttpTransport() as transport:
@@ -181,7 +181,7 @@ async def test_fifty_callers_on_three_instances_make_one_refresh(stage: Stage) -
     assert stage.notion.refreshes() == 1
 
 
-async def test_a_refresh_is_finished_though_its_caller_has_gone(stage: Stage) -> None:
+async def test_a_refresh_is_finished_though_its_caller_has_gone(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.hold = asyncio.Event()
     caller = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
@@ -193,7 +193,7 @@ async def test_a_refresh_is_finished_though_its_caller_has_gone(stage: Stage) ->
     assert now.access_token.reveal() == "ntn_canary_access_2"
 
 
-async def test_without_a_new_refresh_token_the_old_one_is_kept(stage: Stage) -> None:
+async def test_without_a_new_refresh_token_the_old_one_is_kept(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.gives_refresh_token = False
     second = await stage.app[TOKENS].refresh(first)
@@ -201,7 +201,9 @@ async def test_without_a_new_refresh_token_the_old_one_is_kept(stage: Stage) -> 
     assert third.access_token.reveal() == "ntn_canary_access_3"
 
 
-async def test_an_ended_grant_asks_for_the_person_and_is_not_tried_again(stage: Stage) -> None:
+async def test_an_ended_grant_asks_for_the_person_and_is_not_tried_again(
+    stage: BrokerStage,
+) -> None:
     first = await opened(stage)
     stage.notion.live_refresh.clear()
     for _ in range(2):
@@ -212,7 +214,7 @@ async def test_an_ended_grant_asks_for_the_person_and_is_not_tried_again(stage: 
     assert stage.notion.refreshes() == 1
 
 
-async def test_connecting_again_mends_an_ended_grant(stage: Stage) -> None:
+async def test_connecting_again_mends_an_ended_grant(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.live_refresh.clear()
     with pytest.raises(ReauthRequired):
@@ -223,7 +225,7 @@ async def test_connecting_again_mends_an_ended_grant(stage: Stage) -> None:
     assert mended.access_token.reveal() == "ntn_canary_access_2"
 
 
-async def test_a_grant_without_refresh_token_ends_at_the_first_refusal(stage: Stage) -> None:
+async def test_a_grant_without_refresh_token_ends_at_the_first_refusal(stage: BrokerStage) -> None:
     stage.notion.gives_refresh_token = False
     first = await opened(stage)
     with pytest.raises(ReauthRequired):
@@ -231,7 +233,7 @@ async def test_a_grant_without_refresh_token_ends_at_the_first_refusal(stage: St
     assert stage.notion.refreshes() == 0
 
 
-async def test_an_outage_at_notion_ends_no_grant(stage: Stage) -> None:
+async def test_an_outage_at_notion_ends_no_grant(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.token_status = 503
     with pytest.raises(NotionUnavailable):
@@ -242,7 +244,7 @@ async def test_an_outage_at_notion_ends_no_grant(stage: Stage) -> None:
 
 
 async def test_a_lease_left_by_a_dead_instance_ends_before_its_callers_must_be_answered(
-    stage: Stage,
+    stage: BrokerStage,
 ) -> None:
     first = await opened(stage)
     begun = stage.clock.now()
@@ -264,7 +266,7 @@ async def test_a_lease_left_by_a_dead_instance_ends_before_its_callers_must_be_a
     assert stage.clock.now() - begun < stage.settings.answer_within_s
 
 
-async def test_a_row_that_was_given_to_another_account_does_not_open(stage: Stage) -> None:
+async def test_a_row_that_was_given_to_another_account_does_not_open(stage: BrokerStage) -> None:
     first = await opened(stage)
     async with stage.database.transaction() as tx:
         await tx.execute(
@@ -276,7 +278,7 @@ async def test_a_row_that_was_given_to_another_account_does_not_open(stage: Stag
         await stage.app[TOKENS].open("thief", first.workspace_id, "test")
 
 
-async def test_swapped_columns_do_not_open(stage: Stage) -> None:
+async def test_swapped_columns_do_not_open(stage: BrokerStage) -> None:
     first = await opened(stage)
     async with stage.database.transaction() as tx:
         await tx.execute("UPDATE notion_connections SET access_token_sealed = refresh_token_sealed")
@@ -285,7 +287,7 @@ async def test_swapped_columns_do_not_open(stage: Stage) -> None:
 
 
 async def test_an_instance_that_slept_does_not_play_a_token_that_another_may_have_used(
-    stage: Stage,
+    stage: BrokerStage,
 ) -> None:
     first = await opened(stage)
     async with AiohttpTransport() as transport:
@@ -295,7 +297,9 @@ async def test_an_instance_that_slept_does_not_play_a_token_that_another_may_hav
     assert stage.notion.refreshes() == 0
 
 
-async def test_a_refreshed_pair_outlives_a_database_that_fails_for_a_moment(stage: Stage) -> None:
+async def test_a_refreshed_pair_outlives_a_database_that_fails_for_a_moment(
+    stage: BrokerStage,
+) -> None:
     first = await opened(stage)
     async with AiohttpTransport() as transport:
         faltering = Faltering(stage.database, fails={2, 3})
@@ -310,7 +314,7 @@ async def test_a_refreshed_pair_outlives_a_database_that_fails_for_a_moment(stag
 
 
 async def test_a_new_access_token_is_used_by_nobody_before_its_pair_is_stored(
-    stage: Stage,
+    stage: BrokerStage,
 ) -> None:
     first = await opened(stage)
     async with AiohttpTransport() as transport:
@@ -325,7 +329,7 @@ async def test_a_new_access_token_is_used_by_nobody_before_its_pair_is_stored(
     assert now.access_token == first.access_token
 
 
-async def test_a_grant_given_during_a_refresh_is_the_one_that_stays(stage: Stage) -> None:
+async def test_a_grant_given_during_a_refresh_is_the_one_that_stays(stage: BrokerStage) -> None:
     first = await opened(stage)
     stage.notion.hold = held = asyncio.Event()
     caller = asyncio.ensure_future(stage.app[TOKENS].refresh(first))
@@ -339,7 +343,7 @@ async def test_a_grant_given_during_a_refresh_is_the_one_that_stays(stage: Stage
     assert stage.notion.issued[-1] == "ntn_canary_access_3"  # the refresh's, superseded
 
 
-async def test_a_pair_that_comes_after_the_disconnection_is_revoked_too(stage: Stage) -> None:
+async def test_a_pair_that_comes_after_the_disconnection_is_revoked_too(stage: BrokerStage) -> None:
     access = (await stage.sign_in())["access_token"]
     user_id = (await (await stage.get("/api/user/me", access)).json())["user"]["id"]
     first = await stage.app[TOKENS].open(user_id, None, "test")
@@ -354,7 +358,7 @@ async def test_a_pair_that_comes_after_the_disconnection_is_revoked_too(stage: S
     assert {"ntn_canary_access_2", "nrt_canary_refresh_2"} < set(stage.notion.revoked)
 
 
-async def test_a_workspace_whose_key_is_gone_can_be_disconnected(stage: Stage) -> None:
+async def test_a_workspace_whose_key_is_gone_can_be_disconnected(stage: BrokerStage) -> None:
     access = (await stage.sign_in())["access_token"]
     async with stage.database.transaction() as tx:
         await tx.execute("UPDATE notion_connections SET kid = 'gone'")

@@ -10,11 +10,17 @@ import pytest
 from cloud_broker.storage import audit
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from cloud_broker.web.keys import ACCOUNTS
-from tests.cloud_broker.identity.people import NEW, a_place
-from tests.cloud_broker.push.scene import TOKEN, an_event, post, told
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Person, Stage, a_broker
+from tests.cloud_broker.broker_stage import (
+    OTHER_WORKSPACE,
+    WORKSPACE,
+    BrokerStage,
+    Person,
+    a_broker,
+)
+from tests.cloud_broker.identity.connected_people import NEW, a_place
+from tests.cloud_broker.push.push_listener import TOKEN, an_event, post, told
 from tests.cloud_broker.storage.freeze import live
-from tests.servers.kept import database_url
+from tests.servers.broker_database import database_url
 from tests.servers.postgres import Postgres
 
 ADA = Person("c2f20311-9e54-4d11-8c79-7398424ae41e", "Ada Zebulon", "zebulon@example.org")
@@ -53,12 +59,12 @@ def stored(tmp_path: Path, kept_in: str, request: pytest.FixtureRequest) -> Stor
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path, BROKER_WEBHOOK_TOKEN=TOKEN) as running:
         yield running
 
 
-async def much(stage: Stage, user_id: str, workspace_id: str, name: str) -> None:
+async def much(stage: BrokerStage, user_id: str, workspace_id: str, name: str) -> None:
     """Write many rows of an account, as years of use would."""
     rows = Idempotency(stage.database)
     for number in range(MANY):
@@ -72,7 +78,7 @@ async def much(stage: Stage, user_id: str, workspace_id: str, name: str) -> None
 
 
 async def test_after_an_erasure_the_databases_bytes_hold_nothing_of_the_person(
-    stage: Stage, stored: Stored
+    stage: BrokerStage, stored: Stored
 ) -> None:
     stage.notion.person = ADA
     known = await live(stage)
@@ -111,7 +117,7 @@ async def test_after_an_erasure_the_databases_bytes_hold_nothing_of_the_person(
 
 
 async def test_a_disconnection_destroys_the_ciphertext_with_the_row(
-    stage: Stage, stored: Stored
+    stage: BrokerStage, stored: Stored
 ) -> None:
     token = (await stage.sign_in())["access_token"]
     async with stage.database.reading() as tx:
@@ -156,7 +162,7 @@ async def test_a_call_at_another_broker_that_ends_later_names_nobody(
 
 
 async def test_who_stays_in_a_shared_workspace_keeps_its_events_without_the_other(
-    stage: Stage, stored: Stored
+    stage: BrokerStage, stored: Stored
 ) -> None:
     stage.notion.person = ADA
     ada = await stage.sign_in()

@@ -11,10 +11,10 @@ import pytest
 from cloud_broker.storage import billing
 from cloud_broker.storage.database import Database
 from cloud_broker.wiring.identity import EXPORTS
-from tests.cloud_broker.push.scene import TOKEN
-from tests.cloud_broker.stage import Stage, a_broker
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
+from tests.cloud_broker.push.push_listener import TOKEN
 from tests.cloud_broker.storage.freeze import live
-from tests.servers.kept import columns, tables
+from tests.servers.broker_database import columns, tables
 
 HELD_UNDER_ANOTHER_NAME = {
     ("notion_connections", "workspace_id"): "id",
@@ -68,7 +68,7 @@ PART = {
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path, BROKER_WEBHOOK_TOKEN=TOKEN) as running:
         yield running
 
@@ -84,7 +84,7 @@ async def of_accounts(database: Database) -> set[str]:
     return found
 
 
-async def a_customer(stage: Stage, user_id: str) -> None:
+async def a_customer(stage: BrokerStage, user_id: str) -> None:
     bought = {
         "id": "sub_1",
         "customer_id": "cus_1",
@@ -102,19 +102,19 @@ async def a_customer(stage: Stage, user_id: str) -> None:
         await billing.replace(tx, bought, now=0)
 
 
-async def exported(stage: Stage) -> dict[str, Any]:
+async def exported(stage: BrokerStage) -> dict[str, Any]:
     token = (await stage.sign_in())["access_token"]
     answer = await stage.get("/api/user/export", token)
     assert answer.status == 200
     return dict(await answer.json())
 
 
-async def test_every_table_that_knows_an_account_is_exported(stage: Stage) -> None:
+async def test_every_table_that_knows_an_account_is_exported(stage: BrokerStage) -> None:
     assert await of_accounts(stage.database) == set(PART) == set(WITHHELD)
     assert set(EXPORTS) <= set(PART.values())
 
 
-async def test_every_row_and_column_of_the_account_is_in_its_export(stage: Stage) -> None:
+async def test_every_row_and_column_of_the_account_is_in_its_export(stage: BrokerStage) -> None:
     known = await live(stage)
     await a_customer(stage, known["user"])
     export = await exported(stage)
@@ -132,7 +132,7 @@ async def test_every_row_and_column_of_the_account_is_in_its_export(stage: Stage
             assert HELD_UNDER_ANOTHER_NAME.get((table, name), name) in shown, (table, name)
 
 
-async def test_an_export_holds_no_secret_and_tells_moments_as_dates(stage: Stage) -> None:
+async def test_an_export_holds_no_secret_and_tells_moments_as_dates(stage: BrokerStage) -> None:
     await live(stage)
     export = await exported(stage)
     text = str(export)

@@ -17,8 +17,14 @@ from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.keys import ACCOUNTS, SESSIONS, TOKENS
+from tests.cloud_broker.broker_stage import (
+    OTHER_WORKSPACE,
+    WORKSPACE,
+    BrokerStage,
+    HandClock,
+    bearer,
+)
 from tests.cloud_broker.identity.test_connections import another_instance
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Stage, bearer
 
 
 @dataclass
@@ -62,7 +68,7 @@ def no_reading(database: Counting) -> Iterator[None]:
 
 
 async def test_a_busy_callers_connection_is_read_once_in_five_seconds(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     user = (await stage.sign_in())["user"]["id"]
     database = Counting(stage.database)
@@ -78,7 +84,7 @@ async def test_a_busy_callers_connection_is_read_once_in_five_seconds(
     assert database.readings == 2
 
 
-async def test_every_opening_is_noted_though_the_row_was_kept(stage: Stage) -> None:
+async def test_every_opening_is_noted_though_the_row_was_kept(stage: BrokerStage) -> None:
     user = (await stage.sign_in())["user"]["id"]
     for _ in range(3):
         await read_by(stage.app[TOKENS], user)
@@ -88,7 +94,7 @@ async def test_every_opening_is_noted_though_the_row_was_kept(stage: Stage) -> N
 
 
 async def test_a_disconnected_workspace_is_gone_here_at_once_and_elsewhere_in_five_seconds(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     answer = await stage.sign_in()
     user, elsewhere = answer["user"]["id"], another_instance(stage, transport)
@@ -105,7 +111,7 @@ async def test_a_disconnected_workspace_is_gone_here_at_once_and_elsewhere_in_fi
         await read_by(elsewhere, user)
 
 
-async def test_an_erased_account_is_gone_at_once(stage: Stage) -> None:
+async def test_an_erased_account_is_gone_at_once(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     user, access = answer["user"]["id"], answer["access_token"]
     await read_by(stage.app[TOKENS], user)
@@ -118,7 +124,7 @@ async def test_an_erased_account_is_gone_at_once(stage: Stage) -> None:
 
 
 async def test_a_token_that_another_instance_refreshed_is_taken_after_one_refusal(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     user, here = (await stage.sign_in())["user"]["id"], stage.app[TOKENS]
     kept = await read_by(here, user)
@@ -130,13 +136,13 @@ async def test_a_token_that_another_instance_refreshed_is_taken_after_one_refusa
     assert stage.notion.refreshes() == 1
 
 
-async def test_a_refreshed_token_takes_the_place_of_the_kept_one(stage: Stage) -> None:
+async def test_a_refreshed_token_takes_the_place_of_the_kept_one(stage: BrokerStage) -> None:
     user, tokens = (await stage.sign_in())["user"]["id"], stage.app[TOKENS]
     await tokens.refresh(await read_by(tokens, user))
     assert (await read_by(tokens, user)).access_token.reveal() == "ntn_canary_access_2"
 
 
-async def test_connecting_again_takes_the_place_of_the_kept_token(stage: Stage) -> None:
+async def test_connecting_again_takes_the_place_of_the_kept_token(stage: BrokerStage) -> None:
     user, tokens = (await stage.sign_in())["user"]["id"], stage.app[TOKENS]
     await read_by(tokens, user)
     await stage.sign_in()
@@ -144,7 +150,7 @@ async def test_connecting_again_takes_the_place_of_the_kept_token(stage: Stage) 
 
 
 async def test_an_ended_grant_is_not_believed_from_memory(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     user = (await stage.sign_in())["user"]["id"]
     async with stage.database.transaction() as tx:
@@ -157,7 +163,7 @@ async def test_an_ended_grant_is_not_believed_from_memory(
 
 
 async def test_a_workspace_that_was_connected_elsewhere_is_found_at_once(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     user, elsewhere = (await stage.sign_in())["user"]["id"], another_instance(stage, transport)
     await read_by(elsewhere, user)
@@ -166,14 +172,14 @@ async def test_a_workspace_that_was_connected_elsewhere_is_found_at_once(
     assert (await read_by(elsewhere, user, OTHER_WORKSPACE)).workspace_id == OTHER_WORKSPACE
 
 
-async def test_nobody_reads_by_another_accounts_kept_row(stage: Stage) -> None:
+async def test_nobody_reads_by_another_accounts_kept_row(stage: BrokerStage) -> None:
     await read_by(stage.app[TOKENS], (await stage.sign_in())["user"]["id"], WORKSPACE)
     with pytest.raises(NoConnection):
         await read_by(stage.app[TOKENS], "somebody-else", WORKSPACE)
 
 
 async def test_a_kept_row_opens_while_its_successor_is_sealed_with_another_key(
-    stage: Stage, transport: AiohttpTransport
+    stage: BrokerStage, transport: AiohttpTransport
 ) -> None:
     user, elsewhere = (await stage.sign_in())["user"]["id"], another_instance(stage, transport)
     await read_by(elsewhere, user)
@@ -195,7 +201,7 @@ async def test_a_kept_row_opens_while_its_successor_is_sealed_with_another_key(
     assert (await read_by(elsewhere, user)).access_token.reveal() == "ntn_canary_access_1"
 
 
-async def test_a_changed_tier_counts_within_five_seconds(stage: Stage) -> None:
+async def test_a_changed_tier_counts_within_five_seconds(stage: BrokerStage) -> None:
     access = (await stage.sign_in())["access_token"]
     assert (await stage.app[SESSIONS].verify(access)).tier == "FREE"
     async with stage.database.transaction() as tx:

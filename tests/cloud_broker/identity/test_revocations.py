@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from cloud_broker.identity.revocations import FIRST_RETRY_S, GIVE_UP_S, LONGEST_RETRY_S
-from tests.cloud_broker.identity.people import NEW, Broker, Place, a_place
-from tests.cloud_broker.stage import HandClock
+from tests.cloud_broker.broker_stage import HandClock
+from tests.cloud_broker.identity.connected_people import NEW, Broker, Place, a_place
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from cloud_broker.identity.connections import Tokens
 from cloud_broker.identity.rewrap import Moved, Rewrap
 from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Tx
-from tests.cloud_broker.identity.people import NEW, OLD, Broker, Place, a_place
+from tests.cloud_broker.identity.connected_people import NEW, OLD, Broker, Place, a_place
 
 Act = Callable[[], Awaitable[object]]
 

@@ -11,16 +11,16 @@ import pytest
 from cloud_broker.crypto.signing import ACCESS, HANDOFF
 from cloud_broker.errors import SessionExpired
 from cloud_broker.web.keys import SESSIONS, SIGNER
-from tests.cloud_broker.stage import VERIFIER, Stage
+from tests.cloud_broker.broker_stage import VERIFIER, BrokerStage
 
 
-async def refreshed(stage: Stage, token: str) -> dict[str, Any]:
+async def refreshed(stage: BrokerStage, token: str) -> dict[str, Any]:
     answer = await stage.refresh(token)
     assert answer.status == 200, await answer.text()
     return dict(await answer.json())
 
 
-async def test_an_access_token_says_who_and_for_how_long(stage: Stage) -> None:
+async def test_an_access_token_says_who_and_for_how_long(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     header = jwt.get_unverified_header(answer["access_token"])
     claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
@@ -31,7 +31,7 @@ async def test_an_access_token_says_who_and_for_how_long(stage: Stage) -> None:
     assert {"iss", "aud", "sid", "jti"} <= claims.keys()
 
 
-async def test_the_published_keys_verify_an_access_token(stage: Stage) -> None:
+async def test_the_published_keys_verify_an_access_token(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     keys = await (await stage.browser.get("/.well-known/jwks.json")).json()
     key = jwt.PyJWK(keys["keys"][0])
@@ -42,7 +42,7 @@ async def test_the_published_keys_verify_an_access_token(stage: Stage) -> None:
     assert "d" not in keys["keys"][0]
 
 
-async def test_an_access_token_ends_by_itself(stage: Stage) -> None:
+async def test_an_access_token_ends_by_itself(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     assert (await stage.get("/api/user/me", token)).status == 200
     stage.clock.advance(601)
@@ -52,7 +52,7 @@ async def test_an_access_token_ends_by_itself(stage: Stage) -> None:
     assert late.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_refresh_token_rotates(stage: Stage) -> None:
+async def test_a_refresh_token_rotates(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     second = await refreshed(stage, first["refresh_token"])
     assert second["refresh_token"] != first["refresh_token"]
@@ -60,7 +60,7 @@ async def test_a_refresh_token_rotates(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", second["access_token"])).status == 200
 
 
-async def test_a_lost_answer_signs_nobody_out(stage: Stage) -> None:
+async def test_a_lost_answer_signs_nobody_out(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     await refreshed(stage, first["refresh_token"])  # this answer never arrived
     again = await refreshed(stage, first["refresh_token"])
@@ -68,7 +68,7 @@ async def test_a_lost_answer_signs_nobody_out(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", third["access_token"])).status == 200
 
 
-async def test_reuse_after_the_successor_was_used_ends_the_session(stage: Stage) -> None:
+async def test_reuse_after_the_successor_was_used_ends_the_session(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     second = await refreshed(stage, first["refresh_token"])
     third = await refreshed(stage, second["refresh_token"])
@@ -78,7 +78,7 @@ async def test_reuse_after_the_successor_was_used_ends_the_session(stage: Stage)
     assert (await stage.get("/api/user/me", third["access_token"])).status == 401
 
 
-async def test_a_second_use_is_written_down(stage: Stage) -> None:
+async def test_a_second_use_is_written_down(stage: BrokerStage) -> None:
     handoff = await stage.hand_off()
     body = {"grant_type": "handoff", "token": handoff, "code_verifier": VERIFIER}
     await stage.token(**body)
@@ -95,7 +95,7 @@ async def test_a_second_use_is_written_down(stage: Stage) -> None:
     assert ended[1]["subject"] == {"session": sid}
 
 
-async def test_of_two_successors_the_second_to_be_used_ends_the_session(stage: Stage) -> None:
+async def test_of_two_successors_the_second_to_be_used_ends_the_session(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     thief = await refreshed(stage, first["refresh_token"])
     owner = await refreshed(stage, first["refresh_token"])
@@ -104,13 +104,13 @@ async def test_of_two_successors_the_second_to_be_used_ends_the_session(stage: S
     assert (await stage.get("/api/user/me", newest["access_token"])).status == 401
 
 
-async def test_a_session_that_nobody_uses_for_sixty_days_ends(stage: Stage) -> None:
+async def test_a_session_that_nobody_uses_for_sixty_days_ends(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     stage.clock.advance(60 * 86_400 + 1)
     assert (await stage.refresh(first["refresh_token"])).status == 400
 
 
-async def test_logging_out_ends_the_session_at_once(stage: Stage) -> None:
+async def test_logging_out_ends_the_session_at_once(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
     assert (await stage.browser.post("/api/auth/logout", headers=headers)).status == 204
@@ -118,7 +118,7 @@ async def test_logging_out_ends_the_session_at_once(stage: Stage) -> None:
     assert (await stage.refresh(answer["refresh_token"])).status == 400
 
 
-async def test_sessions_are_listed_and_ended_by_device(stage: Stage) -> None:
+async def test_sessions_are_listed_and_ended_by_device(stage: BrokerStage) -> None:
     laptop, desktop = await stage.sign_in(), await stage.sign_in()
     listed = await (await stage.get("/api/auth/sessions", laptop["access_token"])).json()
     other = next(s["id"] for s in listed["sessions"] if not s["current"])
@@ -129,7 +129,7 @@ async def test_sessions_are_listed_and_ended_by_device(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", laptop["access_token"])).status == 200
 
 
-async def test_nobody_ends_another_accounts_session(stage: Stage) -> None:
+async def test_nobody_ends_another_accounts_session(stage: BrokerStage) -> None:
     ada = await stage.sign_in()
     stage.notion.person.id, stage.notion.workspace_id = "eve", "eves-workspace"
     eve = await stage.sign_in()
@@ -139,7 +139,9 @@ async def test_nobody_ends_another_accounts_session(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", ada["access_token"])).status == 200
 
 
-async def test_a_revocation_by_another_instance_counts_within_five_seconds(stage: Stage) -> None:
+async def test_a_revocation_by_another_instance_counts_within_five_seconds(
+    stage: BrokerStage,
+) -> None:
     token = (await stage.sign_in())["access_token"]
     await stage.app[SESSIONS].verify(token)
     async with stage.database.transaction() as tx:
@@ -150,7 +152,7 @@ async def test_a_revocation_by_another_instance_counts_within_five_seconds(stage
         await stage.app[SESSIONS].verify(token)
 
 
-async def test_tokens_are_stored_as_hashes_only(stage: Stage) -> None:
+async def test_tokens_are_stored_as_hashes_only(stage: BrokerStage) -> None:
     handoff = await stage.hand_off()
     jti = jwt.decode(handoff, options={"verify_signature": False})["jti"]
     answer = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
@@ -163,22 +165,22 @@ async def test_tokens_are_stored_as_hashes_only(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c"])
-async def test_a_call_without_a_good_token_is_refused(stage: Stage, header: str) -> None:
+async def test_a_call_without_a_good_token_is_refused(stage: BrokerStage, header: str) -> None:
     answer = await stage.browser.get("/api/user/me", headers={"Authorization": header})
     assert answer.status == 401
 
 
-async def test_a_hand_off_is_no_access_token(stage: Stage) -> None:
+async def test_a_hand_off_is_no_access_token(stage: BrokerStage) -> None:
     handoff = await stage.hand_off()
     assert (await stage.get("/api/user/me", handoff)).status == 401
 
 
-async def test_a_token_of_a_session_that_never_was_is_refused(stage: Stage) -> None:
+async def test_a_token_of_a_session_that_never_was_is_refused(stage: BrokerStage) -> None:
     forged = stage.app[SIGNER].sign(ACCESS, {"sub": "u", "sid": "s", "jti": "j"}, life_s=60)
     assert (await stage.get("/api/user/me", forged)).status == 401
 
 
-async def test_a_token_whose_subject_is_not_its_sessions_is_refused(stage: Stage) -> None:
+async def test_a_token_whose_subject_is_not_its_sessions_is_refused(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     listed = await (await stage.get("/api/auth/sessions", tokens["access_token"])).json()
     claims = {"sub": "somebody else", "sid": listed["sessions"][0]["id"], "jti": "j"}
@@ -186,7 +188,7 @@ async def test_a_token_whose_subject_is_not_its_sessions_is_refused(stage: Stage
     assert (await stage.get("/api/user/me", forged)).status == 401
 
 
-async def test_a_hand_off_that_was_never_noted_is_refused(stage: Stage) -> None:
+async def test_a_hand_off_that_was_never_noted_is_refused(stage: BrokerStage) -> None:
     forged = stage.app[SIGNER].sign(HANDOFF, {"sub": "u", "jti": "j"}, life_s=60)
     answer = await stage.token(grant_type="handoff", token=forged, code_verifier="v" * 43)
     assert answer.status == 400
@@ -206,12 +208,14 @@ async def test_a_hand_off_that_was_never_noted_is_refused(stage: Stage) -> None:
         ([], "invalid_input"),
     ],
 )
-async def test_a_bad_token_request_says_what_is_wrong(stage: Stage, body: Any, code: str) -> None:
+async def test_a_bad_token_request_says_what_is_wrong(
+    stage: BrokerStage, body: Any, code: str
+) -> None:
     answer = await stage.browser.post("/api/auth/token", json=body)
     assert (answer.status, (await answer.json())["code"]) == (400, code)
 
 
-async def test_ended_sessions_and_old_hand_offs_are_forgotten(stage: Stage) -> None:
+async def test_ended_sessions_and_old_hand_offs_are_forgotten(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
     await stage.browser.post("/api/auth/logout", headers=headers)
@@ -222,13 +226,13 @@ async def test_ended_sessions_and_old_hand_offs_are_forgotten(stage: Stage) -> N
     assert left == [[], []]
 
 
-async def test_a_token_of_bytes_that_are_no_text_is_no_token(stage: Stage) -> None:
+async def test_a_token_of_bytes_that_are_no_text_is_no_token(stage: BrokerStage) -> None:
     sessions = stage.app[SESSIONS]
     with pytest.raises(SessionExpired):
         await sessions.verify("\udcff")
 
 
-async def test_a_coded_body_is_refused(stage: Stage) -> None:
+async def test_a_coded_body_is_refused(stage: BrokerStage) -> None:
     answer = await stage.browser.post(
         "/api/auth/token",
         data=b"{}",
@@ -237,7 +241,7 @@ async def test_a_coded_body_is_refused(stage: Stage) -> None:
     assert (answer.status, (await answer.json())["code"]) == (415, "unsupported_media_type")
 
 
-async def test_a_guessed_refresh_token_waits_for_no_writer(stage: Stage) -> None:
+async def test_a_guessed_refresh_token_waits_for_no_writer(stage: BrokerStage) -> None:
     async with stage.database.transaction() as tx:
         await tx.execute("DELETE FROM handoffs")  # a writer is at work, and stays
         assert (await stage.refresh("a guess")).status == 400

@@ -10,14 +10,14 @@ import pytest
 
 from cloud_broker.errors import InvalidInput
 from cloud_broker.identity.signin import read_request
-from tests.cloud_broker.stage import (
+from tests.cloud_broker.broker_stage import (
     HTML,
     LOOPBACK,
     OTHER_WORKSPACE,
     VERIFIER,
     WORKSPACE,
+    BrokerStage,
     Person,
-    Stage,
     a_broker,
     challenge,
     link_in,
@@ -26,7 +26,9 @@ from tests.cloud_broker.stage import (
 )
 
 
-async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(stage: Stage) -> None:
+async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(
+    stage: BrokerStage,
+) -> None:
     departed = await stage.depart()
     query = parameters(departed.headers["Location"])
     assert departed.status == 302
@@ -43,7 +45,9 @@ async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(sta
     )
 
 
-async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(stage: Stage) -> None:
+async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(
+    stage: BrokerStage,
+) -> None:
     departed = await stage.depart(redirect_uri=LOOPBACK)
     arrived = await stage.arrive(state=state_of(departed), code="good-code")
     assert arrived.status == 302
@@ -53,7 +57,7 @@ async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(stage
     assert arrived.headers["Referrer-Policy"] == "no-referrer"
 
 
-async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: Stage) -> None:
+async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: BrokerStage) -> None:
     departed = await stage.depart()
     arrived = await stage.arrive(state=state_of(departed), code="good-code")
     page = await arrived.text()
@@ -65,13 +69,13 @@ async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: St
     assert "frame-ancestors 'none'" in policy
 
 
-async def test_return_to_chooses_among_the_allowed_links(stage: Stage) -> None:
+async def test_return_to_chooses_among_the_allowed_links(stage: BrokerStage) -> None:
     departed = await stage.depart(return_to="notion-clipper://auth/callback")
     arrived = await stage.arrive(state=state_of(departed), code="good-code")
     assert link_in(await arrived.text()).startswith("notion-clipper://auth/callback?token=")
 
 
-async def test_a_denial_comes_back_as_access_denied(stage: Stage) -> None:
+async def test_a_denial_comes_back_as_access_denied(stage: BrokerStage) -> None:
     departed = await stage.depart(redirect_uri=LOOPBACK)
     arrived = await stage.arrive(state=state_of(departed), error="access_denied")
     assert parameters(arrived.headers["Location"]) == {
@@ -85,7 +89,7 @@ async def test_a_denial_comes_back_as_access_denied(stage: Stage) -> None:
     [("used-code", 200, "server_error"), ("good-code", 500, "temporarily_unavailable")],
 )
 async def test_a_failed_exchange_tells_the_daemon(
-    stage: Stage, code: str, status: int, error: str
+    stage: BrokerStage, code: str, status: int, error: str
 ) -> None:
     stage.notion.token_status = status
     departed = await stage.depart(redirect_uri=LOOPBACK)
@@ -93,7 +97,7 @@ async def test_a_failed_exchange_tells_the_daemon(
     assert parameters(arrived.headers["Location"])["error"] == error
 
 
-async def test_a_state_works_once_even_when_two_callbacks_race(stage: Stage) -> None:
+async def test_a_state_works_once_even_when_two_callbacks_race(stage: BrokerStage) -> None:
     state = state_of(await stage.depart(redirect_uri=LOOPBACK))
     both = await asyncio.gather(
         stage.arrive(state=state, code="good-code"), stage.arrive(state=state, code="good-code")
@@ -102,7 +106,7 @@ async def test_a_state_works_once_even_when_two_callbacks_race(stage: Stage) -> 
     assert len(stage.notion.calls) == 1
 
 
-async def test_a_state_dies_after_ten_minutes(stage: Stage) -> None:
+async def test_a_state_dies_after_ten_minutes(stage: BrokerStage) -> None:
     departed = await stage.depart(redirect_uri=LOOPBACK)
     stage.clock.advance(601)
     arrived = await stage.arrive(state=state_of(departed), code="good-code")
@@ -110,7 +114,7 @@ async def test_a_state_dies_after_ten_minutes(stage: Stage) -> None:
     assert "login_expired" in await arrived.text()
 
 
-async def test_another_browser_cannot_finish_the_sign_in(stage: Stage) -> None:
+async def test_another_browser_cannot_finish_the_sign_in(stage: BrokerStage) -> None:
     departed = await stage.depart(redirect_uri=LOOPBACK)
     stage.browser.session.cookie_jar.clear()
     arrived = await stage.arrive(state=state_of(departed), code="good-code")
@@ -118,7 +122,7 @@ async def test_another_browser_cannot_finish_the_sign_in(stage: Stage) -> None:
     assert stage.notion.calls == []
 
 
-async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: Stage) -> None:
+async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: BrokerStage) -> None:
     jar = stage.browser.session.cookie_jar
     (others,) = (await stage.depart()).cookies.values()
     for value in (None, "", "A" * 43, "short", "é" * 43, others.value):
@@ -133,7 +137,7 @@ async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: Stage) -> Non
     assert stage.notion.calls == []
 
 
-async def test_states_and_cookies_are_kept_as_hashes_only(stage: Stage) -> None:
+async def test_states_and_cookies_are_kept_as_hashes_only(stage: BrokerStage) -> None:
     departed = await stage.depart()
     (cookie,) = departed.cookies.values()
     async with stage.database.reading() as tx:
@@ -143,13 +147,13 @@ async def test_states_and_cookies_are_kept_as_hashes_only(stage: Stage) -> None:
     assert state_of(departed) not in kept
 
 
-async def test_two_sign_ins_in_one_browser_do_not_disturb_each_other(stage: Stage) -> None:
+async def test_two_sign_ins_in_one_browser_do_not_disturb_each_other(stage: BrokerStage) -> None:
     first, second = await stage.depart(redirect_uri=LOOPBACK), await stage.depart()
     assert (await stage.arrive(state=state_of(second), code="good-code")).status == 200
     assert (await stage.arrive(state=state_of(first), code="good-code")).status == 302
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts(stage: Stage) -> None:
+async def test_the_cookie_is_out_of_reach_of_scripts(stage: BrokerStage) -> None:
     cookie = (await stage.depart()).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
@@ -206,7 +210,9 @@ async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: P
         "",
     ],
 )
-async def test_only_the_daemons_own_loopback_address_is_returned_to(stage: Stage, uri: str) -> None:
+async def test_only_the_daemons_own_loopback_address_is_returned_to(
+    stage: BrokerStage, uri: str
+) -> None:
     refused = await stage.depart(redirect_uri=uri)
     assert refused.status == 400
     assert {"pointer": "/redirect_uri", "code": "invalid"} in (await refused.json())["errors"]
@@ -258,7 +264,7 @@ def test_only_a_listed_deep_link_is_returned_to(uri: str) -> None:
     assert refused.value.errors == [{"pointer": "/return_to", "code": "invalid"}]
 
 
-async def test_loopback_over_ipv6_is_fine(stage: Stage) -> None:
+async def test_loopback_over_ipv6_is_fine(stage: BrokerStage) -> None:
     departed = await stage.depart(redirect_uri="http://[::1]:5000/v1/session/callback")
     assert departed.status == 302
 
@@ -283,7 +289,7 @@ async def test_loopback_over_ipv6_is_fine(stage: Stage) -> None:
     ],
 )
 async def test_each_parameter_is_checked_and_named(
-    stage: Stage, name: str, value: str | None
+    stage: BrokerStage, name: str, value: str | None
 ) -> None:
     refused = await stage.depart(**{name: value})
     body = await refused.json()
@@ -292,19 +298,19 @@ async def test_each_parameter_is_checked_and_named(
     assert [fault["pointer"] for fault in body["errors"]] == [f"/{name}"]
 
 
-async def test_the_command_line_needs_a_loopback_address(stage: Stage) -> None:
+async def test_the_command_line_needs_a_loopback_address(stage: BrokerStage) -> None:
     assert (await stage.depart(source="cli")).status == 400
     assert (await stage.depart(source="cli", redirect_uri=LOOPBACK)).status == 302
 
 
-async def test_a_repeated_parameter_is_refused(stage: Stage) -> None:
+async def test_a_repeated_parameter_is_refused(stage: BrokerStage) -> None:
     departed = await stage.browser.get(
         "/api/auth/notion?source=app&source=cli", allow_redirects=False
     )
     assert departed.status == 400
 
 
-async def test_the_same_person_connects_a_second_workspace(stage: Stage) -> None:
+async def test_the_same_person_connects_a_second_workspace(stage: BrokerStage) -> None:
     first = await stage.sign_in()
     stage.notion.workspace_id = OTHER_WORKSPACE
     second = await stage.sign_in()
@@ -312,13 +318,13 @@ async def test_the_same_person_connects_a_second_workspace(stage: Stage) -> None
     assert [w["id"] for w in second["workspaces"]] == [WORKSPACE, OTHER_WORKSPACE]
 
 
-async def test_the_same_person_may_sign_in_again(stage: Stage) -> None:
+async def test_the_same_person_may_sign_in_again(stage: BrokerStage) -> None:
     first, second = await stage.sign_in(), await stage.sign_in()
     assert first["user"] == second["user"]
     assert len(second["workspaces"]) == 1
 
 
-async def test_a_second_account_on_a_workspace_reads_why_not(stage: Stage) -> None:
+async def test_a_second_account_on_a_workspace_reads_why_not(stage: BrokerStage) -> None:
     await stage.sign_in()
     stage.notion.person = Person(id="another-person", name="Eve", email="eve@example.org")
     departed = await stage.depart(redirect_uri=LOOPBACK)
@@ -329,7 +335,7 @@ async def test_a_second_account_on_a_workspace_reads_why_not(stage: Stage) -> No
     assert "ada@example.org" not in page
 
 
-async def test_the_tokens_of_a_refused_account_are_given_back(stage: Stage) -> None:
+async def test_the_tokens_of_a_refused_account_are_given_back(stage: BrokerStage) -> None:
     await stage.sign_in()
     stage.notion.person = Person(id="another-person")
     departed = await stage.depart(redirect_uri=LOOPBACK)
@@ -338,7 +344,7 @@ async def test_the_tokens_of_a_refused_account_are_given_back(stage: Stage) -> N
     assert stage.notion.revoked == ["ntn_canary_access_2", "nrt_canary_refresh_2"]
 
 
-async def test_a_problem_is_json_for_a_program_and_a_page_for_a_person(stage: Stage) -> None:
+async def test_a_problem_is_json_for_a_program_and_a_page_for_a_person(stage: BrokerStage) -> None:
     path = "/api/auth/notion/callback?state=unknown"
     program = await stage.browser.get(path)
     person = await stage.browser.get(path, headers=HTML)
@@ -347,7 +353,7 @@ async def test_a_problem_is_json_for_a_program_and_a_page_for_a_person(stage: St
     assert person.content_type == "text/html"
 
 
-async def test_a_hand_off_opens_a_session_once(stage: Stage) -> None:
+async def test_a_hand_off_opens_a_session_once(stage: BrokerStage) -> None:
     handoff = await stage.hand_off()
     first = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
     access = (await first.json())["access_token"]
@@ -357,7 +363,7 @@ async def test_a_hand_off_opens_a_session_once(stage: Stage) -> None:
     assert (await stage.get("/api/user/me", access)).status == 401  # the session it made is over
 
 
-async def test_a_hand_off_is_worth_nothing_without_the_verifier(stage: Stage) -> None:
+async def test_a_hand_off_is_worth_nothing_without_the_verifier(stage: BrokerStage) -> None:
     wrong: dict[str, dict[str, str]] = {
         "missing": {},
         "empty": {"code_verifier": ""},
@@ -374,14 +380,14 @@ async def test_a_hand_off_is_worth_nothing_without_the_verifier(stage: Stage) ->
             assert (refused.status, (await refused.json())["code"]) == (400, "invalid_grant"), name
 
 
-async def test_a_hand_off_lives_for_a_minute(stage: Stage) -> None:
+async def test_a_hand_off_lives_for_a_minute(stage: BrokerStage) -> None:
     handoff = await stage.hand_off()
     stage.clock.advance(61)
     late = await stage.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
     assert late.status == 400
 
 
-async def test_the_answer_names_account_workspaces_and_subscription(stage: Stage) -> None:
+async def test_the_answer_names_account_workspaces_and_subscription(stage: BrokerStage) -> None:
     answer = await stage.sign_in()
     assert answer["token_type"] == "Bearer"
     assert answer["expires_in"] == 600

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud_broker.proxy.stage import Stage, a_proxy
+from tests.cloud_broker.proxy.proxy_stage import ProxyStage, a_proxy
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Stage]:
+async def proxy(tmp_path: Path) -> AsyncIterator[ProxyStage]:
     async with a_proxy(tmp_path, speed=20) as running:
         yield running

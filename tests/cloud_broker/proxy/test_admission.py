@@ -12,7 +12,7 @@ from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.admission import SEATS, Admission, Budgets, Charge, Party
 from cloud_broker.proxy.errors import LimitReached
 from cloud_broker.proxy.routes import BY_NAME
-from tests.cloud_broker.proxy.stage import QuickClock
+from tests.cloud_broker.proxy.proxy_stage import QuickClock
 
 ADA = Party("ada", "FREE", "of-ada", "w")
 BOB = Party("bob", "FREE", "of-bob", "w")

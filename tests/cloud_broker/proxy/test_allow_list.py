@@ -15,7 +15,7 @@ from yarl import URL
 from cloud_broker.proxy.attempts import Upstream
 from cloud_broker.proxy.errors import ProxyError
 from cloud_broker.proxy.routes import ROUTES, match, parse_uuid
-from tests.cloud_broker.proxy.stage import BLOCK, PAGE, PROXY, Stage
+from tests.cloud_broker.proxy.proxy_stage import BLOCK, PAGE, PROXY, ProxyStage
 
 ATTACKS = [
     "pages/..%2fusers",
@@ -45,14 +45,14 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("path", ATTACKS)
-async def test_an_attack_is_a_404_and_sends_nothing(proxy: Stage, path: str) -> None:
+async def test_an_attack_is_a_404_and_sends_nothing(proxy: ProxyStage, path: str) -> None:
     url = proxy.client.make_url("/")
     answer = await _raw(url, f"GET {PROXY}{path} HTTP/1.1")
     assert re.match(rb"HTTP/1.[01] (404|400) ", answer), answer
     assert proxy.upstream.seen == []
 
 
-async def test_dots_on_the_request_line_are_not_resolved(proxy: Stage) -> None:
+async def test_dots_on_the_request_line_are_not_resolved(proxy: ProxyStage) -> None:
     url = proxy.client.make_url("/")
     for line in (
         f"GET {PROXY}pages/../users/me HTTP/1.1",
@@ -75,7 +75,7 @@ async def test_dots_on_the_request_line_are_not_resolved(proxy: Stage) -> None:
     ],
 )
 async def test_a_target_that_can_be_read_in_two_ways_is_in_no_row(
-    proxy: Stage, target: str
+    proxy: ProxyStage, target: str
 ) -> None:
     answer = await _raw(proxy.client.make_url("/"), f"GET {target} HTTP/1.1")
     assert b" 404 " in answer.split(b"\r\n")[0]
@@ -92,7 +92,7 @@ async def _raw(url: URL, line: str) -> bytes:
     return answer
 
 
-async def test_an_unknown_path_is_told_in_notions_shape(proxy: Stage) -> None:
+async def test_an_unknown_path_is_told_in_notions_shape(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", "comments")
     body = await answer.json()
     assert (answer.status, body["object"], body["code"]) == (404, "error", "invalid_request_url")
@@ -101,11 +101,11 @@ async def test_an_unknown_path_is_told_in_notions_shape(proxy: Stage) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "POST"])
-async def test_another_method_does_not_exist(proxy: Stage, method: str) -> None:
+async def test_another_method_does_not_exist(proxy: ProxyStage, method: str) -> None:
     assert (await proxy.call(method, "users/me")).status == 404
 
 
-async def test_a_bad_id_is_named_as_notion_names_it(proxy: Stage) -> None:
+async def test_a_bad_id_is_named_as_notion_names_it(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", "pages/not-an-id")
     message = (await answer.json())["message"]
     assert message.startswith("path failed validation: path.page_id should be a valid uuid")
@@ -122,13 +122,13 @@ async def test_a_bad_id_is_named_as_notion_names_it(proxy: Stage) -> None:
         "start_cursor=%0a",
     ],
 )
-async def test_a_query_outside_the_table_is_refused(proxy: Stage, query: str) -> None:
+async def test_a_query_outside_the_table_is_refused(proxy: ProxyStage, query: str) -> None:
     answer = await proxy.call("GET", f"blocks/{PAGE}/children?{query}")
     assert answer.status == 400
     assert proxy.upstream.seen == []
 
 
-async def test_a_cursor_cannot_smuggle_a_parameter(proxy: Stage) -> None:
+async def test_a_cursor_cannot_smuggle_a_parameter(proxy: ProxyStage) -> None:
     await proxy.call("GET", f"blocks/{PAGE}/children?start_cursor=a%26page_size%3D9%23%2f..")
     assert proxy.upstream.seen == [
         ("GET", f"/v1/blocks/{PAGE}/children?start_cursor=a%26page_size%3D9%23%2F..")

@@ -11,9 +11,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
+    ProxyStage,
     Reply,
-    Stage,
     Upstream,
     a_proxy,
     an_error,
@@ -88,7 +88,7 @@ async def _run(schedule: list[str], callers: int, leaving: int) -> None:
                 assert told.headers["X-Broker-Code"] == "write_outcome_unknown"
 
 
-async def _one(proxy: Stage, key: str) -> None:
+async def _one(proxy: ProxyStage, key: str) -> None:
     answer = await proxy.append(key)
     if answer.status == 200:
         assert len(proxy.upstream.applied) == 1

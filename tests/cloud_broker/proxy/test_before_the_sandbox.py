@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.proxy.stage import WORKSPACE, Stage, a_proxy
-from tests.cloud_broker.sandbox.stage import Stage as Sandbox
-from tests.cloud_broker.sandbox.stage import paragraph, staged
+from tests.cloud_broker.proxy.proxy_stage import WORKSPACE, ProxyStage, a_proxy
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage as Sandbox
+from tests.cloud_broker.sandbox.sandbox_stage import paragraph, staged
 
 PAGE = seed.EMPTY_PAGE
 APPLIED = ["5xx_after", "drop_after", "garbage", "truncated", "huge"]
@@ -21,7 +21,7 @@ NOT_APPLIED = ["5xx_before", "uncommitted_503", "drop_before", "409", "html_502"
 
 @dataclass
 class Pair:
-    proxy: Stage
+    proxy: ProxyStage
     notion: Sandbox
 
     async def append(self, key: str, *texts: str) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import FormData, web
 from aiohttp.test_utils import TestServer
 
-from tests.cloud_broker.proxy.stage import CANARY, PAGE, PROXY, Stage, a_proxy
+from tests.cloud_broker.proxy.proxy_stage import CANARY, PAGE, PROXY, ProxyStage, a_proxy
 
 
 async def _chunks(count: int) -> AsyncIterator[bytes]:
@@ -29,18 +29,18 @@ def nested(levels: int) -> dict[str, Any]:
     return {"query": value}
 
 
-async def test_a_body_over_the_cap_is_refused_by_its_length(proxy: Stage) -> None:
+async def test_a_body_over_the_cap_is_refused_by_its_length(proxy: ProxyStage) -> None:
     answer = await proxy.call("POST", "search", data=b" " * (500 * 1024 + 1))
     assert (answer.status, answer.headers["X-Broker-Code"]) == (413, "request_too_large")
     assert proxy.upstream.seen == []
 
 
-async def test_a_body_over_the_cap_is_refused_while_it_is_read(proxy: Stage) -> None:
+async def test_a_body_over_the_cap_is_refused_while_it_is_read(proxy: ProxyStage) -> None:
     answer = await proxy.call("POST", "search", data=_chunks(9))
     assert answer.status == 413
 
 
-async def test_a_body_at_the_cap_is_relayed(proxy: Stage) -> None:
+async def test_a_body_at_the_cap_is_relayed(proxy: ProxyStage) -> None:
     text = "x" * (500 * 1024 - len('{"query":""}'))
     answer = await proxy.call("POST", "search", data=f'{{"query":"{text}"}}')
     assert answer.status == 200
@@ -69,28 +69,30 @@ async def test_a_body_that_trickles_is_cut_off(tmp_path: Path, pause_s: float) -
         (b'{"query":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "validation_error"),
     ],
 )
-async def test_a_bad_body_is_told_in_notions_codes(proxy: Stage, body: bytes, code: str) -> None:
+async def test_a_bad_body_is_told_in_notions_codes(
+    proxy: ProxyStage, body: bytes, code: str
+) -> None:
     answer = await proxy.call("POST", "search", data=body)
     assert (answer.status, (await answer.json())["code"]) == (400, code)
     assert proxy.upstream.seen == []
 
 
-async def test_thirty_two_levels_pass_and_no_more(proxy: Stage) -> None:
+async def test_thirty_two_levels_pass_and_no_more(proxy: ProxyStage) -> None:
     assert (await proxy.call("POST", "search", json=nested(31))).status == 200
     assert (await proxy.call("POST", "search", json=nested(32))).status == 400
 
 
-async def test_a_doubled_key_means_to_notion_what_it_meant_here(proxy: Stage) -> None:
+async def test_a_doubled_key_means_to_notion_what_it_meant_here(proxy: ProxyStage) -> None:
     await proxy.call("POST", "search", data=b'{"page_size":1, "page_size":500}')
     assert proxy.upstream.requests[0]["body"] == b'{"page_size":100}'
 
 
-async def test_a_refusal_never_repeats_the_bodys_text(proxy: Stage) -> None:
+async def test_a_refusal_never_repeats_the_bodys_text(proxy: ProxyStage) -> None:
     answer = await proxy.call("POST", "search", json={"my secret text": 1})
     assert "secret" not in await answer.text()
 
 
-async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: Stage) -> None:
+async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: ProxyStage) -> None:
     async def huge(_: web.Request) -> web.StreamResponse:
         return web.Response(body=b" " * (5 * 1024 * 1024 + 1))
 
@@ -100,7 +102,7 @@ async def test_an_answer_over_the_cap_is_a_bad_gateway(proxy: Stage) -> None:
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_an_answer_nested_without_end_is_a_bad_gateway(proxy: Stage) -> None:
+async def test_an_answer_nested_without_end_is_a_bad_gateway(proxy: ProxyStage) -> None:
     async def deep(_: web.Request) -> web.StreamResponse:
         return web.Response(body=b'{"a":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
 
@@ -109,7 +111,7 @@ async def test_an_answer_nested_without_end_is_a_bad_gateway(proxy: Stage) -> No
     assert (answer.status, answer.headers["X-Broker-Code"]) == (502, "bad_gateway")
 
 
-async def test_a_decompression_bomb_is_not_unpacked(proxy: Stage) -> None:
+async def test_a_decompression_bomb_is_not_unpacked(proxy: ProxyStage) -> None:
     bomb = gzip.compress(b" " * 200_000_000, 9)
 
     async def explode(_: web.Request) -> web.StreamResponse:
@@ -122,7 +124,7 @@ async def test_a_decompression_bomb_is_not_unpacked(proxy: Stage) -> None:
     assert grown < 32 * 1024  # KiB; unpacked it has 200 MB
 
 
-async def test_a_write_whose_answer_is_too_large_is_unknown(proxy: Stage) -> None:
+async def test_a_write_whose_answer_is_too_large_is_unknown(proxy: ProxyStage) -> None:
     async def huge(_: web.Request) -> web.StreamResponse:
         return web.Response(body=b" " * (5 * 1024 * 1024 + 1))
 
@@ -131,7 +133,7 @@ async def test_a_write_whose_answer_is_too_large_is_unknown(proxy: Stage) -> Non
     assert (await answer.json())["additional_data"]["upstream_status"] == "200"
 
 
-async def test_a_file_part_goes_through_as_it_comes(proxy: Stage) -> None:
+async def test_a_file_part_goes_through_as_it_comes(proxy: ProxyStage) -> None:
     form = FormData()
     form.add_field("file", io.BytesIO(b"z" * 3_000_000), filename="a.png", content_type="image/png")
     answer = await proxy.call("POST", f"file_uploads/{PAGE}/send", data=form)
@@ -203,7 +205,7 @@ async def test_a_file_whose_sender_leaves_is_not_sent_whole(tmp_path: Path) -> N
         assert b"".join(seen) == b"--b"
 
 
-async def test_a_file_part_over_its_cap_is_not_sent_whole(proxy: Stage) -> None:
+async def test_a_file_part_over_its_cap_is_not_sent_whole(proxy: ProxyStage) -> None:
     answer = await proxy.call(
         "POST",
         f"file_uploads/{PAGE}/send",
@@ -236,7 +238,7 @@ async def test_a_form_that_trickles_or_breaks_off_says_nothing_against_notion(
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "text/plain\tx"])
-async def test_a_file_part_must_be_a_form(proxy: Stage, kind: str) -> None:
+async def test_a_file_part_must_be_a_form(proxy: ProxyStage, kind: str) -> None:
     answer = await proxy.call(
         "POST", f"file_uploads/{PAGE}/send", data=b"x", headers={"Content-Type": kind}
     )
@@ -245,7 +247,7 @@ async def test_a_file_part_must_be_a_form(proxy: Stage, kind: str) -> None:
 
 
 async def test_the_token_is_in_no_answer_log_metric_or_row(
-    proxy: Stage, caplog: pytest.LogCaptureFixture
+    proxy: ProxyStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("DEBUG"):
         texts = [await (await proxy.append(proxy.key(), text="clip-canary")).text()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.cloud_broker.proxy.stage import PAGE, WORKSPACE, Held, Stage, a_proxy, says
+from tests.cloud_broker.proxy.proxy_stage import PAGE, WORKSPACE, Held, ProxyStage, a_proxy, says
 
 
 def within(text: str) -> dict[str, str]:
@@ -35,7 +35,7 @@ async def test_a_caller_may_shorten_its_deadline_and_not_lengthen_it(
 
 
 async def test_a_wait_that_the_callers_deadline_does_not_allow_is_the_callers(
-    proxy: Stage,
+    proxy: ProxyStage,
 ) -> None:
     proxy.upstream.script = [says(429, Retry_After="8")]
     answer = await proxy.call("GET", f"pages/{PAGE}", headers=within("5.5"))
@@ -43,7 +43,7 @@ async def test_a_wait_that_the_callers_deadline_does_not_allow_is_the_callers(
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_a_write_goes_on_beyond_its_callers_deadline(proxy: Stage) -> None:
+async def test_a_write_goes_on_beyond_its_callers_deadline(proxy: ProxyStage) -> None:
     held, key = Held(proxy.upstream), proxy.key()
     headers = {**within("3"), "Idempotency-Key": key}
     body = {"children": [{"paragraph": {"text": "x"}}]}
@@ -58,7 +58,7 @@ async def test_a_write_goes_on_beyond_its_callers_deadline(proxy: Stage) -> None
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "1e3", "nan", "soon", "12345", "1.2345"])
-async def test_a_deadline_that_is_none_is_refused(proxy: Stage, text: str) -> None:
+async def test_a_deadline_that_is_none_is_refused(proxy: ProxyStage, text: str) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers=within(text))
     assert (answer.status, (await answer.json())["code"]) == (400, "validation_error")
     assert proxy.upstream.seen == []

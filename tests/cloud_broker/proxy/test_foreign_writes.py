@@ -19,7 +19,7 @@ from cloud_broker.proxy.keys import (
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from cloud_broker.web.writes import told
-from tests.cloud_broker.proxy.stage import WORKSPACE, a_database, a_key, an_id
+from tests.cloud_broker.proxy.proxy_stage import WORKSPACE, a_database, a_key, an_id
 
 NOW = 1_800_000_000_000
 

@@ -10,10 +10,10 @@ import pytest
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.proxy.keys import forget_at
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     WORKSPACE,
     Held,
-    Stage,
+    ProxyStage,
     Upstream,
     a_database,
     a_proxy,
@@ -21,7 +21,7 @@ from tests.cloud_broker.proxy.stage import (
 )
 
 
-async def _under_way(proxy: Stage, key: str) -> asyncio.Event:
+async def _under_way(proxy: ProxyStage, key: str) -> asyncio.Event:
     """Begin a write that Notion holds back, and return what lets it go."""
     held = Held(proxy.upstream)
     caller = asyncio.ensure_future(proxy.append(key))

@@ -32,12 +32,12 @@ from cloud_broker.limits.limiter import Decision, LimitCheck, Limiter, Watch
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     BLOCK,
     PAGE,
     Held,
+    ProxyStage,
     QuickClock,
-    Stage,
     Upstream,
     a_proxy,
     an_error,
@@ -198,7 +198,7 @@ async def test_what_no_longer_matters_is_forgotten_without_changing_an_answer(
     ].left == 2
 
 
-async def _until_refused(proxy: Stage, method: str, path: str, **more: Any) -> int:
+async def _until_refused(proxy: ProxyStage, method: str, path: str, **more: Any) -> int:
     for count in range(200):
         answer = await proxy.call(method, path, **more)
         if answer.status == 429:
@@ -250,7 +250,7 @@ async def test_a_long_wait_for_the_connection_is_the_callers(tmp_path: Path) -> 
         assert int(answer.headers["Retry-After"]) == 20
 
 
-async def test_what_is_left_is_told_with_every_answer(proxy: Stage) -> None:
+async def test_what_is_left_is_told_with_every_answer(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", "users/me")
     assert '"user";r=119;t=60' in answer.headers["RateLimit"]
     assert '"route";r=9;t=60' in answer.headers["RateLimit"]

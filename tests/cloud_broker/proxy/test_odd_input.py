@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 
 from cloud_broker.proxy.outcome import is_object
 from cloud_broker.storage import audit as rows
-from tests.cloud_broker.proxy.stage import PAGE, PROXY, Stage
+from tests.cloud_broker.proxy.proxy_stage import PAGE, PROXY, ProxyStage
 
 
-async def recorded(proxy: Stage) -> str:
+async def recorded(proxy: ProxyStage) -> str:
     await proxy.audit.flush()
     async with proxy.database.reading() as tx:
         return str(await tx.all("SELECT * FROM audit_log"))
 
 
-async def spoken(proxy: Stage, head: bytes, body: bytes = b"", *, has_length: bool = True) -> bytes:
+async def spoken(
+    proxy: ProxyStage, head: bytes, body: bytes = b"", *, has_length: bool = True
+) -> bytes:
     """Speak to the proxy byte by byte, since no client library would say this."""
     reader, writer = await asyncio.open_connection(proxy.client.host, proxy.client.port)
     writer.write(head.replace(b"\n", b"\r\n") + b"Host: x\r\nConnection: close\r\n")
@@ -34,13 +36,13 @@ async def spoken(proxy: Stage, head: bytes, body: bytes = b"", *, has_length: bo
     return answer
 
 
-async def test_a_key_that_is_none_is_text_and_is_recorded_nowhere(proxy: Stage) -> None:
+async def test_a_key_that_is_none_is_text_and_is_recorded_nowhere(proxy: ProxyStage) -> None:
     answer = await proxy.append("my secret clip")
     assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "idempotency_key_invalid")
     assert "secret" not in await recorded(proxy)
 
 
-async def test_bytes_that_are_no_text_do_not_stop_the_audit_log(proxy: Stage) -> None:
+async def test_bytes_that_are_no_text_do_not_stop_the_audit_log(proxy: ProxyStage) -> None:
     line = f"POST {PROXY}pages HTTP/1.1\nAuthorization: Bearer ada\n".encode()
     answer = await spoken(proxy, line + b"Idempotency-Key: \xff\n", b"{}")
     assert answer.startswith(b"HTTP/1.1 400")
@@ -58,7 +60,7 @@ PACKED = gzip.compress(b"{}", mtime=0)
     "coding", ["gzip", "deflate", "br", "x", "identity\nContent-Encoding: gzip"]
 )
 async def test_a_coded_body_is_refused_whatever_is_in_it(
-    proxy: Stage, coding: str, body: bytes
+    proxy: ProxyStage, coding: str, body: bytes
 ) -> None:
     line = f"POST {PROXY}search HTTP/1.1\nAuthorization: Bearer ada\nContent-Encoding: {coding}\n"
     answer = await spoken(proxy, line.encode(), body)
@@ -66,7 +68,7 @@ async def test_a_coded_body_is_refused_whatever_is_in_it(
     assert proxy.upstream.seen == []
 
 
-async def test_a_body_whose_chunks_are_none_is_refused(proxy: Stage) -> None:
+async def test_a_body_whose_chunks_are_none_is_refused(proxy: ProxyStage) -> None:
     line = f"POST {PROXY}search HTTP/1.1\nAuthorization: Bearer ada\nTransfer-Encoding: chunked\n"
     answer = await spoken(proxy, line.encode(), b"zz\r\n{}\r\n", has_length=False)
     assert b" 400 " in answer.partition(b"\r\n")[0]
@@ -74,7 +76,7 @@ async def test_a_body_whose_chunks_are_none_is_refused(proxy: Stage) -> None:
 
 
 async def test_after_an_unforeseen_error_a_read_failed_and_a_write_is_unknown(
-    proxy: Stage,
+    proxy: ProxyStage,
 ) -> None:
     proxy.tokens.bug = ZeroDivisionError("canary")
     read = await proxy.call("GET", f"pages/{PAGE}")
@@ -127,7 +129,7 @@ def test_every_whole_object_is_passed_on(value: object) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"a":"\xff"}', b'{"\xff":1}', b'{"a":1}}', b'{"a":', b"[]", b"7", b"", b'{"a":NaN}']
 )
-async def test_what_is_no_whole_object_is_a_bad_gateway(proxy: Stage, body: bytes) -> None:
+async def test_what_is_no_whole_object_is_a_bad_gateway(proxy: ProxyStage, body: bytes) -> None:
     async def reply(_: web.Request) -> web.StreamResponse:
         return web.Response(body=body, content_type="application/json")
 
@@ -137,7 +139,7 @@ async def test_what_is_no_whole_object_is_a_bad_gateway(proxy: Stage, body: byte
 
 
 async def test_a_number_beyond_all_reason_reaches_only_who_reads_the_answer_as_it_is(
-    proxy: Stage,
+    proxy: ProxyStage,
 ) -> None:
     async def reply(_: web.Request) -> web.StreamResponse:
         return web.Response(body=b'{"a":1e999}', content_type="application/json")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     BLOCK,
     CANARY,
     PAGE,
     PROXY,
     Held,
-    Stage,
+    ProxyStage,
     a_proxy,
     an_error,
     drops,
@@ -22,7 +22,7 @@ from tests.cloud_broker.proxy.stage import (
 )
 
 
-async def test_a_page_is_read_with_headers_built_from_nothing(proxy: Stage) -> None:
+async def test_a_page_is_read_with_headers_built_from_nothing(proxy: ProxyStage) -> None:
     answer = await proxy.call(
         "GET", f"pages/{PAGE}", headers={"X-Evil": "1", "Cookie": "a=b", "User-Agent": "me"}
     )
@@ -41,7 +41,7 @@ async def test_a_page_is_read_with_headers_built_from_nothing(proxy: Stage) -> N
     assert sent["Notion-Version"] == "2026-03-11"
 
 
-async def test_response_headers_are_allow_listed(proxy: Stage) -> None:
+async def test_response_headers_are_allow_listed(proxy: ProxyStage) -> None:
     proxy.upstream.script = [
         says(200, {"object": "page"}, Set_Cookie="a=b", x_notion_request_id="r-1", X_Other="1")
     ]
@@ -51,7 +51,7 @@ async def test_response_headers_are_allow_listed(proxy: Stage) -> None:
     assert not {"Set-Cookie", "X-Other"} & set(answer.headers)
 
 
-async def test_a_read_may_open_a_row_of_a_moment_ago_and_a_write_may_not(proxy: Stage) -> None:
+async def test_a_read_may_open_a_row_of_a_moment_ago_and_a_write_may_not(proxy: ProxyStage) -> None:
     for method, path in (("GET", f"pages/{PAGE}"), ("POST", "search")):
         await proxy.call(method, path, json={} if method == "POST" else None)
         assert not proxy.tokens.asked_fresh
@@ -59,7 +59,7 @@ async def test_a_read_may_open_a_row_of_a_moment_ago_and_a_write_may_not(proxy: 
     assert proxy.tokens.asked_fresh
 
 
-async def test_both_prefixes_lead_to_the_same_place(proxy: Stage) -> None:
+async def test_both_prefixes_lead_to_the_same_place(proxy: ProxyStage) -> None:
     plain = PROXY.removesuffix("v1/")
     answer = await proxy.client.get(
         f"{plain}blocks/{PAGE.replace('-', '')}/children?page_size=500",
@@ -70,14 +70,16 @@ async def test_both_prefixes_lead_to_the_same_place(proxy: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
-async def test_a_read_is_asked_again_after_a_passing_failure(proxy: Stage, status: int) -> None:
+async def test_a_read_is_asked_again_after_a_passing_failure(
+    proxy: ProxyStage, status: int
+) -> None:
     proxy.upstream.script = [says(status), drops()]
     answer = await proxy.call("GET", f"pages/{PAGE}")
     assert answer.status == 200
     assert len(proxy.upstream.seen) == 3
 
 
-async def test_after_three_retries_notions_own_answer_is_passed_on(proxy: Stage) -> None:
+async def test_after_three_retries_notions_own_answer_is_passed_on(proxy: ProxyStage) -> None:
     proxy.upstream.always = says(503)
     answer = await proxy.call("GET", f"pages/{PAGE}")
     assert (answer.status, (await answer.json())["code"]) == (503, "service_unavailable")
@@ -85,7 +87,7 @@ async def test_after_three_retries_notions_own_answer_is_passed_on(proxy: Stage)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409])
-async def test_a_refusal_of_notion_is_passed_on_once(proxy: Stage, status: int) -> None:
+async def test_a_refusal_of_notion_is_passed_on_once(proxy: ProxyStage, status: int) -> None:
     proxy.upstream.always = says(status)
     answer = await proxy.call("GET", f"pages/{PAGE}")
     assert (answer.status, await answer.json()) == (status, an_error(status))
@@ -93,7 +95,7 @@ async def test_a_refusal_of_notion_is_passed_on_once(proxy: Stage, status: int) 
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_notions_429_is_waited_for_when_short(proxy: Stage) -> None:
+async def test_notions_429_is_waited_for_when_short(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(429, Retry_After="2")]
     begun = proxy.clock.monotonic()
     answer = await proxy.call("GET", f"pages/{PAGE}")
@@ -101,7 +103,7 @@ async def test_notions_429_is_waited_for_when_short(proxy: Stage) -> None:
     assert proxy.clock.monotonic() - begun >= 2
 
 
-async def test_notions_long_429_is_passed_on_and_pauses_the_connection(proxy: Stage) -> None:
+async def test_notions_long_429_is_passed_on_and_pauses_the_connection(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(429, Retry_After="45")]
     first = await proxy.call("GET", f"pages/{PAGE}")
     assert (first.status, first.headers["Retry-After"]) == (429, "45")
@@ -115,7 +117,7 @@ async def test_notions_long_429_is_passed_on_and_pauses_the_connection(proxy: St
     assert len(proxy.upstream.seen) == 2
 
 
-async def test_a_workspaces_429_pauses_every_connection_to_it(proxy: Stage) -> None:
+async def test_a_workspaces_429_pauses_every_connection_to_it(proxy: ProxyStage) -> None:
     body = an_error(429, rate_limit_reason="public_api_space_request_rate_limit")
     proxy.upstream.script = [says(429, body, Retry_After="300")]
     await proxy.call("GET", f"pages/{PAGE}")
@@ -123,7 +125,7 @@ async def test_a_workspaces_429_pauses_every_connection_to_it(proxy: Stage) -> N
     assert (other.status, other.headers["X-Broker-Code"]) == (429, "limit_connection")
 
 
-async def test_an_endpoints_429_pauses_that_endpoint_only(proxy: Stage) -> None:
+async def test_an_endpoints_429_pauses_that_endpoint_only(proxy: ProxyStage) -> None:
     body = an_error(429, rate_limit_reason="public_api_endpoint_rate_limit")
     proxy.upstream.script = [says(429, body, Retry_After="300")]
     await proxy.call("POST", "search", json={})
@@ -131,20 +133,20 @@ async def test_an_endpoints_429_pauses_that_endpoint_only(proxy: Stage) -> None:
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
 
 
-async def test_a_blocked_connection_is_not_asked_again(proxy: Stage) -> None:
+async def test_a_blocked_connection_is_not_asked_again(proxy: ProxyStage) -> None:
     body = an_error(429, rate_limit_reason="public_api_request_blocked")
     proxy.upstream.script = [says(429, body, Retry_After="1")]
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 429
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_a_401_is_refreshed_once_and_sent_again(proxy: Stage) -> None:
+async def test_a_401_is_refreshed_once_and_sent_again(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(401)]
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
     assert proxy.upstream.requests[1]["headers"]["Authorization"].endswith("_2")
 
 
-async def test_a_second_401_says_that_the_grant_is_gone(proxy: Stage) -> None:
+async def test_a_second_401_says_that_the_grant_is_gone(proxy: ProxyStage) -> None:
     proxy.upstream.always = says(401)
     answer = await proxy.call("GET", f"pages/{PAGE}")
     assert answer.status == 401
@@ -152,7 +154,7 @@ async def test_a_second_401_says_that_the_grant_is_gone(proxy: Stage) -> None:
     assert len(proxy.upstream.seen) == 2
 
 
-async def test_a_token_that_was_kept_may_be_two_behind(proxy: Stage) -> None:
+async def test_a_token_that_was_kept_may_be_two_behind(proxy: ProxyStage) -> None:
     proxy.tokens.keeps = True
     proxy.upstream.script = [says(401), says(401)]  # a person had connected again, and that is over
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
@@ -166,7 +168,7 @@ async def test_a_token_that_was_kept_may_be_two_behind(proxy: Stage) -> None:
     assert proxy.tokens.refreshed == 5
 
 
-async def test_an_ended_grant_is_said_so(proxy: Stage) -> None:
+async def test_an_ended_grant_is_said_so(proxy: ProxyStage) -> None:
     proxy.tokens.grant_ended = True
     proxy.upstream.always = says(401)
     answer = await proxy.call("GET", f"pages/{PAGE}")
@@ -174,7 +176,7 @@ async def test_an_ended_grant_is_said_so(proxy: Stage) -> None:
     assert (await answer.json())["code"] == "unauthorized"
 
 
-async def test_nobody_waits_longer_than_the_deadline_for_a_refresh(proxy: Stage) -> None:
+async def test_nobody_waits_longer_than_the_deadline_for_a_refresh(proxy: ProxyStage) -> None:
     proxy.tokens.stuck = asyncio.Event()
     proxy.upstream.always = says(401)
     begun = proxy.clock.monotonic()
@@ -189,7 +191,7 @@ async def test_nobody_waits_longer_than_the_deadline_for_a_refresh(proxy: Stage)
 
 
 @pytest.mark.parametrize("token", ["", "Basic x", "Bearer expired"])
-async def test_without_a_live_session_nothing_is_sent(proxy: Stage, token: str) -> None:
+async def test_without_a_live_session_nothing_is_sent(proxy: ProxyStage, token: str) -> None:
     answer = await proxy.client.get(f"{PROXY}pages/{PAGE}", headers={"Authorization": token})
     assert (answer.status, answer.headers["X-Broker-Code"]) == (401, "session_expired")
     body = await answer.json()
@@ -198,13 +200,13 @@ async def test_without_a_live_session_nothing_is_sent(proxy: Stage, token: str) 
     assert proxy.upstream.seen == []
 
 
-async def test_another_accounts_workspace_looks_like_none(proxy: Stage) -> None:
+async def test_another_accounts_workspace_looks_like_none(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers={"X-Workspace-Id": PAGE})
     assert (answer.status, answer.headers["X-Broker-Code"]) == (403, "no_connection")
     assert proxy.upstream.seen == []
 
 
-async def test_a_garbled_answer_is_a_bad_gateway(proxy: Stage) -> None:
+async def test_a_garbled_answer_is_a_bad_gateway(proxy: ProxyStage) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>gateway</html>", content_type="text/html")
 
@@ -222,7 +224,9 @@ async def test_an_unreachable_notion_is_an_overload_of_which_nothing_was_sent(
 
 
 @pytest.mark.parametrize("status", [200, 400, 503])
-async def test_a_token_that_a_gateway_echoes_does_not_get_out(proxy: Stage, status: int) -> None:
+async def test_a_token_that_a_gateway_echoes_does_not_get_out(
+    proxy: ProxyStage, status: int
+) -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         sent = request.headers["Authorization"]
         body = {**an_error(status), "message": f"refused: {sent}"}
@@ -238,7 +242,7 @@ async def test_a_token_that_a_gateway_echoes_does_not_get_out(proxy: Stage, stat
         assert CANARY not in str(await tx.all("SELECT * FROM audit_log"))
 
 
-async def test_a_redirect_is_not_followed(proxy: Stage) -> None:
+async def test_a_redirect_is_not_followed(proxy: ProxyStage) -> None:
     proxy.upstream.always = says(302, {"object": "page"}, Location="/v1/users")
     answer = await proxy.call("GET", f"pages/{PAGE}", allow_redirects=False)
     assert answer.status == 502
@@ -246,7 +250,7 @@ async def test_a_redirect_is_not_followed(proxy: Stage) -> None:
     assert "Location" not in answer.headers
 
 
-async def test_a_read_whose_caller_leaves_is_given_up(proxy: Stage) -> None:
+async def test_a_read_whose_caller_leaves_is_given_up(proxy: ProxyStage) -> None:
     arrived, ended = asyncio.Event(), asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -265,7 +269,7 @@ async def test_a_read_whose_caller_leaves_is_given_up(proxy: Stage) -> None:
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
 
 
-async def test_a_write_whose_caller_leaves_is_finished(proxy: Stage) -> None:
+async def test_a_write_whose_caller_leaves_is_finished(proxy: ProxyStage) -> None:
     held = Held(proxy.upstream)
     caller = asyncio.ensure_future(proxy.append())
     await held.arrived.wait()

@@ -13,24 +13,24 @@ from cloud_broker.errors import DatabaseFailed
 from cloud_broker.monitoring.metrics import Counter, Histogram
 from cloud_broker.storage import audit as rows
 from cloud_broker.storage.database import Database
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     PAGE,
     WORKSPACE,
+    ProxyStage,
     QuickClock,
-    Stage,
     a_database,
     an_audit,
     says,
 )
 
 
-async def written(proxy: Stage) -> list[dict[str, Any]]:
+async def written(proxy: ProxyStage) -> list[dict[str, Any]]:
     await proxy.audit.flush()
     async with proxy.database.reading() as tx:
         return await rows.of_user(tx, "ada")
 
 
-async def test_each_call_leaves_a_row_of_ids_and_numbers(proxy: Stage) -> None:
+async def test_each_call_leaves_a_row_of_ids_and_numbers(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(503), says(200, {"object": "page"}, x_notion_request_id="r9")]
     await proxy.call("GET", f"pages/{PAGE}")
     (row,) = await written(proxy)
@@ -49,7 +49,7 @@ async def test_each_call_leaves_a_row_of_ids_and_numbers(proxy: Stage) -> None:
     assert row["subject"]["object"] == PAGE
 
 
-async def test_a_refused_call_leaves_a_row_too(proxy: Stage) -> None:
+async def test_a_refused_call_leaves_a_row_too(proxy: ProxyStage) -> None:
     await proxy.append(proxy.key(age_s=25 * 3600))
     (row,) = await written(proxy)
     assert row["facts"]["decision"] == "idempotency_key_expired"
@@ -147,7 +147,7 @@ async def test_once_rows_could_not_be_written_no_token_is_opened_until_they_are(
         assert await rows.verify(database) == (2, None)
 
 
-async def test_a_call_that_ends_after_the_erasure_names_nobody(proxy: Stage) -> None:
+async def test_a_call_that_ends_after_the_erasure_names_nobody(proxy: ProxyStage) -> None:
     proxy.gone.add("mira")
     await proxy.call("GET", f"pages/{PAGE}", user="mira")
     await proxy.audit.flush()
@@ -164,7 +164,7 @@ async def test_two_writers_make_one_chain(tmp_path: Path) -> None:
         assert await rows.verify(database) == (30, None)
 
 
-async def test_metrics_count_by_route_and_hold_no_id(proxy: Stage) -> None:
+async def test_metrics_count_by_route_and_hold_no_id(proxy: ProxyStage) -> None:
     await proxy.call("GET", f"pages/{PAGE}")
     await proxy.call("GET", "comments")
     text = await (await proxy.client.get("/metrics")).text()

@@ -15,8 +15,8 @@ from notion_client.helpers import async_collect_paginated_api, collect_paginated
 
 from cloud_broker.proxy.errors import NotSent, ProxyError
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.whole import Whole, a_whole_broker
-from tests.stack.lone import a_key
+from tests.cloud_broker.broker_on_sandbox import BrokerOnSandbox, a_whole_broker
+from tests.stack.lone_broker import a_key
 
 PAGE = seed.EMPTY_PAGE
 APPEND = "PATCH /v1/blocks/{id}/children"
@@ -49,13 +49,13 @@ async def made_or_busy(sdk: AsyncClient) -> Any:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Whole]:
+async def broker(tmp_path: Path) -> AsyncIterator[BrokerOnSandbox]:
     async with a_whole_broker(tmp_path) as running:
         yield running
 
 
 @pytest.fixture
-async def sdk(broker: Whole) -> AsyncIterator[AsyncClient]:
+async def sdk(broker: BrokerOnSandbox) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(auth=broker.token, base_url=broker.base_url, retry=AT_ONCE) as client:
         yield client
 
@@ -76,7 +76,7 @@ async def test_a_long_page_by_the_helper_for_pages(sdk: AsyncClient) -> None:
 
 
 async def test_blocks_are_appended_after_another_and_by_position(
-    sdk: AsyncClient, broker: Whole
+    sdk: AsyncClient, broker: BrokerOnSandbox
 ) -> None:
     append = sdk.blocks.children.append
     first = (await append(PAGE, children=[text("1"), text("4")]))["results"][0]["id"]
@@ -121,7 +121,7 @@ async def test_a_database_and_its_rows(sdk: AsyncClient) -> None:
     assert len(found["results"]) == 2
 
 
-async def test_a_client_of_2022_knows_databases_as_tables(broker: Whole) -> None:
+async def test_a_client_of_2022_knows_databases_as_tables(broker: BrokerOnSandbox) -> None:
     version = "2022-06-28"
     async with AsyncClient(
         auth=broker.token, base_url=broker.base_url, notion_version=version
@@ -133,7 +133,9 @@ async def test_a_client_of_2022_knows_databases_as_tables(broker: Whole) -> None
         assert rows["results"][0]["parent"]["database_id"] == seed.DATABASE
 
 
-async def test_a_file_in_one_part_is_sent_and_attached(sdk: AsyncClient, broker: Whole) -> None:
+async def test_a_file_in_one_part_is_sent_and_attached(
+    sdk: AsyncClient, broker: BrokerOnSandbox
+) -> None:
     upload = await sdk.file_uploads.create(mode="single_part", filename="a.txt")
     part = ("a.txt", b"hello", "text/plain")
     sent = await sdk.file_uploads.send(upload["id"], file=part)
@@ -162,7 +164,7 @@ async def test_the_bot_is_the_connections_own(sdk: AsyncClient) -> None:
     assert me["bot"]["workspace_id"] == seed.WORKSPACE
 
 
-async def test_the_client_without_async_works_likewise(broker: Whole) -> None:
+async def test_the_client_without_async_works_likewise(broker: BrokerOnSandbox) -> None:
     def a_day() -> list[str]:
         sdk: Any  # its methods say that they may be awaited
         with Client(auth=broker.token, base_url=broker.base_url, retry=AT_ONCE) as sdk:
@@ -190,14 +192,14 @@ def test_every_refusal_has_a_code_that_the_sdk_knows() -> None:
     assert {kind.code for kind in kinds} - known == {NotSent.code}
 
 
-async def test_an_ended_session_is_unauthorized(broker: Whole) -> None:
+async def test_an_ended_session_is_unauthorized(broker: BrokerOnSandbox) -> None:
     async with AsyncClient(auth="ended", base_url=broker.base_url, retry=False) as sdk:
         with pytest.raises(APIResponseError) as caught:
             await sdk.users.me()
     assert refused(caught) == (APIErrorCode.Unauthorized, "session_expired")
 
 
-async def test_a_withdrawn_grant_is_unauthorized(sdk: AsyncClient, broker: Whole) -> None:
+async def test_a_withdrawn_grant_is_unauthorized(sdk: AsyncClient, broker: BrokerOnSandbox) -> None:
     bot = (await sdk.users.me())["id"]
     await broker.control("POST", "revoke", {"bot_id": bot})
     with pytest.raises(APIResponseError) as caught:
@@ -281,7 +283,7 @@ async def test_a_write_under_way_is_a_conflict(tmp_path: Path) -> None:
         assert await broker.texts(PAGE) == ["x"]
 
 
-async def test_an_overload_keeps_its_status_529(sdk: AsyncClient, broker: Whole) -> None:
+async def test_an_overload_keeps_its_status_529(sdk: AsyncClient, broker: BrokerOnSandbox) -> None:
     await broker.fault("529", params={"retry_after": 60})
     with pytest.raises(UnknownHTTPResponseError) as caught:
         await sdk.blocks.children.append(PAGE, children=[text("x")])
@@ -293,7 +295,7 @@ async def test_an_overload_keeps_its_status_529(sdk: AsyncClient, broker: Whole)
 
 @pytest.mark.parametrize("kind", UNCLEAR)
 async def test_the_sdks_own_retries_double_no_write(
-    sdk: AsyncClient, broker: Whole, kind: str
+    sdk: AsyncClient, broker: BrokerOnSandbox, kind: str
 ) -> None:
     await broker.fault(kind, APPEND, on=[1])
     with pytest.raises(APIResponseError) as caught:
@@ -306,7 +308,7 @@ async def test_the_sdks_own_retries_double_no_write(
 
 
 async def test_a_write_that_was_saved_but_not_answered_in_time_is_a_success_to_the_sdk(
-    sdk: AsyncClient, broker: Whole
+    sdk: AsyncClient, broker: BrokerOnSandbox
 ) -> None:
     await broker.fault("committed_503", APPEND, on=[1])
     made = await sdk.blocks.children.append(PAGE, children=[text("x"), text("y")])
@@ -317,7 +319,7 @@ async def test_a_write_that_was_saved_but_not_answered_in_time_is_a_success_to_t
 
 @pytest.mark.parametrize("kind", ["429", "529"])
 async def test_a_write_that_was_refused_for_now_arrives_once(
-    sdk: AsyncClient, broker: Whole, kind: str
+    sdk: AsyncClient, broker: BrokerOnSandbox, kind: str
 ) -> None:
     await broker.fault(kind, APPEND, on=[1, 2], params={"retry_after": 0})
     await sdk.blocks.children.append(PAGE, children=[text("x")])
@@ -325,7 +327,7 @@ async def test_a_write_that_was_refused_for_now_arrives_once(
 
 
 async def test_a_removal_of_which_nobody_knows_is_not_repeated_by_the_sdk(
-    sdk: AsyncClient, broker: Whole
+    sdk: AsyncClient, broker: BrokerOnSandbox
 ) -> None:
     block = (await sdk.blocks.children.append(PAGE, children=[text("x")]))["results"][0]["id"]
     await broker.fault("5xx_after", "DELETE /v1/blocks/{id}", on=[1], params={"status": 503})
@@ -336,7 +338,7 @@ async def test_a_removal_of_which_nobody_knows_is_not_repeated_by_the_sdk(
 
 
 async def test_a_read_that_fails_is_asked_again_by_the_sdk_too(
-    sdk: AsyncClient, broker: Whole
+    sdk: AsyncClient, broker: BrokerOnSandbox
 ) -> None:
     await broker.fault("5xx_before", "GET /v1/pages/{id}", on=list(range(1, 6)))
     assert (await sdk.pages.retrieve(PAGE))["id"] == PAGE

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cloud_broker.whole import a_whole_broker
+from tests.cloud_broker.broker_on_sandbox import a_whole_broker
 from tests.stack.javascript import walk
 
 STEPS = (

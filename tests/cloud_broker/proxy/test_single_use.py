@@ -12,12 +12,12 @@ from aiohttp import ClientResponse, web
 
 from cloud_broker.errors import NoConnection
 from cloud_broker.storage.idempotency import SPENT, Idempotency, KeyId, Lease
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     PAGE,
     PROXY,
     WORKSPACE,
     Held,
-    Stage,
+    ProxyStage,
     a_database,
     a_proxy,
     says,
@@ -37,7 +37,7 @@ def lease(owner: str) -> Lease:
     return Lease(owner, NOW + 10_000, NOW + 20_000)
 
 
-async def once(proxy: Stage, key: str) -> ClientResponse:
+async def once(proxy: ProxyStage, key: str) -> ClientResponse:
     """An append under a key for a single use."""
     headers = {
         "Authorization": "Bearer ada",
@@ -74,7 +74,7 @@ async def test_a_key_that_another_is_using_cannot_be_spent(rows: Idempotency) ->
 
 @pytest.mark.parametrize("status", [400, 404, 429])
 async def test_after_a_refusal_by_notion_the_same_request_is_refused(
-    proxy: Stage, status: int
+    proxy: ProxyStage, status: int
 ) -> None:
     key = proxy.key()
     proxy.upstream.script = [says(status, Retry_After="40")]
@@ -96,7 +96,9 @@ async def test_after_a_refusal_by_a_limit_the_same_request_is_refused(tmp_path: 
         assert len(proxy.upstream.applied) == applied + 1
 
 
-async def test_a_write_that_is_refused_before_it_begins_spends_its_key_too(proxy: Stage) -> None:
+async def test_a_write_that_is_refused_before_it_begins_spends_its_key_too(
+    proxy: ProxyStage,
+) -> None:
     key = proxy.key()
     proxy.tokens.bug = NoConnection("not now")
     assert sign(await once(proxy, key)) == (403, "no_connection")
@@ -105,7 +107,7 @@ async def test_a_write_that_is_refused_before_it_begins_spends_its_key_too(proxy
     assert not proxy.upstream.seen
 
 
-async def test_a_refusal_that_cannot_be_kept_is_not_told(proxy: Stage) -> None:
+async def test_a_refusal_that_cannot_be_kept_is_not_told(proxy: ProxyStage) -> None:
     async def refused(request: web.Request) -> web.StreamResponse:
         async with proxy.database.transaction() as tx:
             await tx.execute("DROP TABLE idempotency")
@@ -117,7 +119,7 @@ async def test_a_refusal_that_cannot_be_kept_is_not_told(proxy: Stage) -> None:
     assert (await proxy.append(proxy.key())).status == 529
 
 
-async def test_a_copy_beside_the_first_does_not_spend_its_key(proxy: Stage) -> None:
+async def test_a_copy_beside_the_first_does_not_spend_its_key(proxy: ProxyStage) -> None:
     held = Held(proxy.upstream)
     key = proxy.key()
     first = asyncio.ensure_future(once(proxy, key))
@@ -128,14 +130,14 @@ async def test_a_copy_beside_the_first_does_not_spend_its_key(proxy: Stage) -> N
     assert (await once(proxy, key)).headers["Idempotency-Replayed"] == "true"
 
 
-async def test_other_keys_are_free_again_after_a_refusal(proxy: Stage) -> None:
+async def test_other_keys_are_free_again_after_a_refusal(proxy: ProxyStage) -> None:
     key = proxy.key()
     proxy.upstream.script = [says(400)]
     assert (await proxy.append(key)).status == 400
     assert (await proxy.append(key)).status == 200
 
 
-async def test_an_expired_key_is_never_called_spent(proxy: Stage) -> None:
+async def test_an_expired_key_is_never_called_spent(proxy: ProxyStage) -> None:
     old = proxy.key(age_s=25 * 3600)
     for _ in range(2):
         assert sign(await once(proxy, old)) == (409, "idempotency_key_expired")

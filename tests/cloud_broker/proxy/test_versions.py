@@ -13,9 +13,9 @@ from aiohttp import ClientResponse
 from cloud_broker.proxy import databases, versions
 from cloud_broker.sandbox import seed
 from cloud_broker.settings.parsers import VERSIONS
-from tests.cloud_broker.proxy.stage import BLOCK, PAGE, WORKSPACE, Stage, a_proxy, says
-from tests.cloud_broker.sandbox.stage import Stage as Sandbox
-from tests.cloud_broker.sandbox.stage import paragraph, staged
+from tests.cloud_broker.proxy.proxy_stage import BLOCK, PAGE, WORKSPACE, ProxyStage, a_proxy, says
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage as Sandbox
+from tests.cloud_broker.sandbox.sandbox_stage import paragraph, staged
 
 TABLES, SOURCES, NEWEST = versions.KNOWN
 OLD = {"Notion-Version": TABLES}
@@ -29,7 +29,7 @@ async def notion() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def sandboxed(notion: Sandbox, tmp_path: Path) -> AsyncIterator[Stage]:
+async def sandboxed(notion: Sandbox, tmp_path: Path) -> AsyncIterator[ProxyStage]:
     origin = str(notion.client.make_url("/"))
     async with a_proxy(tmp_path, base_url=origin) as proxy:
         proxy.tokens.text = notion.token
@@ -45,7 +45,7 @@ async def told(answer: ClientResponse) -> Any:
 # --- what is sent -----------------------------------------------------------------------------
 
 
-async def test_older_names_are_translated(proxy: Stage) -> None:
+async def test_older_names_are_translated(proxy: ProxyStage) -> None:
     body = {"children": [{"divider": {}}], "after": BLOCK}
     await proxy.call("PATCH", f"blocks/{PAGE}/children", json=body)
     await proxy.call("PATCH", f"blocks/{PAGE}", json={"archived": True})
@@ -71,7 +71,7 @@ async def test_older_names_are_translated(proxy: Stage) -> None:
     ],
 )
 async def test_what_would_lose_something_is_refused(
-    proxy: Stage, method: str, path: str, body: dict[str, Any]
+    proxy: ProxyStage, method: str, path: str, body: dict[str, Any]
 ) -> None:
     answer = await proxy.call(method, path, json=body)
     assert (answer.status, (await answer.json())["code"]) == (400, "validation_error")
@@ -80,7 +80,7 @@ async def test_what_would_lose_something_is_refused(
 
 @pytest.mark.parametrize("version", ["2022-02-22", "2021-05-13", "2027-01-01", "x"])
 async def test_a_version_that_cannot_be_translated_is_refused_and_says_what_to_send(
-    proxy: Stage, version: str
+    proxy: ProxyStage, version: str
 ) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": version})
     assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "version_not_supported")
@@ -88,7 +88,7 @@ async def test_a_version_that_cannot_be_translated_is_refused_and_says_what_to_s
     assert all(known in message for known in versions.KNOWN)
 
 
-async def test_data_sources_do_not_exist_for_clients_from_before_them(proxy: Stage) -> None:
+async def test_data_sources_do_not_exist_for_clients_from_before_them(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", f"data_sources/{PAGE}", headers=OLD)
     body = await answer.json()
     assert (answer.status, body["code"]) == (404, "invalid_request_url")
@@ -111,7 +111,7 @@ def test_the_setting_takes_the_versions_that_have_every_call_of_the_table() -> N
 # --- databases by their old addresses -----------------------------------------------------------
 
 
-async def test_an_old_database_query_goes_to_the_only_data_source(proxy: Stage) -> None:
+async def test_an_old_database_query_goes_to_the_only_data_source(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(200, DATABASE), says(200, {"object": "list", "results": []})]
     answer = await proxy.call("POST", f"databases/{PAGE}/query", json={"page_size": 7})
     assert answer.status == 200
@@ -131,7 +131,7 @@ async def test_an_old_database_query_goes_to_the_only_data_source(proxy: Stage) 
     ],
 )
 async def test_a_database_with_two_sources_names_them(
-    proxy: Stage, method: str, path: str, body: Any
+    proxy: ProxyStage, method: str, path: str, body: Any
 ) -> None:
     sources = [{"id": BLOCK}, {"id": WORKSPACE}]
     proxy.upstream.script = [says(200, {"object": "database", "data_sources": sources})]
@@ -144,7 +144,7 @@ async def test_a_database_with_two_sources_names_them(
 
 
 async def test_a_new_row_named_by_its_database_goes_under_its_only_data_source(
-    proxy: Stage,
+    proxy: ProxyStage,
 ) -> None:
     key = proxy.key()
     headers = {"Idempotency-Key": key, "X-Workspace-Id": WORKSPACE}
@@ -165,7 +165,7 @@ async def test_a_new_row_named_by_its_database_goes_under_its_only_data_source(
     ("status", "told_as"), [(404, 404), (429, 429), (529, 529), (500, 529), (504, 529)]
 )
 async def test_a_row_whose_database_cannot_be_read_is_not_written(
-    proxy: Stage, status: int, told_as: int
+    proxy: ProxyStage, status: int, told_as: int
 ) -> None:
     proxy.upstream.always = says(status, Retry_After="60")
     answer = await proxy.call("POST", "pages", json={"parent": {"database_id": PAGE}})
@@ -176,7 +176,7 @@ async def test_a_row_whose_database_cannot_be_read_is_not_written(
 # --- what is read -------------------------------------------------------------------------------
 
 
-async def test_an_older_client_reads_archived(proxy: Stage) -> None:
+async def test_an_older_client_reads_archived(proxy: ProxyStage) -> None:
     answer = await proxy.call("GET", f"pages/{PAGE}", headers={"Notion-Version": SOURCES})
     assert (await answer.json())["archived"] is False
     assert proxy.upstream.requests[0]["headers"]["Notion-Version"] == NEWEST
@@ -195,7 +195,7 @@ def test_properties_that_are_named_like_fields_are_left_alone() -> None:
 
 
 async def test_a_client_from_before_data_sources_finds_databases(
-    sandboxed: Stage, notion: Sandbox
+    sandboxed: ProxyStage, notion: Sandbox
 ) -> None:
     body = {"filter": {"property": "object", "value": "database"}}
     found = await told(await sandboxed.call("POST", "search", json=body, headers=OLD))
@@ -209,7 +209,7 @@ async def test_a_client_from_before_data_sources_finds_databases(
 
 
 async def test_a_client_from_before_data_sources_reads_a_database_with_its_schema(
-    sandboxed: Stage, notion: Sandbox
+    sandboxed: ProxyStage, notion: Sandbox
 ) -> None:
     table = await told(await sandboxed.call("GET", f"databases/{seed.DATABASE}", headers=OLD))
     database = await notion.ask("GET", f"databases/{seed.DATABASE}")
@@ -221,7 +221,7 @@ async def test_a_client_from_before_data_sources_reads_a_database_with_its_schem
     assert sandboxed.tokens.opened == 1
 
 
-async def test_a_client_from_before_data_sources_works_with_rows(sandboxed: Stage) -> None:
+async def test_a_client_from_before_data_sources_works_with_rows(sandboxed: ProxyStage) -> None:
     call = sandboxed.call
     rows = await told(await call("POST", f"databases/{seed.DATABASE}/query", json={}, headers=OLD))
     parent = {"type": "database_id", "database_id": seed.DATABASE}
@@ -236,7 +236,7 @@ async def test_a_client_from_before_data_sources_works_with_rows(sandboxed: Stag
     assert gone["archived"] is True
 
 
-async def test_a_client_from_before_data_sources_works_with_blocks(sandboxed: Stage) -> None:
+async def test_a_client_from_before_data_sources_works_with_blocks(sandboxed: ProxyStage) -> None:
     path = f"blocks/{seed.EMPTY_PAGE}/children"
     call = sandboxed.call
     first = await told(await call("PATCH", path, json={"children": [paragraph("1")]}, headers=OLD))

@@ -11,12 +11,12 @@ from aiohttp import ClientResponse, web
 
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.wiring.proxy import ProxySettings
-from tests.cloud_broker.proxy.stage import (
+from tests.cloud_broker.proxy.proxy_stage import (
     PAGE,
     WORKSPACE,
     Held,
+    ProxyStage,
     Reply,
-    Stage,
     a_proxy,
     an_error,
     an_id,
@@ -40,7 +40,7 @@ async def unknown(answer: ClientResponse) -> dict[str, Any]:
     return dict(body["additional_data"])
 
 
-async def test_a_replay_gives_the_ids_again_and_sends_nothing(proxy: Stage) -> None:
+async def test_a_replay_gives_the_ids_again_and_sends_nothing(proxy: ProxyStage) -> None:
     key = proxy.key()
     first = await proxy.append(key, count=3)
     again = await proxy.append(key, count=3)
@@ -57,7 +57,7 @@ async def test_a_replay_gives_the_ids_again_and_sends_nothing(proxy: Stage) -> N
     assert len(proxy.upstream.applied) == 1
 
 
-async def test_only_the_first_results_are_ours(proxy: Stage) -> None:
+async def test_only_the_first_results_are_ours(proxy: ProxyStage) -> None:
     siblings = [{"object": "block", "id": an_id(i)} for i in range(5)]
     proxy.upstream.script = [says(200, {"object": "list", "results": siblings})]
     key = proxy.key()
@@ -83,7 +83,7 @@ async def test_only_the_first_results_are_ours(proxy: Stage) -> None:
     ],
 )
 async def test_an_answer_that_proves_nothing_is_unknown_and_stays_so(
-    proxy: Stage, reply: Reply, is_over: bool
+    proxy: ProxyStage, reply: Reply, is_over: bool
 ) -> None:
     proxy.upstream.script = [reply]
     key = proxy.key()
@@ -95,7 +95,7 @@ async def test_an_answer_that_proves_nothing_is_unknown_and_stays_so(
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_a_dropped_connection_is_unknown_and_unanswered(proxy: Stage) -> None:
+async def test_a_dropped_connection_is_unknown_and_unanswered(proxy: ProxyStage) -> None:
     proxy.upstream.script = [drops()]
     key = proxy.key()
     first = await unknown(await proxy.append(key))
@@ -124,7 +124,7 @@ async def test_a_dropped_connection_is_unknown_and_unanswered(proxy: Stage) -> N
     ],
 )
 async def test_an_unknown_outcome_names_the_read_that_shows_it(
-    proxy: Stage, method: str, path: str, body: Any, read: str | None
+    proxy: ProxyStage, method: str, path: str, body: Any, read: str | None
 ) -> None:
     proxy.upstream.script = [says(500)]
     key = proxy.key()
@@ -136,7 +136,7 @@ async def test_an_unknown_outcome_names_the_read_that_shows_it(
     assert await unknown(again) == await unknown(first)
 
 
-async def test_a_committed_503_is_a_success(proxy: Stage) -> None:
+async def test_a_committed_503_is_a_success(proxy: ProxyStage) -> None:
     proxy.upstream.script = [committed(an_id(7), an_id(8))]
     key = proxy.key()
     answer = await proxy.append(key, count=2)
@@ -145,21 +145,21 @@ async def test_a_committed_503_is_a_success(proxy: Stage) -> None:
     assert await ids(await proxy.append(key, count=2)) == [an_id(7), an_id(8)]
 
 
-async def test_a_committed_503_of_a_new_page_is_a_success(proxy: Stage) -> None:
+async def test_a_committed_503_of_a_new_page_is_a_success(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(503, an_error(503, committed_resource_id=an_id(9)))]
     answer = await proxy.call("POST", "pages", json={"parent": {"page_id": PAGE}})
     assert (answer.status, await answer.json()) == (200, {"object": "page", "id": an_id(9)})
 
 
 @pytest.mark.parametrize("status", [429, 529])
-async def test_what_was_not_applied_is_sent_again(proxy: Stage, status: int) -> None:
+async def test_what_was_not_applied_is_sent_again(proxy: ProxyStage, status: int) -> None:
     proxy.upstream.script = [says(status, Retry_After="1"), says(status, Retry_After="1")]
     assert (await proxy.append(proxy.key())).status == 200
     assert len(proxy.upstream.applied) == 1
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 529])
-async def test_a_refusal_frees_the_key(proxy: Stage, status: int) -> None:
+async def test_a_refusal_frees_the_key(proxy: ProxyStage, status: int) -> None:
     proxy.upstream.script = [says(status, Retry_After="20")]
     key = proxy.key()
     refused = await proxy.append(key)
@@ -168,7 +168,7 @@ async def test_a_refusal_frees_the_key(proxy: Stage, status: int) -> None:
     assert (await proxy.append(key)).status == 200
 
 
-async def test_a_write_refused_for_its_token_is_sent_once_more(proxy: Stage) -> None:
+async def test_a_write_refused_for_its_token_is_sent_once_more(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(401)]
     assert (await proxy.append(proxy.key())).status == 200
     assert (proxy.tokens.refreshed, len(proxy.upstream.applied)) == (1, 1)
@@ -178,7 +178,7 @@ async def test_a_write_refused_for_its_token_is_sent_once_more(proxy: Stage) -> 
     assert (proxy.tokens.refreshed, len(proxy.upstream.seen)) == (2, 4)
 
 
-async def test_an_ended_grant_frees_the_key(proxy: Stage) -> None:
+async def test_an_ended_grant_frees_the_key(proxy: ProxyStage) -> None:
     proxy.tokens.grant_ended = True
     proxy.upstream.script = [says(401)]
     key = proxy.key()
@@ -187,7 +187,7 @@ async def test_an_ended_grant_frees_the_key(proxy: Stage) -> None:
     assert (await proxy.append(key)).status == 200
 
 
-async def test_a_gateways_page_is_a_refusal_in_notions_shape(proxy: Stage) -> None:
+async def test_a_gateways_page_is_a_refusal_in_notions_shape(proxy: ProxyStage) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>no</html>", status=403, content_type="text/html")
 
@@ -207,7 +207,7 @@ async def test_never_sent_is_not_applied_and_frees_the_key(tmp_path: Path) -> No
             )
 
 
-async def test_the_same_key_for_another_request_is_refused(proxy: Stage) -> None:
+async def test_the_same_key_for_another_request_is_refused(proxy: ProxyStage) -> None:
     key = proxy.key()
     await proxy.append(key, text="one")
     other = await proxy.append(key, text="two")
@@ -215,7 +215,7 @@ async def test_the_same_key_for_another_request_is_refused(proxy: Stage) -> None
     assert (await other.json())["code"] == "validation_error"
 
 
-async def test_two_users_may_have_the_same_key(proxy: Stage) -> None:
+async def test_two_users_may_have_the_same_key(proxy: ProxyStage) -> None:
     key = proxy.key()
     await proxy.append(key)
     assert "Idempotency-Replayed" not in (await proxy.append(key, user="bob")).headers
@@ -223,13 +223,15 @@ async def test_two_users_may_have_the_same_key(proxy: Stage) -> None:
 
 
 @pytest.mark.parametrize("age_s", [25 * 3600, -3600])
-async def test_an_unknown_key_of_another_time_is_never_executed(proxy: Stage, age_s: float) -> None:
+async def test_an_unknown_key_of_another_time_is_never_executed(
+    proxy: ProxyStage, age_s: float
+) -> None:
     answer = await proxy.append(proxy.key(age_s=age_s))
     assert (answer.status, answer.headers["X-Broker-Code"]) == (409, "idempotency_key_expired")
     assert proxy.upstream.seen == []
 
 
-async def test_a_stored_outcome_is_kept_as_long_as_its_key_is_taken(proxy: Stage) -> None:
+async def test_a_stored_outcome_is_kept_as_long_as_its_key_is_taken(proxy: ProxyStage) -> None:
     key = proxy.key()
     await proxy.append(key)
     proxy.clock.shift += 24 * 3600 - 60
@@ -240,13 +242,13 @@ async def test_a_stored_outcome_is_kept_as_long_as_its_key_is_taken(proxy: Stage
 
 
 @pytest.mark.parametrize("key", ["x", "", "0" * 36, "2b1f0c9e-1111-4a4a-8c8c-000000000001"])
-async def test_a_key_that_is_no_uuid7_is_refused(proxy: Stage, key: str) -> None:
+async def test_a_key_that_is_no_uuid7_is_refused(proxy: ProxyStage, key: str) -> None:
     answer = await proxy.append(key)
     assert (answer.status, answer.headers["X-Broker-Code"]) == (400, "idempotency_key_invalid")
     assert proxy.upstream.seen == []
 
 
-async def test_a_duplicate_hears_that_the_first_is_under_way(proxy: Stage) -> None:
+async def test_a_duplicate_hears_that_the_first_is_under_way(proxy: ProxyStage) -> None:
     held = Held(proxy.upstream)
     key = proxy.key()
     first = asyncio.ensure_future(proxy.append(key))
@@ -259,7 +261,7 @@ async def test_a_duplicate_hears_that_the_first_is_under_way(proxy: Stage) -> No
     assert len(proxy.upstream.seen) == 1
 
 
-async def test_a_slow_write_ends_after_its_caller_was_answered(proxy: Stage) -> None:
+async def test_a_slow_write_ends_after_its_caller_was_answered(proxy: ProxyStage) -> None:
     held = Held(proxy.upstream)
     key = proxy.key()
     begun = proxy.clock.monotonic()
@@ -272,7 +274,7 @@ async def test_a_slow_write_ends_after_its_caller_was_answered(proxy: Stage) -> 
     assert len(proxy.upstream.applied) == 1
 
 
-async def test_a_write_saved_but_answered_after_55_seconds_is_a_success(proxy: Stage) -> None:
+async def test_a_write_saved_but_answered_after_55_seconds_is_a_success(proxy: ProxyStage) -> None:
     arrived, gate = asyncio.Event(), asyncio.Event()
 
     async def late(request: web.Request) -> web.StreamResponse:
@@ -292,7 +294,7 @@ async def test_a_write_saved_but_answered_after_55_seconds_is_a_success(proxy: S
     assert ProxySettings(notion_api_url="http://x").upstream_write_s == 65
 
 
-async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: Stage) -> None:
+async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: ProxyStage) -> None:
     held = Held(proxy.upstream)
     key = proxy.key()
     caller = asyncio.ensure_future(proxy.append(key))
@@ -304,7 +306,7 @@ async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: Stage) -> None
     assert len(proxy.upstream.applied) == 1
 
 
-async def _until_replayed(proxy: Stage, key: str) -> ClientResponse:
+async def _until_replayed(proxy: ProxyStage, key: str) -> ClientResponse:
     while True:
         answer = await proxy.append(key)
         if answer.status != 409:
@@ -326,14 +328,14 @@ async def test_a_write_that_gets_no_answer_is_unknown(tmp_path: Path) -> None:
         never.set()
 
 
-async def test_a_write_without_a_key_is_sent_once_and_told_truly(proxy: Stage) -> None:
+async def test_a_write_without_a_key_is_sent_once_and_told_truly(proxy: ProxyStage) -> None:
     proxy.upstream.script = [says(500)]
     await unknown(await proxy.append())
     assert (await proxy.append()).status == 200
     assert len(proxy.upstream.seen) == 2
 
 
-async def test_a_stored_outcome_needs_no_token(proxy: Stage) -> None:
+async def test_a_stored_outcome_needs_no_token(proxy: ProxyStage) -> None:
     key = proxy.key()
     await proxy.append(key)
     opened = proxy.tokens.opened
@@ -341,7 +343,7 @@ async def test_a_stored_outcome_needs_no_token(proxy: Stage) -> None:
     assert proxy.tokens.opened == opened
 
 
-async def test_a_replayed_deletion_says_so(proxy: Stage) -> None:
+async def test_a_replayed_deletion_says_so(proxy: ProxyStage) -> None:
     key, path = proxy.key(), f"blocks/{PAGE}"
     headers = {"Idempotency-Key": key, "X-Workspace-Id": WORKSPACE}
     await proxy.call("DELETE", path, headers=headers)
@@ -357,7 +359,7 @@ async def test_without_a_key_nothing_is_sent_after_its_caller_was_told(tmp_path:
         assert proxy.upstream.seen == []
 
 
-async def test_a_key_is_the_same_however_the_workspace_is_written(proxy: Stage) -> None:
+async def test_a_key_is_the_same_however_the_workspace_is_written(proxy: ProxyStage) -> None:
     proxy.tokens.workspace_id = WORKSPACE.replace("-", "").upper()
     key = proxy.key()
     body = {"children": [{"paragraph": {"text": "x"}}]}

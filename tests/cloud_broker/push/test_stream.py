@@ -18,12 +18,19 @@ from cloud_broker.push.notifier import LocalNotifier
 from cloud_broker.secret import Secret
 from cloud_broker.web.keys import TOKENS
 from cloud_broker.web.webhooks import INTAKE
-from tests.cloud_broker.push.scene import BOT, PAGE, TOKEN, an_event, listening, post, told
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, HandClock, Person, Stage, a_broker
+from tests.cloud_broker.broker_stage import (
+    OTHER_WORKSPACE,
+    WORKSPACE,
+    BrokerStage,
+    HandClock,
+    Person,
+    a_broker,
+)
+from tests.cloud_broker.push.push_listener import BOT, PAGE, TOKEN, an_event, listening, post, told
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path, BROKER_WEBHOOK_TOKEN=TOKEN) as started:
         yield started
 
@@ -33,7 +40,7 @@ def change(what: str = "content", *, by_bot: bool = False) -> tuple[str, dict[st
     return "page", {**ids, "what": what, "by_bot": by_bot}
 
 
-async def test_an_edit_arrives_as_ids(stage: Stage) -> None:
+async def test_an_edit_arrives_as_ids(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         assert await stream.next() == ("ready", {"pages": True})
@@ -44,7 +51,7 @@ async def test_an_edit_arrives_as_ids(stage: Stage) -> None:
 
 
 async def test_a_burst_on_one_page_is_one_event_and_a_person_among_bots_counts(
-    stage: Stage,
+    stage: BrokerStage,
 ) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
@@ -58,7 +65,7 @@ async def test_a_burst_on_one_page_is_one_event_and_a_person_among_bots_counts(
         assert await stream.next() == change("moved", by_bot=True)
 
 
-async def test_another_integrations_bot_is_not_ours(stage: Stage) -> None:
+async def test_another_integrations_bot_is_not_ours(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         await stream.next()
@@ -79,7 +86,7 @@ async def test_what_was_missed_is_told_over_a_restart_of_the_broker(tmp_path: Pa
         assert change() in seen
 
 
-async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: Stage) -> None:
+async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: BrokerStage) -> None:
     await stage.sign_in()
     clock, notices, ring = HandClock(), LocalNotifier(), KeyRing([("one", b"k" * 32)])
     other = Inbox(
@@ -101,14 +108,14 @@ async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: Stage
 
 
 @pytest.mark.parametrize("last_id", ["99", "nonsense", "-1"])
-async def test_a_number_that_cannot_be_resumed_is_a_gap(stage: Stage, last_id: str) -> None:
+async def test_a_number_that_cannot_be_resumed_is_a_gap(stage: BrokerStage, last_id: str) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"], last_id) as stream:
         assert await stream.next() == ("gap", {})
         assert (await stream.next())[0] == "ready"
 
 
-async def test_history_that_was_forgotten_is_a_gap(stage: Stage) -> None:
+async def test_history_that_was_forgotten_is_a_gap(stage: BrokerStage) -> None:
     await stage.sign_in()
     await post(stage, an_event(stage))
     await told(stage)
@@ -123,7 +130,9 @@ async def test_history_that_was_forgotten_is_a_gap(stage: Stage) -> None:
         assert (await stream.next())[0] == "ready"
 
 
-async def test_who_has_no_connection_or_may_not_see_the_page_hears_nothing(stage: Stage) -> None:
+async def test_who_has_no_connection_or_may_not_see_the_page_hears_nothing(
+    stage: BrokerStage,
+) -> None:
     ada = await stage.sign_in()
     stage.notion.person = Person(id="someone-else", email="bob@example.org")
     stage.notion.workspace_id = OTHER_WORKSPACE
@@ -147,7 +156,7 @@ async def test_who_has_no_connection_or_may_not_see_the_page_hears_nothing(stage
         assert [(await his.next())[0] for _ in range(2)] == ["page", "ready"]
 
 
-async def test_a_revoked_session_is_told_and_its_stream_ends(stage: Stage) -> None:
+async def test_a_revoked_session_is_told_and_its_stream_ends(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     other = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
@@ -161,7 +170,7 @@ async def test_a_revoked_session_is_told_and_its_stream_ends(stage: Stage) -> No
         assert (await stream.next())[0] == "end"
 
 
-async def test_a_stream_ends_with_its_token(stage: Stage) -> None:
+async def test_a_stream_ends_with_its_token(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         await stream.next()
@@ -170,7 +179,7 @@ async def test_a_stream_ends_with_its_token(stage: Stage) -> None:
         assert seen[-1] == "end"
 
 
-async def test_a_connection_that_must_be_renewed_is_told(stage: Stage) -> None:
+async def test_a_connection_that_must_be_renewed_is_told(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         await stream.next()
@@ -180,7 +189,7 @@ async def test_a_connection_that_must_be_renewed_is_told(stage: Stage) -> None:
         assert await stream.next() == ("reauth_required", {"workspace_id": WORKSPACE})
 
 
-async def test_a_grant_that_ended_at_notion_is_told_to_its_daemons(stage: Stage) -> None:
+async def test_a_grant_that_ended_at_notion_is_told_to_its_daemons(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     opened = await stage.app[TOKENS].open(tokens["user"]["id"], None, "test")
     async with listening(stage, tokens["access_token"]) as stream:
@@ -192,7 +201,7 @@ async def test_a_grant_that_ended_at_notion_is_told_to_its_daemons(stage: Stage)
         assert await stream.next() == ("reauth_required", {"workspace_id": WORKSPACE})
 
 
-async def test_the_line_is_shown_to_stand(stage: Stage) -> None:
+async def test_the_line_is_shown_to_stand(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with listening(stage, tokens["access_token"]) as stream:
         await stream.next()
@@ -200,7 +209,7 @@ async def test_the_line_is_shown_to_stand(stage: Stage) -> None:
         assert await stream.next() == ("comment", "beat")
 
 
-async def test_nobody_listens_without_a_token(stage: Stage) -> None:
+async def test_nobody_listens_without_a_token(stage: BrokerStage) -> None:
     assert (await stage.browser.get("/api/events")).status == 401
 
 
@@ -213,7 +222,7 @@ async def test_a_reader_who_lags_too_far_is_dropped() -> None:
     assert await stream.next() is None
 
 
-async def test_the_ninth_stream_of_an_account_ends_its_first(stage: Stage) -> None:
+async def test_the_ninth_stream_of_an_account_ends_its_first(stage: BrokerStage) -> None:
     tokens = await stage.sign_in()
     async with AsyncExitStack() as streams:
         opened = [

@@ -12,19 +12,19 @@ import pytest
 from cloud_broker.cli.webhook_token import webhook_token
 from cloud_broker.clock import rfc3339
 from cloud_broker.errors import NotFound
-from tests.cloud_broker.push.scene import TOKEN, an_event, post
-from tests.cloud_broker.stage import Stage, a_broker
-from tests.servers.kept import database_url
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
+from tests.cloud_broker.push.push_listener import TOKEN, an_event, post
+from tests.servers.broker_database import database_url
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[BrokerStage]:
     async with a_broker(tmp_path, BROKER_WEBHOOK_TOKEN=TOKEN) as started:
         await started.sign_in()
         yield started
 
 
-async def rows(stage: Stage) -> list[dict[str, Any]]:
+async def rows(stage: BrokerStage) -> list[dict[str, Any]]:
     async with stage.database.reading() as tx:
         return await tx.all("SELECT * FROM webhook_events")
 
@@ -33,7 +33,7 @@ def kept_in(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
-async def test_a_genuine_event_is_taken_once(stage: Stage) -> None:
+async def test_a_genuine_event_is_taken_once(stage: BrokerStage) -> None:
     event = an_event(stage)
     assert await post(stage, event) == (200, {"outcome": "taken"})
     assert await post(stage, event) == (200, {"outcome": "duplicate"})
@@ -41,14 +41,14 @@ async def test_a_genuine_event_is_taken_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("signature", ["", "sha256=00", "sha256=é", "x" * 64])
-async def test_without_its_signature_nothing_is_taken(stage: Stage, signature: str) -> None:
+async def test_without_its_signature_nothing_is_taken(stage: BrokerStage, signature: str) -> None:
     status, body = await post(stage, an_event(stage), **{"X-Notion-Signature": signature})
     assert (status, body["code"]) == (401, "webhook_unsigned")
     assert await rows(stage) == []
 
 
 @pytest.mark.parametrize("away_s", [-601, 301])
-async def test_an_event_of_another_time_is_dropped(stage: Stage, away_s: float) -> None:
+async def test_an_event_of_another_time_is_dropped(stage: BrokerStage, away_s: float) -> None:
     stamp = rfc3339(stage.clock.now() + away_s)
     status, body = await post(stage, an_event(stage, timestamp=stamp))
     assert (status, body["code"]) == (400, "webhook_stale")
@@ -59,18 +59,18 @@ async def test_an_event_of_another_time_is_dropped(stage: Stage, away_s: float) 
     "changes", [{"workspace_id": "elsewhere"}, {"type": "comment.created"}, {"type": "new.kind"}]
 )
 async def test_what_concerns_nobody_is_acknowledged_and_not_kept(
-    stage: Stage, changes: dict[str, str]
+    stage: BrokerStage, changes: dict[str, str]
 ) -> None:
     assert await post(stage, an_event(stage, **changes)) == (200, {"outcome": "ignored"})
     assert await rows(stage) == []
 
 
-async def test_a_signed_body_of_another_form_is_refused(stage: Stage) -> None:
+async def test_a_signed_body_of_another_form_is_refused(stage: BrokerStage) -> None:
     status, body = await post(stage, {"id": 1})
     assert (status, body["code"]) == (400, "invalid_input")
 
 
-async def test_a_handshake_is_refused_unless_one_is_pending(stage: Stage) -> None:
+async def test_a_handshake_is_refused_unless_one_is_pending(stage: BrokerStage) -> None:
     status, body = await post(
         stage, {"verification_token": "secret_new"}, **{"X-Notion-Signature": ""}
     )
@@ -105,7 +105,7 @@ async def test_the_handshakes_token_can_be_shown_to_the_operator(tmp_path: Path)
         assert await webhook_token(stage.settings) == TOKEN
 
 
-async def test_no_event_outlives_the_last_connection_to_its_workspace(stage: Stage) -> None:
+async def test_no_event_outlives_the_last_connection_to_its_workspace(stage: BrokerStage) -> None:
     await post(stage, an_event(stage))
     tokens = await stage.sign_in()
     await stage.delete("/api/user", tokens["access_token"])

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import (
+from tests.cloud_broker.sandbox.sandbox_stage import (
     MISSING,
-    Stage,
+    SandboxStage,
     nested,
     paragraph,
     rich,
@@ -20,19 +20,21 @@ PAGE = seed.EMPTY_PAGE
 AFTER = {"type": "after_block"}
 
 
-async def three(stage: Stage) -> list[str]:
+async def three(stage: SandboxStage) -> list[str]:
     made = await stage.append(PAGE, paragraph("a"), paragraph("b"), paragraph("c"))
     return [block["id"] for block in made]
 
 
-async def test_blocks_go_to_the_end_in_order_and_only_they_are_answered(stage: Stage) -> None:
+async def test_blocks_go_to_the_end_in_order_and_only_they_are_answered(
+    stage: SandboxStage,
+) -> None:
     await three(stage)
     made = await stage.append(PAGE, paragraph("d"), paragraph("e"))
     assert [text_of(block) for block in made] == ["d", "e"]
     assert await stage.texts(PAGE) == ["a", "b", "c", "d", "e"]
 
 
-async def test_a_created_block_has_the_documented_shape(stage: Stage) -> None:
+async def test_a_created_block_has_the_documented_shape(stage: SandboxStage) -> None:
     (made,) = await stage.append(PAGE, paragraph("hi"))
     assert made["parent"] == {"type": "page_id", "page_id": PAGE}
     assert made["created_by"] == {"object": "user", "id": stage.bot_id}
@@ -61,7 +63,7 @@ async def test_a_created_block_has_the_documented_shape(stage: Stage) -> None:
     }
 
 
-async def test_after_block_and_start_answer_the_later_siblings_too(stage: Stage) -> None:
+async def test_after_block_and_start_answer_the_later_siblings_too(stage: SandboxStage) -> None:
     a, _, _ = await three(stage)
     made = await stage.append(PAGE, paragraph("x"), position={**AFTER, "after_block": {"id": a}})
     assert [text_of(block) for block in made] == ["x", "b", "c"]
@@ -70,7 +72,9 @@ async def test_after_block_and_start_answer_the_later_siblings_too(stage: Stage)
     assert await stage.texts(PAGE) == ["y", "a", "x", "b", "c"]
 
 
-async def test_the_answer_stops_at_a_hundred_with_the_created_ones_first(stage: Stage) -> None:
+async def test_the_answer_stops_at_a_hundred_with_the_created_ones_first(
+    stage: SandboxStage,
+) -> None:
     path = f"blocks/{seed.LONG_PAGE}/children"
     body = {"children": [paragraph("x")], "position": {"type": "start"}}
     got = await stage.ask("PATCH", path, body)
@@ -80,7 +84,7 @@ async def test_the_answer_stops_at_a_hundred_with_the_created_ones_first(stage: 
 
 
 async def test_the_old_version_takes_after_and_the_new_one_refuses_it(
-    stage: Stage, old: Stage
+    stage: SandboxStage, old: SandboxStage
 ) -> None:
     a, _, _ = await three(old)
     made = await old.append(PAGE, paragraph("x"), after=a)
@@ -92,14 +96,14 @@ async def test_the_old_version_takes_after_and_the_new_one_refuses_it(
     assert message.startswith("body failed validation: body.after should be not present")
 
 
-async def test_after_and_position_together_are_refused(old: Stage) -> None:
+async def test_after_and_position_together_are_refused(old: SandboxStage) -> None:
     a, _, _ = await three(old)
     body = {"children": [paragraph("x")], "after": a, "position": {"type": "end"}}
     assert (await old.refused("PATCH", f"blocks/{PAGE}/children", body))[0] == 400
 
 
 @pytest.mark.parametrize("lost", ["deleted", "the page itself", "a grandchild", "never there"])
-async def test_a_lost_anchor_is_named(stage: Stage, lost: str) -> None:
+async def test_a_lost_anchor_is_named(stage: SandboxStage, lost: str) -> None:
     a, b, _ = await three(stage)
     anchor = {"the page itself": PAGE, "never there": MISSING, "deleted": a}.get(lost)
     if lost == "deleted":
@@ -114,7 +118,7 @@ async def test_a_lost_anchor_is_named(stage: Stage, lost: str) -> None:
     )
 
 
-async def test_children_nest_two_levels_and_only_the_first_is_answered(stage: Stage) -> None:
+async def test_children_nest_two_levels_and_only_the_first_is_answered(stage: SandboxStage) -> None:
     tree = nested("toggle", "1", nested("toggle", "2", paragraph("3")))
     (made,) = await stage.append(PAGE, tree)
     assert made["has_children"] is True
@@ -164,7 +168,7 @@ async def test_children_nest_two_levels_and_only_the_first_is_answered(stage: St
     ],
 )
 async def test_limits_are_refused_in_notions_words(
-    stage: Stage, children: object, message: str
+    stage: SandboxStage, children: object, message: str
 ) -> None:
     status, code, said = await stage.refused(
         "PATCH", f"blocks/{PAGE}/children", {"children": children}
@@ -173,7 +177,9 @@ async def test_limits_are_refused_in_notions_words(
     assert await stage.texts(PAGE) == []
 
 
-async def test_a_third_level_is_refused_with_the_place_and_a_cut_quotation(stage: Stage) -> None:
+async def test_a_third_level_is_refused_with_the_place_and_a_cut_quotation(
+    stage: SandboxStage,
+) -> None:
     item = nested("bulleted_list_item", "4")
     for text in ("3", "2", "1"):
         item = nested("bulleted_list_item", text, item)
@@ -183,14 +189,14 @@ async def test_a_third_level_is_refused_with_the_place_and_a_cut_quotation(stage
     assert said.endswith("...`.")
 
 
-async def test_an_unknown_type_lists_the_alternatives(stage: Stage) -> None:
+async def test_an_unknown_type_lists_the_alternatives(stage: SandboxStage) -> None:
     body = {"children": [paragraph("ok"), {"child_page": {"title": "x"}}]}
     _, _, said = await stage.refused("PATCH", f"blocks/{PAGE}/children", body)
     assert said.startswith("body failed validation. Fix one:\nbody.children[1].embed should be def")
     assert "body.children[1].paragraph should be defined, instead was `undefined`." in said
 
 
-async def test_a_thousand_blocks_pass_and_one_more_is_refused(stage: Stage) -> None:
+async def test_a_thousand_blocks_pass_and_one_more_is_refused(stage: SandboxStage) -> None:
     tens = [nested("toggle", "t", *[paragraph("x")] * 9) for _ in range(100)]
     assert len(await stage.append(PAGE, *tens)) == 100
     tens[0] = nested("toggle", "t", *[paragraph("x")] * 10)
@@ -198,14 +204,14 @@ async def test_a_thousand_blocks_pass_and_one_more_is_refused(stage: Stage) -> N
     assert (await stage.refused("PATCH", f"blocks/{PAGE}/children", body))[0] == 400
 
 
-async def test_a_body_over_500_kb_is_refused(stage: Stage) -> None:
+async def test_a_body_over_500_kb_is_refused(stage: SandboxStage) -> None:
     body = {"children": [{"paragraph": {"rich_text": rich("x" * 2000) * 3}} for _ in range(90)]}
     status, code, said = await stage.refused("PATCH", f"blocks/{PAGE}/children", body)
     assert (status, code) == (400, "validation_error")
     assert "should be ≤ `500000`" in said
 
 
-async def test_missing_children_and_bad_ids_are_named(stage: Stage) -> None:
+async def test_missing_children_and_bad_ids_are_named(stage: SandboxStage) -> None:
     _, _, said = await stage.refused("PATCH", f"blocks/{PAGE}/children", {})
     assert said == (
         "body failed validation: body.children should be defined, instead was `undefined`."
@@ -216,7 +222,7 @@ async def test_missing_children_and_bad_ids_are_named(stage: Stage) -> None:
     )
 
 
-async def test_trashed_parents_are_refused(stage: Stage) -> None:
+async def test_trashed_parents_are_refused(stage: SandboxStage) -> None:
     (toggle,) = await stage.append(PAGE, nested("toggle", "t"))
     await stage.ask("DELETE", f"blocks/{PAGE}")
     for parent in (PAGE, toggle["id"]):
@@ -225,7 +231,7 @@ async def test_trashed_parents_are_refused(stage: Stage) -> None:
         assert said.startswith("Can't edit block that is archived.")
 
 
-async def test_absent_and_unshared_parents_look_the_same(stage: Stage) -> None:
+async def test_absent_and_unshared_parents_look_the_same(stage: SandboxStage) -> None:
     await stage.control("POST", "share", {"page_id": PAGE, "shared": False})
     for parent in (PAGE, MISSING):
         status, code, said = await stage.refused(
@@ -235,7 +241,7 @@ async def test_absent_and_unshared_parents_look_the_same(stage: Stage) -> None:
         assert said.startswith(f"Could not find block with ID: {parent}. Make sure")
 
 
-async def test_what_cannot_hold_children_says_so(stage: Stage) -> None:
+async def test_what_cannot_hold_children_says_so(stage: SandboxStage) -> None:
     plain = {"heading_2": {"rich_text": rich("h")}}
     made = await stage.append(PAGE, {"divider": {}}, plain)
     for parent in (made[0]["id"], made[1]["id"], seed.DATABASE):
@@ -244,7 +250,7 @@ async def test_what_cannot_hold_children_says_so(stage: Stage) -> None:
         assert said == "Block does not support children"
 
 
-async def test_a_toggleable_heading_takes_children_at_once_and_later(stage: Stage) -> None:
+async def test_a_toggleable_heading_takes_children_at_once_and_later(stage: SandboxStage) -> None:
     heading = {"heading_4": {"rich_text": rich("h"), "is_toggleable": True, "children": []}}
     heading["heading_4"]["children"] = [paragraph("in")]
     (made,) = await stage.append(PAGE, heading)
@@ -252,7 +258,7 @@ async def test_a_toggleable_heading_takes_children_at_once_and_later(stage: Stag
     assert await stage.texts(made["id"]) == ["in", "more"]
 
 
-async def test_tables_need_rows_of_their_width(stage: Stage) -> None:
+async def test_tables_need_rows_of_their_width(stage: SandboxStage) -> None:
     def table(*rows: int) -> dict[str, object]:
         cells = [{"table_row": {"cells": [rich("c")] * n}} for n in rows]
         return {"table": {"table_width": 2, "children": cells}}
@@ -270,7 +276,7 @@ async def test_tables_need_rows_of_their_width(stage: Stage) -> None:
 
 
 async def test_columns_stand_at_the_top_of_a_request_and_reach_one_level_deeper(
-    stage: Stage,
+    stage: SandboxStage,
 ) -> None:
     column = {"column": {"children": [nested("toggle", "t", paragraph("deep"))]}}
     columns = {"column_list": {"children": [column, column]}}
@@ -282,7 +288,7 @@ async def test_columns_stand_at_the_top_of_a_request_and_reach_one_level_deeper(
 
 
 async def test_neighbouring_runs_of_one_style_become_one_and_web_roots_get_their_slash(
-    stage: Stage,
+    stage: SandboxStage,
 ) -> None:
     link = {"text": {"content": "!", "link": {"url": "https://e.org"}}}
     block = {"paragraph": {"rich_text": [*rich("a"), *rich(""), *rich("b"), link]}}
@@ -292,6 +298,6 @@ async def test_neighbouring_runs_of_one_style_become_one_and_web_roots_get_their
     assert runs[1]["href"] == "https://e.org/"
 
 
-async def test_simultaneous_appends_all_arrive_once(stage: Stage) -> None:
+async def test_simultaneous_appends_all_arrive_once(stage: SandboxStage) -> None:
     await asyncio.gather(*(stage.append(PAGE, paragraph(str(n))) for n in range(30)))
     assert sorted(map(int, await stage.texts(PAGE))) == list(range(30))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import MISSING, Stage, paragraph, text_of
+from tests.cloud_broker.sandbox.sandbox_stage import MISSING, SandboxStage, paragraph, text_of
 
 PAGE = seed.READING_LIST
 
 
-async def test_the_clock_is_shifted_set_stopped_and_stepped(stage: Stage) -> None:
+async def test_the_clock_is_shifted_set_stopped_and_stepped(stage: SandboxStage) -> None:
     got = await stage.control("POST", "clock", {"offset_s": 3600})
     assert got["now"] == "2026-10-06T10:32:37.500Z"
     got = await stage.control("POST", "clock", {"now": "2030-01-01T00:00:59Z", "stopped": True})
@@ -27,7 +27,7 @@ async def test_the_clock_is_shifted_set_stopped_and_stepped(stage: Stage) -> Non
     assert (await stage.control("GET", "clock"))["now"] == "2030-01-01T00:01:02.000Z"
 
 
-async def test_a_person_inserts_updates_moves_and_deletes(stage: Stage) -> None:
+async def test_a_person_inserts_updates_moves_and_deletes(stage: SandboxStage) -> None:
     async def edit(**body: Any) -> Any:
         return await stage.control("POST", "edit", body)
 
@@ -48,7 +48,7 @@ async def test_a_person_inserts_updates_moves_and_deletes(stage: Stage) -> None:
     assert renamed["last_edited_by"]["id"] == seed.MIRA
 
 
-async def test_a_block_can_move_to_another_page_but_not_into_itself(stage: Stage) -> None:
+async def test_a_block_can_move_to_another_page_but_not_into_itself(stage: SandboxStage) -> None:
     block = (await stage.listing(PAGE))["results"][0]
     body = {"op": "move", "block_id": block["id"], "page_id": seed.EMPTY_PAGE}
     await stage.control("POST", "edit", body)
@@ -56,7 +56,7 @@ async def test_a_block_can_move_to_another_page_but_not_into_itself(stage: Stage
     await stage.control("POST", "edit", {**body, "parent_id": block["id"]}, 400)
 
 
-async def test_a_page_is_made_from_an_outline_and_read_back_as_a_tree(stage: Stage) -> None:
+async def test_a_page_is_made_from_an_outline_and_read_back_as_a_tree(stage: SandboxStage) -> None:
     outline = "# One\ntext\n- a\n  - b\n    deep\n+# Fold\n  inside"
     page = await stage.control("POST", "pages", {"title": "P", "outline": outline}, 201)
     tree = (await stage.control("GET", f"pages/{page['id']}/blocks"))["blocks"]
@@ -72,13 +72,13 @@ async def test_a_page_is_made_from_an_outline_and_read_back_as_a_tree(stage: Sta
     assert (await stage.ask("GET", f"pages/{page['id']}"))["parent"]["type"] == "workspace"
 
 
-async def test_rows_can_be_made_too(stage: Stage) -> None:
+async def test_rows_can_be_made_too(stage: SandboxStage) -> None:
     body = {"title": "Row", "data_source_id": seed.DATA_SOURCE}
     row = await stage.control("POST", "pages", body, 201)
     assert (await stage.ask("GET", f"pages/{row['id']}"))["properties"]["Status"]["status"] is None
 
 
-async def test_the_nearest_word_about_sharing_counts(stage: Stage) -> None:
+async def test_the_nearest_word_about_sharing_counts(stage: SandboxStage) -> None:
     child = seed.page_id("recipes-bread")
     await stage.control("POST", "share", {"page_id": seed.HOME, "shared": False})
     assert (await stage.refused("GET", f"pages/{child}"))[0] == 404
@@ -89,7 +89,7 @@ async def test_the_nearest_word_about_sharing_counts(stage: Stage) -> None:
     assert (await stage.refused("GET", f"pages/{PAGE}"))[0] == 404
 
 
-async def test_reset_brings_back_the_seed_world(stage: Stage) -> None:
+async def test_reset_brings_back_the_seed_world(stage: SandboxStage) -> None:
     await stage.append(seed.EMPTY_PAGE, paragraph("a"))
     await stage.control("POST", "clock", {"offset_s": 99})
     await stage.control("POST", "reset")
@@ -116,12 +116,12 @@ async def test_reset_brings_back_the_seed_world(stage: Stage) -> None:
     ],
 )
 async def test_senseless_requests_are_refused_with_a_reason(
-    stage: Stage, path: str, body: Any
+    stage: SandboxStage, path: str, body: Any
 ) -> None:
     assert (await stage.control("POST", path, body, 400))["error"]
 
 
-async def test_config_shows_and_keeps_its_knobs(stage: Stage) -> None:
+async def test_config_shows_and_keeps_its_knobs(stage: SandboxStage) -> None:
     got = await stage.control("PATCH", "config", {"rate_per_token": 5, "rate_per_workspace": None})
     assert got["rate_per_token"] == 5
     assert got == await stage.control("GET", "config")
@@ -131,7 +131,7 @@ async def test_config_shows_and_keeps_its_knobs(stage: Stage) -> None:
     await stage.control("PATCH", "config", {"burst": 0}, 400)
 
 
-async def test_another_integration_has_tokens_and_a_bot_of_its_own(stage: Stage) -> None:
+async def test_another_integration_has_tokens_and_a_bot_of_its_own(stage: SandboxStage) -> None:
     body = {"client_id": "second", "name": "Second"}
     made = await stage.control("POST", "integrations", body, 201)
     assert made["client_secret"]

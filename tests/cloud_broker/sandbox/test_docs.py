@@ -10,7 +10,7 @@ from cloud_broker.sandbox.control.bodies import ConfigBody
 from cloud_broker.sandbox.faults import PARAMS
 from cloud_broker.sandbox.front import ENDPOINTS
 from cloud_broker.sandbox.model import Config
-from tests.cloud_broker.sandbox.stage import StageClock
+from tests.cloud_broker.sandbox.sandbox_stage import StageClock
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, ServerDisconnectedError
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph, staged
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph, staged
 
 PAGE = seed.EMPTY_PAGE
 CHILDREN = f"blocks/{PAGE}/children"
@@ -32,7 +32,7 @@ BODY = {"children": [paragraph("a"), paragraph("b")]}
     ],
 )
 async def test_error_answers_and_whether_the_write_took_place(
-    stage: Stage, kind: str, params: dict[str, object], status: int, code: str, applied: bool
+    stage: SandboxStage, kind: str, params: dict[str, object], status: int, code: str, applied: bool
 ) -> None:
     await stage.fault(kind, APPEND, times=1, params=params)
     response = await stage.raw("PATCH", CHILDREN, BODY)
@@ -43,13 +43,13 @@ async def test_error_answers_and_whether_the_write_took_place(
     assert (await stage.control("GET", "calls"))["calls"][0]["applied"] is applied
 
 
-async def test_retry_after_may_be_a_date(stage: Stage) -> None:
+async def test_retry_after_may_be_a_date(stage: SandboxStage) -> None:
     await stage.fault("429", params={"retry_after": 20, "as_date": True})
     response = await stage.raw("GET", "users/me")
     assert response.headers["Retry-After"] == "Tue, 06 Oct 2026 09:32:57 GMT"
 
 
-async def test_a_committed_503_names_what_was_created(stage: Stage) -> None:
+async def test_a_committed_503_names_what_was_created(stage: SandboxStage) -> None:
     await stage.fault("committed_503")
     response = await stage.raw("PATCH", CHILDREN, BODY)
     got = (await response.json())["additional_data"]
@@ -60,13 +60,13 @@ async def test_a_committed_503_names_what_was_created(stage: Stage) -> None:
     await stage.control("DELETE", "calls")
 
 
-async def test_a_refused_write_is_not_dressed_up_as_committed(stage: Stage) -> None:
+async def test_a_refused_write_is_not_dressed_up_as_committed(stage: SandboxStage) -> None:
     await stage.fault("committed_503")
     assert (await stage.refused("PATCH", CHILDREN, {}))[0] == 400
 
 
 @pytest.mark.parametrize(("kind", "texts"), [("drop_before", []), ("drop_after", ["a", "b"])])
-async def test_dropped_connections(stage: Stage, kind: str, texts: list[str]) -> None:
+async def test_dropped_connections(stage: SandboxStage, kind: str, texts: list[str]) -> None:
     await stage.fault(kind, APPEND)
     with pytest.raises(ClientConnectionError):
         await stage.raw("PATCH", CHILDREN, BODY)
@@ -75,7 +75,9 @@ async def test_dropped_connections(stage: Stage, kind: str, texts: list[str]) ->
 
 
 @pytest.mark.parametrize("answer", ["drop", "504"])
-async def test_a_late_write_arrives_after_the_client_has_gone(stage: Stage, answer: str) -> None:
+async def test_a_late_write_arrives_after_the_client_has_gone(
+    stage: SandboxStage, answer: str
+) -> None:
     await stage.fault("late", APPEND, params={"ms": 5000, "answer": answer})
     if answer == "drop":
         with pytest.raises(ServerDisconnectedError):
@@ -88,7 +90,7 @@ async def test_a_late_write_arrives_after_the_client_has_gone(stage: Stage, answ
     assert await stage.texts(PAGE) == ["a", "b"]
 
 
-async def test_garbage_is_200_and_no_json(stage: Stage) -> None:
+async def test_garbage_is_200_and_no_json(stage: SandboxStage) -> None:
     await stage.fault("garbage", APPEND)
     response = await stage.raw("PATCH", CHILDREN, BODY)
     assert response.status == 200
@@ -97,7 +99,7 @@ async def test_garbage_is_200_and_no_json(stage: Stage) -> None:
     assert await stage.texts(PAGE) == ["a", "b"]
 
 
-async def test_a_truncated_answer_breaks_off(stage: Stage) -> None:
+async def test_a_truncated_answer_breaks_off(stage: SandboxStage) -> None:
     await stage.fault("truncated", APPEND)
     response = await stage.raw("PATCH", CHILDREN, BODY)
     with pytest.raises(ClientPayloadError):
@@ -105,7 +107,7 @@ async def test_a_truncated_answer_breaks_off(stage: Stage) -> None:
     assert await stage.texts(PAGE) == ["a", "b"]
 
 
-async def test_a_gateway_s_html_has_a_ray_and_no_request_id(stage: Stage) -> None:
+async def test_a_gateway_s_html_has_a_ray_and_no_request_id(stage: SandboxStage) -> None:
     await stage.fault("html_502", APPEND)
     response = await stage.raw("PATCH", CHILDREN, BODY)
     assert response.status == 502
@@ -115,7 +117,7 @@ async def test_a_gateway_s_html_has_a_ray_and_no_request_id(stage: Stage) -> Non
     assert await stage.texts(PAGE) == []
 
 
-async def test_a_huge_answer_is_as_large_as_asked_and_still_json(stage: Stage) -> None:
+async def test_a_huge_answer_is_as_large_as_asked_and_still_json(stage: SandboxStage) -> None:
     await stage.fault("huge", APPEND, params={"mb": 2})
     response = await stage.raw("PATCH", CHILDREN, BODY)
     raw = await response.read()
@@ -123,7 +125,7 @@ async def test_a_huge_answer_is_as_large_as_asked_and_still_json(stage: Stage) -
     assert len((await response.json())["results"]) == 2
 
 
-async def test_latency_holds_the_answer_back(stage: Stage) -> None:
+async def test_latency_holds_the_answer_back(stage: SandboxStage) -> None:
     await stage.fault("latency", "GET *", params={"ms": 3000})
     asking = asyncio.ensure_future(stage.ask("GET", "users/me"))
     await stage.clock.slept_on.wait()
@@ -132,7 +134,7 @@ async def test_latency_holds_the_answer_back(stage: Stage) -> None:
     await asking
 
 
-async def test_a_hold_lasts_until_its_rule_is_removed(stage: Stage) -> None:
+async def test_a_hold_lasts_until_its_rule_is_removed(stage: SandboxStage) -> None:
     await stage.fault("hold", "GET *", id="gate")
     asking = asyncio.ensure_future(stage.ask("GET", "users/me"))
     while not (await stage.control("GET", "faults"))["rules"][0]["fired"]:
@@ -142,7 +144,7 @@ async def test_a_hold_lasts_until_its_rule_is_removed(stage: Stage) -> None:
     await asking
 
 
-async def test_search_lag_by_rule(stage: Stage) -> None:
+async def test_search_lag_by_rule(stage: SandboxStage) -> None:
     await stage.fault("search_lag", "POST /v1/search", params={"ms": 60_000})
     await stage.control("POST", "pages", {"title": "Brand new"}, 201)
     body = {"query": "Brand new"}
@@ -151,7 +153,7 @@ async def test_search_lag_by_rule(stage: Stage) -> None:
     assert len((await stage.ask("POST", "search", body))["results"]) == 1
 
 
-async def test_an_exact_schedule_counts_matching_calls_from_now(stage: Stage) -> None:
+async def test_an_exact_schedule_counts_matching_calls_from_now(stage: SandboxStage) -> None:
     await stage.ask("GET", "users/me")
     await stage.fault("5xx_before", "GET /v1/users/me", on=[2, 4])
     got = [(await stage.raw("GET", "users/me")).status for _ in range(5)]
@@ -173,7 +175,7 @@ async def test_a_chance_replays_with_its_seed() -> None:
     assert {200, 500} == set(first)
 
 
-async def test_a_rule_can_be_taken_back(stage: Stage) -> None:
+async def test_a_rule_can_be_taken_back(stage: SandboxStage) -> None:
     await stage.fault("5xx_before", id="x")
     await stage.control("DELETE", "faults/x")
     await stage.ask("GET", "users/me")
@@ -191,12 +193,12 @@ async def test_a_rule_can_be_taken_back(stage: Stage) -> None:
         {"kind": "409", "rate": 1},
     ],
 )
-async def test_senseless_rules_are_refused(stage: Stage, rule: dict[str, object]) -> None:
+async def test_senseless_rules_are_refused(stage: SandboxStage, rule: dict[str, object]) -> None:
     assert "error" in await stage.control("POST", "faults", rule, 400)
     assert (await stage.control("GET", "faults"))["rules"] == []
 
 
-async def test_new_seeds_keep_the_rules_that_are_there(stage: Stage) -> None:
+async def test_new_seeds_keep_the_rules_that_are_there(stage: SandboxStage) -> None:
     await stage.fault("409", "GET /v1/users")
     await stage.control("POST", "faults", {"rules": [{"kind": "529"}], "seed": 3}, 201)
     rules = (await stage.control("GET", "faults"))["rules"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloud_broker.sandbox import grants, seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph
 
 CHILDREN = f"blocks/{seed.EMPTY_PAGE}/children"
 NOBODY = {"Authorization": "Bearer ntn_wrong"}
@@ -14,14 +14,14 @@ NOBODY = {"Authorization": "Bearer ntn_wrong"}
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "nowhere"), ("PUT", CHILDREN), ("POST", f"blocks/{seed.HOME}")]
 )
-async def test_url_and_method_come_first(stage: Stage, method: str, path: str) -> None:
+async def test_url_and_method_come_first(stage: SandboxStage, method: str, path: str) -> None:
     response = await stage.raw(method, path, b"{", Authorization=None)
     got = await response.json()
     assert (response.status, got["code"]) == (400, "invalid_request_url")
     assert got["message"] == "Invalid request URL."
 
 
-async def test_json_comes_before_authorization(stage: Stage) -> None:
+async def test_json_comes_before_authorization(stage: SandboxStage) -> None:
     response = await stage.raw("PATCH", CHILDREN, b"{", Authorization="Bearer ntn_wrong")
     assert (await response.json())["code"] == "invalid_json"
 
@@ -29,11 +29,11 @@ async def test_json_comes_before_authorization(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"children":"\\ud800"}', b"[" * 100_000, b'{"children":1e999}', b"\xff", b"null"]
 )
-async def test_odd_bodies_are_refused_not_fatal(stage: Stage, body: bytes) -> None:
+async def test_odd_bodies_are_refused_not_fatal(stage: SandboxStage, body: bytes) -> None:
     assert (await stage.raw("PATCH", CHILDREN, body)).status == 400
 
 
-async def test_authorization_comes_before_the_version(stage: Stage) -> None:
+async def test_authorization_comes_before_the_version(stage: SandboxStage) -> None:
     response = await stage.raw("GET", "users/me", Authorization=None, Notion_Version=None)
     got = await response.json()
     assert response.status == 401
@@ -42,7 +42,7 @@ async def test_authorization_comes_before_the_version(stage: Stage) -> None:
     assert (await response.json())["message"] == "API token is invalid."
 
 
-async def test_the_version_comes_before_the_body(stage: Stage) -> None:
+async def test_the_version_comes_before_the_body(stage: SandboxStage) -> None:
     response = await stage.raw("PATCH", CHILDREN, {"children": 1}, Notion_Version=None)
     got = await response.json()
     assert got["code"] == "missing_version"
@@ -51,7 +51,7 @@ async def test_the_version_comes_before_the_body(stage: Stage) -> None:
     assert (await response.json())["code"] == "validation_error"
 
 
-async def test_answers_carry_a_request_id_and_the_sandbox_s_date(stage: Stage) -> None:
+async def test_answers_carry_a_request_id_and_the_sandbox_s_date(stage: SandboxStage) -> None:
     response = await stage.raw("GET", "users/me")
     got = await response.json()
     assert response.headers["x-notion-request-id"] == got["request_id"]
@@ -59,7 +59,7 @@ async def test_answers_carry_a_request_id_and_the_sandbox_s_date(stage: Stage) -
     assert response.headers["Date"] == "Tue, 06 Oct 2026 09:32:37 GMT"
 
 
-async def test_the_window_closes_after_the_rate_and_opens_when_it_ends(stage: Stage) -> None:
+async def test_the_window_closes_after_the_rate_and_opens_when_it_ends(stage: SandboxStage) -> None:
     await stage.control("PATCH", "config", {"rate_per_token": 3})
     stage.clock.advance(1)
     for _ in range(3):
@@ -87,7 +87,7 @@ async def test_the_window_closes_after_the_rate_and_opens_when_it_ends(stage: St
     ],
 )
 async def test_limits_have_the_scope_they_are_set_for(
-    stage: Stage, knob: str, shared: bool, reason: str
+    stage: SandboxStage, knob: str, shared: bool, reason: str
 ) -> None:
     await stage.control("PATCH", "config", {knob: 1})
     await stage.ask("GET", "users/me")
@@ -105,7 +105,7 @@ async def test_limits_have_the_scope_they_are_set_for(
         assert (await response.json())["additional_data"]["rate_limit_reason"] == reason
 
 
-async def test_with_a_burst_the_limit_refills_evenly(stage: Stage) -> None:
+async def test_with_a_burst_the_limit_refills_evenly(stage: SandboxStage) -> None:
     await stage.control("PATCH", "config", {"rate_per_token": 30, "burst": 4})
     for _ in range(4):
         await stage.ask("GET", "users/me")
@@ -120,7 +120,7 @@ async def test_with_a_burst_the_limit_refills_evenly(stage: Stage) -> None:
     assert (await stage.raw("GET", "users/me")).status == 429
 
 
-async def test_calls_are_counted_by_route_failed_ones_too(stage: Stage) -> None:
+async def test_calls_are_counted_by_route_failed_ones_too(stage: SandboxStage) -> None:
     await stage.append(seed.EMPTY_PAGE, paragraph("a"))
     await stage.refused("PATCH", CHILDREN, {})
     await stage.raw("GET", "nowhere")
@@ -135,7 +135,7 @@ async def test_calls_are_counted_by_route_failed_ones_too(stage: Stage) -> None:
     assert (await stage.control("GET", "calls"))["total"] == 0
 
 
-async def test_a_token_without_a_capability_is_refused(stage: Stage) -> None:
+async def test_a_token_without_a_capability_is_refused(stage: SandboxStage) -> None:
     made = await stage.control("POST", "tokens", {"capabilities": ["read"]}, 201)
     stage.token = made["access_token"]
     await stage.listing(seed.EMPTY_PAGE)
@@ -146,7 +146,7 @@ async def test_a_token_without_a_capability_is_refused(stage: Stage) -> None:
     )
 
 
-async def test_a_free_workspace_runs_out_of_blocks(stage: Stage) -> None:
+async def test_a_free_workspace_runs_out_of_blocks(stage: SandboxStage) -> None:
     await stage.control("PATCH", "config", {"block_limit": 1})
     response = await stage.raw("PATCH", CHILDREN, {"children": [paragraph("a"), paragraph("b")]})
     got = await response.json()
@@ -154,5 +154,5 @@ async def test_a_free_workspace_runs_out_of_blocks(stage: Stage) -> None:
     assert got["additional_data"] == {"block_limit": "block_creation"}
 
 
-async def test_a_token_sees_its_own_workspace_only(stage: Stage) -> None:
+async def test_a_token_sees_its_own_workspace_only(stage: SandboxStage) -> None:
     assert (await stage.refused("GET", f"pages/{seed.TEAM_PAGE}"))[0] == 404

@@ -16,7 +16,7 @@ from cloud_broker.sandbox.errors import NotionError
 from cloud_broker.sandbox.render import VERSIONS
 from cloud_broker.sandbox.shapes.block_types import TYPES
 from cloud_broker.sandbox.world import World
-from tests.cloud_broker.sandbox.stage import StageClock
+from tests.cloud_broker.sandbox.sandbox_stage import StageClock
 
 KEYS = """type rich_text text content link url annotations color children mention equation
 expression external file_upload id caption cells table_width icon emoji date start language

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph, rich
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph, rich
 
 UNDER_PAGE = {"type": "page_id", "page_id": seed.EMPTY_PAGE}
 UNDER_SOURCE = {"type": "data_source_id", "data_source_id": seed.DATA_SOURCE}
@@ -17,7 +17,7 @@ def titled(text: str) -> dict[str, Any]:
     return {"title": {"title": rich(text)}}
 
 
-async def titles(stage: Stage, **body: Any) -> list[str]:
+async def titles(stage: SandboxStage, **body: Any) -> list[str]:
     found = (await stage.ask("POST", "search", body))["results"]
     return [title_of(page) for page in found]
 
@@ -29,7 +29,7 @@ def title_of(page: dict[str, Any]) -> str:
     return "".join(run["plain_text"] for run in value["title"])
 
 
-async def test_a_page_is_created_with_its_blocks(stage: Stage) -> None:
+async def test_a_page_is_created_with_its_blocks(stage: SandboxStage) -> None:
     body = {"parent": UNDER_PAGE, "properties": titled("New"), "children": [paragraph("a")]}
     page = await stage.ask("POST", "pages", {**body, "icon": {"emoji": "🧪"}})
     assert page["parent"] == UNDER_PAGE
@@ -40,7 +40,7 @@ async def test_a_page_is_created_with_its_blocks(stage: Stage) -> None:
     assert child["child_page"] == {"title": "New"}
 
 
-async def test_a_page_can_be_created_at_the_start(stage: Stage) -> None:
+async def test_a_page_can_be_created_at_the_start(stage: SandboxStage) -> None:
     await stage.append(seed.EMPTY_PAGE, paragraph("a"))
     body = {"parent": UNDER_PAGE, "properties": titled("N"), "position": {"type": "page_start"}}
     page = await stage.ask("POST", "pages", body)
@@ -48,7 +48,7 @@ async def test_a_page_can_be_created_at_the_start(stage: Stage) -> None:
 
 
 async def test_a_row_has_its_source_and_database_as_parent_and_all_properties(
-    stage: Stage,
+    stage: SandboxStage,
 ) -> None:
     properties = {"Name": {"title": rich("Row")}, "Status": {"status": {"name": "Done"}}}
     row = await stage.ask("POST", "pages", {"parent": UNDER_SOURCE, "properties": properties})
@@ -69,27 +69,27 @@ async def test_a_row_has_its_source_and_database_as_parent_and_all_properties(
     ],
 )
 async def test_properties_that_do_not_fit_the_schema(
-    stage: Stage, properties: dict[str, Any], message: str
+    stage: SandboxStage, properties: dict[str, Any], message: str
 ) -> None:
     body = {"parent": UNDER_SOURCE, "properties": properties}
     assert (await stage.refused("POST", "pages", body))[2] == message
 
 
-async def test_a_page_s_title_and_icon_are_changed(stage: Stage) -> None:
+async def test_a_page_s_title_and_icon_are_changed(stage: SandboxStage) -> None:
     body = {"properties": titled("Other"), "icon": None}
     page = await stage.ask("PATCH", f"pages/{seed.READING_LIST}", body)
     assert title_of(page) == "Other"
     assert page["icon"] is None
 
 
-async def test_a_block_s_id_is_no_page(stage: Stage) -> None:
+async def test_a_block_s_id_is_no_page(stage: SandboxStage) -> None:
     block = seed.block_id("reading", 0)
     status, _, said = await stage.refused("GET", f"pages/{block}")
     assert status == 404
     assert said.startswith(f"Could not find page with ID: {block}")
 
 
-async def test_a_database_names_its_data_sources_which_hold_the_schema(stage: Stage) -> None:
+async def test_a_database_names_its_data_sources_which_hold_the_schema(stage: SandboxStage) -> None:
     database = await stage.ask("GET", f"databases/{seed.DATABASE}")
     assert database["data_sources"] == [{"id": seed.DATA_SOURCE, "name": "Tasks"}]
     assert "properties" not in database
@@ -98,7 +98,7 @@ async def test_a_database_names_its_data_sources_which_hold_the_schema(stage: St
     assert source["properties"]["Status"]["type"] == "status"
 
 
-async def test_a_data_source_is_queried_by_filter_sort_and_cursor(stage: Stage) -> None:
+async def test_a_data_source_is_queried_by_filter_sort_and_cursor(stage: SandboxStage) -> None:
     path = f"data_sources/{seed.DATA_SOURCE}/query"
     status = {"property": "Status", "status": {"equals": "Not started"}}
     due = {"property": "Due", "date": {"on_or_after": "2026-12-01"}}
@@ -111,7 +111,7 @@ async def test_a_data_source_is_queried_by_filter_sort_and_cursor(stage: Stage) 
     assert [title_of(row) for row in rest["results"]] == ["Translate the menu", "Write the queue"]
 
 
-async def test_rows_edited_since_a_minute_are_found_by_timestamp(stage: Stage) -> None:
+async def test_rows_edited_since_a_minute_are_found_by_timestamp(stage: SandboxStage) -> None:
     await stage.append(seed.row_id(2), paragraph("x"))
     since = {
         "timestamp": "last_edited_time",
@@ -121,7 +121,7 @@ async def test_rows_edited_since_a_minute_are_found_by_timestamp(stage: Stage) -
     assert [row["id"] for row in found["results"]] == [seed.row_id(2)]
 
 
-async def test_search_looks_at_titles_newest_edit_first(stage: Stage) -> None:
+async def test_search_looks_at_titles_newest_edit_first(stage: SandboxStage) -> None:
     await stage.append(seed.page_id("recipes"), paragraph("x"))
     assert (await titles(stage))[0] == "Recipes"
     assert await titles(stage, query="reading LIST") == ["Reading list"]
@@ -129,7 +129,7 @@ async def test_search_looks_at_titles_newest_edit_first(stage: Stage) -> None:
 
 
 async def test_search_filters_by_kind_and_leaves_trash_and_other_workspaces_out(
-    stage: Stage,
+    stage: SandboxStage,
 ) -> None:
     kind = {"property": "object", "value": "data_source"}
     assert await titles(stage, filter=kind) == ["Tasks"]
@@ -139,7 +139,7 @@ async def test_search_filters_by_kind_and_leaves_trash_and_other_workspaces_out(
     assert await titles(stage, filter={"in_trash": True}) == ["Reading list"]
 
 
-async def test_search_pages_through_everything_once(stage: Stage) -> None:
+async def test_search_pages_through_everything_once(stage: SandboxStage) -> None:
     seen: list[str] = []
     cursor = None
     while True:
@@ -161,11 +161,13 @@ async def test_search_pages_through_everything_once(stage: Stage) -> None:
         {"queries": "x"},
     ],
 )
-async def test_search_refuses_what_notion_refuses(stage: Stage, body: dict[str, Any]) -> None:
+async def test_search_refuses_what_notion_refuses(
+    stage: SandboxStage, body: dict[str, Any]
+) -> None:
     assert (await stage.refused("POST", "search", body))[:2] == (400, "validation_error")
 
 
-async def test_search_may_lag_behind(stage: Stage) -> None:
+async def test_search_may_lag_behind(stage: SandboxStage) -> None:
     await stage.control("PATCH", "config", {"search_lag_s": 30})
     await stage.ask("POST", "pages", {"parent": UNDER_PAGE, "properties": titled("Fresh")})
     await stage.append(seed.page_id("recipes"), paragraph("x"))
@@ -175,7 +177,7 @@ async def test_search_may_lag_behind(stage: Stage) -> None:
     assert (await titles(stage))[:2] == ["Recipes", "Fresh"]
 
 
-async def test_users_me_names_the_bot_its_owner_and_the_upload_limit(stage: Stage) -> None:
+async def test_users_me_names_the_bot_its_owner_and_the_upload_limit(stage: SandboxStage) -> None:
     me = await stage.ask("GET", "users/me")
     assert me["id"] == stage.bot_id
     assert me["bot"]["owner"]["user"]["person"]["email"] == "mira@example.com"

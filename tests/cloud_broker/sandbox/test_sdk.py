@@ -9,11 +9,11 @@ import pytest
 from notion_client import APIResponseError, AsyncClient
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph
 
 
 @pytest.fixture
-async def notion(old: Stage) -> AsyncIterator[AsyncClient]:
+async def notion(old: SandboxStage) -> AsyncIterator[AsyncClient]:
     async with httpx.AsyncClient() as http:
         base = str(old.client.make_url("")).rstrip("/")
         yield AsyncClient(client=http, auth=old.token, base_url=base)

@@ -7,13 +7,13 @@ from typing import Any
 from aiohttp import FormData
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import MISSING, Stage
+from tests.cloud_broker.sandbox.sandbox_stage import MISSING, SandboxStage
 
 PAGE = seed.EMPTY_PAGE
 CHILDREN = f"blocks/{PAGE}/children"
 
 
-async def send(stage: Stage, upload: Any, data: bytes, part: int | None = None) -> Any:
+async def send(stage: SandboxStage, upload: Any, data: bytes, part: int | None = None) -> Any:
     form = FormData()
     form.add_field("file", data, filename="cat.png", content_type="image/png")
     if part is not None:
@@ -24,7 +24,7 @@ async def send(stage: Stage, upload: Any, data: bytes, part: int | None = None) 
     return await response.json()
 
 
-async def create(stage: Stage, **body: Any) -> Any:
+async def create(stage: SandboxStage, **body: Any) -> Any:
     return await stage.ask("POST", "file_uploads", {"filename": "cat.png", **body})
 
 
@@ -33,7 +33,7 @@ def image(upload: Any) -> dict[str, Any]:
 
 
 async def test_one_part_is_sent_attached_and_served_from_an_address_that_ends(
-    stage: Stage,
+    stage: SandboxStage,
 ) -> None:
     upload = await create(stage)
     assert upload["status"] == "pending"
@@ -53,7 +53,7 @@ async def test_one_part_is_sent_attached_and_served_from_an_address_that_ends(
     ).status == 200
 
 
-async def test_several_parts_are_joined_when_complete(stage: Stage) -> None:
+async def test_several_parts_are_joined_when_complete(stage: SandboxStage) -> None:
     upload = await create(stage, mode="multi_part", number_of_parts=2)
     await send(stage, upload, b"b", 2)
     path = f"file_uploads/{upload['id']}"
@@ -65,14 +65,14 @@ async def test_several_parts_are_joined_when_complete(stage: Stage) -> None:
     assert (await send(stage, upload, b"c", 3))["code"] == "validation_error"
 
 
-async def test_only_what_was_uploaded_can_be_attached(stage: Stage) -> None:
+async def test_only_what_was_uploaded_can_be_attached(stage: SandboxStage) -> None:
     pending = await create(stage)
     assert (await stage.refused("PATCH", CHILDREN, {"children": [image(pending)]}))[0] == 400
     absent = {"id": MISSING}
     assert (await stage.refused("PATCH", CHILDREN, {"children": [image(absent)]}))[0] == 404
 
 
-async def test_what_is_not_attached_in_an_hour_expires(stage: Stage) -> None:
+async def test_what_is_not_attached_in_an_hour_expires(stage: SandboxStage) -> None:
     upload = await create(stage)
     await send(stage, upload, b"png")
     kept = await create(stage)
@@ -82,13 +82,13 @@ async def test_what_is_not_attached_in_an_hour_expires(stage: Stage) -> None:
     assert (await stage.refused("PATCH", CHILDREN, {"children": [image(upload)]}))[0] == 400
 
 
-async def test_a_long_name_or_a_part_that_is_no_form_is_refused(stage: Stage) -> None:
+async def test_a_long_name_or_a_part_that_is_no_form_is_refused(stage: SandboxStage) -> None:
     assert (await stage.refused("POST", "file_uploads", {"filename": "x" * 901}))[0] == 400
     upload = await create(stage)
     assert (await stage.refused("POST", f"file_uploads/{upload['id']}/send", {}))[0] == 400
 
 
-async def test_an_upload_may_become_a_page_s_icon(stage: Stage) -> None:
+async def test_an_upload_may_become_a_page_s_icon(stage: SandboxStage) -> None:
     upload = await create(stage)
     await send(stage, upload, b"png")
     icon = {"type": "file_upload", "file_upload": {"id": upload["id"]}}

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cloud_broker.sandbox import seed
-from tests.cloud_broker.sandbox.stage import Stage, paragraph, rich
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph, rich
 
 PAGE = seed.EMPTY_PAGE
 
@@ -44,17 +44,17 @@ async def listening() -> AsyncIterator[Listener]:
         yield listener
 
 
-async def subscribe(stage: Stage, listener: Listener, *events: str) -> Any:
+async def subscribe(stage: SandboxStage, listener: Listener, *events: str) -> Any:
     body = {"url": listener.url, "events": events or ("*",), "verify": True}
     return await stage.control("POST", "webhooks", body, 201)
 
 
-async def pass_window(stage: Stage) -> None:
+async def pass_window(stage: SandboxStage) -> None:
     stage.clock.advance(1)
     await stage.settle()
 
 
-async def test_nothing_is_sent_before_the_handshake_s_token_comes_back(stage: Stage) -> None:
+async def test_nothing_is_sent_before_the_handshake_s_token_comes_back(stage: SandboxStage) -> None:
     async with listening() as listener:
         made = await stage.control("POST", "webhooks", {"url": listener.url}, 201)
         token = json.loads(listener.heard[0][1])["verification_token"]
@@ -69,7 +69,7 @@ async def test_nothing_is_sent_before_the_handshake_s_token_comes_back(stage: St
         assert len(listener.events) == 1
 
 
-async def test_an_event_names_no_bot_of_another_integration(stage: Stage) -> None:
+async def test_an_event_names_no_bot_of_another_integration(stage: SandboxStage) -> None:
     await stage.control("POST", "integrations", {"client_id": "second"}, 201)
     await stage.control("POST", "tokens", {"client_id": "second"}, 201)
     async with listening() as listener:
@@ -81,7 +81,9 @@ async def test_an_event_names_no_bot_of_another_integration(stage: Stage) -> Non
         assert event["accessible_by"] == [{"id": stage.bot_id, "type": "bot"}]
 
 
-async def test_edits_in_one_window_are_one_signed_event_without_content(stage: Stage) -> None:
+async def test_edits_in_one_window_are_one_signed_event_without_content(
+    stage: SandboxStage,
+) -> None:
     async with listening() as listener:
         made = await subscribe(stage, listener, "page.content_updated")
         first = await stage.append(PAGE, paragraph("secret text"))
@@ -107,7 +109,7 @@ async def test_edits_in_one_window_are_one_signed_event_without_content(stage: S
         assert ids[:2] == [first[0]["id"], second[0]["id"]]
 
 
-async def test_pages_tell_when_they_come_go_and_change(stage: Stage) -> None:
+async def test_pages_tell_when_they_come_go_and_change(stage: SandboxStage) -> None:
     async with listening() as listener:
         await subscribe(stage, listener, "page.created", "page.deleted", "page.properties_updated")
         title = {"title": {"title": rich("N")}}
@@ -121,7 +123,7 @@ async def test_pages_tell_when_they_come_go_and_change(stage: Stage) -> None:
         assert kinds["page.properties_updated"]["data"]["updated_properties"] == ["title"]
 
 
-async def test_a_failing_listener_is_asked_again_and_then_no_more(stage: Stage) -> None:
+async def test_a_failing_listener_is_asked_again_and_then_no_more(stage: SandboxStage) -> None:
     async with listening() as listener:
         await stage.control("PATCH", "config", {"webhook_attempts": 3, "webhook_backoff_s": 0})
         await subscribe(stage, listener)
@@ -134,7 +136,7 @@ async def test_a_failing_listener_is_asked_again_and_then_no_more(stage: Stage) 
         assert [each["status"] for each in shown["deliveries"]] == [500, 500, 500]
 
 
-async def test_an_ended_subscription_hears_nothing(stage: Stage) -> None:
+async def test_an_ended_subscription_hears_nothing(stage: SandboxStage) -> None:
     async with listening() as listener:
         made = await subscribe(stage, listener)
         await stage.append(PAGE, paragraph("a"))
@@ -143,7 +145,7 @@ async def test_an_ended_subscription_hears_nothing(stage: Stage) -> None:
         assert listener.events == []
 
 
-async def test_a_listener_that_is_not_there_is_told_about(stage: Stage) -> None:
+async def test_a_listener_that_is_not_there_is_told_about(stage: SandboxStage) -> None:
     body = {"url": "http://127.0.0.1:9/nobody", "verify": True}
     made = await stage.control("POST", "webhooks", body, 201)
     assert (made["handshake_status"], made["state"]) == (0, "pending")

@@ -16,9 +16,9 @@ from pathlib import Path
 from cloud_broker.cluster.instances import Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from tests.cloud_broker.push.scene import TOKEN, an_event, listening, post, told
-from tests.cloud_broker.stage import OTHER_WORKSPACE, WORKSPACE, Stage, a_broker
-from tests.servers.kept import database_url, keep_in_postgres, tables
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, a_broker
+from tests.cloud_broker.push.push_listener import TOKEN, an_event, listening, post, told
+from tests.servers.broker_database import database_url, keep_in_postgres, tables
 from tests.servers.postgres import a_postgres
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -27,7 +27,7 @@ BLOCK = "3a1f0c9e-0000-4a4a-8c8c-0000000000bb"
 KEPT_MS = 86_400_000
 
 
-async def live(stage: Stage) -> dict[str, str]:
+async def live(stage: BrokerStage) -> dict[str, str]:
     """Leave rows in every table; return what a daemon and an operator remember of it."""
     stage.notion.workspace_id = OTHER_WORKSPACE
     first = await stage.sign_in()
@@ -52,7 +52,7 @@ async def live(stage: Stage) -> dict[str, str]:
     return {"user": user, "refresh_token": str(refreshed["refresh_token"])}
 
 
-def _now_ms(stage: Stage) -> int:
+def _now_ms(stage: BrokerStage) -> int:
     return int(stage.clock.now() * 1000)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cloud_broker.errors import DatabaseFailed, Duplicate
 from cloud_broker.storage.database import Database, Tx
-from tests.servers.kept import open_kept
+from tests.servers.broker_database import open_kept
 
 
 @pytest.fixture

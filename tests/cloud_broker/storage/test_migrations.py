@@ -19,8 +19,8 @@ from cloud_broker.errors import (
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import check, migrate, migrate_patiently, standing, steps
 from cloud_broker.storage.steps import Contract, Step
-from tests.servers.kept import open_kept
-from tests.servers.kept import tables as tables_of
+from tests.servers.broker_database import open_kept
+from tests.servers.broker_database import tables as tables_of
 
 ONE = "CREATE TABLE one (id TEXT)"
 TWO = "CREATE TABLE two (id TEXT, raw {blob})"

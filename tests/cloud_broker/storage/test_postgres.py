@@ -12,8 +12,8 @@ from cloud_broker.storage import migrations
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import check, migrate, migrate_patiently, steps
 from cloud_broker.storage.steps import Area
-from tests.cloud_broker.stage import a_broker
-from tests.servers.kept import database_url, keep_in_postgres, open_kept
+from tests.cloud_broker.broker_stage import a_broker
+from tests.servers.broker_database import database_url, keep_in_postgres, open_kept
 
 BEFORE: list[Area] = [("s", ["CREATE TABLE one (id TEXT)"])]
 AFTER: list[Area] = [("s", [*BEFORE[0][1], "ALTER TABLE one ADD COLUMN n BIGINT"])]

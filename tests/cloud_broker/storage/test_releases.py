@@ -14,10 +14,10 @@ from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.storage.migrations import migrate, migrate_patiently, standing, steps
-from tests.cloud_broker.push.scene import TOKEN, listening, told
-from tests.cloud_broker.stage import WORKSPACE, a_broker
+from tests.cloud_broker.broker_stage import WORKSPACE, a_broker
+from tests.cloud_broker.push.push_listener import TOKEN, listening, told
 from tests.cloud_broker.storage.freeze import BLOCK, FOLDER, WRITE
-from tests.servers.kept import database_url, keep_in_postgres, open_kept, shape, tables
+from tests.servers.broker_database import database_url, keep_in_postgres, open_kept, shape, tables
 from tests.servers.postgres import Postgres
 
 RELEASES = sorted({file.name.rsplit(".", 2)[0] for file in FOLDER.glob("*.sql")})

@@ -13,7 +13,7 @@ from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.storage.steps import Step
-from tests.servers.kept import open_kept
+from tests.servers.broker_database import open_kept
 
 WHO = KeyId("ada", "w", "key")
 

@@ -7,7 +7,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.web.problems import problems, request_ids
-from tests.cloud_broker.stage import HTML, HandClock, Person, Stage, state_of
+from tests.cloud_broker.broker_stage import HTML, BrokerStage, HandClock, Person, state_of
 
 
 def is_closed(page: ClientResponse) -> bool:
@@ -25,19 +25,21 @@ def is_closed(page: ClientResponse) -> bool:
     )
 
 
-async def arrived(stage: Stage, code: str = "good-code", **changes: str | None) -> ClientResponse:
+async def arrived(
+    stage: BrokerStage, code: str = "good-code", **changes: str | None
+) -> ClientResponse:
     departed = await stage.depart(**changes)
     return await stage.arrive(state=state_of(departed), code=code)
 
 
-async def test_the_page_in_the_end_names_device_and_account(stage: Stage) -> None:
+async def test_the_page_in_the_end_names_device_and_account(stage: BrokerStage) -> None:
     page = await (await arrived(stage, device="Ada's laptop")).text()
     assert "<b>Ada&#x27;s laptop</b> acts as <b>Ada (ada@example.org)</b>" in page
     failed = await (await arrived(stage, code="used-code")).text()
     assert "<b>Ada&#x27;s laptop</b> is not signed in" in failed
 
 
-async def test_names_on_the_page_are_text(stage: Stage) -> None:
+async def test_names_on_the_page_are_text(stage: BrokerStage) -> None:
     evil = "</b><script>alert(1)</script>"
     stage.notion.person = Person(name=evil, email='"><img src=x onerror=y>')
     page = await (await arrived(stage, device=evil)).text()
@@ -46,7 +48,7 @@ async def test_names_on_the_page_are_text(stage: Stage) -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
 
 
-async def test_no_page_can_be_framed_or_loads_anything(stage: Stage) -> None:
+async def test_no_page_can_be_framed_or_loads_anything(stage: BrokerStage) -> None:
     pages = {
         "signed in": await arrived(stage),
         "failed": await arrived(stage, code="used-code"),
@@ -68,7 +70,7 @@ async def test_no_page_can_be_framed_or_loads_anything(stage: Stage) -> None:
         assert is_closed(page), name
 
 
-async def test_no_other_address_answers_with_a_page(stage: Stage) -> None:
+async def test_no_other_address_answers_with_a_page(stage: BrokerStage) -> None:
     routes = [route for route in stage.app.router.routes() if route.method != "*"]
     for route in routes:
         path = route.resource.canonical if route.resource is not None else ""

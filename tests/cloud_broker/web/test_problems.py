@@ -23,8 +23,8 @@ from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
 from cloud_broker.web.problems import STATUS, problems, request_ids
-from tests.cloud_broker.stage import HandClock, Stage
-from tests.servers.kept import open_kept
+from tests.cloud_broker.broker_stage import BrokerStage, HandClock
+from tests.servers.broker_database import open_kept
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def parsed(lines: io.StringIO) -> list[dict[str, Any]]:
     ],
 )
 async def test_every_refusal_is_a_problem_with_its_code(
-    stage: Stage, method: str, path: str, status: int, code: str
+    stage: BrokerStage, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await stage.browser.request(method, path)
     body = await answer.json()
@@ -71,36 +71,36 @@ async def test_every_refusal_is_a_problem_with_its_code(
     assert body["request_id"] == answer.headers["X-Request-Id"]
 
 
-async def test_a_wrong_method_names_the_right_ones(stage: Stage) -> None:
+async def test_a_wrong_method_names_the_right_ones(stage: BrokerStage) -> None:
     answer = await stage.browser.post("/healthz")
     assert "GET" in answer.headers["Allow"]
 
 
-async def test_a_body_that_is_not_json_is_unsupported(stage: Stage) -> None:
+async def test_a_body_that_is_not_json_is_unsupported(stage: BrokerStage) -> None:
     answer = await stage.browser.post("/api/auth/token", data=b"<xml/>")
     assert (answer.status, (await answer.json())["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("raw", [b"{", b"", b"\xff", b"[" * 50_000])
-async def test_broken_json_is_invalid(stage: Stage, raw: bytes) -> None:
+async def test_broken_json_is_invalid(stage: BrokerStage, raw: bytes) -> None:
     answer = await stage.browser.post(
         "/api/auth/token", data=raw, headers={"Content-Type": "application/json"}
     )
     assert (answer.status, (await answer.json())["code"]) == (400, "invalid_input")
 
 
-async def test_a_body_that_is_too_large_is_refused(stage: Stage) -> None:
+async def test_a_body_that_is_too_large_is_refused(stage: BrokerStage) -> None:
     answer = await stage.browser.post("/api/auth/token", json={"token": "x" * 70_000})
     assert (answer.status, (await answer.json())["code"]) == (413, "too_large")
 
 
-async def test_headers_of_more_than_64_kb_are_refused(stage: Stage) -> None:
+async def test_headers_of_more_than_64_kb_are_refused(stage: BrokerStage) -> None:
     headers = {f"X-{number}": "x" * 7000 for number in range(10)}
     answer = await stage.browser.get("/healthz", headers=headers)
     assert (answer.status, (await answer.json())["code"]) == (431, "headers_too_large")
 
 
-async def test_a_given_request_id_is_kept_when_it_is_harmless(stage: Stage) -> None:
+async def test_a_given_request_id_is_kept_when_it_is_harmless(stage: BrokerStage) -> None:
     kept = await stage.browser.get("/healthz", headers={"X-Request-Id": "abc-12345678"})
     replaced = await stage.browser.get("/healthz", headers={"X-Request-Id": "<script>"})
     assert kept.headers["X-Request-Id"] == "abc-12345678"
@@ -142,7 +142,7 @@ async def test_a_wait_is_told_in_whole_seconds_rounded_up_and_never_as_none(
 
 
 async def test_a_whole_sign_in_leaves_no_secret_in_the_log(
-    stage: Stage, lines: io.StringIO
+    stage: BrokerStage, lines: io.StringIO
 ) -> None:
     answer = await stage.sign_in()
     await stage.refresh(answer["refresh_token"])
@@ -155,7 +155,7 @@ async def test_a_whole_sign_in_leaves_no_secret_in_the_log(
     assert "/api/auth/notion/callback" in routes
 
 
-async def test_a_stopping_broker_is_not_ready_but_alive(stage: Stage) -> None:
+async def test_a_stopping_broker_is_not_ready_but_alive(stage: BrokerStage) -> None:
 
     stage.app[DRAIN].begin()
     assert (await stage.browser.get("/healthz")).status == 200

@@ -14,7 +14,7 @@ from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.web.auth import CALLBACKS, SIGN_INS, TOKENS
 from cloud_broker.web.rate_limit import address_of
 from cloud_broker.web.user import EXPORTS
-from tests.cloud_broker.stage import HTML, Stage, bearer
+from tests.cloud_broker.broker_stage import HTML, BrokerStage, bearer
 
 PROXIES = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
 
@@ -41,7 +41,7 @@ def test_an_address_is_the_first_that_no_trusted_proxy_has(
     assert address_of(peer, forwarded, PROXIES) == address
 
 
-async def test_one_address_begins_only_so_many_sign_ins_a_minute(stage: Stage) -> None:
+async def test_one_address_begins_only_so_many_sign_ins_a_minute(stage: BrokerStage) -> None:
     for _ in range(SIGN_INS):
         assert (await stage.depart()).status == 302
     refused = await stage.depart()
@@ -55,13 +55,13 @@ async def test_one_address_begins_only_so_many_sign_ins_a_minute(stage: Stage) -
     assert (await stage.depart()).status == 302
 
 
-async def test_one_address_guesses_only_so_many_tokens_a_minute(stage: Stage) -> None:
+async def test_one_address_guesses_only_so_many_tokens_a_minute(stage: BrokerStage) -> None:
     for _ in range(TOKENS):
         assert (await stage.refresh("guess")).status == 400
     assert (await stage.refresh("guess")).status == 429
 
 
-async def test_a_callback_over_the_limit_uses_nothing_up(stage: Stage) -> None:
+async def test_a_callback_over_the_limit_uses_nothing_up(stage: BrokerStage) -> None:
     for _ in range(CALLBACKS):
         assert (await stage.arrive(state="x")).status == 400
     refused = await stage.arrive(state="x")
@@ -70,7 +70,7 @@ async def test_a_callback_over_the_limit_uses_nothing_up(stage: Stage) -> None:
     assert "Set-Cookie" not in refused.headers
 
 
-async def test_an_account_exports_only_so_often(stage: Stage) -> None:
+async def test_an_account_exports_only_so_often(stage: BrokerStage) -> None:
     token = (await stage.sign_in())["access_token"]
     found = [
         (await stage.browser.get("/api/user/export", headers=bearer(token))).status

@@ -7,7 +7,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.security.fuzz.scene import Report, a_scene
+from tests.security.fuzz.fuzz_run import Report, a_scene
 
 PART = 20_000  # requests between two sign-ins: an access token lives ten minutes
 

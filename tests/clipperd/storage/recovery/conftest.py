@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clipperd.storage.recovery.damaged_home import House
+from tests.clipperd.storage.recovery.damaged_home import DamagedHome
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = House(tmp_path)
+def house(tmp_path: Path) -> DamagedHome:
+    made = DamagedHome(tmp_path)
     made.fill()
     return made

@@ -28,7 +28,7 @@ NOW = 1_790_000_000.0
 CLIPS = 120
 
 
-class House:
+class DamagedHome:
     """The files of a daemon's home that concern the outbox."""
 
     def __init__(self, folder: Path) -> None:
@@ -136,7 +136,7 @@ async def _fill(database: Database, clips: int) -> None:
     await database.write(work)
 
 
-def rescued(house: House, damage: Callable[[], None]) -> dict[str, str]:
+def rescued(house: DamagedHome, damage: Callable[[], None]) -> dict[str, str]:
     """Damage the closed file, open it as a start does, close it; the states that are left."""
     damage()
     house.open().close()

@@ -13,10 +13,10 @@ import pytest
 
 from clipperd.errors import StorageFull
 from clipperd.storage.backup import EVERY_S, Backups
-from tests.clipperd.storage.recovery.damaged_home import CLIPS, NOW, House, no_growth
+from tests.clipperd.storage.recovery.damaged_home import CLIPS, NOW, DamagedHome, no_growth
 
 
-def test_a_copy_of_an_open_file_is_whole_and_private(house: House) -> None:
+def test_a_copy_of_an_open_file_is_whole_and_private(house: DamagedHome) -> None:
     database = house.open()
     try:
         asyncio.run(database.write(lambda c: c.execute("UPDATE clip SET title = 'seen'").rowcount))
@@ -32,14 +32,14 @@ def test_a_copy_of_an_open_file_is_whole_and_private(house: House) -> None:
     assert counted == (CLIPS,)
 
 
-def test_the_newest_three_are_kept_and_none_but_the_newest_for_long(house: House) -> None:
+def test_the_newest_three_are_kept_and_none_but_the_newest_for_long(house: DamagedHome) -> None:
     made = [house.backups.make(NOW + day * EVERY_S) for day in range(5)]
     assert list(house.backups.all()) == made[:1:-1]
     last = house.backups.make(NOW + 30 * EVERY_S)
     assert list(house.backups.all()) == [last]
 
 
-def test_one_is_due_a_day_after_the_last_if_anything_changed(house: House) -> None:
+def test_one_is_due_a_day_after_the_last_if_anything_changed(house: DamagedHome) -> None:
     assert house.backups.wait_s(NOW) == 0
     os.utime(house.path, (NOW - 10, NOW - 10))
     house.backups.make(NOW)
@@ -49,7 +49,7 @@ def test_one_is_due_a_day_after_the_last_if_anything_changed(house: House) -> No
     assert house.backups.wait_s(NOW + 2 * EVERY_S) == 0
 
 
-def test_a_damaged_file_is_not_copied_over_a_whole_copy(house: House) -> None:
+def test_a_damaged_file_is_not_copied_over_a_whole_copy(house: DamagedHome) -> None:
     good = house.backups.make(NOW)
     house.overwrite(house.page_count() // 2, b"\xa5")
     with pytest.raises(sqlite3.DatabaseError):
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_not_copied_over_a_whole_copy(house: House) -> None:
     assert list(house.backups.all()) == [good]
 
 
-def test_a_copy_with_text_that_cannot_be_read_is_dropped(house: House) -> None:
+def test_a_copy_with_text_that_cannot_be_read_is_dropped(house: DamagedHome) -> None:
     made = [house.backups.make(NOW + day) for day in range(2)]
     with contextlib.closing(sqlite3.connect(made[0])) as copy, copy:
         copy.execute("UPDATE clip SET title = CAST(x'ec' AS TEXT)")
@@ -65,13 +65,13 @@ def test_a_copy_with_text_that_cannot_be_read_is_dropped(house: House) -> None:
     assert list(house.backups.all()) == made[1:]
 
 
-def test_a_schema_is_changed_only_after_a_copy_was_made(house: House) -> None:
+def test_a_schema_is_changed_only_after_a_copy_was_made(house: DamagedHome) -> None:
     house.write("PRAGMA user_version = 1")
     house.open().close()
     assert len(house.backups.all()) == 1
 
 
-def test_without_room_for_the_copy_the_schema_stays_as_it_is(house: House) -> None:
+def test_without_room_for_the_copy_the_schema_stays_as_it_is(house: DamagedHome) -> None:
     house.write("PRAGMA user_version = 1")
     before = house.states()
     with no_growth(house.path), pytest.raises((StorageFull, sqlite3.OperationalError)):

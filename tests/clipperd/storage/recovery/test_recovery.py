@@ -14,10 +14,10 @@ import pytest
 from clipperd.errors import StorageFull
 from clipperd.outbox import views
 from clipperd.storage.recovery import latest_report
-from tests.clipperd.storage.recovery.damaged_home import CLIPS, NOW, House, no_growth, rescued
+from tests.clipperd.storage.recovery.damaged_home import CLIPS, NOW, DamagedHome, no_growth, rescued
 
 
-def test_a_sound_file_is_left_alone(house: House) -> None:
+def test_a_sound_file_is_left_alone(house: DamagedHome) -> None:
     before = house.states()
     house.open().close()
     assert house.states() == before
@@ -26,7 +26,7 @@ def test_a_sound_file_is_left_alone(house: House) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_pages_are_damaged_nothing_is_cut_and_nothing_goes_twice(
-    house: House, seed: int
+    house: DamagedHome, seed: int
 ) -> None:
     chance = Random(seed)
     before, texts = house.states(), house.texts()
@@ -46,7 +46,7 @@ def test_whatever_pages_are_damaged_nothing_is_cut_and_nothing_goes_twice(
 
 
 @pytest.mark.parametrize("filling", [b"\0", b"\xff", b"not a database "])
-def test_the_first_page_is_lent_by_a_copy(house: House, filling: bytes) -> None:
+def test_the_first_page_is_lent_by_a_copy(house: DamagedHome, filling: bytes) -> None:
     house.backups.make(NOW)
     house.write("UPDATE delivery SET state = 'delivered' WHERE id = 'd-0'")  # since the copy
     before = house.states()
@@ -56,7 +56,9 @@ def test_the_first_page_is_lent_by_a_copy(house: House, filling: bytes) -> None:
     assert (report.from_copy, report.rows["clip"], report.unreadable) == (None, CLIPS, 0)
 
 
-def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(house: House) -> None:
+def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(
+    house: DamagedHome,
+) -> None:
     house.overwrite(house.page_count() // 2, b"\xa5")
     before = house.path.read_bytes()
     with no_growth(house.path), pytest.raises((StorageFull, OSError, sqlite3.OperationalError)):
@@ -66,7 +68,9 @@ def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(ho
     assert len(after) > CLIPS // 2
 
 
-def test_without_a_copy_the_damaged_file_is_kept_and_the_queue_starts_anew(house: House) -> None:
+def test_without_a_copy_the_damaged_file_is_kept_and_the_queue_starts_anew(
+    house: DamagedHome,
+) -> None:
     assert rescued(house, lambda: house.overwrite(1, b"\0")) == {}
     report = latest_report(house.quarantine)
     assert report is not None
@@ -74,7 +78,7 @@ def test_without_a_copy_the_damaged_file_is_kept_and_the_queue_starts_anew(house
     assert kept.stat().st_size > CLIPS * 2000
 
 
-def test_a_file_cut_in_half_keeps_the_half_that_is_there(house: House) -> None:
+def test_a_file_cut_in_half_keeps_the_half_that_is_there(house: DamagedHome) -> None:
     def cut() -> None:
         with house.path.open("r+b") as file:
             file.truncate(house.path.stat().st_size // 2)
@@ -84,7 +88,9 @@ def test_a_file_cut_in_half_keeps_the_half_that_is_there(house: House) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "folder", "noise"])
-def test_from_a_copy_alone_nothing_is_sent_that_may_have_been(house: House, kind: str) -> None:
+def test_from_a_copy_alone_nothing_is_sent_that_may_have_been(
+    house: DamagedHome, kind: str
+) -> None:
     house.backups.make(NOW)
 
     def damage() -> None:
@@ -104,7 +110,7 @@ def test_from_a_copy_alone_nothing_is_sent_that_may_have_been(house: House, kind
     assert report.from_copy is not None
 
 
-def test_text_on_a_lost_page_comes_from_the_copy(house: House) -> None:
+def test_text_on_a_lost_page_comes_from_the_copy(house: DamagedHome) -> None:
     house.backups.make(NOW)
     texts = house.rows("SELECT clip_seq, accepted, plan FROM content")
     after = rescued(house, lambda: _strike_text(house, 50))
@@ -112,7 +118,7 @@ def test_text_on_a_lost_page_comes_from_the_copy(house: House) -> None:
     assert after["clip-50"] == "queued"
 
 
-def test_a_clip_whose_text_is_lost_waits_for_a_person_and_is_never_sent(house: House) -> None:
+def test_a_clip_whose_text_is_lost_waits_for_a_person_and_is_never_sent(house: DamagedHome) -> None:
     after = rescued(house, lambda: _strike_text(house, 50))
     assert after["clip-50"] == "needs_attention"
     reason = house.rows("SELECT reason FROM delivery WHERE id = 'd-50'")
@@ -121,7 +127,7 @@ def test_a_clip_whose_text_is_lost_waits_for_a_person_and_is_never_sent(house: H
     assert plan == [(b"[]",)]
 
 
-def _strike_text(house: House, number: int) -> None:
+def _strike_text(house: DamagedHome, number: int) -> None:
     """Damage the page on which the plan of a clip ends, far from everything else of it."""
     plan = house.rows(
         "SELECT plan FROM content JOIN clip ON seq = clip_seq WHERE id = ?", f"clip-{number}"
@@ -130,9 +136,9 @@ def _strike_text(house: House, number: int) -> None:
     house.overwrite(1 + place // 4096, b"\xee")
 
 
-def test_a_log_that_a_crash_left_is_read_too(house: House, tmp_path: Path) -> None:
+def test_a_log_that_a_crash_left_is_read_too(house: DamagedHome, tmp_path: Path) -> None:
     database = house.open()
-    other = House(tmp_path / "crashed")
+    other = DamagedHome(tmp_path / "crashed")
     other.path.parent.mkdir()
     asyncio.run(
         database.write(lambda c: c.execute("UPDATE clip SET title = 'in the log'").rowcount)
@@ -149,7 +155,7 @@ def test_a_log_that_a_crash_left_is_read_too(house: House, tmp_path: Path) -> No
     assert other.rows("SELECT DISTINCT title FROM clip") == [("in the log",)]
 
 
-def _flip_a_bit(house: House, clip: str) -> None:
+def _flip_a_bit(house: DamagedHome, clip: str) -> None:
     """In a title: 'l' becomes 0xec, which begins a character that does not go on."""
     house.write(
         "UPDATE clip SET title = CAST('Tit' || x'ec' || 'e' AS TEXT) WHERE id = ?",
@@ -158,7 +164,7 @@ def _flip_a_bit(house: House, clip: str) -> None:
 
 
 async def test_a_clip_whose_title_is_damaged_is_listed_with_what_is_left_of_it(
-    house: House,
+    house: DamagedHome,
 ) -> None:
     _flip_a_bit(house, "clip-3")
     database = house.open()
@@ -171,7 +177,7 @@ async def test_a_clip_whose_title_is_damaged_is_listed_with_what_is_left_of_it(
     assert not house.quarantine.exists()
 
 
-def test_a_rescue_loses_no_clip_for_one_letter(house: House) -> None:
+def test_a_rescue_loses_no_clip_for_one_letter(house: DamagedHome) -> None:
     _flip_a_bit(house, "clip-3")
     before = house.states()
     after = rescued(house, lambda: _strike_text(house, 50))
@@ -180,7 +186,7 @@ def test_a_rescue_loses_no_clip_for_one_letter(house: House) -> None:
 
 
 @pytest.mark.parametrize("moment", ["while filling", "before the swap", "in the swap"])
-def test_a_rescue_that_was_interrupted_is_gone_on_with(house: House, moment: str) -> None:
+def test_a_rescue_that_was_interrupted_is_gone_on_with(house: DamagedHome, moment: str) -> None:
     before = house.states()
     whole = house.path.read_bytes()
     made = house.path.with_name("outbox.db.rescued")

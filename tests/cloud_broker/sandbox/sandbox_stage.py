@@ -59,7 +59,7 @@ _: Clock = StageClock()
 
 
 @dataclass(slots=True)
-class Stage:
+class SandboxStage:
     """The sandbox, a client for it, and a token of Mira's."""
 
     client: TestClient[Any, Any]
@@ -125,14 +125,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(version: str = NEW, rate: int | None = None) -> AsyncIterator[Stage]:
+async def staged(version: str = NEW, rate: int | None = None) -> AsyncIterator[SandboxStage]:
     """Start a sandbox with the seed world and no rate limit."""
     clock = StageClock()
     app = create_app(clock=clock, rate_per_minute=rate)
     world = app[WORLD]
     token = grants.mint(world, seed.MIRA, seed.WORKSPACE)
     async with TestClient(TestServer(app)) as client:
-        yield Stage(client, world, clock, token.access, token.bot_id, version)
+        yield SandboxStage(client, world, clock, token.access, token.bot_id, version)
 
 
 def paragraph(text: str, **more: Any) -> dict[str, Any]:

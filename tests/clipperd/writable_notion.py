@@ -15,7 +15,7 @@ from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
 from clipperd.notion.port import Remembered, Write
-from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion
+from tests.clipperd.memory_notion import SCOPE, FakeClock, MemoryNotion
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"
 REFUSALS = {
@@ -52,7 +52,7 @@ class Record:
         self.told[key] = tuple(created)
 
 
-class World(FakeNotion):
+class WritableNotion(MemoryNotion):
     """Notion behind a broker. ``fault(method, path)`` names what goes wrong, or None."""
 
     def __init__(self, clock: FakeClock) -> None:

@@ -9,16 +9,16 @@ from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
-from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
+from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
 
 
-class World:
+class PageIndexStage:
     """Everything a test of the page index touches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = FakeClock()
-        self.notion = FakeNotion(self.clock)
+        self.notion = MemoryNotion(self.clock)
         self.heard = Heard()
         self.start()
 

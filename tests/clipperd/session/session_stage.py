@@ -60,7 +60,7 @@ class FakeClock:
 
 
 @dataclass
-class World:
+class SessionStage:
     """Everything a test looks at."""
 
     session: Session
@@ -104,7 +104,7 @@ async def running_world(
     clock: FakeClock | None = None,
     port: int = 4711,
     steps: Sequence[Step] = (),
-) -> AsyncIterator[World]:
+) -> AsyncIterator[SessionStage]:
     """Open a session on ``folder``/outbox.db; leave it as a daemon that ends would."""
     db = Database.open(
         folder / "outbox.db", name="outbox", steps=[*SESSION_STEPS, *steps], synchronous="NORMAL"
@@ -131,7 +131,7 @@ async def running_world(
     await session.open()
     try:
         notion = BrokerNotion(wire, session)
-        yield World(
+        yield SessionStage(
             session, notion, wire, accounts, logins, connectivity, clock, kept, db, published
         )
     finally:

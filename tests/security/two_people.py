@@ -29,7 +29,7 @@ from cloud_broker.sandbox.seed import (
 )
 from tests.security.answers import Findings, no_problem
 from tests.security.canaries import word
-from tests.security.house import House, a_house
+from tests.security.whole_system import WholeSystem, a_house
 
 PROXY = "/api/notion/proxy/v1"
 WEBHOOK_TOKEN = "the-token-of-the-subscription"
@@ -55,10 +55,10 @@ class Asked:
 
 
 @dataclass
-class Two:
+class TwoPeople:
     """Jonas, who asks; of Mira the ids by kind, and words that only she may read."""
 
-    house: House
+    house: WholeSystem
     token: str
     mira: dict[str, Any]
     hers: dict[str, str]
@@ -126,7 +126,7 @@ def _bare(answer: Reply, ids: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def two_people(folder: Path, **changes: str) -> AsyncIterator[Two]:
+async def two_people(folder: Path, **changes: str) -> AsyncIterator[TwoPeople]:
     """A house with both signed in, and something of Mira's of every kind."""
     changes = {
         "BROKER_WEBHOOK_TOKEN": WEBHOOK_TOKEN,
@@ -136,7 +136,7 @@ async def two_people(folder: Path, **changes: str) -> AsyncIterator[Two]:
     } | changes
     async with a_house(folder, **changes) as house:
         mira = await house.person("mira@example.com", WORKSPACE, device="miras-own-desk")
-        two = Two(house, "", mira, {}, frozenset())
+        two = TwoPeople(house, "", mira, {}, frozenset())
         two.token = await two.jonas()
         text = word("miraswords")
         claims = jwt.decode(mira["access_token"], options={"verify_signature": False})
@@ -163,7 +163,7 @@ async def two_people(folder: Path, **changes: str) -> AsyncIterator[Two]:
         yield two
 
 
-async def _as_mira(two: Two, method: str, path: str, body: Any) -> Any:
+async def _as_mira(two: TwoPeople, method: str, path: str, body: Any) -> Any:
     token = two.mira["access_token"]
     status, _, answer = await two.house.ask(method, PROXY + path, token=token, json=body)
     assert status == 200, answer

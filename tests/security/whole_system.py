@@ -46,7 +46,7 @@ from cloud_broker.web.inbound import Inbound
 from cloud_broker.wiring import app as broker
 from tests.security.broker_log import broker_log
 from tests.security.witness import Witness
-from tests.servers.kept import tables
+from tests.servers.broker_database import tables
 
 OWNER_TOKEN = "owner-canary-Xq3v9ZpL7wR2tY8sK4nB6mC1"
 INSTANCE = "instance-of-the-house"
@@ -148,7 +148,7 @@ class Daemon:
 
 
 @dataclass
-class House:
+class WholeSystem:
     """Everything that runs."""
 
     folder: Path
@@ -305,7 +305,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(folder: Path, **changes: str) -> AsyncIterator[House]:
+async def a_house(folder: Path, **changes: str) -> AsyncIterator[WholeSystem]:
     """Run sandbox and broker; ``changes`` are settings, BROKER_… or CLIPPERD_…."""
     witness, log = Witness(), io.StringIO()
     async with AsyncExitStack() as stack:
@@ -338,7 +338,7 @@ async def a_house(folder: Path, **changes: str) -> AsyncIterator[House]:
         app.middlewares.insert(0, witness.of("broker"))
         await stack.enter_async_context(serving(app, app[broker.INBOUND], port))
         browser = await stack.enter_async_context(ClientSession(cookie_jar=CookieJar(unsafe=True)))
-        yield House(
+        yield WholeSystem(
             folder,
             notion,
             server.make_url("/"),
@@ -370,7 +370,7 @@ async def serving(app: web.Application, inbound: Inbound, port: int) -> AsyncIte
 
 @asynccontextmanager
 async def untouched(
-    house: House, daemon: Daemon, servers: tuple[str, ...] = ("broker", "notion")
+    house: WholeSystem, daemon: Daemon, servers: tuple[str, ...] = ("broker", "notion")
 ) -> AsyncIterator[None]:
     """Inside, nothing is stored, and nothing is sent to any of ``servers``."""
     before, seen = await daemon.rows(), len(house.witness.exchanges)

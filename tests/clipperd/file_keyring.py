@@ -10,8 +10,8 @@ import keyring.backend
 import keyring.errors
 
 
-class KeptKeyring(keyring.backend.KeyringBackend):
-    """Entries in the file that ``KEPT_KEYRING`` names."""
+class FileKeyring(keyring.backend.KeyringBackend):
+    """Entries in the file that ``FILE_KEYRING`` names."""
 
     priority = 9
 
@@ -28,10 +28,10 @@ class KeptKeyring(keyring.backend.KeyringBackend):
         self._keep(entries)
 
     def _all(self) -> dict[str, str]:
-        file = Path(os.environ["KEPT_KEYRING"])
+        file = Path(os.environ["FILE_KEYRING"])
         if not file.exists() and file.parent.exists():
             return {}
         return dict(json.loads(file.read_text("utf-8")))
 
     def _keep(self, entries: dict[str, str]) -> None:
-        Path(os.environ["KEPT_KEYRING"]).write_text(json.dumps(entries), "utf-8")
+        Path(os.environ["FILE_KEYRING"]).write_text(json.dumps(entries), "utf-8")

@@ -9,16 +9,16 @@ from clipperd.model import InsertionPoint, Position
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.storage.disposable import open_cache
-from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
+from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
 
 
-class World:
+class OutlineStage:
     """Everything a test of outlines and places touches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = FakeClock()
-        self.notion = FakeNotion(self.clock)
+        self.notion = MemoryNotion(self.clock)
         self.heard = Heard()
         self.page = self.notion.add_page("Journal")
         self.start()
@@ -99,7 +99,7 @@ def after(heading_id: str) -> Position:
     return Position("after_heading", heading_id=heading_id)
 
 
-async def known(world: World, *lines: str) -> dict[str, str]:
+async def known(world: OutlineStage, *lines: str) -> dict[str, str]:
     """A page whose outline is stored and long settled."""
     ids = world.build(*lines)
     world.clock.advance(600)

@@ -17,8 +17,14 @@ from cloud_broker.sandbox.world import World
 from cloud_broker.settings.config import Settings
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring.app import create_app
-from tests.cloud_broker.stage import LOOPBACK, VERIFIER, an_environment, challenge, parameters
-from tests.servers.kept import database_url, open_kept
+from tests.cloud_broker.broker_stage import (
+    LOOPBACK,
+    VERIFIER,
+    an_environment,
+    challenge,
+    parameters,
+)
+from tests.servers.broker_database import database_url, open_kept
 
 Browser = TestClient[web.Request, web.Application]
 

@@ -16,14 +16,14 @@ from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring.app import create_app
-from tests.cloud_broker.stage import an_environment
-from tests.servers.kept import open_kept
-from tests.stack.lone import signed_in
+from tests.cloud_broker.broker_stage import an_environment
+from tests.servers.broker_database import open_kept
+from tests.stack.lone_broker import signed_in
 from tests.stack.notion import text_of
 
 
 @dataclass
-class Whole:
+class BrokerOnSandbox:
     """Where an SDK points, whose token it takes, and the sandbox as a test sees it."""
 
     url: str
@@ -54,7 +54,7 @@ class Whole:
 
 
 @asynccontextmanager
-async def a_whole_broker(folder: Path, **changes: str) -> AsyncIterator[Whole]:
+async def a_whole_broker(folder: Path, **changes: str) -> AsyncIterator[BrokerOnSandbox]:
     """Everything up and the sandbox's first person signed in; ``changes`` are settings."""
     async with AsyncExitStack() as stack:
         app = sandbox.create_app(
@@ -80,4 +80,6 @@ async def a_whole_broker(folder: Path, **changes: str) -> AsyncIterator[Whole]:
         jar = CookieJar(unsafe=True)
         http = await stack.enter_async_context(ClientSession(cookie_jar=jar))
         tokens = await signed_in(http, url)
-        yield Whole(url, tokens["access_token"], tokens["workspaces"][0]["id"], origin, http)
+        yield BrokerOnSandbox(
+            url, tokens["access_token"], tokens["workspaces"][0]["id"], origin, http
+        )

@@ -19,7 +19,7 @@ _SIZE = "8m"
 _PIECE = b"\0" * 65_536
 
 
-class NarrowDisk:
+class SmallDisk:
     """What befalls the disk of one folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -74,10 +74,10 @@ class NarrowDisk:
 
 
 @contextmanager
-def narrow_disk(folder: Path) -> Iterator[NarrowDisk]:
+def narrow_disk(folder: Path) -> Iterator[SmallDisk]:
     """Put ``folder`` (which is made) on a disk of its own."""
     folder.mkdir(mode=0o700, parents=True)
-    disk = NarrowDisk(folder)
+    disk = SmallDisk(folder)
     try:
         yield disk
     finally:

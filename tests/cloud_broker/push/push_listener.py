@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import ClientResponse
 
 from cloud_broker.clock import rfc3339
-from tests.cloud_broker.stage import WORKSPACE, Stage, bearer
+from tests.cloud_broker.broker_stage import WORKSPACE, BrokerStage, bearer
 
 TOKEN = "secret_of_this_subscription"
 PAGE = "3a1f0c9e-0000-4a4a-8c8c-00000000000a"
@@ -21,7 +21,7 @@ BOT = f"bot-of-{WORKSPACE}"
 _numbers = itertools.count(1)
 
 
-def an_event(stage: Stage, **changes: Any) -> dict[str, Any]:
+def an_event(stage: BrokerStage, **changes: Any) -> dict[str, Any]:
     """A person edits a page of the connected workspace, now."""
     return {
         "id": f"event-{next(_numbers):06d}",
@@ -40,7 +40,9 @@ def an_event(stage: Stage, **changes: Any) -> dict[str, Any]:
     }
 
 
-async def post(stage: Stage, event: dict[str, Any], **headers: str) -> tuple[int, dict[str, Any]]:
+async def post(
+    stage: BrokerStage, event: dict[str, Any], **headers: str
+) -> tuple[int, dict[str, Any]]:
     """Send an event, signed unless ``headers`` say otherwise."""
     raw = json.dumps(event).encode()
     sign = "sha256=" + hmac.new(TOKEN.encode(), raw, hashlib.sha256).hexdigest()
@@ -77,7 +79,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    stage: Stage, access_token: str, last_id: str | None = None
+    stage: BrokerStage, access_token: str, last_id: str | None = None
 ) -> AsyncIterator[Listener]:
     """Open a stream."""
     headers = bearer(access_token) | ({"Last-Event-ID": last_id} if last_id is not None else {})
@@ -86,7 +88,7 @@ async def listening(
         yield Listener(response)
 
 
-async def told(stage: Stage) -> None:
+async def told(stage: BrokerStage) -> None:
     """Let the second pass that events of one page gather in."""
     await stage.turn()
     await stage.turn()

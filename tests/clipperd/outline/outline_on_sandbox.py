@@ -24,8 +24,8 @@ from cloud_broker.sandbox.control.bodies import EditBody, PageBody
 from cloud_broker.sandbox.control.edits import edit, make_page
 from cloud_broker.sandbox.model import Block, Node
 from cloud_broker.sandbox.outline import block_of
-from tests.clipperd.fake_notion import Heard
-from tests.cloud_broker.sandbox.stage import Stage, StageClock, paragraph, staged
+from tests.clipperd.memory_notion import Heard
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, StageClock, paragraph, staged
 
 SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
 
@@ -33,7 +33,7 @@ SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
 class Bridge:
     """Straight to the sandbox, as the broker would pass it on."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SandboxStage) -> None:
         self._stage = stage
         self.skew_s = 0.0  # how far the clock behind the answer's Date is ahead of Notion's
         self.asked: Callable[[], None] = lambda: None  # on the way there
@@ -78,10 +78,10 @@ class BootClock:
         self._clock.advance(seconds)
 
 
-class Sandboxed:
+class OutlineOnSandbox:
     """The parts under test, on the sandbox."""
 
-    def __init__(self, stage: Stage, folder: Path) -> None:
+    def __init__(self, stage: SandboxStage, folder: Path) -> None:
         self.stage = stage
         clock = BootClock(stage.clock)
         self.notion = notion = Bridge(stage)
@@ -159,10 +159,10 @@ class Sandboxed:
 
 
 @asynccontextmanager
-async def sandboxed(folder: Path) -> AsyncIterator[Sandboxed]:
+async def sandboxed(folder: Path) -> AsyncIterator[OutlineOnSandbox]:
     """The parts under test on a sandbox of their own; files are in ``folder``."""
     async with staged() as stage:
-        made = Sandboxed(stage, folder)
+        made = OutlineOnSandbox(stage, folder)
         try:
             yield made
         finally:

@@ -36,7 +36,7 @@ from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring import app as broker
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 OUTLINE = "# Inbox\nfirst\n# Later\nkept"
 _TURN_S = 0.01
@@ -80,7 +80,7 @@ class Broker:
 class Pushed:
     """What a test of the push channel touches."""
 
-    def __init__(self, world: World, cache: Store, broker: Broker, notion: URL) -> None:
+    def __init__(self, world: SessionStage, cache: Store, broker: Broker, notion: URL) -> None:
         self.world = world
         self.broker = broker
         self.clock = world.clock

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cloud_broker.stage import Stage, a_broker
+from tests.cloud_broker.broker_stage import BrokerStage, a_broker
 
 SECRET = "whsec_of_the_billing_endpoint"
 OLD_SECRET = "whsec_that_is_being_replaced"
@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 
 
 @asynccontextmanager
-async def a_billed_broker(folder: Path, **changes: str) -> AsyncIterator[Stage]:
+async def a_billed_broker(folder: Path, **changes: str) -> AsyncIterator[BrokerStage]:
     async with a_broker(folder, **{**SETTINGS, **changes}) as stage:
         yield stage
 
@@ -123,7 +123,9 @@ def signature(raw: bytes, at: float, secret: str = SECRET) -> str:
     return f"t={int(at)},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
-async def deliver(stage: Stage, event: dict[str, Any], sign: str | None = None) -> tuple[int, Any]:
+async def deliver(
+    stage: BrokerStage, event: dict[str, Any], sign: str | None = None
+) -> tuple[int, Any]:
     """Send an event, signed now unless ``sign`` says otherwise (empty: not at all)."""
     raw = json.dumps(event, indent=2).encode()  # as Stripe formats it: the raw body is signed
     return await deliver_raw(
@@ -131,7 +133,7 @@ async def deliver(stage: Stage, event: dict[str, Any], sign: str | None = None) 
     )
 
 
-async def deliver_raw(stage: Stage, raw: bytes, sign: str) -> tuple[int, Any]:
+async def deliver_raw(stage: BrokerStage, raw: bytes, sign: str) -> tuple[int, Any]:
     headers = {"Content-Type": "application/json; charset=utf-8"}
     if sign:
         headers["Stripe-Signature"] = sign
@@ -139,32 +141,32 @@ async def deliver_raw(stage: Stage, raw: bytes, sign: str) -> tuple[int, Any]:
     return answer.status, await answer.json()
 
 
-async def told(stage: Stage, kind: str, thing: dict[str, Any], **more: Any) -> None:
+async def told(stage: BrokerStage, kind: str, thing: dict[str, Any], **more: Any) -> None:
     """Deliver an event of this second, which must be taken."""
     event = an_event(kind, thing, at=more.pop("at", stage.clock.now()), **more)
     assert await deliver(stage, event) == TAKEN
 
 
-async def subscribe(stage: Stage, user_id: str, **changes: Any) -> None:
+async def subscribe(stage: BrokerStage, user_id: str, **changes: Any) -> None:
     """A person buys: Stripe tells of the subscription and of the checkout."""
     await told(stage, CREATED, a_subscription(**changes))
     customer = changes.get("customer", CUSTOMER)
     await told(stage, CHECKOUT, a_checkout(user_id, customer))
 
 
-async def somebody(stage: Stage) -> tuple[str, str]:
+async def somebody(stage: BrokerStage) -> tuple[str, str]:
     """Sign a person in; their account's id and an access token."""
     answer = await stage.sign_in()
     return answer["user"]["id"], answer["access_token"]
 
 
-async def standing(stage: Stage, token: str) -> tuple[str, str, int]:
+async def standing(stage: BrokerStage, token: str) -> tuple[str, str, int]:
     """The tier, the status and the limit over all, as the account is told."""
     me = await (await stage.get("/api/user/me", token)).json()
     return me["subscription"]["tier"], me["subscription"]["status"], me["limits"]["all"]
 
 
-async def everything(stage: Stage) -> dict[str, list[dict[str, Any]]]:
+async def everything(stage: BrokerStage) -> dict[str, list[dict[str, Any]]]:
     """The rows that billing keeps."""
     tables = ("stripe_events", "stripe_customers", "stripe_subscriptions", "subscriptions")
     async with stage.database.reading() as tx:

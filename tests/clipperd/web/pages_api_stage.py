@@ -22,8 +22,8 @@ from clipperd.web.app import create_app, listening
 from clipperd.web.handlers import outlines, pages
 from clipperd.web.middleware.access import Access
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
-from tests.clipperd.fake_notion import SCOPE, FakeClock, FakeNotion, Heard
-from tests.clipperd.web.shell import INSTANCE, TOKEN
+from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
+from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN
 
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 
@@ -37,10 +37,10 @@ class OneAccount:
         return SCOPE
 
 
-class Api:
+class PagesApiStage:
     """A client of the routes, with the world behind them."""
 
-    def __init__(self, session: aiohttp.ClientSession, notion: FakeNotion, shown: Pages) -> None:
+    def __init__(self, session: aiohttp.ClientSession, notion: MemoryNotion, shown: Pages) -> None:
         self.notion = notion
         self.pages = shown
         self._session = session
@@ -51,10 +51,10 @@ class Api:
 
 
 @asynccontextmanager
-async def reading(folder: Path) -> AsyncIterator[Api]:
+async def reading(folder: Path) -> AsyncIterator[PagesApiStage]:
     """Serve the routes of pages and outlines."""
     clock, heard = FakeClock(), Heard()
-    notion = FakeNotion(clock)
+    notion = MemoryNotion(clock)
     cache = open_cache(folder / "cache.db", CACHE_STEPS)
     outbox = Database.open(
         folder / "outbox.db",
@@ -80,7 +80,7 @@ async def reading(folder: Path) -> AsyncIterator[Api]:
             listening(app) as at,
             aiohttp.ClientSession(at.url, headers={"Authorization": f"Bearer {TOKEN}"}) as session,
         ):
-            yield Api(session, notion, app[pages.PAGES])
+            yield PagesApiStage(session, notion, app[pages.PAGES])
     finally:
         await app[pages.PAGES].close()
         await app[outlines.OUTLINES].close()

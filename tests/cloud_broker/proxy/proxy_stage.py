@@ -35,7 +35,7 @@ from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
 from cloud_broker.web.proxy import only_reads
 from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
-from tests.servers.kept import open_kept
+from tests.servers.broker_database import open_kept
 
 PAGE = "11111111-1111-4111-8111-111111111111"
 BLOCK = "22222222-2222-4222-8222-222222222222"
@@ -208,7 +208,7 @@ def a_key(at_ms: int) -> str:
 
 
 @dataclass
-class Stage:
+class ProxyStage:
     """A running proxy."""
 
     upstream: Upstream
@@ -300,7 +300,7 @@ async def a_proxy(
     clock: QuickClock | None = None,
     limiter: Limiter | None = None,
     **settings: Any,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[ProxyStage]:
     notion = upstream or Upstream()
     clock, tokens, metrics = clock or QuickClock(speed), FakeTokens(), Metrics()
     async with AsyncExitStack() as stack:
@@ -332,4 +332,4 @@ async def a_proxy(
         client = TestClient(TestServer(app))  # cancels handlers, as cli/serve.py asks for
         await client.start_server()
         stack.push_async_callback(client.close)
-        yield Stage(notion, tokens, database, clock, audit, metrics, client, gone)
+        yield ProxyStage(notion, tokens, database, clock, audit, metrics, client, gone)

@@ -53,7 +53,7 @@ class Notion:
 
 
 @dataclass
-class Lone:
+class LoneBroker:
     """The broker's process, its Notion, and somebody who is signed in."""
 
     url: str
@@ -116,7 +116,7 @@ async def signed_in(http: ClientSession, url: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def a_lone_broker(folder: Path, **changes: str) -> AsyncIterator[Lone]:
+async def a_lone_broker(folder: Path, **changes: str) -> AsyncIterator[LoneBroker]:
     """Everything up and somebody signed in; ``changes`` are settings of the broker."""
     app = sandbox.create_app(rate_per_minute=None)
     notion = Notion(app[sandbox.WORLD])
@@ -143,7 +143,7 @@ async def a_lone_broker(folder: Path, **changes: str) -> AsyncIterator[Lone]:
             **changes,
         }
         program = Program("broker", ["cloud_broker", "run"], env, folder / "broker.txt")
-        lone = Lone(url, program, notion, http)
+        lone = LoneBroker(url, program, notion, http)
         try:
             lone.start()
             await lone.sign_in()

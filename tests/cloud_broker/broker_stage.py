@@ -20,7 +20,7 @@ from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring.app import create_app
-from tests.servers.kept import open_kept
+from tests.servers.broker_database import open_kept
 
 KEY = base64.b64encode(b"k" * 32).decode()
 SEED = base64.b64encode(b"s" * 32).decode()
@@ -163,7 +163,7 @@ class FakeNotion:
 
 
 @dataclass
-class Stage:
+class BrokerStage:
     """A running broker, its fake Notion, and a browser that keeps cookies."""
 
     notion: FakeNotion
@@ -246,7 +246,7 @@ def link_in(page: str) -> str:
 
 
 @asynccontextmanager
-async def a_broker(folder: Path, **changes: str) -> AsyncIterator[Stage]:
+async def a_broker(folder: Path, **changes: str) -> AsyncIterator[BrokerStage]:
     """Run a broker over a database in ``folder`` against a fake Notion."""
     notion, clock = FakeNotion(), HandClock()
     async with TestServer(notion.app()) as server:
@@ -258,6 +258,6 @@ async def a_broker(folder: Path, **changes: str) -> AsyncIterator[Stage]:
                 app = create_app(settings, database=database, transport=transport, clock=clock)
                 jar = CookieJar(unsafe=True)
                 async with TestClient(TestServer(app), cookie_jar=jar) as browser:
-                    yield Stage(notion, clock, database, settings, app, browser)
+                    yield BrokerStage(notion, clock, database, settings, app, browser)
         finally:
             await database.close()

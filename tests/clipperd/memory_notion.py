@@ -46,7 +46,7 @@ class FakeClock:
         self._now += seconds
 
 
-class FakeNotion:
+class MemoryNotion:
     """Answers as Notion does for what the page index and outlines read."""
 
     def __init__(self, clock: FakeClock) -> None:
@@ -302,5 +302,5 @@ def _shape(path: str) -> str:
     return "/".join("ID" if len(part) == 36 else part for part in path.split("/"))
 
 
-_: type[Notion] = FakeNotion
+_: type[Notion] = MemoryNotion
 __: type[Clock] = FakeClock

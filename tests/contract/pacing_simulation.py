@@ -31,8 +31,8 @@ from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.world import World
-from tests.clipperd.fake_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.writable_notion import WritableNotion
 
 T = TypeVar("T")
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -129,7 +129,7 @@ class Seen:
         return self.refused / max(1, self.refused + len(self.taken))
 
 
-class Gated(World):
+class Gated(WritableNotion):
     """The model of Notion behind the broker's real limiter, some tenths of a second away."""
 
     def __init__(self, clock: FakeClock, limits_: Limits, seed: int = 1) -> None:

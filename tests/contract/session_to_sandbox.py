@@ -19,14 +19,14 @@ from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring import app as broker
-from tests.clipperd.session.world import World, running_world
+from tests.clipperd.session.session_stage import SessionStage, running_world
 
 
 @dataclass
-class Chain:
+class SessionToSandbox:
     """The daemon's session side, the sandbox behind its broker, and a person's browser."""
 
-    world: World
+    world: SessionStage
     sandbox: URL
     browser: ClientSession
 
@@ -40,7 +40,7 @@ class Chain:
 
 
 @asynccontextmanager
-async def a_chain(folder: Path) -> AsyncIterator[Chain]:
+async def a_chain(folder: Path) -> AsyncIterator[SessionToSandbox]:
     """Run all three; the daemon's files and the broker's are in ``folder``."""
     async with TestServer(sandbox.create_app(rate_per_minute=None)) as notion:
         port = unused_port()
@@ -70,7 +70,7 @@ async def a_chain(folder: Path) -> AsyncIterator[Chain]:
 
 
 @asynccontextmanager
-async def _daemon(folder: Path, broker_url: str, notion: URL) -> AsyncIterator[Chain]:
+async def _daemon(folder: Path, broker_url: str, notion: URL) -> AsyncIterator[SessionToSandbox]:
     port = unused_port()
     async with running_world(folder, URL(broker_url), port=port) as world:
         app = web.Application()
@@ -82,7 +82,7 @@ async def _daemon(folder: Path, broker_url: str, notion: URL) -> AsyncIterator[C
             TestServer(app, port=port),
             ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser,
         ):
-            yield Chain(world, notion, browser)
+            yield SessionToSandbox(world, notion, browser)
 
 
 async def _nothing_unsent(_workspace_id: str) -> int:

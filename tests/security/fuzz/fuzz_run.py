@@ -27,7 +27,7 @@ from tests.security.fuzz.grammar import PROXY, Case, case
 from tests.security.fuzz.recorder import Recorder, workspace_of
 from tests.security.fuzz.verdict import Who, judge, row_of
 from tests.security.fuzz.wire import Answer, Line, NoHttp
-from tests.security.house import serving
+from tests.security.whole_system import serving
 
 WORKERS = 6
 Doors = Sequence[tuple[str, str]]
@@ -53,7 +53,7 @@ class Report:
 
 
 @dataclass
-class Scene:
+class FuzzRun:
     """What runs. Each worker is a person of their own: a request's token tells whose it is."""
 
     host: str
@@ -175,7 +175,7 @@ def _key(stamp: int, tail: int) -> str:
 
 
 @asynccontextmanager
-async def a_scene(folder: Path, people: int = WORKERS) -> AsyncIterator[Scene]:
+async def a_scene(folder: Path, people: int = WORKERS) -> AsyncIterator[FuzzRun]:
     """Start everything and sign everybody in."""
     recorder = Recorder()
     async with AsyncExitStack() as stack:
@@ -195,7 +195,7 @@ async def a_scene(folder: Path, people: int = WORKERS) -> AsyncIterator[Scene]:
             for number in range(people)
         ]
         recorder.signing_in = False
-        yield Scene("127.0.0.1", port, recorder, signed_in, doors_of(app))
+        yield FuzzRun("127.0.0.1", port, recorder, signed_in, doors_of(app))
 
 
 def doors_of(app: web.Application) -> Doors:

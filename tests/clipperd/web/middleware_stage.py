@@ -133,7 +133,7 @@ class FakeNotion:
 
 
 @dataclass
-class Door:
+class MiddlewareStage:
     """What a test needs of a running API."""
 
     port: int
@@ -176,7 +176,7 @@ async def door(
     limits: Limits | None = None,
     origins: Sequence[str] = (),
     checks: Mapping[str, Check] | None = None,
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[MiddlewareStage]:
     clock, numbers = HandClock(), itertools.count(1)
     db = Database.open(folder / "outbox.db", name="outbox", steps=CLIENT_STEPS, synchronous="FULL")
     clients = await ApiTokens.open(
@@ -221,7 +221,7 @@ async def door(
     app[notion.PASS_THROUGH], app[notion.SCOPE_FOR] = fake, scope_for
     try:
         async with listening(app) as at, aiohttp.ClientSession() as session:
-            yield Door(at.port, clock, clients, hub, fake, session, stops, state, user)
+            yield MiddlewareStage(at.port, clock, clients, hub, fake, session, stops, state, user)
     finally:
         db.close()
 

@@ -22,8 +22,8 @@ from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.wiring.identity import Parts, assemble
-from tests.cloud_broker.stage import KEY, SEED, FakeNotion, an_environment
-from tests.servers.kept import database_url, open_kept
+from tests.cloud_broker.broker_stage import KEY, SEED, FakeNotion, an_environment
+from tests.servers.broker_database import database_url, open_kept
 
 OLD, NEW = f"old:{KEY}", f"new:{SEED}"
 
