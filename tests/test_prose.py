@@ -50,7 +50,7 @@ def test_a_word_of_the_dialect_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "The broker runs behind nginx; the reader lags behind.",
+        "The broker runs behind nginx; the reader lags behind, and leaves a file behind.",
         "It works so long as the token is valid.",
         "`told` and ``whoever`` are code, as is\n\n```\nanew\n```\n\nand [a link](nobody.md).",
         "A clip goes on the page; a write is in doubt.",
@@ -91,5 +91,5 @@ def test_figures_are_per_thousand_words_outside_code() -> None:
 
 
 def test_every_document_is_measured() -> None:
-    lines, _well = prose.report()
+    lines, _is_plain = prose.report()
     assert {line.split()[-1] for line in lines} >= {"README.md", "docs/glossary.md", "docs"}
