@@ -39,7 +39,6 @@ ADVICE = {
     r"(?<!no )(?<!in )doubt(?:s|ed)?": "suspect, uncertain",
 }
 """Pattern of a refused word to the words to use instead."""
-
 WORDS = {re.compile(rf"(?<![\w-])(?:{p})(?![\w-])", re.I): say for p, say in ADVICE.items()}
 DOCSTRING = re.compile(r'\A"""(.*?)"""', re.S)
 QUESTION = re.compile(r'"""(?:What|Where|When|Which|Who|Whom|Whose|How|Why|Whether)\b')
@@ -50,8 +49,7 @@ CODE = re.compile(r"^ *```.*?^ *```|``.+?``|`[^`]+`|\]\([^)]*\)|<[^<>]+>|https?:
 HELP = {"help", "description", "epilog"}  # keywords of argparse whose text users read
 LOGS = {"debug", "info", "warning", "error", "exception", "critical"}
 
-Passage = tuple[int, str]
-"""A piece of prose, and the line at which it begins."""
+Passage = tuple[int, str]  # the line at which a piece of prose begins, and its text
 
 
 def without_code(text: str) -> str:
