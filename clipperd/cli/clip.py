@@ -11,26 +11,13 @@ from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.pages import find, fragment_id
 from clipperd.cli.verbs import Verbs
+from clipperd.content.formats import BY_SUFFIX, FORMATS, SUPPORTED
 
 if TYPE_CHECKING:
     from clipperd.client import Client
 
 _LOOK_S = 0.1
 _LARGEST = 10_000_000  # the API's limit on a JSON body
-_BY_SUFFIX = {
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".mdown": "markdown",
-    ".txt": "text",
-    ".text": "text",
-    ".log": "text",
-    ".json": "blocks",
-}
-_LATER = {
-    **dict.fromkeys((".html", ".htm", ".xhtml"), "HTML"),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".heic"), "Images"),
-    **dict.fromkeys((".pdf", ".zip", ".docx", ".mp4", ".mp3"), "Attached files"),
-}
 _SETTLED = ("delivered", "failed", "canceled", "needs_attention")
 
 
@@ -62,7 +49,7 @@ def declare(verbs: Verbs) -> None:
     place.add_argument("--after", metavar="HEADING", help="directly after this heading")
     place.add_argument("--end-of", metavar="HEADING", help="at the end of this heading's section")
     place.add_argument("--start", action="store_true", help="at the top of the page")
-    parser.add_argument("--format", choices=("markdown", "text", "url", "blocks"), help="(guessed)")
+    parser.add_argument("--format", choices=SUPPORTED, help="(guessed)")
     parser.add_argument("--clipboard", action="store_true", help="clip what is on the clipboard")
     parser.add_argument("--priority", choices=("high", "normal", "low"))
     parser.add_argument("--wait", action="store_true", help="wait until it has arrived in Notion")
@@ -103,10 +90,11 @@ def read_content(args: Namespace, console: Console) -> dict[str, Any]:
     from pathlib import Path
 
     suffix = Path(args.file).suffix.lower() if args.file not in (None, "-") else ""
-    if suffix in _LATER and args.format is None:
+    by_suffix = BY_SUFFIX.get(suffix)
+    if by_suffix is not None and by_suffix not in SUPPORTED and args.format is None:
         raise UsageError(
-            f"{_LATER[suffix]} cannot be clipped by this version.",
-            "Markdown, text, an address (--format url) and Notion blocks (.json) can.",
+            f"{FORMATS[by_suffix].label} cannot be clipped by this version.",
+            f"Convert the file to one of {', '.join(SUPPORTED)}, or name its --format.",
         )
     text = _decoded(_raw(args.file, console))
     if not text.strip():
@@ -153,7 +141,7 @@ def _guess(suffix: str, text: str) -> str:
     words = text.split()
     if not suffix and len(words) == 1 and words[0].startswith(("http://", "https://")):
         return "url"
-    return _BY_SUFFIX.get(suffix, "markdown" if not suffix else "text")
+    return BY_SUFFIX.get(suffix, "markdown" if not suffix else "text")
 
 
 def _blocks(text: str) -> list[Any]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.content import chunks, convert
 from clipperd.content.chunks import Chunk
-from clipperd.content.convert import Prepared
+from clipperd.content.convert import Content, Prepared
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import InvalidInput, NotFound
 from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
@@ -26,8 +26,6 @@ from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Target
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
-_INLINE_BYTES = 64_000  # larger content is converted off the event loop: up to 6 ms
-_INLINE_MARKDOWN_BYTES = 4_000  # its parser takes up to 15 ms for so much
 _MAX_KEY = 255
 
 
@@ -73,7 +71,7 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /v1/clips``; ``content`` is one object or an ordered array of them."""
 
     targets: list[TargetBody]
-    content: dict[str, Any] | list[dict[str, Any]] | None = None
+    content: Content | None = None
     workspace_id: str | None = None
     priority: Literal["high", "normal", "low"] = "normal"
     not_before: str | None = None
@@ -219,9 +217,7 @@ async def prepared_content(content: Any, targets: Sequence[Target]) -> tuple[Pre
     """Convert and plan. Content may be absent only where every target is a new page."""
     if content is None:
         if all(target.new_page is not None for target in targets):
-            return Prepared(
-                format="blocks", title="", preview="", blocks=[], demotable=False, losses=[]
-            ), []
+            return Prepared(format="blocks", title="", preview="", blocks=[], demotable=False), []
         raise InvalidInput(
             "The clip has no content.", errors=[{"pointer": "/content", "code": "required"}]
         )
@@ -229,17 +225,9 @@ async def prepared_content(content: Any, targets: Sequence[Target]) -> tuple[Pre
 
 
 async def _convert(content: Any) -> tuple[Prepared, list[Chunk]]:
-    if _is_quick(content):
+    if convert.is_quick(content, len(chunks.encode(content))):
         return _prepare(content)
     return await asyncio.to_thread(_prepare, content)
-
-
-def _is_quick(content: Any) -> bool:
-    """Whether others may wait meanwhile; a thread of its own costs more than that."""
-    objects = content if isinstance(content, list) else [content]
-    is_parsed = any(isinstance(each, dict) and each.get("format") == "markdown" for each in objects)
-    most = _INLINE_MARKDOWN_BYTES if is_parsed else _INLINE_BYTES
-    return len(chunks.encode(content)) <= most
 
 
 def _prepare(content: Any) -> tuple[Prepared, list[Chunk]]:

@@ -1,28 +1,28 @@
-"""Content as a client sent it to blocks that can be planned: the one door into this package."""
+"""Converts a client's content to blocks within Notion's limits: the entry point of this package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from clipperd.content import native
 from clipperd.content.fitting import fit
+from clipperd.content.formats import FORMATS, SUPPORTED, json_schema
 from clipperd.content.limits import HEADINGS
-from clipperd.content.links import is_web, utf16_units
 from clipperd.content.losses import Loss, Losses
-from clipperd.content.richtext import checked_text, escaped, refusal
-from clipperd.content.runs import plain, text_run
+from clipperd.content.richtext import escaped, refusal
+from clipperd.content.runs import plain
 from clipperd.content.trees import walk
 from clipperd.errors import FormatUnsupported
 from clipperd.model import Block
 
-__all__ = ["Loss", "Prepared", "prepare"]
+_TITLE = 100  # characters
+_PREVIEW = 200  # characters
 
-_TITLE = 100
-_PREVIEW = 200
-_LATER = frozenset({"html", "image", "file", "clipboard"})
+ContentObject: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema=json_schema())]
+Content: TypeAlias = ContentObject | list[ContentObject]
+"""Content as the API takes it; :func:`prepare` checks it, with more exact errors than msgspec."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -30,8 +30,8 @@ class Prepared(msgspec.Struct, frozen=True):
 
     ``format`` is that of the content, or ``mixed`` for an array of several. ``title`` (at most 100
     characters) is the first heading or line, ``preview`` (at most 200) the beginning of the text.
-    ``demotable``: its headings may be pushed below a section's level (never so when it holds
-    Notion blocks, which are delivered as they came). ``losses``: what Notion cannot hold.
+    ``demotable``: its headings may be moved below a section's level (never when it holds Notion
+    blocks, which are delivered unchanged). ``losses``: the parts that Notion cannot hold.
     """
 
     format: str
@@ -39,21 +39,15 @@ class Prepared(msgspec.Struct, frozen=True):
     preview: str
     blocks: list[Block]
     demotable: bool
-    losses: list[Loss]
-
-
-class _Part(msgspec.Struct, frozen=True):
-    blocks: list[Block]
-    title: str = ""  # where the content names one beside its text
+    losses: list[Loss] = []
 
 
 def prepare(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Prepared:
     """Convert one content object, or an array of them in order, to blocks.
 
-    Formats: ``blocks``, ``markdown`` (with optional ``base_url``), ``text``, ``url`` (with optional
-    ``title``); each may carry ``headings`` (``demote`` or ``keep``). Raises ContentInvalid (places
-    as JSON pointers below ``/content``) and FormatUnsupported. CPU only, no I/O; for large content
-    run it in a thread.
+    Any object may carry ``headings`` (``demote`` or ``keep``). Raises ContentInvalid, with JSON
+    pointers below ``/content``, and FormatUnsupported. Uses the CPU only: call it in a thread
+    unless :func:`is_quick`.
     """
     losses = Losses()
     objects = [content] if isinstance(content, Mapping) else list(content)
@@ -64,13 +58,15 @@ def prepare(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Prepare
     for index, item in enumerate(objects):
         at = "/content" if single else f"/content/{index}"
         kind = _format(item, at)
-        part = _FORMATS[kind](item, at, losses)
-        blocks += part.blocks
-        title = title or part.title
+        load = FORMATS[kind].load
+        assert load is not None, "_format refuses the others"
+        part, named = load()(item, at, losses)
+        blocks += part
+        title = title or named
         formats[kind] = None
         demotable = demotable and kind != "blocks" and _headings(item, at) != "keep"
     if not blocks:
-        raise refusal("/content", "empty", "There is nothing to clip here")
+        raise refusal("/content", "empty", "There is nothing to clip")
     blocks = fit(blocks, losses)
     return Prepared(
         format=next(iter(formats)) if len(formats) == 1 else "mixed",
@@ -82,22 +78,30 @@ def prepare(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Prepare
     )
 
 
+def is_quick(content: Content, size_bytes: int) -> bool:
+    """Say whether content of this JSON size converts fast enough for the event loop."""
+    objects = content if isinstance(content, list) else [content]
+    rows = [FORMATS.get(str(each.get("format"))) for each in objects]
+    return size_bytes <= min((row.quick_bytes for row in rows if row), default=0)
+
+
 def _format(item: Any, at: str) -> str:
     if not isinstance(item, Mapping):
-        raise refusal(at, "not_an_object", "Content is an object or an array of objects")
+        raise refusal(at, "not_an_object", "Send content as an object or an array of objects")
     kind = item.get("format")
     if not isinstance(kind, str):
-        raise refusal(f"{at}/format", "format_missing", "Content needs its format")
-    if kind in _LATER:
+        raise refusal(f"{at}/format", "format_missing", "Name the format of the content")
+    row = FORMATS.get(kind)
+    if row is None:
+        raise refusal(f"{at}/format", "format_unknown", "There is no such content format")
+    if row.load is None:
         raise FormatUnsupported(
             f"This version cannot convert the format {kind} yet.",
-            hint="Send markdown, text, url or blocks.",
+            hint=f"Send one of these formats: {', '.join(SUPPORTED)}.",
             params={"format": kind},
             errors=[{"pointer": f"{at}/format", "code": "format_unsupported"}],
         )
-    if kind not in _FORMATS:
-        raise refusal(f"{at}/format", "format_unknown", "There is no such content format")
-    if unknown := item.keys() - _KEYS[kind] - {"format", "headings"}:
+    if unknown := item.keys() - row.keys.keys() - {"format", "headings"}:
         where = f"{at}/{escaped(min(unknown))}"
         raise refusal(where, "unknown_key", "Content of this format has no such key")
     return kind
@@ -108,65 +112,6 @@ def _headings(item: Mapping[str, Any], at: str) -> str | None:
     if value not in (None, "demote", "keep"):
         raise refusal(f"{at}/headings", "invalid", "headings is demote or keep")
     return None if value is None else str(value)
-
-
-def _blocks(item: Mapping[str, Any], at: str, losses: Losses) -> _Part:
-    return _Part(native.blocks(item.get("blocks"), f"{at}/blocks", losses))
-
-
-def _markdown(item: Mapping[str, Any], at: str, losses: Losses) -> _Part:
-    from clipperd.content import markdown  # markdown-it costs 40 ms, so not at the daemon's start
-
-    source = checked_text(item.get("markdown"), f"{at}/markdown").lstrip("\ufeff")
-    base = item.get("base_url")
-    if base is not None and not is_web(checked_text(base, f"{at}/base_url")):
-        raise refusal(f"{at}/base_url", "invalid_url", "An absolute http(s) URL is due")
-    converted = markdown.convert(source, losses, base)
-    return _Part(converted.blocks, converted.title)
-
-
-def _text(item: Mapping[str, Any], at: str, losses: Losses) -> _Part:  # noqa: ARG001 - as the others
-    source = checked_text(item.get("text"), f"{at}/text").lstrip("\ufeff")
-    blocks: list[Block] = []
-    lines: list[str] = []
-    for line in [*source.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]:
-        if line.strip():
-            lines.append(line)
-        elif lines:
-            runs = [text_run("\n".join(lines))]
-            blocks.append({"type": "paragraph", "paragraph": {"rich_text": runs}})
-            lines = []
-    return _Part(blocks)
-
-
-def _url(item: Mapping[str, Any], at: str, losses: Losses) -> _Part:
-    url = checked_text(item.get("url"), f"{at}/url").strip()
-    caption = checked_text(item.get("title") or "", f"{at}/title").strip()
-    if not is_web(url):
-        if not url.lower().startswith(("http://", "https://")) or utf16_units(url) <= _SHORT:
-            raise refusal(f"{at}/url", "invalid_url", "An absolute http(s) URL is due")
-        losses.add("link_dropped", "A URL longer than Notion takes became text", url)
-        runs = [text_run(f"{caption}\n{url}" if caption else url)]
-        return _Part([{"type": "paragraph", "paragraph": {"rich_text": runs}}])
-    body: dict[str, Any] = {"url": url}
-    if caption:
-        body["caption"] = [text_run(caption)]
-    return _Part([{"type": "bookmark", "bookmark": body}])
-
-
-_SHORT = 2000  # a URL up to here is refused for its form, not for its length
-_FORMATS: dict[str, Callable[[Mapping[str, Any], str, Losses], _Part]] = {
-    "blocks": _blocks,
-    "markdown": _markdown,
-    "text": _text,
-    "url": _url,
-}
-_KEYS: dict[str, set[str]] = {
-    "blocks": {"blocks"},
-    "markdown": {"markdown", "base_url"},
-    "text": {"text"},
-    "url": {"url", "title"},
-}
 
 
 def _title(blocks: Sequence[Block]) -> str:

@@ -1,22 +1,23 @@
-"""Markdown to Notion blocks: block tokens in, trees of blocks out, nothing visible lost."""
+"""Converts Markdown to Notion blocks, from the tokens of the parser; all visible text is kept."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from markdown_it.token import Token
 
-from clipperd.content import callouts
 from clipperd.content.dialect import Parsed, cells_beyond, parse
 from clipperd.content.inline import Inline, image_of
 from clipperd.content.languages import PLAIN, notion_language
+from clipperd.content.limits import HEADINGS, TABLE_WIDTH
+from clipperd.content.links import is_web
 from clipperd.content.losses import Losses
 from clipperd.content.markup import paragraphs, segments
+from clipperd.content.richtext import checked_text, refusal
 from clipperd.content.runs import Run, plain, text_run
-from clipperd.content.tables import TableBuilder
 from clipperd.model import Block
 
 _DETAILS = re.compile(
@@ -24,14 +25,25 @@ _DETAILS = re.compile(
 )
 _DETAILS_END = re.compile(r"\s*</details>\s*", re.IGNORECASE)
 _TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+)$", re.MULTILINE)
-_DEEPEST = 4
+_DEEPEST = len(HEADINGS)
+_ALERT = re.compile(r"\[!([A-Za-z]+)\][+-]?[ \t]*")
 
-
-class Converted(msgspec.Struct, frozen=True):
-    """Blocks before they are fitted, and the title that front matter gives."""
-
-    blocks: list[Block]
-    title: str = ""
+_ALERT_STYLES: dict[str, tuple[str, str]] = {
+    name: style
+    for names, style in {
+        "note info": ("ℹ️", "blue_background"),
+        "tip hint success check done": ("💡", "green_background"),
+        "important abstract summary tldr": ("📌", "purple_background"),
+        "warning attention": ("⚠️", "yellow_background"),
+        "caution danger error failure fail missing bug": ("🛑", "red_background"),
+        "question help faq": ("❓", "yellow_background"),
+        "example": ("🧪", "purple_background"),
+        "quote cite": ("💬", "gray_background"),
+        "todo": ("☑️", "blue_background"),
+    }.items()
+    for name in names.split()
+}
+"""Icon and colour of the callout for GitHub's alerts and Obsidian's callouts, by name."""
 
 
 class _Frame(msgspec.Struct):
@@ -45,20 +57,24 @@ class _Frame(msgspec.Struct):
     label: str = ""
 
 
-def convert(source: str, losses: Losses, base_url: str | None = None) -> Converted:
-    """Convert ``source``; relative links resolve against ``base_url`` where it is given.
+def from_content(item: Mapping[str, Any], at: str, losses: Losses) -> tuple[list[Block], str]:
+    """Convert a ``markdown`` object; relative links resolve against its ``base_url``.
 
-    Runs, equations and tables may still exceed Notion's limits: ``fitting.fit`` sees to that.
+    Runs, equations and tables may still exceed Notion's limits; ``fitting.fit`` cuts them.
     """
+    source = checked_text(item.get("markdown"), f"{at}/markdown").lstrip("\ufeff")
+    base_url = item.get("base_url")
+    if base_url is not None and not is_web(checked_text(base_url, f"{at}/base_url")):
+        raise refusal(f"{at}/base_url", "invalid_url", "Send an absolute http(s) URL")
     try:
         parsed = parse(source)
     except RecursionError:
         losses.add("too_complex", "The Markdown nests too deeply and was kept as plain text")
-        return Converted([_paragraph([text_run(p)]) for p in paragraphs(source)])
+        return [_paragraph([text_run(p)]) for p in paragraphs(source)], ""
     if parsed.env.get("too_deep"):
         losses.add("nesting", "Very deeply nested parts were kept as plain text")
     builder = _Builder(losses, base_url, parsed)
-    return Converted(builder.build(parsed.tokens), builder.title)
+    return builder.build(parsed.tokens), builder.title
 
 
 def _paragraph(runs: list[Run]) -> Block:
@@ -73,7 +89,7 @@ class _Builder:
         self._parsed = parsed
         self._frames = [_Frame("root")]
         self._lists: list[str] = []
-        self._table: TableBuilder | None = None
+        self._table: _Table | None = None
         self._context = ""
         self._line = ""
         self._notes: dict[str, list[Block]] = {}
@@ -132,7 +148,7 @@ class _Builder:
         children = list(token.children or ())
         frame = self._frames[-1]
         if frame.kind == "quote" and not frame.blocks and frame.alert is None:
-            frame.alert, children = callouts.alert_of(children)
+            frame.alert, children = _alert_of(children)
         if frame.checked is not None and not frame.blocks and children:
             frame.checked = 'checked="checked"' in children[0].content
             children = children[1:]  # the checkbox that the tasklists plugin put there
@@ -264,7 +280,7 @@ class _Builder:
         if frame.kind != "toggle":
             runs, children = _lifted(children)
         if frame.kind == "quote" and frame.alert is not None:
-            block = callouts.callout(frame.alert, runs)
+            block = _callout(frame.alert, runs)
         elif frame.checked is not None:
             block = {"type": "to_do", "to_do": {"rich_text": runs, "checked": frame.checked}}
         else:
@@ -277,7 +293,7 @@ class _Builder:
     # --- tables and footnotes -------------------------------------------------------------------
 
     def _start_table(self) -> None:
-        self._table = TableBuilder()
+        self._table = _Table()
 
     def _row(self, token: Token) -> None:
         if self._table is not None:
@@ -343,3 +359,72 @@ def _trimmed(runs: list[Run], *, end: bool) -> list[Run]:
 
 def _with_content(run: Run, content: str) -> Run:
     return {**run, "text": {**run["text"], "content": content}}
+
+
+def _alert_of(tokens: list[Token]) -> tuple[str | None, list[Token]]:
+    """Read a leading ``[!NOTE]``: its name in lower case and the tokens without it, or None."""
+    if not tokens or tokens[0].type != "text":
+        return None, tokens
+    match = _ALERT.match(tokens[0].content)
+    if match is None or match[1].lower() not in _ALERT_STYLES:
+        return None, tokens
+    rest = tokens[1:]
+    if text := tokens[0].content[match.end() :]:
+        rest.insert(0, Token("text", "", 0, content=text))
+    elif rest and rest[0].type in ("softbreak", "hardbreak"):
+        rest = rest[1:]
+    return match[1].lower(), rest
+
+
+def _callout(name: str, runs: list[Run]) -> Block:
+    icon, color = _ALERT_STYLES[name]
+    body = {"rich_text": runs, "icon": {"type": "emoji", "emoji": icon}, "color": color}
+    return {"type": "callout", "callout": body}
+
+
+class _Table:
+    """Collects the rows of one table; the first row is its header."""
+
+    def __init__(self) -> None:
+        self._rows: list[list[list[Run]]] = []
+
+    def row(self) -> None:
+        """Begin the next row."""
+        self._rows.append([])
+
+    def cell(self, runs: list[Run]) -> None:
+        """Add a cell to the row begun last."""
+        self._rows[-1].append(runs)
+
+    @property
+    def width(self) -> int:
+        """Cells in the row begun last."""
+        return len(self._rows[-1])
+
+    def block(self, losses: Losses) -> Block:
+        """Return the table, its rows padded to the widest; ``chunks.plan`` cuts a long one."""
+        width = max(1, *(len(row) for row in self._rows)) if self._rows else 1
+        if width > TABLE_WIDTH:
+            losses.add("table_width", "Cells beyond the hundredth were joined into the last one")
+            width = TABLE_WIDTH
+        rows = [_row(_padded(row, width)) for row in self._rows]
+        body: dict[str, Any] = {
+            "table_width": width,
+            "has_column_header": True,
+            "has_row_header": False,
+            "children": rows or [_row([[]])],
+        }
+        return {"type": "table", "table": body}
+
+
+def _padded(row: list[list[Run]], width: int) -> list[list[Run]]:
+    if len(row) <= width:
+        return row + [[] for _ in range(width - len(row))]
+    last: list[Run] = []
+    for cell in row[width - 1 :]:
+        last += [*cell, text_run(" | ")]
+    return [*row[: width - 1], last[:-1]]
+
+
+def _row(cells: list[list[Run]]) -> Block:
+    return {"type": "table_row", "table_row": {"cells": cells}}

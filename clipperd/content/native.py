@@ -4,7 +4,7 @@ answers with. Types, order and nesting stay exactly as they came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -109,6 +109,11 @@ _KEYS: dict[str, frozenset[str]] = {
 
 _REQUIRED = frozenset({"rich_text", "expression", "table_width"})
 """Keys that are required wherever a type has them."""
+
+
+def from_content(item: Mapping[str, Any], at: str, losses: Losses) -> tuple[list[Block], str]:
+    """Convert a ``blocks`` object."""
+    return blocks(item.get("blocks"), f"{at}/blocks", losses), ""
 
 
 def blocks(value: Any, pointer: str, losses: Losses) -> list[Block]:

@@ -10,6 +10,7 @@ from aiohttp import web
 from clipperd.clips.clips import Clips
 from clipperd.clips.submit import ClipBody, ClipSubmission, TargetBody
 from clipperd.clock import from_rfc3339
+from clipperd.content.convert import Content
 from clipperd.errors import (
     ContentErased,
     ContentInvalid,
@@ -80,7 +81,7 @@ class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """What to change in an unsent clip; ``not_before`` null lets it go now."""
 
-    content: dict[str, Any] | list[dict[str, Any]] | None = None
+    content: Content | None = None
     priority: str | None = None
     not_before: str | msgspec.UnsetType | None = msgspec.UNSET
 

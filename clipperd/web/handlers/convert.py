@@ -16,7 +16,7 @@ from clipperd.web.routes import Route, answer, read_body
 class ConvertBody(msgspec.Struct, forbid_unknown_fields=True):
     """Content as ``POST /v1/clips`` takes it."""
 
-    content: dict[str, Any] | list[dict[str, Any]]
+    content: convert.Content
 
 
 class LossView(msgspec.Struct):
@@ -40,7 +40,7 @@ async def convert_content(request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(_preview, body.content))
 
 
-def _preview(content: dict[str, Any] | list[dict[str, Any]]) -> Preview:
+def _preview(content: convert.Content) -> Preview:
     prepared = convert.prepare(content)
     return Preview(
         blocks=prepared.blocks,
