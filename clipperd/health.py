@@ -1,4 +1,4 @@
-"""What ``GET /v1/health`` looks at."""
+"""The health of the daemon: the checks of ``GET /v1/health`` and the report made of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import msgspec
 from clipperd.broker.connectivity import Connectivity
 from clipperd.clips.clips import Clips
 from clipperd.clock import Clock, rfc3339
+from clipperd.errors import ClipperdError
 from clipperd.keychain.secrets import Secrets
-from clipperd.storage.database import Database, Store
+from clipperd.storage.database import Store
 from clipperd.storage.recovery import TOLD_S, latest_report
 
 Severity = Literal["ok", "info", "warning", "error"]
 
-_LOW_DISK = 200 << 20  # bytes; below this a big clip may not fit
+_RANK: tuple[Severity, ...] = ("ok", "info", "warning", "error")
+_LOW_DISK_BYTES = 200 << 20  # with less free, a large clip may not fit
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check saw. ``depends_on`` names checks whose failure would explain this one."""
+    """The result of one check. ``depends_on``: checks whose failure would explain this one."""
 
     severity: Severity
     detail: str
@@ -34,110 +36,158 @@ class Finding(msgspec.Struct, frozen=True):
 Check = Callable[[], Awaitable[Finding]]
 
 
-def checks(
-    *,
-    data_dir: Path,
-    quarantine: Path,
-    clock: Clock,
-    outbox: Database,
-    cache: Store,
-    secrets: Secrets,
-    connectivity: Connectivity,
-    clips: Clips,
-) -> Mapping[str, Check]:
-    """The checks by their stable ids."""
+class CheckView(msgspec.Struct):
+    """One check as the API shows it. ``because_of``: the failing checks that explain this one."""
 
-    async def disk() -> Finding:
-        free = shutil.disk_usage(data_dir).free
-        if free < _LOW_DISK:
-            return Finding("warning", f"Only {free >> 20} MiB are free.", "Free some space.")
-        return Finding("ok", f"{free >> 20} MiB are free.")
-
-    async def queue_store() -> Finding:
-        return await _sound(outbox, "The queue", "Stop clipperd and keep a copy of outbox.db.")
-
-    async def queue_rescue() -> Finding:
-        return _rescued(quarantine, clock.now())
-
-    async def cache_store() -> Finding:
-        return await _sound(cache, "The cache", "Stop clipperd and delete cache.db; it is rebuilt.")
-
-    async def secret_store() -> Finding:
-        return _kept(secrets)
-
-    async def link() -> Finding:
-        return _reached(connectivity)
-
-    async def queue() -> Finding:
-        status = await clips.status()
-        parked = int(status["needs_attention"])
-        if parked:
-            return Finding(
-                "warning", f"{parked} deliveries wait for a decision.", "Run clipperd queue list."
-            )
-        if status["paused"]:
-            return Finding("info", "The queue is paused.", "Run clipperd queue resume.")
-        overdue = await clips.overdue()
-        if overdue:
-            detail = f"{overdue} deliveries have waited for more than a week."
-            return Finding("warning", detail, "Run clipperd queue list.", depends_on=("link",))
-        return Finding("ok", "The queue moves.", depends_on=("link",))
-
-    return {
-        "disk": disk,
-        "queue_store": queue_store,
-        "queue_rescue": queue_rescue,
-        "cache_store": cache_store,
-        "secrets": secret_store,
-        "link": link,
-        "queue": queue,
-    }
+    id: str
+    severity: Severity
+    detail: str
+    remedy: str | None
+    depends_on: list[str]
+    because_of: list[str]
+    since: str | None
 
 
-def _kept(secrets: Secrets) -> Finding:
-    if secrets.mode == "memory":
-        why = secrets.why or "The session ends with the program."
-        return Finding("warning", why, "Unlock or install a keyring, then sign in again.")
-    return Finding("ok", f"The session is kept in: {secrets.mode}.")
+class HealthView(msgspec.Struct):
+    """All checks. ``severity`` is the worst one; ``ok``: none is a warning or an error."""
+
+    ok: bool
+    severity: Severity
+    checks: list[CheckView]
 
 
-def _reached(connectivity: Connectivity) -> Finding:
-    state = connectivity.link
-    if state.state == "online":
-        return Finding("ok", "The service can be reached.")
-    if state.state in ("signed_out", "reauth_required"):
-        return Finding("warning", "Nobody is signed in.", "Run clipperd login.")
-    return Finding("warning", f"The service is {state.state}: {state.why or 'no answer'}.")
+class Health:
+    """Runs the checks and remembers since when each has failed."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        """``checks`` by their public ids."""
+        self._checks = dict(checks)
+        self._since: dict[str, float] = {}
+
+    async def report(self, now: float) -> HealthView:
+        """Run every check; one that raises counts as an error. ``now``: epoch seconds."""
+        findings = {name: await _run(check) for name, check in self._checks.items()}
+        failing = {name for name, finding in findings.items() if _rank(finding) > 1}
+        for name, finding in findings.items():
+            if finding.severity == "ok":
+                self._since.pop(name, None)
+            else:
+                self._since.setdefault(name, now)
+        worst = max((_rank(finding) for finding in findings.values()), default=0)
+        return HealthView(
+            ok=worst < _RANK.index("warning"),
+            severity=_RANK[worst],
+            checks=[self._view(name, finding, failing) for name, finding in findings.items()],
+        )
+
+    def _view(self, name: str, finding: Finding, failing: set[str]) -> CheckView:
+        since = self._since.get(name)
+        causes = [cause for cause in finding.depends_on if cause in failing]
+        return CheckView(
+            id=name,
+            severity=finding.severity,
+            detail=finding.detail,
+            remedy=finding.remedy,
+            depends_on=list(finding.depends_on),
+            because_of=causes if name in failing else [],
+            since=None if since is None else rfc3339(since),
+        )
 
 
-def _rescued(quarantine: Path, now: float) -> Finding:
-    """Told for a month, as long as the damaged file is kept."""
-    report = latest_report(quarantine)
-    if report is None or now - report.at > TOLD_S:
-        return Finding("ok", "The queue's file was not damaged lately.")
-    came = "an older copy" if report.from_copy else "what could be read of it"
-    detail = (
-        f"The queue's file was damaged ({rfc3339(report.at)}); {came} was saved,"
-        f" {report.rows.get('clip', 0)} clips."
-    )
-    open_ = report.undecided + report.without_content + report.without_place
-    if open_:
-        detail += f" {open_} of them need you."
-    if report.leftover:
-        detail += f" {report.leftover} texts without a clip are in leftover.json."
-    folder = quarantine / report.quarantine
-    remedy = f"Look at clipperd queue list; the damaged file is kept in {folder}."
-    return Finding("warning", detail, remedy)
+def _rank(finding: Finding) -> int:
+    return _RANK.index(finding.severity)
 
 
-async def _sound(database: Store, name: str, remedy: str) -> Finding:
-    def look(connection: sqlite3.Connection) -> str:
+async def _run(check: Check) -> Finding:
+    try:
+        return await check()
+    except ClipperdError as error:
+        return Finding("error", f"This check failed: {error.detail}", error.hint)
+
+
+async def check_disk(folder: Path) -> Finding:
+    """Check the free space on the disk of ``folder``."""
+    free_mib = shutil.disk_usage(folder).free >> 20
+    if free_mib < _LOW_DISK_BYTES >> 20:
+        return Finding("warning", f"Only {free_mib} MiB are free.", "Free some disk space.")
+    return Finding("ok", f"{free_mib} MiB are free.")
+
+
+async def check_queue_store(database: Store) -> Finding:
+    """Check that outbox.db can be read and is consistent."""
+    remedy = "Stop clipperd and keep a copy of outbox.db."
+    return await _check_database(database, "The queue's database", remedy)
+
+
+async def check_cache_store(database: Store) -> Finding:
+    """Check that cache.db can be read and is consistent."""
+    remedy = "Stop clipperd and delete cache.db. clipperd rebuilds it."
+    return await _check_database(database, "The cache", remedy)
+
+
+async def _check_database(database: Store, name: str, remedy: str) -> Finding:
+    def quick_check(connection: sqlite3.Connection) -> str:
         return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
 
     try:
-        found = await database.read(look)
+        found = await database.read(quick_check)
     except sqlite3.DatabaseError as error:
         return Finding("error", f"{name} cannot be read: {type(error).__name__}.", remedy)
     if found != "ok":
         return Finding("error", f"{name} is damaged.", remedy)
-    return Finding("ok", f"{name} is sound.")
+    return Finding("ok", f"{name} is intact.")
+
+
+async def check_recovery(quarantine: Path, clock: Clock) -> Finding:
+    """Report a recovery of outbox.db for as long as the damaged file is kept."""
+    report = latest_report(quarantine)
+    if report is None or clock.now() - report.at > TOLD_S:
+        return Finding("ok", "The queue's database was not damaged recently.")
+    source = "from a backup" if report.from_copy else "from the damaged file"
+    detail = (
+        f"The queue's database was damaged ({rfc3339(report.at)}). clipperd recovered"
+        f" {report.rows.get('clip', 0)} clips {source}."
+    )
+    undecided = report.undecided + report.without_content + report.without_place
+    if undecided:
+        detail += f" {undecided} of them need you."
+    if report.leftover:
+        detail += f" {report.leftover} texts without a clip are in leftover.json."
+    folder = quarantine / report.quarantine
+    return Finding(
+        "warning", detail, f"Run clipperd queue list. The damaged file is kept in {folder}."
+    )
+
+
+async def check_secrets(secrets: Secrets) -> Finding:
+    """Check that the session survives a restart."""
+    if secrets.mode == "memory":
+        why = secrets.why or "The session is kept in memory and ends with the daemon."
+        return Finding("warning", why, "Unlock or install a keyring, then sign in again.")
+    return Finding("ok", f"The session is kept in: {secrets.mode}.")
+
+
+async def check_link(connectivity: Connectivity) -> Finding:
+    """Check that the broker and Notion can be reached and a user is signed in."""
+    link = connectivity.link
+    if link.state == "online":
+        return Finding("ok", "The service can be reached.")
+    if link.state in ("signed_out", "reauth_required"):
+        return Finding("warning", "No user is signed in.", "Run clipperd login.")
+    return Finding("warning", f"The service is {link.state}: {link.why or 'no answer'}.")
+
+
+async def check_queue(clips: Clips) -> Finding:
+    """Check that no delivery needs attention, is paused or is overdue."""
+    status = await clips.status()
+    needs_attention = int(status["needs_attention"])
+    if needs_attention:
+        detail = f"{needs_attention} deliveries need your decision."
+        return Finding("warning", detail, "Run clipperd queue list.")
+    if status["paused"]:
+        return Finding("info", "The queue is paused.", "Run clipperd queue resume.")
+    overdue = await clips.overdue()
+    if overdue:
+        detail = f"{overdue} deliveries have waited for more than a week."
+        return Finding("warning", detail, "Run clipperd queue list.", depends_on=("link",))
+    return Finding("ok", "The queue moves.", depends_on=("link",))

@@ -1,14 +1,15 @@
-"""The composition root: every part of the daemon is made here, and only here."""
+"""The composition root: ``assemble`` builds every part of the daemon, and nothing else does."""
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from clipperd import health
 from clipperd.broker.auth import BrokerAuth
 from clipperd.broker.client import BrokerClient, broker_url
 from clipperd.broker.connectivity import Connectivity
@@ -16,15 +17,12 @@ from clipperd.broker.http import Http
 from clipperd.clips.clips import Clips
 from clipperd.clips.passthrough import LanePassThrough
 from clipperd.clips.submit import ClipSubmission
-from clipperd.clock import Clock
 from clipperd.daemon.background import ActiveAccount, Background
 from clipperd.daemon.system import System
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.delivery.throttle import Throttle
 from clipperd.delivery.worker import Worker
-from clipperd.health import checks
-from clipperd.keychain.secrets import Secrets
 from clipperd.keychain.system import choose_secrets
 from clipperd.machine.watch import Watch
 from clipperd.model import Scope
@@ -38,7 +36,6 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.directory import Directory
 from clipperd.pages.pages import Pages
-from clipperd.process import logs
 from clipperd.push.consequences import Consequences
 from clipperd.push.listener import Listener
 from clipperd.session.accounts import Accounts
@@ -48,29 +45,31 @@ from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.backup import Backups
-from clipperd.storage.database import Database, Store
-from clipperd.web.handlers.health import Health
+from clipperd.storage.database import Database
+from clipperd.storage.disposable import Cache
 from clipperd.web.hub import EventHub
 from clipperd.web.tokens import ApiTokens
 
-
-class Address(msgspec.Struct):
-    """Where the local API answers; known once it listens."""
-
-    port: int = 0
+_DAY_S = 86400.0
 
 
-class Bulletin(msgspec.Struct):
-    """Tells clients of changes, and the daemon itself of a changed session."""
+class ListeningPort(msgspec.Struct):
+    """The port of the local API; 0 until the daemon listens."""
+
+    number: int = 0
+
+
+class Publisher(msgspec.Struct):
+    """Sends events to the clients, and reports a changed session to the daemon."""
 
     events: EventHub
     active: ActiveAccount
     on_session: Callable[[], None] = msgspec.field(default=lambda: None)
 
     def publish(self, type_: str, data: Mapping[str, Any], user_id: str | None = None) -> None:
-        """Tell of a change; without ``user_id`` it concerns whoever is signed in.
+        """Publish an event of ``user_id``, by default of the signed-in user.
 
-        A ``session`` event concerns everybody: it says who that is.
+        A ``session`` event goes to the streams of every user: it says which user is signed in.
         """
         owner = None if type_ == "session" else user_id or self.active.user_id
         self.events.publish(type_, data, owner)
@@ -78,279 +77,109 @@ class Bulletin(msgspec.Struct):
             self.on_session()
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was made; ``surface.py`` connects it to the API."""
+class Daemon(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts that the API, the process and the simulation use."""
 
-    address: Address
+    port: ListeningPort
+    http: Http
     events: EventHub
-    secrets: Secrets
-    clients: ApiTokens
+    tokens: ApiTokens
+    settings: StoredSettings
     connectivity: Connectivity
-    accounts: Accounts
     session: Session
     pages: Pages
     outlines: Outlines
     listener: Listener
     dispatcher: Dispatcher
-    background: Background
     clips: Clips
-    intake: ClipSubmission
+    submission: ClipSubmission
     passthrough: LanePassThrough
-    settings: StoredSettings
-    health: Health
-    http: Http
+    health: health.Health
+    background: Background
 
     async def close(self) -> None:
-        """Stop what still runs, from the outside in."""
+        """Stop the parts that own tasks or connections."""
         await self.pages.close()
         await self.outlines.close()
         await self.session.close()
         await self.http.drop_connections()
 
 
-class _Link(msgspec.Struct, frozen=True):
-    """The way to Notion under the account's session."""
-
-    http: Http
-    connectivity: Connectivity
-    wire: BrokerClient
-    accounts: Accounts
-    session: Session
-    notion: BrokerNotion
-
-    async def server_now(self, scope: Scope) -> float:
-        """The server's time, see ``delivery.terms``: who has a token has heard it."""
-        await self.session.token_for(scope.user_id)
-        return self.wire.server_now()
-
-
 async def assemble(
-    settings: Settings,
-    places: Locations,
-    journal: logs.Logs,
-    outbox_db: Database,
-    cache_db: Store,
-    clock: Clock,
-    env: Mapping[str, str],
-    outside: System | None = None,
-) -> Parts:
-    """Make every part. Opens no connection and starts nothing. Raises SecretsUnusable.
+    settings: Settings, locations: Locations, outbox_db: Database, cache_db: Cache, system: System
+) -> Daemon:
+    """Build every part in the order of its dependencies.
 
-    ``env`` is the environment that the settings were read from; ``outside`` None: this machine.
+    Opens no connection and starts no task. Raises SecretsUnusable.
     """
-    outside = outside or System.real()
-    address, events, active = Address(), EventHub(clock), ActiveAccount()
-    bulletin = Bulletin(events, active)
-    vault = outside.secrets or _vault(settings, places, journal)
-    link = _link(settings, outbox_db, clock, vault, address, bulletin, outside)
-    pages = Pages(cache_db, outbox_db, link.notion, clock, bulletin.publish)
-    outlines = Outlines(cache_db, link.notion, clock, bulletin.publish, FreshnessTracker(clock))
-    sections = PositionResolver(outlines, link.notion, cache_db, clock, settings.anchor_trust_s)
-    outbox = Outbox(outbox_db, clock, new_id=outside.new_id, publish=bulletin.publish)
-    dispatcher = _dispatcher(settings, clock, outbox, link, sections, pages, active, outside)
-    listener = _listener(
-        cache_db, clock, link, pages, sections, outlines.vouching, active, outside.rng
-    )
-    watch = Watch(outside.notices, clock, slept=outside.slept, host=link.wire.base.host)
-    background = _background(
-        settings, clock, outbox, link, pages, dispatcher, active, listener, places, watch
-    )
-    bulletin.on_session = background.session_changed
-    clips = Clips(outbox, link.accounts, dispatcher, clock)
-    return Parts(
-        address=address,
-        events=events,
-        secrets=vault,
-        clients=await ApiTokens.open(outbox_db, clock, new_id=outside.new_id, new_token=_new_token),
-        connectivity=link.connectivity,
-        accounts=link.accounts,
-        session=link.session,
-        pages=pages,
-        outlines=outlines,
-        listener=listener,
-        dispatcher=dispatcher,
-        background=background,
-        clips=clips,
-        intake=ClipSubmission(outbox, link.accounts, Directory(cache_db), dispatcher, clock),
-        passthrough=LanePassThrough(
-            link.notion,
-            link.notion,
-            dispatcher,
-            outbox,
-            sections,
-            pages,
-            clock,
-            server_now=link.server_now,
-            entropy=outside.entropy,
-        ),
-        settings=StoredSettings(settings, env, _flags(settings), places.config_file),
-        health=_health(places, clock, outbox_db, cache_db, vault, link, clips),
-        http=link.http,
-    )
+    clock = system.clock
 
-
-def _health(
-    places: Locations,
-    clock: Clock,
-    outbox: Database,
-    cache: Store,
-    vault: Secrets,
-    link: _Link,
-    clips: Clips,
-) -> Health:
-    return Health(
-        checks(
-            data_dir=places.data_dir,
-            quarantine=places.quarantine,
-            clock=clock,
-            outbox=outbox,
-            cache=cache,
-            secrets=vault,
-            connectivity=link.connectivity,
-            clips=clips,
-        )
+    # Local API: events, tokens of its clients, settings
+    port = ListeningPort()
+    events = EventHub(clock)
+    active = ActiveAccount()
+    publisher = Publisher(events, active)
+    publish = publisher.publish
+    tokens = await ApiTokens.open(
+        outbox_db, clock, new_id=system.new_id, new_token=system.new_token
     )
+    stored_settings = StoredSettings(settings, system.env, _flags(settings), locations.config_file)
 
-
-def _vault(settings: Settings, places: Locations, journal: logs.Logs) -> Secrets:
-    if settings.secrets_passphrase:
-        journal.redactor.add(settings.secrets_passphrase)
-    return choose_secrets(
+    # Session: the keychain, the broker, the signed-in user
+    secrets = system.secrets or choose_secrets(
         settings.secrets,
-        service=_service(settings),
-        file=places.secrets_file,
+        service=_keyring_service(settings),
+        file=locations.secrets_file,
         passphrase=settings.secrets_passphrase,
         key_file=settings.secrets_key_file,
     )
-
-
-def _service(settings: Settings) -> str:
-    """The keyring's name for this daemon; each home of its own, or two would share a session."""
-    return "clipperd" if settings.home is None else f"clipperd:{settings.home}"
-
-
-def _flags(settings: Settings) -> dict[str, Any]:
-    """The settings that a flag decided, for they outlast any change of the file."""
-    return {
-        name: getattr(settings, name)
-        for name, origin in settings.origins.items()
-        if origin == "flag"
-    }
-
-
-def _new_token() -> str:
-    return secrets.token_urlsafe(32)
-
-
-def _link(
-    settings: Settings,
-    db: Database,
-    clock: Clock,
-    vault: Secrets,
-    address: Address,
-    bulletin: Bulletin,
-    outside: System,
-) -> _Link:
-    base = broker_url(settings.broker_url)
-    http, connectivity = outside.http, Connectivity(clock)
-    wire = BrokerClient(base, http, connectivity, clock)
-    accounts = Accounts(db, clock)
+    connectivity = Connectivity(clock)
+    base_url = broker_url(settings.broker_url)
+    broker = BrokerClient(base_url, system.http, connectivity, clock)
+    accounts = Accounts(outbox_db, clock)
     logins = Logins(
-        db,
+        outbox_db,
         clock,
-        broker=base,
-        port=lambda: address.port,
+        broker=base_url,
+        port=lambda: port.number,
         device=settings.device or socket.gethostname(),
-        random=outside.entropy,
+        random=system.entropy,
     )
     session = Session(
         accounts=accounts,
         logins=logins,
-        auth=BrokerAuth(wire),
-        secrets=vault,
+        auth=BrokerAuth(broker),
+        secrets=secrets,
         connectivity=connectivity,
         clock=clock,
-        publish=bulletin.publish,
+        publish=publish,
     )
-    return _Link(http, connectivity, wire, accounts, session, BrokerNotion(wire, session))
 
-
-def _listener(
-    cache: Store,
-    clock: Clock,
-    link: _Link,
-    pages: Pages,
-    sections: PositionResolver,
-    vouching: FreshnessTracker,
-    active: ActiveAccount,
-    rng: Callable[[], float],
-) -> Listener:
-    return Listener(
-        link.wire,
-        link.session,
-        Consequences(link.session, sections, pages, vouching),
-        vouching,
-        cache,
+    # Notion's pages: the index, the outlines, the positions to insert at, the push stream
+    notion = BrokerNotion(broker, session)
+    pages = Pages(cache_db, outbox_db, notion, clock, publish)
+    freshness = FreshnessTracker(clock)
+    outlines = Outlines(cache_db, notion, clock, publish, freshness)
+    positions = PositionResolver(outlines, notion, cache_db, clock, settings.anchor_trust_s)
+    listener = Listener(
+        broker,
+        session,
+        Consequences(session, positions, pages, freshness),
+        freshness,
+        cache_db,
         clock,
         active_user=active.get,
-        rng=rng,
+        rng=system.rng,
     )
 
-
-def _background(
-    settings: Settings,
-    clock: Clock,
-    outbox: Outbox,
-    link: _Link,
-    pages: Pages,
-    dispatcher: Dispatcher,
-    active: ActiveAccount,
-    listener: Listener,
-    places: Locations,
-    watch: Watch,
-) -> Background:
-    backups = Backups(places.outbox, places.backups)
-    erasure = Purge(
-        outbox,
-        backups,
-        places.quarantine,
-        clock,
-        keep_content_s=settings.content_days * 86400.0,
-    )
-    background = Background(
-        link.session,
-        dispatcher,
-        pages,
-        outbox,
-        clock,
-        active,
-        listener=listener,
-        backups=backups,
-        watch=watch,
-        drop=link.wire.drop_connections,
-        erasure=erasure,
-        refresh_s=settings.refresh_s,
-    )
-    link.connectivity.listen(background.link_changed)
-    return background
-
-
-def _dispatcher(
-    settings: Settings,
-    clock: Clock,
-    outbox: Outbox,
-    link: _Link,
-    sections: PositionResolver,
-    pages: Pages,
-    active: ActiveAccount,
-    outside: System,
-) -> Dispatcher:
-    timing = Timeouts(
+    # Queue: the outbox, its delivery, the calls that bypass it
+    outbox = Outbox(outbox_db, clock, new_id=system.new_id, publish=publish)
+    timeouts = Timeouts(
         settle_silent=settings.settle_unknown_s,
         settle_answered=settings.settle_answered_s,
         retry_base=settings.retry_base_s,
         retry_cap=settings.retry_cap_s,
-        keep_content=settings.content_days * 86400.0,
+        keep_content=settings.content_days * _DAY_S,
         parallel=settings.max_parallel_pages,
     )
 
@@ -360,15 +189,95 @@ def _dispatcher(
         if title is not None:
             await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
 
-    around = Dependencies(
+    deps = Dependencies(
         active_user=active.get,
-        bot_id=link.accounts.bot_id,
-        server_now=link.server_now,
+        bot_id=accounts.bot_id,
+        server_now=notion.server_now,
         delivered=delivered,
-        writes=BrokerWrites(link.wire, link.session),
-        entropy=outside.entropy,
-        rng=outside.rng,
+        writes=BrokerWrites(broker, session),
+        entropy=system.entropy,
+        rng=system.rng,
     )
-    pace = Throttle()
-    courier = Worker(outbox, link.notion, sections, clock, pace, timing, around)
-    return Dispatcher(courier, outbox, clock, pace, timing, around)
+    throttle = Throttle()
+    worker = Worker(outbox, notion, positions, clock, throttle, timeouts, deps)
+    dispatcher = Dispatcher(worker, outbox, clock, throttle, timeouts, deps)
+    clips = Clips(outbox, accounts, dispatcher, clock)
+    submission = ClipSubmission(outbox, accounts, Directory(cache_db), dispatcher, clock)
+    passthrough = LanePassThrough(
+        notion,
+        notion,
+        dispatcher,
+        outbox,
+        positions,
+        pages,
+        clock,
+        server_now=notion.server_now,
+        entropy=system.entropy,
+    )
+
+    # Upkeep: background tasks and health checks
+    backups = Backups(locations.outbox, locations.backups)
+    background = Background(
+        session=session,
+        dispatcher=dispatcher,
+        pages=pages,
+        listener=listener,
+        clock=clock,
+        active=active,
+        backups=backups,
+        purge=Purge(
+            outbox,
+            backups,
+            locations.quarantine,
+            clock,
+            keep_content_s=settings.content_days * _DAY_S,
+        ),
+        watch=Watch(system.os_events, clock, slept=system.slept, host=base_url.host),
+        drop_connections=broker.drop_connections,
+        refresh_s=settings.refresh_s,
+    )
+    publisher.on_session = background.session_changed
+    connectivity.listen(background.link_changed)
+    cache_db.on_renewed = background.refresh_index
+    checks: Mapping[str, health.Check] = {
+        "disk": partial(health.check_disk, locations.data_dir),
+        "queue_store": partial(health.check_queue_store, outbox_db),
+        "queue_rescue": partial(health.check_recovery, locations.quarantine, clock),
+        "cache_store": partial(health.check_cache_store, cache_db),
+        "secrets": partial(health.check_secrets, secrets),
+        "link": partial(health.check_link, connectivity),
+        "queue": partial(health.check_queue, clips),
+    }
+
+    return Daemon(
+        port=port,
+        http=system.http,
+        events=events,
+        tokens=tokens,
+        settings=stored_settings,
+        connectivity=connectivity,
+        session=session,
+        pages=pages,
+        outlines=outlines,
+        listener=listener,
+        dispatcher=dispatcher,
+        clips=clips,
+        submission=submission,
+        passthrough=passthrough,
+        health=health.Health(checks),
+        background=background,
+    )
+
+
+def _keyring_service(settings: Settings) -> str:
+    """Return the keyring entry's name, one for each home: two daemons must not share a session."""
+    return "clipperd" if settings.home is None else f"clipperd:{settings.home}"
+
+
+def _flags(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the command line set: a change of the file does not affect them."""
+    return {
+        name: getattr(settings, name)
+        for name, origin in settings.origins.items()
+        if origin == "flag"
+    }

@@ -1,4 +1,4 @@
-"""Work that goes on behind the API: the queue, the page index, erasing, the account in force."""
+"""Runs the daemon's background tasks: queue, index, purge, backups, push, signed-in user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from clipperd.errors import ClipperdError, StorageFull
 from clipperd.keychain.errors import SecretsUnusable
 from clipperd.machine.watch import Watch
 from clipperd.model import Scope
-from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.purge import Purge
 from clipperd.pages.pages import Pages
 from clipperd.push.listener import Listener
@@ -26,67 +25,58 @@ from clipperd.storage.backup import EVERY_S, Backups
 
 _log = logging.getLogger(__name__)
 
-_COPY_AFTER = 120.0  # seconds after the start, which is busy enough
 VITAL = "queue"
-"""Without this task the daemon is none; the others can wait for the next start."""
+"""The daemon ends when this task fails. The other tasks can wait for the next start."""
 
-_ERASE_EVERY = 6 * 3600.0  # delivered content is kept for days, so hours of delay do not matter
-_ERASE_AFTER = 110.0  # the start is busy enough; and before the copy, which is of what is left then
-_ERASE_AGAIN = 600.0  # a full disk, or a copy being made, was in the way
+# Seconds after the start, which has enough to do. The purge runs before the backup, so that the
+# backup does not hold what the purge erases.
+_PURGE_AFTER_S = 110.0
+_BACKUP_AFTER_S = 120.0
+_PURGE_EVERY_S = 6 * 3600.0  # delivered content is kept for days: hours of delay do not matter
+_PURGE_RETRY_S = 600.0  # after a full disk, or while a backup was being made
 
 
 class ActiveAccount:
-    """The account whose clips may leave now; None while nobody is signed in."""
+    """The user whose clips are being delivered; None while no user is signed in."""
 
     def __init__(self) -> None:
-        """Nobody yet."""
+        """Start signed out."""
         self.user_id: str | None = None
 
     def get(self) -> str | None:
-        """The user's id."""
+        """Return the user's id."""
         return self.user_id
 
 
 class Background:
-    """Owns the daemon's long-lived tasks; each is canceled and awaited at the end."""
+    """Owns the daemon's long-lived tasks. ``on_death`` is called with each one that fails."""
 
     def __init__(
         self,
+        *,
         session: Session,
         dispatcher: Dispatcher,
         pages: Pages,
-        outbox: Outbox,
+        listener: Listener,
         clock: Clock,
         active: ActiveAccount,
-        *,
-        listener: Listener | None = None,
-        backups: Backups | None = None,
-        watch: Watch | None = None,
-        drop: Callable[[], Awaitable[None]] | None = None,
-        erasure: Purge,
+        backups: Backups,
+        purge: Purge,
+        watch: Watch,
+        drop_connections: Callable[[], Awaitable[None]],
         refresh_s: float,
     ) -> None:
-        """All parts are given; :meth:`running` starts them. ``active`` is kept up to date.
-
-        ``on_death`` may be set: it is told of a task that ended by an error, by its name.
-
-        ``listener``: the event stream, where there is one. ``backups``: of the queue's file.
-        ``watch``: over the machine; ``drop`` then abandons every connection.
-
-        ``erasure``: of what has had its time. ``refresh_s``: how often the page index is brought
-        up to date.
-        """
+        """Keep ``active`` up to date. ``refresh_s``: seconds between updates of the page index."""
         self._session = session
         self._dispatcher = dispatcher
         self._pages = pages
-        self._outbox = outbox
+        self._listener = listener
         self._clock = clock
         self._active = active
-        self._listener = listener
         self._backups = backups
+        self._purge = purge
         self._watch = watch
-        self._drop = drop
-        self._erasure = erasure
+        self._drop_connections = drop_connections
         self._refresh_s = refresh_s
         self.on_death: Callable[[str, BaseException], None] = lambda _name, _error: None
         self._indexing: list[asyncio.Task[None]] = []
@@ -96,11 +86,11 @@ class Background:
         self._changed = asyncio.Event()
 
     def session_changed(self) -> None:
-        """Look at the session again; called at every ``session`` event."""
+        """Read the session again; called at every ``session`` event."""
         self._changed.set()
 
     def link_changed(self, link: Link) -> None:
-        """Go on at once when the network is back; called at every change of the connectivity."""
+        """Resume when the network is back; called at every change of the connectivity."""
         if link.state == "offline":
             self._reachable.clear()
         elif link.state in ("online", "degraded") and not self._reachable.is_set():
@@ -109,30 +99,26 @@ class Background:
             self.refresh_index()
 
     def refresh_index(self) -> None:
-        """Bring the page index up to date, behind; called when the cache was made anew."""
+        """Update the page index; called when the cache was recreated."""
         if self._indexed is not None:
             self._pages.poke(self._indexed)
 
     def _hurry(self) -> None:
         self._dispatcher.hurry()
-        if self._listener is not None:
-            self._listener.hurry()
+        self._listener.hurry()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run everything until the block ends."""
+        """Run the tasks until the block ends, then cancel and await them."""
         tasks = [
             self._start(self._dispatcher.run(), VITAL),
             self._start(self._follow_session(), "session"),
             self._start(self._check_secrets(), "secrets"),
-            self._start(self._erase(), "erase"),
+            self._start(self._erase_expired(), "purge"),
+            self._start(self._listener.run(), "push"),
+            self._start(self._back_up(), "backups"),
+            self._start(self._follow_machine(), "machine"),
         ]
-        if self._listener is not None:
-            tasks.append(self._start(self._listener.run(), "push"))
-        if self._backups is not None:
-            tasks.append(self._start(self._copy(self._backups), "copies"))
-        if self._watch is not None:
-            tasks.append(self._start(self._follow_machine(self._watch), "machine"))
         try:
             yield
         finally:
@@ -149,17 +135,17 @@ class Background:
     def _report(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.critical("the task %s ended", task.get_name(), exc_info=error)
+            _log.critical("the task %s failed", task.get_name(), exc_info=error)
             self.on_death(task.get_name(), error)
 
     async def _check_secrets(self) -> None:
         try:
             await self._session.check()
         except SecretsUnusable as error:
-            _log.error("the session's secrets cannot be used", extra={"code": error.code})
+            _log.error("the stored session cannot be read", extra={"code": error.code})
 
     async def _follow_session(self) -> None:
-        """Let the signed-in account's clips leave, and keep its page index."""
+        """Deliver the clips of the signed-in user and keep that user's page index."""
         while True:
             self._changed.clear()
             view = await self._session.view()
@@ -168,20 +154,21 @@ class Background:
             if active != self._active.user_id:
                 self._active.user_id = active
                 self._dispatcher.hurry()
-                if self._listener is not None:
-                    self._listener.account_changed()
+                self._listener.account_changed()
             await self._index(active)
             await self._changed.wait()
 
-    async def _follow_machine(self, watch: Watch) -> None:
-        """After a sleep or on another network: no pause is waited out, no dead line believed."""
-        async with aclosing(watch.changes()) as changes:
+    async def _follow_machine(self) -> None:
+        """Reconnect and reset backoff after a sleep or a change of the network."""
+        async with aclosing(self._watch.changes()) as changes:
             async for change in changes:
-                if change.ends_connections and self._drop is not None:
-                    await self._drop()
+                if change.ends_connections:
+                    await self._drop_connections()
                 if change.ends_connections or not self._reachable.is_set():
                     slept_s = round(change.slept_s)
-                    _log.info("the network or the machine is back", extra={"slept_s": slept_s})
+                    _log.info(
+                        "the machine woke up or the network changed", extra={"slept_s": slept_s}
+                    )
                     self._hurry()
 
     async def _index(self, user: str | None) -> None:
@@ -200,14 +187,14 @@ class Background:
             ]
 
     async def _keep_fresh(self, scope: Scope) -> None:
-        """Bring the index up to date now and then: one timer, and none while offline.
+        """Update the index every ``refresh_s`` seconds; no timer runs while offline.
 
-        Not while changes are told and nothing was edited: what is new was asked for already.
+        Skips the update while the push stream is up and has reported no edit.
         """
         while True:
             await self._reachable.wait()
             await self._clock.sleep(self._refresh_s)
-            is_current = self._listener is not None and self._listener.vouches_for_index(scope)
+            is_current = self._listener.vouches_for_index(scope)
             if self._reachable.is_set() and not is_current:
                 self._pages.poke(scope)
 
@@ -217,21 +204,21 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _erase(self) -> None:
-        await self._clock.sleep(_ERASE_AFTER)
+    async def _erase_expired(self) -> None:
+        await self._clock.sleep(_PURGE_AFTER_S)
         while True:
-            is_done = await self._erasure.once()
-            await self._clock.sleep(_ERASE_EVERY if is_done else _ERASE_AGAIN)
+            is_done = await self._purge.once()
+            await self._clock.sleep(_PURGE_EVERY_S if is_done else _PURGE_RETRY_S)
 
-    async def _copy(self, backups: Backups) -> None:
-        """Copy the queue's file once a day on which it changed."""
-        await self._clock.sleep(_COPY_AFTER)
+    async def _back_up(self) -> None:
+        """Copy outbox.db once a day on which it changed."""
+        await self._clock.sleep(_BACKUP_AFTER_S)
         while True:
-            wait = await asyncio.to_thread(backups.wait_s, self._clock.now())
-            if wait <= 0:
-                wait = EVERY_S
+            wait_s = await asyncio.to_thread(self._backups.wait_s, self._clock.now())
+            if wait_s <= 0:
+                wait_s = EVERY_S
                 try:
-                    await asyncio.to_thread(backups.make, self._clock.now())
+                    await asyncio.to_thread(self._backups.make, self._clock.now())
                 except (StorageFull, OSError, sqlite3.Error) as error:
-                    _log.warning("the queue's file was not copied", exc_info=error)
-            await self._clock.sleep(wait)
+                    _log.warning("the backup of outbox.db failed", exc_info=error)
+            await self._clock.sleep(wait_s)

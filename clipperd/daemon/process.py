@@ -1,4 +1,4 @@
-"""The daemon as a process: one instance, its files, its signals, its exit code."""
+"""Runs the daemon as a process: lock, crash file, logs, port, signals, exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import signal
 import sqlite3
 import threading
@@ -18,9 +17,9 @@ from typing import Any
 from aiohttp import web
 
 from clipperd.clock import Clock, SystemClock, rfc3339
-from clipperd.daemon.api import Surface
-from clipperd.daemon.assembly import Parts, assemble
-from clipperd.daemon.background import VITAL
+from clipperd.daemon.api import Api
+from clipperd.daemon.assembly import assemble
+from clipperd.daemon.background import VITAL, Background
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
@@ -35,162 +34,159 @@ from clipperd.storage.database import Database
 from clipperd.storage.disk import trouble
 from clipperd.storage.disposable import Cache, open_cache
 from clipperd.storage.recovery import Mending, Recovery
+from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, Listening, create_app, listening
-from clipperd.web.middleware.access import Access
 
 _log = logging.getLogger(__name__)
 
-_FAULT = "clipperd met an error of its own and has ended. Clips that wait are kept."
+_FAULT = "clipperd met an internal error and has stopped. Your queued clips are kept."
 
 
 def main(settings: Settings) -> int:
-    """Run until told to stop. Returns the exit code: 0, 1 a fault, 5 database, 6 port; docs/cli.md.
+    """Run until stopped; return the exit code of docs/cli.md: 0, 1 fault, 5 database, 6 port.
 
     Raises ConfigInvalid, AlreadyRunning and SecretsUnusable, which the command line turns into
     exit codes 4, 3 and 7.
     """
-    places = locate(settings.home)
-    secure(places)
+    locations = locate(settings.home)
+    secure(locations)
     with contextlib.ExitStack() as stack:
         try:
-            held = lock.acquire(places.lock_file)
-            stack.callback(held.release)
-            broken = crash.begin(places.logs_dir, places.log_file, SystemClock().now())
-            stack.callback(broken.close)
+            instance_lock = lock.acquire(locations.lock_file)
+            stack.callback(instance_lock.release)
+            crash_file = crash.begin(locations.logs_dir, locations.log_file, SystemClock().now())
+            stack.callback(crash_file.close)
             journal = logs.start(
-                settings.log_level, places.log_file, screen=logs.screen_if_terminal()
+                settings.log_level, locations.log_file, screen=logs.screen_if_terminal()
             )
             stack.callback(journal.close)
         except OSError as error:
-            return _refused(error)
-        return _run(settings, places, journal, broken)
+            return _exit_for(error)
+        return _run(settings, locations, journal, crash_file)
 
 
-def _run(settings: Settings, places: Locations, journal: logs.Logs, broken: crash.CrashFile) -> int:
+def _run(
+    settings: Settings, locations: Locations, journal: logs.Logs, crash_file: crash.CrashFile
+) -> int:
+    """Run the event loop and turn its errors into a message and an exit code."""
+    threading.excepthook = _on_thread_error
     try:
-        threading.excepthook = _unhandled_in_a_thread
-        if asyncio.run(_serve(settings, places, journal, broken)):
-            return _fatal(_FAULT, f"{broken.path} tells more.", 1)
+        if asyncio.run(_serve(settings, locations, journal, crash_file)):
+            return _fatal(_FAULT, f"See {crash_file.path} for details.", 1)
     except SchemaTooNew as error:
         return _fatal(error.detail, error.hint, 5)
     except StorageFull as error:
-        return _no_room(error)
+        return _exit_for_full_disk(error)
     except sqlite3.Error as error:
-        hint = f"Its file is left as it is; {places.log_file} tells more."
+        hint = f"clipperd did not change the file. See {locations.log_file} for details."
         return _fatal(f"The database cannot be opened: {error}", hint, 5)
     except OSError as error:
-        return _refused(error)
+        return _exit_for(error)
     except ClipperdError:
         raise
-    except Exception as error:  # its text, which Python would print, may be a person's
-        broken.write("the daemon", error)
-        return _fatal(_FAULT, f"{broken.path} tells more.", 1)
+    except Exception as error:  # Python would print its message, which may quote a clip
+        crash_file.write("the daemon", error)
+        return _fatal(_FAULT, f"See {crash_file.path} for details.", 1)
     return 0
 
 
-def _refused(error: OSError) -> int:
+def _exit_for(error: OSError) -> int:
     full = trouble(error)
     if full is not None:
-        return _no_room(full)
+        return _exit_for_full_disk(full)
     return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
 
 
-def _no_room(error: StorageFull) -> int:
-    """Nothing was begun: there would be no place for a clip, nor for the file that tells of it."""
-    hint = error.hint.partition(";")[0] if error.hint else "Make room"
+def _exit_for_full_disk(error: StorageFull) -> int:
+    hint = error.hint.partition(";")[0] if error.hint else "Free some disk space"
     return _fatal(f"clipperd does not start. {error.detail}", f"{hint}, then start it again.", 5)
 
 
 def _fatal(detail: str, hint: str | None, code: int) -> int:
     if _log.hasHandlers():
         _log.critical(detail)
-    with contextlib.suppress(OSError):  # where the background's output goes may be full too
+    with contextlib.suppress(OSError):  # stderr may be a file on the full disk
         os.write(2, f"clipperd: {detail}\n{hint + chr(10) if hint else ''}".encode())
     return code
 
 
 async def _serve(
-    settings: Settings, places: Locations, journal: logs.Logs, broken: crash.CrashFile
+    settings: Settings, locations: Locations, journal: logs.Logs, crash_file: crash.CrashFile
 ) -> bool:
-    """Serve until told to stop. Returns whether it was a fault that told it."""
-    asyncio.get_running_loop().set_exception_handler(_unhandled)
-    clock = SystemClock()
-    instance = uuid.uuid4().hex
-    token = endpoint.owner_token(places.token_file, lambda: secrets.token_urlsafe(32))
+    """Serve until stopped. Return whether a fault of a vital task was the reason."""
+    asyncio.get_running_loop().set_exception_handler(_on_loop_error)
+    system = System.real()
+    token = endpoint.owner_token(locations.token_file, system.new_token)
     journal.redactor.add(token)
-    with _databases(places, clock) as (outbox, cache):
-        machine = System.real()
-        parts = await assemble(settings, places, journal, outbox, cache, clock, os.environ, machine)
+    if settings.secrets_passphrase:
+        journal.redactor.add(settings.secrets_passphrase)
+    with _databases(locations, system.clock) as (outbox, cache):
+        daemon = await assemble(settings, locations, outbox, cache, system)
         access = Access(
             token,
-            instance_id=instance,
-            clients=parts.clients,
-            clock=clock,
+            instance_id=uuid.uuid4().hex,
+            tokens=daemon.tokens,
+            clock=system.clock,
             allowed_origins=settings.allowed_origins,
         )
         app = create_app(
             routes=ROUTES,
             access=access,
-            clock=clock,
-            new_id=machine.new_id,
+            clock=system.clock,
+            new_id=system.new_id,
             reasons=REASONS,
         )
-        surface = Surface(parts, app)
-        surface.furnish()
-        deaths: list[str] = []
+        api = Api(daemon, app)
+        failed: list[str] = []
 
-        def died(name: str, error: BaseException) -> None:
-            broken.write(f"the task {name}", error)
+        def on_death(name: str, error: BaseException) -> None:
+            crash_file.write(f"the task {name}", error)
             if name == VITAL:
-                deaths.append(name)
-                surface.stop.set()
+                failed.append(name)
+                api.stop.set()
 
-        parts.background.on_death = died
-        cache.on_renewed = parts.background.refresh_index
+        daemon.background.on_death = on_death
         if settings.secrets == "file":
-            await parts.secrets.open()  # a wrong passphrase is told at the start, not later
-        await parts.session.open()
+            await daemon.session.secrets.open()  # report a wrong passphrase at the start
+        await daemon.session.open()
         try:
-            async with _listen(app, settings.port, places.port_file) as address:
-                parts.address.port = address.port
-                mine = endpoint.Endpoint(
+            async with _listen(app, settings.port, locations.port_file) as address:
+                daemon.port.number = address.port
+                published = endpoint.Endpoint(
                     url=address.url,
                     port=address.port,
                     pid=os.getpid(),
-                    started_at=rfc3339(clock.now()),
-                    instance_id=instance,
+                    started_at=rfc3339(system.clock.now()),
+                    instance_id=access.instance_id,
                     token=token,
                 )
-                await _stay(parts, surface, places.endpoint_file, mine)
+                await _work(daemon.background, api.stop, locations.endpoint_file, published)
         finally:
-            await surface.close()
-            await parts.close()
-        return bool(deaths)
+            await api.close()
+            await daemon.close()
+        return bool(failed)
 
 
-def _unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio's own handler would log the error's text, which may be what a person wrote."""
-    _log.error("nobody handled an error", exc_info=context.get("exception"))
+def _on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log without the error's message, which asyncio would log and which may quote a clip."""
+    _log.error("unhandled error in the event loop", exc_info=context.get("exception"))
 
 
-def _unhandled_in_a_thread(args: threading.ExceptHookArgs) -> None:
-    _log.error("nobody handled an error in a thread", exc_info=args.exc_value)
+def _on_thread_error(args: threading.ExceptHookArgs) -> None:
+    _log.error("unhandled error in a thread", exc_info=args.exc_value)
 
 
 @contextlib.contextmanager
-def _databases(places: Locations, clock: Clock) -> Iterator[tuple[Database, Cache]]:
-    outbox = _opening(places, clock).open(clock.now())
-    try:
-        cache = open_cache(places.cache, CACHE_STEPS)
-        try:
-            yield outbox, cache
-        finally:
-            cache.close()
-    finally:
-        outbox.close()
+def _databases(locations: Locations, clock: Clock) -> Iterator[tuple[Database, Cache]]:
+    with contextlib.ExitStack() as stack:
+        outbox = _recovery(locations, clock).open(clock.now())
+        stack.callback(outbox.close)
+        cache = open_cache(locations.cache, CACHE_STEPS)
+        stack.callback(cache.close)
+        yield outbox, cache
 
 
-def _opening(places: Locations, clock: Clock) -> Recovery:
+def _recovery(locations: Locations, clock: Clock) -> Recovery:
     def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
         return mend(
             connection,
@@ -201,50 +197,52 @@ def _opening(places: Locations, clock: Clock) -> Recovery:
         )
 
     return Recovery(
-        places.outbox,
+        locations.outbox,
         name="outbox",
         steps=STEPS,
-        backups=Backups(places.outbox, places.backups),
-        quarantine=places.quarantine,
+        backups=Backups(locations.outbox, locations.backups),
+        quarantine=locations.quarantine,
         mend=repair,
     )
 
 
-async def _stay(parts: Parts, surface: Surface, file: Path, mine: endpoint.Endpoint) -> None:
-    """Be found, do the work, until a signal or a client says stop."""
+async def _work(
+    background: Background, stop: asyncio.Event, file: Path, published: endpoint.Endpoint
+) -> None:
+    """Publish the endpoint and run the tasks until a signal or a client sets ``stop``."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows has no handlers on the loop
-            loop.add_signal_handler(number, surface.stop.set)
-    endpoint.write(file, mine)
+            loop.add_signal_handler(number, stop.set)
+    endpoint.write(file, published)
     try:
-        async with parts.background.running():
-            _log.info("ready", extra={"port": mine.port})
-            await surface.stop.wait()
+        async with background.running():
+            _log.info("ready", extra={"port": published.port})
+            await stop.wait()
     finally:
-        endpoint.remove(file, mine.instance_id)
+        endpoint.remove(file, published.instance_id)
 
 
 @contextlib.asynccontextmanager
-async def _listen(app: web.Application, wanted: int, remembered: Path) -> AsyncIterator[Listening]:
-    """Listen on the port of the settings, else on the one last used, else on any."""
-    for port in (wanted,) if wanted else (_last_port(remembered), 0):
+async def _listen(app: web.Application, wanted: int, port_file: Path) -> AsyncIterator[Listening]:
+    """Listen on the port of the settings; without one, on the port last used or any free one."""
+    for port in (wanted,) if wanted else (_last_port(port_file), 0):
         stack = contextlib.AsyncExitStack()
         try:
             address = await stack.enter_async_context(listening(app, port=port))
         except OSError:
-            if port == wanted:  # asked for, or the system's own choice
+            if port == wanted:  # the setting, or 0: the system's own choice
                 raise
             continue
         async with stack:
-            if address.port != _last_port(remembered):
-                write_private(remembered, str(address.port), durable=False)
+            if address.port != _last_port(port_file):
+                write_private(port_file, str(address.port), durable=False)
             yield address
             return
 
 
-def _last_port(remembered: Path) -> int:
+def _last_port(port_file: Path) -> int:
     try:
-        return int(remembered.read_text("ascii"))
+        return int(port_file.read_text("ascii"))
     except (OSError, ValueError):
         return 0

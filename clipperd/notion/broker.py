@@ -66,6 +66,11 @@ class BrokerNotion:
             raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
         return await self._believed(scope, token, reply)
 
+    async def server_now(self, scope: Scope) -> float:
+        """Return the server's time, which every answer with a token carries."""
+        await self._session.token_for(scope.user_id)
+        return self._wire.server_now()
+
     async def _believed(self, scope: Scope, token: str, reply: Reply) -> Reply:
         """The reply, unless it ends the session. Raises ReauthRequired then."""
         if reply.broker_code == "NOTION_TOKEN_INVALID":

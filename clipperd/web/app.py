@@ -10,7 +10,8 @@ from aiohttp import web
 
 import clipperd
 from clipperd.clock import Clock
-from clipperd.web import openapi
+from clipperd.web import keys, openapi
+from clipperd.web.access import Access
 from clipperd.web.handlers import (
     clients,
     clips,
@@ -27,8 +28,7 @@ from clipperd.web.handlers import (
     shutdown,
     status,
 )
-from clipperd.web.middleware.access import ACCESS, Access
-from clipperd.web.middleware.chain import CLOCK, LIMITS, NEW_ID, ORDER, TABLE, Limits, dress
+from clipperd.web.middleware.chain import ORDER, add_security_headers
 from clipperd.web.middleware.guard import LoopbackSite, server_log
 from clipperd.web.routes import Route
 
@@ -52,14 +52,14 @@ def create_app(
     clock: Clock,
     new_id: Callable[[], str],
     reasons: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
+    limits: keys.Limits | None = None,
 ) -> web.Application:
     """Put ``routes`` behind the door; does no I/O.
 
     The caller sets the AppKeys that its routes read (each stands in its route's module).
     ``new_id`` names requests; ``reasons`` goes into the OpenAPI document.
     """
-    limits = limits or Limits()
+    limits = limits or keys.Limits()
     app = web.Application(
         middlewares=ORDER,
         client_max_size=limits.body_bytes + 1,  # aiohttp refuses from this size on
@@ -76,16 +76,18 @@ def create_app(
         ): route
         for route in routes
     }
-    app[TABLE] = table
-    app[ACCESS] = access
-    app[CLOCK] = clock
-    app[NEW_ID] = new_id
-    app[LIMITS] = limits
-    app[status.ABOUT] = status.About.now(clipperd.__version__, access.instance_id, clock)
-    app[openapi.DESCRIPTION] = openapi.Description(
-        routes, version=clipperd.__version__, reasons=reasons or {}
+    app[keys.TABLE] = table
+    app[keys.ACCESS] = access
+    app[keys.CLOCK] = clock
+    app[keys.NEW_ID] = new_id
+    app[keys.LIMITS] = limits
+    app[keys.ABOUT] = keys.About(
+        clipperd.__version__, access.instance_id, clock.now(), clock.boot()
     )
-    app.on_response_prepare.append(dress)
+    app[keys.OPENAPI] = openapi.Description(
+        routes, version=clipperd.__version__, reasons=reasons or {}
+    ).encoded
+    app.on_response_prepare.append(add_security_headers)
     app.on_shutdown.append(_end_streams)
     return app
 
@@ -96,8 +98,8 @@ async def _on_expect(_request: web.Request) -> web.StreamResponse | None:
 
 
 async def _end_streams(app: web.Application) -> None:
-    if events.EVENTS in app:
-        await app[events.EVENTS].close()
+    if keys.EVENTS in app:
+        await app[keys.EVENTS].close()
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -124,7 +126,7 @@ async def listening(
     At the end: no new connections, streams are closed, requests under way get twice
     ``shutdown_timeout_s``.
     """
-    limits = app[LIMITS]
+    limits = app[keys.LIMITS]
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=shutdown_timeout_s)
     await runner.setup()
     try:

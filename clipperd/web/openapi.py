@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import ClipperdError, InvalidInput, StorageFull
-from clipperd.web.middleware.errors import (
+from clipperd.web.errors import (
     HostRefused,
     OriginRefused,
     ScopeMissing,
@@ -20,6 +20,7 @@ from clipperd.web.middleware.errors import (
     TooManyConnections,
     Unauthenticated,
 )
+from clipperd.web.keys import OPENAPI
 from clipperd.web.middleware.problems import HTTP, MEDIA_TYPE, STATUS, NotionProblem, Problem
 from clipperd.web.routes import NOTION_ID, WORKSPACE, Route
 
@@ -241,11 +242,8 @@ class Description:
         return msgspec.json.encode(whole)
 
 
-DESCRIPTION: web.AppKey[Description] = web.AppKey("description")
-
-
 async def _openapi(request: web.Request) -> web.Response:
-    body = await request.app[DESCRIPTION].encoded()
+    body = await request.app[OPENAPI]()
     return web.Response(body=body, content_type="application/json")
 
 

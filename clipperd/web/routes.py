@@ -12,7 +12,13 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import ClipperdError, InvalidInput
+from clipperd.errors import (
+    BrokerUnreachable,
+    ClipperdError,
+    InvalidInput,
+    ReadFailed,
+    ReauthRequired,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RouteScope = Literal["public", "read", "clip", "admin"]
@@ -23,6 +29,9 @@ NOTION_ID: Mapping[str, Any] = {
     "pattern": "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$",
 }
 """The schema of an id of Notion's, as ``model.notion_id`` reads it."""
+
+NOTION_ERRORS = (BrokerUnreachable, ReadFailed, ReauthRequired)
+"""The errors of every route that reads from Notion."""
 
 WORKSPACE: Mapping[str, Mapping[str, Any]] = {"X-Workspace-Id": NOTION_ID}
 """The header that names a workspace; without it the current one is meant."""
@@ -62,7 +71,7 @@ class Caller(msgspec.Struct, frozen=True):
 CALLER = web.RequestKey("caller", Caller)
 
 
-async def read_body(request: web.Request, shape: type[S]) -> S:
+async def parse_body(request: web.Request, shape: type[S]) -> S:
     """Parse the JSON body into ``shape``. Raises InvalidInput naming the place."""
     raw = await request.read()
     if not raw:
@@ -75,7 +84,7 @@ async def read_body(request: web.Request, shape: type[S]) -> S:
         raise InvalidInput("The body is not valid JSON.") from error
 
 
-def read_query(request: web.Request, shape: type[S]) -> S:
+def parse_query(request: web.Request, shape: type[S]) -> S:
     """Parse the query string into ``shape``, converting numbers and booleans from text."""
     try:
         return msgspec.convert(dict(request.query), type=shape, strict=False)

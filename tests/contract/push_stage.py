@@ -29,7 +29,8 @@ from clipperd.push.listener import Listener
 from clipperd.session.session import Session
 from clipperd.storage.database import Store
 from clipperd.storage.disposable import open_cache
-from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
+from clipperd.web.handlers.session import ROUTES
+from clipperd.web.keys import CLIPS, SESSION
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
@@ -231,7 +232,7 @@ async def a_pushed_daemon(folder: Path) -> AsyncIterator[Pushed]:
                 daemon = Pushed(world, cache, made, notion.make_url("/"))
                 app = web.Application()
                 app[SESSION] = world.session
-                app[UNSENT] = _nothing_unsent
+                app[CLIPS] = _NoClips()  # type: ignore[misc]
                 for route in ROUTES:
                     app.router.add_route(route.method, route.path, route.handler)
                 async with TestServer(app, port=port), daemon.browser:
@@ -251,8 +252,11 @@ async def a_pushed_daemon(folder: Path) -> AsyncIterator[Pushed]:
             await made.stop()
 
 
-async def _nothing_unsent(_workspace_id: str) -> int:
-    return 0
+class _NoClips:
+    """Stands in for ``Clips``: no clip is waiting."""
+
+    async def unsent(self, _workspace_id: str) -> int:
+        return 0
 
 
 def _json(value: object) -> bytes:

@@ -12,7 +12,8 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
-from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
+from clipperd.web.handlers.session import ROUTES
+from clipperd.web.keys import CLIPS, SESSION
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
@@ -75,7 +76,7 @@ async def _daemon(folder: Path, broker_url: str, notion: URL) -> AsyncIterator[S
     async with running_world(folder, URL(broker_url), port=port) as world:
         app = web.Application()
         app[SESSION] = world.session
-        app[UNSENT] = _nothing_unsent
+        app[CLIPS] = _NoClips()  # type: ignore[misc]
         for route in ROUTES:
             app.router.add_route(route.method, route.path, route.handler)
         async with (
@@ -85,5 +86,8 @@ async def _daemon(folder: Path, broker_url: str, notion: URL) -> AsyncIterator[S
             yield SessionToSandbox(world, notion, browser)
 
 
-async def _nothing_unsent(_workspace_id: str) -> int:
-    return 0
+class _NoClips:
+    """Stands in for ``Clips``: no clip is waiting."""
+
+    async def unsent(self, _workspace_id: str) -> int:
+        return 0

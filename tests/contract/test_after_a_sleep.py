@@ -39,8 +39,8 @@ async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machin
 ) -> None:
     patient = {"CLIPPERD_RETRY_BASE_S": str(_HOUR_S), "CLIPPERD_RETRY_CAP_S": str(_HOUR_S)}
     plug, notices, slept = Plug(), FakeOsEvents(), [0.0]
-    machine = System(http=plug, notices=notices, slept=lambda: slept[0], rng=lambda: 0.9)
-    async with a_house(tmp_path, **patient) as house, house.daemon(outside=machine) as daemon:
+    machine = System(http=plug, os_events=notices, slept=lambda: slept[0], rng=lambda: 0.9)
+    async with a_house(tmp_path, **patient) as house, house.daemon(system=machine) as daemon:
         await daemon.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)
         plug.is_in = False
         clip = await daemon.clip(seed.EMPTY_PAGE, "written on the train")

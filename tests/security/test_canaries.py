@@ -162,7 +162,7 @@ async def _trouble(house: WholeSystem, daemon: Daemon, page: str, written: Writt
         token.ends_at = 1.0  # Notion ends it: the broker refreshes
     clip = await daemon.clip(page, f"{written.body} refreshed")
     await daemon.settled(clip["id"])
-    user = await daemon.parts.accounts.current_user()
+    user = await daemon.parts.session.accounts.current_user()
     assert user is not None
     stale = await daemon.parts.session.token_for(user)
     assert await daemon.parts.session.token_for(user, stale) != stale

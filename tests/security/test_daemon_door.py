@@ -75,7 +75,7 @@ async def test_a_scope_that_is_too_low_is_refused_on_every_route(
     house: WholeSystem, daemon: Daemon
 ) -> None:
     clients = {
-        scope: await daemon.parts.clients.create(scope, [scope]) for scope in ("read", "clip")
+        scope: await daemon.parts.tokens.create(scope, [scope]) for scope in ("read", "clip")
     }
     found = Findings()
     async with untouched(house, daemon):
@@ -90,8 +90,8 @@ async def test_a_scope_that_is_too_low_is_refused_on_every_route(
 async def test_a_revoked_client_is_a_stranger_on_every_route(
     house: WholeSystem, daemon: Daemon
 ) -> None:
-    client, token = await daemon.parts.clients.create("gone", ["read", "clip", "admin"])
-    await daemon.parts.clients.revoke(client.id)
+    client, token = await daemon.parts.tokens.create("gone", ["read", "clip", "admin"])
+    await daemon.parts.tokens.revoke(client.id)
     found = Findings()
     async with untouched(house, daemon):
         for name, method, path, _ in named(GUARDED):

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from clipperd.web.middleware.chain import Limits
+from clipperd.web.keys import Limits
 from cloud_broker.sandbox.seed import WORKSPACE
 from cloud_broker.web.inbound import Inbound
 from tests.security.answers import Findings, no_problem

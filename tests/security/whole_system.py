@@ -21,11 +21,12 @@ from typing import Any
 
 from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
+from msgspec.structs import replace
 from yarl import URL
 
 from clipperd.clock import SystemClock as DaemonClock
-from clipperd.daemon.api import Surface
-from clipperd.daemon.assembly import Parts, assemble
+from clipperd.daemon import assembly
+from clipperd.daemon.api import Api
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.process import logs
@@ -33,9 +34,9 @@ from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
 from clipperd.storage.database import ConnectionThread, Database
 from clipperd.storage.disposable import Cache, Hire, open_cache
+from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, create_app, listening
-from clipperd.web.middleware.access import Access
-from clipperd.web.middleware.chain import Limits
+from clipperd.web.keys import Limits
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
@@ -71,7 +72,7 @@ class PatientClock(DaemonClock):
 class Daemon:
     """The assembled daemon behind its door."""
 
-    parts: Parts
+    parts: assembly.Daemon
     places: Locations
     outbox: Database
     cache: Cache
@@ -231,11 +232,11 @@ class WholeSystem:
         name: str = "home",
         limits: Limits | None = None,
         hire: Hire = ConnectionThread,
-        outside: System | None = None,
+        system: System | None = None,
     ) -> AsyncIterator[Daemon]:
         """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it.
 
-        ``hire``: who works at the desks of its databases. ``outside``: its machine.
+        ``hire``: who works at the desks of its databases. ``system``: its machine.
         """
         env = {
             "CLIPPERD_HOME": str(self.folder / name),
@@ -255,6 +256,8 @@ class WholeSystem:
         level = logging.getLogger().level
         journal = logs.start(settings.log_level, places.log_file)
         journal.redactor.add(OWNER_TOKEN)
+        if settings.secrets_passphrase:
+            journal.redactor.add(settings.secrets_passphrase)
         try:
             async with AsyncExitStack() as stack:
                 outbox = Database.open(
@@ -263,9 +266,8 @@ class WholeSystem:
                 stack.callback(outbox.close)
                 cache = open_cache(places.cache, CACHE_STEPS, hire=hire)
                 stack.callback(cache.close)
-                parts = await assemble(
-                    settings, places, journal, outbox, cache, DaemonClock(), env, outside
-                )
+                machine = replace(system or System.real(), env=env)
+                parts = await assembly.assemble(settings, places, outbox, cache, machine)
                 yield await self._open(stack, parts, places, outbox, cache, limits)
         finally:
             journal.close()
@@ -274,14 +276,14 @@ class WholeSystem:
     async def _open(
         self,
         stack: AsyncExitStack,
-        parts: Parts,
+        parts: assembly.Daemon,
         places: Locations,
         outbox: Database,
         cache: Cache,
         limits: Limits | None,
     ) -> Daemon:
         access = Access(
-            OWNER_TOKEN, instance_id=INSTANCE, clients=parts.clients, clock=PatientClock()
+            OWNER_TOKEN, instance_id=INSTANCE, tokens=parts.tokens, clock=PatientClock()
         )
         numbers = iter(range(1, 1_000_000))
         app = create_app(
@@ -292,14 +294,12 @@ class WholeSystem:
             limits=limits,
         )
         app.middlewares.insert(0, self.witness.of("daemon"))
-        surface = Surface(parts, app)
-        surface.furnish()
-        cache.on_renewed = parts.background.refresh_index
+        api = Api(parts, app)
         stack.push_async_callback(parts.close)
-        stack.push_async_callback(surface.close)
+        stack.push_async_callback(api.close)
         await parts.session.open()
         address = await stack.enter_async_context(listening(app, shutdown_timeout_s=0.2))
-        parts.address.port = address.port
+        parts.port.number = address.port
         await stack.enter_async_context(parts.background.running())
         return Daemon(parts, places, outbox, cache, URL(address.url), self.browser, self.witness)
 

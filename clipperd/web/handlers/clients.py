@@ -9,8 +9,8 @@ from aiohttp import web
 
 from clipperd.clock import rfc3339
 from clipperd.errors import ClientNameTaken, NotFound, StorageFull
-from clipperd.web.middleware.access import ACCESS
-from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.keys import ACCESS
+from clipperd.web.routes import Route, answer, parse_body
 from clipperd.web.tokens import ApiToken
 
 
@@ -54,18 +54,18 @@ def _view(client: ApiToken) -> ClientView:
 
 
 async def _list(request: web.Request) -> web.Response:
-    return answer(ClientList([_view(client) for client in request.app[ACCESS].clients.all()]))
+    return answer(ClientList([_view(client) for client in request.app[ACCESS].tokens.all()]))
 
 
 async def _create(request: web.Request) -> web.Response:
-    body = await read_body(request, NewClient)
-    client, token = await request.app[ACCESS].clients.create(body.name.strip(), body.scopes)
+    body = await parse_body(request, NewClient)
+    client, token = await request.app[ACCESS].tokens.create(body.name.strip(), body.scopes)
     view = _view(client)
     return answer(MadeClient(**msgspec.structs.asdict(view), token=token), 201)
 
 
 async def _revoke(request: web.Request) -> web.Response:
-    await request.app[ACCESS].clients.revoke(request.match_info["client_id"])
+    await request.app[ACCESS].tokens.revoke(request.match_info["client_id"])
     return web.Response(status=204)
 
 

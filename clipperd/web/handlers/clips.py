@@ -7,9 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from clipperd.clips.clips import Clips
-from clipperd.clips.submit import ClipBody, ClipSubmission, TargetBody
-from clipperd.clock import from_rfc3339
+from clipperd.clips.submit import ClipBody, TargetBody
 from clipperd.content.convert import Content
 from clipperd.errors import (
     ContentErased,
@@ -31,10 +29,9 @@ from clipperd.errors import (
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView
-from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, read_body, read_query
-
-INTAKE: web.AppKey[ClipSubmission] = web.AppKey("intake", ClipSubmission)
-CLIPS: web.AppKey[Clips] = web.AppKey("clips", Clips)
+from clipperd.web.keys import CLIPS, SUBMISSION
+from clipperd.web.params import read_time, workspace_of
+from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
 
 _UNDO_WAIT = 10.0  # an undo that is done by then is told at once, else with 202
 
@@ -47,7 +44,7 @@ class ClipList(msgspec.Struct):
     has_more: bool
 
 
-class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+class ClipsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """How to narrow the list; ``state`` takes several, separated by commas."""
 
     state: str = ""
@@ -101,12 +98,12 @@ class Removed(msgspec.Struct):
 
 async def create_clip(request: web.Request) -> web.Response:
     """Accept a clip; 202 once it is durable."""
-    body = await read_body(request, ClipBody)
+    body = await parse_body(request, ClipBody)
     key = request.headers.get("Idempotency-Key")
     caller = request[CALLER]
-    view, replayed = await request.app[INTAKE].accept(
+    view, replayed = await request.app[SUBMISSION].accept(
         body,
-        header_workspace=request.headers.get("X-Workspace-Id"),
+        header_workspace=workspace_of(request),
         client_id=caller.client_id,
         key=key,
     )
@@ -115,7 +112,7 @@ async def create_clip(request: web.Request) -> web.Response:
 
 async def list_clips(request: web.Request) -> web.Response:
     """Queue and history in one, newest first, of the current account."""
-    query = read_query(request, ListQuery)
+    query = parse_query(request, ClipsQuery)
     if not 1 <= query.limit <= 100:
         raise InvalidInput(
             "limit is a number from 1 to 100.", errors=[{"pointer": "/limit", "code": "invalid"}]
@@ -124,8 +121,8 @@ async def list_clips(request: web.Request) -> web.Response:
         states=parse_states(query.state),
         page_id=query.page_id,
         text=query.q,
-        since=parse_time(query.since, "/since"),
-        until=parse_time(query.until, "/until"),
+        since=read_time(query.since, "/since"),
+        until=read_time(query.until, "/until"),
     )
     items, cursor = await request.app[CLIPS].page(chosen, query.limit, query.cursor)
     return answer(ClipList(items, cursor, cursor is not None))
@@ -144,7 +141,7 @@ async def get_content(request: web.Request) -> web.Response:
 
 async def cancel_clip(request: web.Request) -> web.Response:
     """Withdraw what has not been sent."""
-    body = await read_body(request, DeliveryChoice)
+    body = await parse_body(request, DeliveryChoice)
     view = await request.app[CLIPS].act(
         request.match_info["clip_id"], body.delivery_id, actions.cancel
     )
@@ -153,7 +150,7 @@ async def cancel_clip(request: web.Request) -> web.Response:
 
 async def retry_clip(request: web.Request) -> web.Response:
     """Try again at once."""
-    body = await read_body(request, DeliveryChoice)
+    body = await parse_body(request, DeliveryChoice)
     view = await request.app[CLIPS].act(
         request.match_info["clip_id"], body.delivery_id, actions.retry
     )
@@ -162,7 +159,7 @@ async def retry_clip(request: web.Request) -> web.Response:
 
 async def resolve_clip(request: web.Request) -> web.Response:
     """Decide an unknown outcome."""
-    body = await read_body(request, ResolveBody)
+    body = await parse_body(request, ResolveBody)
     if body.as_ not in ("delivered", "resend"):
         raise InvalidInput(
             '"as" is "delivered" or "resend".', errors=[{"pointer": "/as", "code": "invalid"}]
@@ -177,7 +174,7 @@ async def resolve_clip(request: web.Request) -> web.Response:
 
 async def undo_clip(request: web.Request) -> web.Response:
     """Take back what a clip created; 200 when done, 202 when it waits its turn."""
-    body = await read_body(request, DeliveryChoice)
+    body = await parse_body(request, DeliveryChoice)
     clip_id = request.match_info["clip_id"]
     clips = request.app[CLIPS]
     await clips.act(clip_id, body.delivery_id, actions.request_undo)
@@ -191,8 +188,8 @@ def _undone(view: ClipView) -> bool:
 
 async def retarget_clip(request: web.Request) -> web.Response:
     """Send an unsent delivery somewhere else."""
-    body = await read_body(request, RetargetBody)
-    view = await request.app[INTAKE].retarget(
+    body = await parse_body(request, RetargetBody)
+    view = await request.app[SUBMISSION].retarget(
         request.match_info["clip_id"], body.delivery_id, body.target
     )
     return answer(view)
@@ -200,7 +197,7 @@ async def retarget_clip(request: web.Request) -> web.Response:
 
 async def edit_clip(request: web.Request) -> web.Response:
     """Change an unsent clip; ``If-Match`` names the version that was read."""
-    body = await read_body(request, EditBody)
+    body = await parse_body(request, EditBody)
     version = (request.headers.get("If-Match") or "").strip().removeprefix("W/").strip('"')
     if not version.isascii() or not version.isdigit() or len(version) > 15:
         raise InvalidInput(
@@ -215,7 +212,7 @@ async def edit_clip(request: web.Request) -> web.Response:
                 errors=[{"pointer": "/priority", "code": "invalid"}],
             )
         priority = PRIORITIES.index(body.priority)
-    view = await request.app[INTAKE].edit(
+    view = await request.app[SUBMISSION].edit(
         request.match_info["clip_id"],
         version=int(version),
         content=body.content,
@@ -229,7 +226,7 @@ def _new_time(given: str | msgspec.UnsetType | None) -> float | None:
     """None leaves the time alone; null means a time that is over."""
     if given is msgspec.UNSET:
         return None
-    return 0.0 if given is None else parse_time(given, "/not_before")
+    return 0.0 if given is None else read_time(given, "/not_before")
 
 
 async def delete_clip(request: web.Request) -> web.Response:
@@ -240,11 +237,11 @@ async def delete_clip(request: web.Request) -> web.Response:
 
 async def delete_clips(request: web.Request) -> web.Response:
     """Remove finished clips."""
-    query = read_query(request, DeleteQuery)
+    query = parse_query(request, DeleteQuery)
     states = parse_states(query.state) or sorted(FINISHED)
     if not set(states) <= FINISHED:
         raise NotFinished("Only delivered, failed or canceled clips can be deleted.")
-    before = parse_time(query.before, "/before")
+    before = read_time(query.before, "/before")
     return answer(Removed(await request.app[CLIPS].delete_many(states, before)))
 
 
@@ -258,19 +255,6 @@ def parse_states(text: str) -> list[str]:
                 errors=[{"pointer": "/state", "code": "invalid"}],
             )
     return states
-
-
-def parse_time(text: str | None, pointer: str) -> float | None:
-    """Read an RFC 3339 time. Raises InvalidInput."""
-    if text is None:
-        return None
-    try:
-        return from_rfc3339(text)
-    except ValueError as error:
-        raise InvalidInput(
-            "A time looks like 2026-11-22T10:00:00Z.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        ) from error
 
 
 _CONTENT = (InvalidInput, ContentInvalid, FormatUnsupported)
@@ -303,7 +287,7 @@ ROUTES: tuple[Route, ...] = (
         list_clips,
         "read",
         "Queue and history, newest first",
-        query=ListQuery,
+        query=ClipsQuery,
         answers={200: ClipList},
         errors=(CursorInvalid, InvalidInput, NotSignedIn),
     ),

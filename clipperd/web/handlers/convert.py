@@ -10,7 +10,7 @@ from aiohttp import web
 
 from clipperd.content import chunks, convert
 from clipperd.errors import ContentInvalid, FormatUnsupported
-from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.routes import Route, answer, parse_body
 
 
 class ConvertBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,7 +36,7 @@ class Preview(msgspec.Struct):
 
 async def convert_content(request: web.Request) -> web.Response:
     """Convert in a thread: a long document must not hold up other callers."""
-    body = await read_body(request, ConvertBody)
+    body = await parse_body(request, ConvertBody)
     return answer(await asyncio.to_thread(_preview, body.content))
 
 

@@ -12,22 +12,15 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import InvalidInput
-from clipperd.web.hub import TYPES, Account, Event, EventHub, Snapshot, Stream
-from clipperd.web.middleware.access import ACCESS
-from clipperd.web.middleware.chain import CLOCK, LIMITS, STREAM
-from clipperd.web.middleware.errors import TooManyStreams
+from clipperd.web.errors import TooManyStreams
+from clipperd.web.hub import TYPES, Event, Stream
+from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
+from clipperd.web.middleware.chain import STREAM
 from clipperd.web.middleware.guard import Guard
-from clipperd.web.routes import CALLER, Route, read_query
+from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
 """A comment this often tells both ends that the other is there (contract)."""
-
-EVENTS: web.AppKey[EventHub] = web.AppKey("events")
-SNAPSHOT: web.AppKey[Snapshot] = web.AppKey("snapshot")
-"""What a stream starts with: a JSON object, the current account's state."""
-
-ACCOUNT: web.AppKey[Account] = web.AppKey("account")
-"""The current user's id; a stream shows only that account's events."""
 
 
 class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,18 +50,18 @@ def _wanted(types: str) -> frozenset[str]:
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
-    wanted = _wanted(read_query(request, EventsQuery).types)
+    wanted = _wanted(parse_query(request, EventsQuery).types)
     events, access = request.app[EVENTS], request.app[ACCESS]
     if events.attached >= request.app[LIMITS].streams:
         raise TooManyStreams("Close an event stream first.", retry_after=5)
     stream = events.stream(
         snapshot=request.app[SNAPSHOT],
-        account=request.app[ACCOUNT],
+        account=request.app[ACCOUNTS].current_user,
         types=wanted,
         last_event_id=request.headers.get("Last-Event-ID"),
     )
     async with stream:
-        with access.clients.until_revoked(request[CALLER].client_id, stream.close):
+        with access.tokens.until_revoked(request[CALLER].client_id, stream.close):
             return await _serve(request, stream)
 
 

@@ -14,9 +14,9 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import NotFound
-from clipperd.web.middleware.access import ACCESS
+from clipperd.web.keys import ACCESS
 from clipperd.web.middleware.chain import port_of
-from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.routes import Route, answer, parse_body
 
 
 class Alive(msgspec.Struct):
@@ -55,7 +55,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 
 async def _hello(request: web.Request) -> web.Response:
-    body = await read_body(request, HelloBody)
+    body = await parse_body(request, HelloBody)
     access = request.app[ACCESS]
     key = access.proof_key(body.client_id)
     if key is None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -24,45 +24,16 @@ from clipperd.errors import (
     ReauthRequired,
     WorkspaceMismatch,
 )
-from clipperd.model import Scope, notion_id
 from clipperd.notion.port import Form
-from clipperd.web.middleware.chain import LIMITS
-from clipperd.web.middleware.errors import FormExpected, FormTooLarge
+from clipperd.web.errors import FormExpected, FormTooLarge
+from clipperd.web.keys import LIMITS, PASS_THROUGH
 from clipperd.web.middleware.problems import NOTION_PREFIX
+from clipperd.web.params import scope_of
 from clipperd.web.routes import Route, RouteScope
 
 _PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-class PassThrough(Protocol):
-    """Sends one call; a write takes its page's lane and updates or voids the caches."""
-
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: bytes | None,
-        version: str | None,
-    ) -> Reply:
-        """``path`` is Notion's after ``/v1/``; ``body`` is checked JSON as received.
-
-        ``version`` is the Notion-Version that the caller speaks, if it says so.
-
-        Raises BrokerUnreachable, NotSignedIn, ReauthRequired; any HTTP answer is a Reply.
-        """
-
-    async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
-        """Send one part of a file as it comes; raises as :meth:`send`, and what reading it does."""
-
-
-PASS_THROUGH: web.AppKey[PassThrough] = web.AppKey("pass_through")
-SCOPE_FOR: web.AppKey[Callable[[str | None], Awaitable[Scope]]] = web.AppKey("scope_for")
-"""The current account's scope in the named (None: current) workspace; may raise NotSignedIn,
-ReauthRequired, WorkspaceMismatch."""
 
 
 def path_of(raw: str) -> str:
@@ -88,7 +59,7 @@ async def _forward(request: web.Request) -> web.Response:
     body = await request.read() if request.method != "GET" else b""
     if body:
         _check_json(body)
-    scope = await request.app[SCOPE_FOR](_workspace(request))
+    scope = await scope_of(request)
     reply = await request.app[PASS_THROUGH].send(
         scope, request.method, path, query, body or None, _version(request)
     )
@@ -98,7 +69,7 @@ async def _forward(request: web.Request) -> web.Response:
 async def _send_part(request: web.Request) -> web.Response:
     """One part of a file goes through as it comes; nothing of it is kept."""
     path = path_of(request.raw_path)
-    scope = await request.app[SCOPE_FOR](_workspace(request))
+    scope = await scope_of(request)
     form = Form(request.headers["Content-Type"], request.content_length, _pieces(request))
     return _render(await request.app[PASS_THROUGH].upload(scope, path, form, _version(request)))
 
@@ -129,16 +100,6 @@ def _check_json(body: bytes) -> None:
         raise InvalidInput("The body is not valid JSON.") from error
     if not isinstance(whole, dict):
         raise InvalidInput("The body is not a JSON object.")
-
-
-def _workspace(request: web.Request) -> str | None:
-    given = request.headers.get("X-Workspace-Id")
-    if given is None:
-        return None
-    workspace_id = notion_id(given)
-    if workspace_id is None:
-        raise InvalidInput("X-Workspace-Id is not an id.")
-    return workspace_id
 
 
 def _version(request: web.Request) -> str | None:

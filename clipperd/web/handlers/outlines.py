@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from clipperd.errors import (
-    BrokerUnreachable,
     ClipperdError,
     InvalidInput,
     NotSignedIn,
     OutlineNotCached,
     PageGone,
     PageTrashed,
-    ReadFailed,
-    ReauthRequired,
     WorkspaceMismatch,
 )
 from clipperd.model import Scope, notion_id
 from clipperd.outline.outlines import Freshness, Outline, Outlines
-from clipperd.web.routes import Route, answer, read_body, read_query
-
-
-class Scopes(Protocol):
-    """Whose data a request means."""
-
-    async def scope(self, workspace_id: str | None) -> Scope:
-        """The current account's scope. Raises NotSignedIn, WorkspaceMismatch."""
-
-
-ACCOUNTS: web.AppKey[Scopes] = web.AppKey("accounts")
-OUTLINES: web.AppKey[Outlines] = web.AppKey("outlines")
+from clipperd.web.keys import OUTLINES
+from clipperd.web.params import id_of, scope_of
+from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_body, parse_query
 
 _AT_ONCE = 4  # calls to Notion side by side; more would only wait at the broker
-
-
-NOTION = (BrokerUnreachable, ReadFailed, ReauthRequired)
-"""What every route that asks Notion may answer."""
 
 
 class OutlineQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,44 +62,22 @@ class OutlineResults(msgspec.Struct):
     results: list[OutlineResult]
 
 
-async def scope_of(request: web.Request) -> Scope:
-    """The scope of ``X-Workspace-Id``, or of the current workspace without it."""
-    given = request.headers.get("X-Workspace-Id")
-    if given is None:
-        return await request.app[ACCOUNTS].scope(None)
-    workspace_id = notion_id(given)
-    if workspace_id is None:
-        raise InvalidInput("X-Workspace-Id is not an id.")
-    return await request.app[ACCOUNTS].scope(workspace_id)
-
-
-def id_of(request: web.Request) -> str:
-    """The id in the path, dashed. Raises InvalidInput."""
-    page_id = notion_id(request.match_info["id"])
-    if page_id is None:
-        raise InvalidInput(
-            "The id in the address is not a Notion id.",
-            errors=[{"pointer": "/id", "code": "invalid"}],
-        )
-    return page_id
-
-
 async def show_outline(request: web.Request) -> web.StreamResponse:
     """Show a page's outline."""
-    query = read_query(request, OutlineQuery)
+    query = parse_query(request, OutlineQuery)
     page_id, scope = id_of(request), await scope_of(request)
     return answer(await request.app[OUTLINES].get(scope, page_id, query.freshness))
 
 
 async def show_outlines(request: web.Request) -> web.StreamResponse:
     """Show several outlines."""
-    body = await read_body(request, OutlinesBody)
+    body = await parse_body(request, OutlinesBody)
     page_ids = [_page_id(text, index) for index, text in enumerate(body.page_ids)]
     scope, outlines = await scope_of(request), request.app[OUTLINES]
-    turn = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(page_id: str) -> OutlineResult:
-        async with turn:
+        async with slots:
             return await _result(outlines, scope, page_id, body.freshness)
 
     once = list(dict.fromkeys(page_ids))
@@ -153,7 +115,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: Outline},
         errors=(
             *(OutlineNotCached, PageGone, PageTrashed, NotSignedIn, WorkspaceMismatch),
-            *NOTION,
+            *NOTION_ERRORS,
         ),
     ),
     Route(

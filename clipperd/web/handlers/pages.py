@@ -9,14 +9,12 @@ from aiohttp import web
 
 from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.pages.entries import Entry, IndexStatus, Listing
-from clipperd.pages.pages import Pages
-from clipperd.web.handlers.outlines import NOTION, id_of, scope_of
-from clipperd.web.routes import Route, answer, read_query
-
-PAGES: web.AppKey[Pages] = web.AppKey("pages")
+from clipperd.web.keys import PAGES
+from clipperd.web.params import id_of, scope_of
+from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_query
 
 
-class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+class PagesQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which pages: a view with its cursor, or ``q`` to search; ``remote`` also asks Notion."""
 
     view: Literal["recent", "used", "favorites", "all"] = "recent"
@@ -42,7 +40,7 @@ class Refreshed(msgspec.Struct):
 
 async def list_pages(request: web.Request) -> web.StreamResponse:
     """List a view, or search."""
-    query = read_query(request, ListQuery)
+    query = parse_query(request, PagesQuery)
     scope, pages = await scope_of(request), request.app[PAGES]
     if query.q is None:
         return answer(await pages.list(scope, query.view, query.kind, query.limit, query.cursor))
@@ -53,7 +51,7 @@ async def list_pages(request: web.Request) -> web.StreamResponse:
 
 async def show_page(request: web.Request) -> web.StreamResponse:
     """Show one page."""
-    query = read_query(request, PageQuery)
+    query = parse_query(request, PageQuery)
     page_id, scope = id_of(request), await scope_of(request)
     return answer(await request.app[PAGES].get(scope, page_id, query.freshness))
 
@@ -90,7 +88,7 @@ ROUTES: tuple[Route, ...] = (
         list_pages,
         "read",
         "Pages from the local store: a view, or a search with q",
-        query=ListQuery,
+        query=PagesQuery,
         answers={200: Listing},
         errors=(CursorInvalid, *_ACCOUNT),
     ),
@@ -102,7 +100,7 @@ ROUTES: tuple[Route, ...] = (
         "One page",
         query=PageQuery,
         answers={200: Entry},
-        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION),
+        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION_ERRORS),
     ),
     *(
         Route(
@@ -123,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
         "read",
         "Fetch what is new",
         answers={200: Refreshed},
-        errors=(*_ACCOUNT, *NOTION),
+        errors=(*_ACCOUNT, *NOTION_ERRORS),
     ),
     Route(
         "GET",
@@ -132,6 +130,6 @@ ROUTES: tuple[Route, ...] = (
         "read",
         "The schema of a database, offline too once it was seen",
         answers={200: dict[str, Any]},
-        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION),
+        errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION_ERRORS),
     ),
 )

@@ -8,10 +8,9 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import InvalidInput, NotSignedIn, StorageFull, WorkspaceMismatch
-from clipperd.model import notion_id
-from clipperd.web.handlers.clips import CLIPS
-from clipperd.web.handlers.outlines import ACCOUNTS
-from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.keys import CLIPS
+from clipperd.web.params import id_of, scope_of
+from clipperd.web.routes import Route, answer, parse_body
 
 
 class PauseBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,7 +31,7 @@ class Empty(msgspec.Struct, forbid_unknown_fields=True):
 
 async def pause(request: web.Request) -> web.Response:
     """Hold the whole queue."""
-    body = await read_body(request, PauseBody)
+    body = await parse_body(request, PauseBody)
     if body.for_s is not None and not 0 < body.for_s <= 31_536_000:
         raise InvalidInput(
             "for_s is a number of seconds, at most a year.",
@@ -44,24 +43,21 @@ async def pause(request: web.Request) -> web.Response:
 
 async def resume(request: web.Request) -> web.Response:
     """Let the queue go on."""
-    await read_body(request, Empty)
+    await parse_body(request, Empty)
     await request.app[CLIPS].resume()
     return answer({"queue": await request.app[CLIPS].status()})
 
 
 async def retry(request: web.Request) -> web.Response:
     """Try everything now that waits for its next attempt, or was parked where trying may help."""
-    await read_body(request, Empty)
+    await parse_body(request, Empty)
     return answer({"retried": await request.app[CLIPS].retry_all()})
 
 
 async def set_lane(request: web.Request) -> web.Response:
     """Choose what a page's later clips do behind one that needs attention."""
-    body = await read_body(request, LaneBody)
-    page_id = notion_id(request.match_info["page_id"])
-    if page_id is None:
-        raise InvalidInput("That is not a Notion id.")
-    scope = await request.app[ACCOUNTS].scope(request.headers.get("X-Workspace-Id"))
+    body = await parse_body(request, LaneBody)
+    page_id, scope = id_of(request, "page_id"), await scope_of(request)
     await request.app[CLIPS].set_parked(scope, page_id, body.parked)
     return answer({"page_id": page_id, "parked": body.parked})
 

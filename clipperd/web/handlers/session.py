@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import base64
+import hashlib
+from html import escape
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,14 +28,25 @@ from clipperd.session.errors import (
     UnsentClips,
 )
 from clipperd.session.login import Purpose, read_answer
-from clipperd.session.session import Session
 from clipperd.session.view import SessionView, SessionWorkspace
-from clipperd.web.handlers.session_page import session_page
-from clipperd.web.routes import Route, answer, read_body, read_query
+from clipperd.web.keys import CLIPS, SESSION
+from clipperd.web.routes import Route, answer, parse_body, parse_query
 
-SESSION: web.AppKey[Session] = web.AppKey("session")
-UNSENT: web.AppKey[Callable[[str], Awaitable[int]]] = web.AppKey("unsent")
-"""Counts the clips of the current account that still wait for a workspace, by its id."""
+_STYLE = (
+    "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:20vh auto;padding:0 1rem;"
+    "color-scheme:light dark}h1{font-size:1.5rem}p{opacity:.8}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",  # the address still holds the hand-off token
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,7 +91,7 @@ class DisconnectQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 async def start_login(request: web.Request) -> web.StreamResponse:
     """Begin a sign-in."""
-    body = await read_body(request, LoginBody)
+    body = await parse_body(request, LoginBody)
     started = await request.app[SESSION].start_login(body.return_to, body.purpose, body.device)
     return answer(LoginStarted(started.login_id, started.login_url, int(started.expires_in)))
 
@@ -91,7 +104,7 @@ async def cancel_login(request: web.Request) -> web.StreamResponse:
 
 async def finish_login(request: web.Request) -> web.StreamResponse:
     """Take the deep link over from the app."""
-    body = await read_body(request, CallbackBody)
+    body = await parse_body(request, CallbackBody)
     return answer(await request.app[SESSION].finish_login(read_answer(body.url)))
 
 
@@ -102,13 +115,13 @@ async def loopback_callback(request: web.Request) -> web.StreamResponse:
             read_answer(f"http://127.0.0.1{request.path_qs}")
         )
     except BrokerUnreachable as error:
-        return session_page(error.title, error.detail, "Reload this page to try again.", status=503)
+        return _page(error.title, error.detail, "Reload this page to try again.", status=503)
     except StorageFull as error:
-        return session_page(error.title, error.detail, error.hint, status=507)
+        return _page(error.title, error.detail, error.hint, status=507)
     except ClipperdError as error:
-        return session_page(error.title, error.detail, error.hint, status=400)
+        return _page(error.title, error.detail, error.hint, status=400)
     name = view.user.name or view.user.email if view.user is not None else ""
-    return session_page("You are signed in", f"Welcome, {name}. You can close this window.")
+    return _page("You are signed in", f"Welcome, {name}. You can close this window.")
 
 
 async def show_session(request: web.Request) -> web.StreamResponse:
@@ -129,17 +142,17 @@ async def list_workspaces(request: web.Request) -> web.StreamResponse:
 
 async def choose_workspace(request: web.Request) -> web.StreamResponse:
     """Choose the workspace that requests without one mean."""
-    body = await read_body(request, CurrentBody)
+    body = await parse_body(request, CurrentBody)
     await request.app[SESSION].set_current(body.workspace_id)
     return answer(await _workspaces(request))
 
 
 async def disconnect_workspace(request: web.Request) -> web.StreamResponse:
     """Disconnect a workspace, unless clips are waiting for it."""
-    query = read_query(request, DisconnectQuery)
+    query = parse_query(request, DisconnectQuery)
     session = request.app[SESSION]
     scope = await session.accounts.scope(request.match_info["id"])
-    count = await request.app[UNSENT](scope.workspace_id)
+    count = await request.app[CLIPS].unsent(scope.workspace_id)
     if count and not query.confirm:
         raise UnsentClips(
             "Clips that wait for this workspace could no longer be sent.",
@@ -153,6 +166,23 @@ async def disconnect_workspace(request: web.Request) -> web.StreamResponse:
 async def _workspaces(request: web.Request) -> WorkspaceList:
     found = await request.app[SESSION].accounts.workspaces()
     return WorkspaceList([SessionWorkspace(w.id, w.name, w.icon, w.current) for w in found])
+
+
+def _page(title: str, text: str, hint: str | None = None, status: int = 200) -> web.Response:
+    """Render the page at the end of a sign-in. It has no script and loads nothing."""
+    more = f"<p>{escape(hint)}</p>" if hint else ""
+    return web.Response(
+        status=status,
+        content_type="text/html",
+        charset="utf-8",
+        headers=_HEADERS,
+        text=(
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+            f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{more}</html>"
+        ),
+    )
 
 
 _LOGIN_ERRORS = (

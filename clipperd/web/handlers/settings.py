@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from clipperd.errors import InvalidInput, SettingFixed
 from clipperd.settings.stored import SettingsView
+from clipperd.web.keys import SETTINGS
 from clipperd.web.routes import Route, answer
-
-
-class SettingsPort(Protocol):
-    """Where settings live."""
-
-    async def view(self) -> SettingsView:
-        """Every setting that may be shown, as in force."""
-
-    async def change(self, patch: Mapping[str, Any]) -> SettingsView:
-        """Store all of ``patch`` or nothing. Raises InvalidInput, SettingFixed."""
-
-
-SETTINGS: web.AppKey[SettingsPort] = web.AppKey("settings")
 
 
 async def _show(request: web.Request) -> web.Response:

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from clipperd.clock import Clock, rfc3339
-from clipperd.web.middleware.chain import CLOCK
+from clipperd.clock import rfc3339
+from clipperd.web.keys import ABOUT, CLOCK, STATUS_PARTS
 from clipperd.web.routes import Route, answer
-
-Provider = Callable[[], Awaitable[Any]]
-
-STATUS_PARTS: web.AppKey[Mapping[str, Provider]] = web.AppKey("status_parts")
-"""Sections by name: ``connectivity``, ``queue``, ``index``, ``push``, ``secrets``, ..."""
-
-
-class About(msgspec.Struct, frozen=True):
-    """What the daemon knows of itself. ``started_boot`` and ``started_at`` in seconds."""
-
-    version: str
-    instance_id: str
-    started_at: float
-    started_boot: float
-
-    @classmethod
-    def now(cls, version: str, instance_id: str, clock: Clock) -> About:
-        """A daemon that starts at this moment."""
-        return cls(version, instance_id, clock.now(), clock.boot())
-
-
-ABOUT: web.AppKey[About] = web.AppKey("about")
 
 
 async def status(app: web.Application) -> dict[str, Any]:

@@ -11,16 +11,14 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
-import msgspec
 from aiohttp import hdrs, web
-from aiohttp.web_urldispatcher import AbstractRoute
 
-from clipperd.clock import Clock
 from clipperd.errors import ClipperdError, InvalidInput
 from clipperd.storage.disk import trouble
+from clipperd.web.access import Initiator, validate_host, validate_origin, validate_query
+from clipperd.web.errors import BodyEncoded, FormExpected, FormTooLarge, ScopeMissing
+from clipperd.web.keys import ACCESS, CLOCK, LIMITS, NEW_ID, TABLE
 from clipperd.web.middleware import problems
-from clipperd.web.middleware.access import ACCESS, Sender, check_host, check_origin, check_query
-from clipperd.web.middleware.errors import BodyEncoded, FormExpected, FormTooLarge, ScopeMissing
 from clipperd.web.middleware.guard import Guard
 from clipperd.web.routes import CALLER, Route
 
@@ -33,22 +31,6 @@ _FORM = re.compile(
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class Limits(msgspec.Struct, frozen=True):
-    """How much one local client may ask of the daemon. Times in seconds, sizes in bytes."""
-
-    connections: int = 64
-    streams: int = 16
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 30.0
-    write_timeout_s: float = 30.0
-    body_bytes: int = 10 << 20
-
-
-TABLE: web.AppKey[dict[AbstractRoute, Route]] = web.AppKey("table")
-LIMITS: web.AppKey[Limits] = web.AppKey("limits")
-CLOCK: web.AppKey[Clock] = web.AppKey("clock")
-NEW_ID: web.AppKey[Callable[[], str]] = web.AppKey("new_id")
 
 REQUEST_ID = web.RequestKey("request_id", str)
 FOREIGN = web.RequestKey("foreign", str)
@@ -133,18 +115,18 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 @web.middleware
-async def own_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Only requests to this daemon's own name."""
-    check_host(request.headers.getall(hdrs.HOST, []), request.raw_path, port_of(request))
+    validate_host(request.headers.getall(hdrs.HOST, []), request.raw_path, port_of(request))
     return await handler(request)
 
 
 @web.middleware
-async def known_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
     """No page that is not on the allow-list; a preflight of one that is gets its answer."""
     route = route_of(request)
-    foreign = check_origin(
-        Sender.of(request.headers, request.headers.getall(hdrs.ORIGIN, [])),
+    foreign = validate_origin(
+        Initiator.of(request.headers, request.headers.getall(hdrs.ORIGIN, [])),
         request.app[ACCESS].allowed_origins,
         visitable=route is not None and route.scope == "public" and route.method == "GET",
     )
@@ -168,14 +150,14 @@ async def known_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 @web.middleware
-async def known_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A valid token, except on public routes and where nothing is (outside ``/v1/``)."""
     route = route_of(request)
     if (route is not None and route.scope == "public") or (
         route is None and not request.path.startswith("/v1/")
     ):
         return await handler(request)
-    check_query(request.query)
+    validate_query(request.query)
     caller = await request.app[ACCESS].caller(request.headers.getall(hdrs.AUTHORIZATION, []))
     request[CALLER] = caller
     if route is not None and not caller.may(route.scope):
@@ -184,7 +166,7 @@ async def known_caller(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 @web.middleware
-async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """JSON only (unless the route takes bytes), in time, not too long; read before the handler.
 
     A form is the handler's to read: it may be larger than what is kept in memory.
@@ -230,10 +212,10 @@ def _check_form(request: web.Request, most_bytes: int) -> None:
         raise FormTooLarge(f"This form may have {most_bytes:,} bytes.")
 
 
-ORDER = (request_id, as_problems, own_host, known_origin, known_caller, whole_body)
+ORDER = (request_id, as_problems, check_host, check_origin, authenticate, read_body)
 
 
-async def dress(request: web.Request, response: web.StreamResponse) -> None:
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Headers of every answer; a handler's own Content-Security-Policy (the dashboard) stays."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

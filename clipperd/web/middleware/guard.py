@@ -96,7 +96,7 @@ class Guard(asyncio.Protocol):
             self._transport.close()
 
 
-class _Full(asyncio.Protocol):
+class _TooMany(asyncio.Protocol):
     """Answers one connection too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -139,15 +139,15 @@ class LoopbackSite(web.BaseSite):
     def _accept(self) -> asyncio.Protocol:
         inner = self._runner.server
         if inner is None or len(self._guards) >= self._limit:
-            return _Full()
+            return _TooMany()
         protocol = inner()
-        protocol.__class__ = _Plain
+        protocol.__class__ = _QuietHandler
         guard = Guard(protocol, self._head_timeout_s, self._guards.discard)
         self._guards.add(guard)
         return guard
 
 
-class _Plain(RequestHandler):
+class _QuietHandler(RequestHandler):
     """aiohttp's protocol, but what its parser refuses is answered without quoting it."""
 
     __slots__ = ()  # the same layout: aiohttp makes the object, ``_accept`` its class

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from clipperd.clips.submit import ClipBody
-from clipperd.daemon.assembly import Parts
+from clipperd.daemon.assembly import Daemon as Parts
 from clipperd.errors import (
     BrokerUnreachable,
     NotAllowedNow,
@@ -163,7 +163,7 @@ class App:
         body = msgspec.convert(raw, ClipBody)
 
         async def post(parts: Parts) -> str:
-            view, _ = await parts.intake.accept(
+            view, _ = await parts.submission.accept(
                 body, header_workspace=None, client_id="owner", key=f"app-{number}"
             )
             return view.id
@@ -198,7 +198,7 @@ class App:
 
         async def edit(parts: Parts) -> ClipView:
             version = (await parts.clips.get(clip.id)).version
-            return await parts.intake.edit(
+            return await parts.submission.edit(
                 clip.id, version=version, content=content, priority=None, not_before=None
             )
 
@@ -213,7 +213,7 @@ class App:
         path = f"blocks/{page.id}/children"
 
         async def send(parts: Parts) -> Any:
-            scope = await parts.accounts.scope(None)
+            scope = await parts.session.accounts.scope(None)
             return await parts.passthrough.send(scope, "PATCH", path, {}, body, None)
 
         await self._try("passes through for", clip, send, "+")

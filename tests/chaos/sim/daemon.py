@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipperd.broker.auth import GrantedWorkspace, User
-from clipperd.daemon.assembly import Parts, assemble
+from clipperd.daemon.assembly import Daemon as Parts
+from clipperd.daemon.assembly import assemble
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.keychain.system import MemorySecrets
-from clipperd.process.logs import Logs, Redactor
 from clipperd.session.credentials import secret_name
 from clipperd.settings.config import load
 from clipperd.settings.locations import locate
 from clipperd.storage.database import Database
+from clipperd.storage.disposable import open_cache
 from tests.chaos.sim.broker import USER
 from tests.chaos.sim.disk import Clerk, hiring
 from tests.chaos.sim.line import Line
@@ -153,7 +154,7 @@ class Daemon:
         async def remember(parts: Parts) -> None:
             token = self._notion.token
             workspace = GrantedWorkspace(token.workspace_id, "Mira's", None, token.bot_id)
-            await parts.accounts.remember(User(USER, "mira@example.com"), [workspace])
+            await parts.session.accounts.remember(User(USER, "mira@example.com"), [workspace])
             await parts.session.open()
             parts.background.session_changed()
 
@@ -167,23 +168,15 @@ class Daemon:
         outbox = Database.open(
             self._folder / "outbox.db", name="outbox", steps=STEPS, synchronous="FULL", hire=hire
         )
-        cache = Database.open(
-            self._folder / "cache.db",
-            name="cache",
-            steps=CACHE_STEPS,
-            synchronous="NORMAL",
-            hire=hire,
+        cache = open_cache(self._folder / "cache.db", CACHE_STEPS, hire=hire)
+        system = System(
+            clock=self.machine,
+            http=self.line,
+            entropy=rng.randbytes,
+            rng=rng.random,
+            secrets=self._keychain,
         )
-        parts = await assemble(
-            self._settings,
-            locate(self._folder),
-            Logs([], Redactor()),
-            outbox,
-            cache,
-            self.machine,
-            {},
-            System(http=self.line, entropy=rng.randbytes, rng=rng.random, secrets=self._keychain),
-        )
+        parts = await assemble(self._settings, locate(self._folder), outbox, cache, system)
         await parts.session.open()
         self._ending = asyncio.Event()
         async with parts.background.running():

@@ -11,7 +11,7 @@ import pytest
 from clipperd.clips.clips import Clips
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Timeouts
-from clipperd.health import Finding, checks
+from clipperd.health import check_queue
 from clipperd.model import Position
 from clipperd.outbox import retention
 from tests.clipperd.delivery.rig import USER, Rig
@@ -46,22 +46,6 @@ def clips(rig: Rig) -> Clips:
 async def eta_s(clips: Clips) -> float | None:
     found: float | None = (await clips.status())["eta_s"]
     return found
-
-
-async def health(rig: Rig, clips: Clips) -> Finding:
-    """What the check of the queue finds."""
-    idle: Any = None
-    parts = checks(
-        outbox=rig.db,
-        cache=rig.cache,
-        clips=clips,
-        data_dir=rig.folder,
-        quarantine=rig.folder,
-        secrets=idle,
-        connectivity=idle,
-        clock=rig.clock,
-    )
-    return await parts["queue"]()
 
 
 async def test_the_status_foretells_when_the_queue_is_empty_if_anybody_can_tell(
@@ -121,11 +105,11 @@ async def test_what_waits_for_a_week_is_kept_and_told(rig: Rig, clips: Clips) ->
     clip = await rig.clip(page)
     await rig.clip(page, not_before=rig.clock.now() + 30 * 86400)
     rig.clock.advance(6 * 86400)
-    assert (await health(rig, clips)).severity == "ok"
+    assert (await check_queue(clips)).severity == "ok"
     rig.clock.advance(2 * 86400)
-    found = await health(rig, clips)
+    found = await check_queue(clips)
     assert (found.severity, found.detail[:2]) == ("warning", "1 ")
     await rig.outbox.write(lambda c: retention.erase_expired(c, rig.clock.now(), 0.0))
     await rig.drain()
     assert (await rig.view(clip)).state == "delivered"
-    assert (await health(rig, clips)).severity == "ok"
+    assert (await check_queue(clips)).severity == "ok"

@@ -1,4 +1,4 @@
-"""What goes on behind the API: the index is kept fresh, the network's return is used at once."""
+"""The background tasks keep the index fresh and use the network's return immediately."""
 
 from __future__ import annotations
 
@@ -63,10 +63,9 @@ class Parts:
         )
         dispatcher: Any = SimpleNamespace(run=forever, hurry=self.hurry)
         pages: Any = SimpleNamespace(run=forever, poke=self.poke)
-        outbox: Any = SimpleNamespace(write=nothing)
         self.index_is_current = False
         self.erasures, self.is_erased = 0, True
-        erasure: Any = SimpleNamespace(once=self.erase)
+        purge: Any = SimpleNamespace(once=self.erase)
         listener: Any = SimpleNamespace(
             run=forever,
             hurry=self.hurry_listener,
@@ -74,16 +73,16 @@ class Parts:
             vouches_for_index=lambda _: self.index_is_current,
         )
         self.background = Background(
-            session,
-            dispatcher,
-            pages,
-            outbox,
-            self.clock,
-            ActiveAccount(),
+            session=session,
+            dispatcher=dispatcher,
+            pages=pages,
             listener=listener,
+            clock=self.clock,
+            active=ActiveAccount(),
+            backups=SimpleNamespace(),  # type: ignore[arg-type]  # none is due in a test
             watch=Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=None),
-            drop=self.drop,
-            erasure=erasure,
+            drop_connections=self.drop,
+            purge=purge,
             refresh_s=300.0,
         )
 

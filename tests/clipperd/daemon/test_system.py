@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from clipperd.daemon.system import Pool, System
+from clipperd.daemon.system import RandomPool, System
 
 
 def test_no_byte_of_a_pool_is_given_twice() -> None:
@@ -12,7 +12,7 @@ def test_no_byte_of_a_pool_is_given_twice() -> None:
         drawn.append(os.urandom(count))
         return drawn[-1]
 
-    pool = Pool(draw, size_bytes=40)
+    pool = RandomPool(draw, size_bytes=40)
     given = [pool(16) for _ in range(4)]
     assert given == [drawn[0][:16], drawn[0][16:32], drawn[1][:16], drawn[1][16:32]]
 

@@ -16,18 +16,18 @@ from aiohttp import web
 
 from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
-from clipperd.health import Check
+from clipperd.health import Check, Health
 from clipperd.model import Scope
 from clipperd.notion.port import Form
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.database import Database
+from clipperd.web import keys
+from clipperd.web.access import Access
 from clipperd.web.app import SHELL_ROUTES, create_app, listening
-from clipperd.web.handlers import events, health, notion, settings, shutdown, status
 from clipperd.web.hub import EventHub
-from clipperd.web.middleware.access import Access
-from clipperd.web.middleware.chain import Limits
-from clipperd.web.routes import Route, answer, read_body
+from clipperd.web.keys import Limits
+from clipperd.web.routes import Route, answer, parse_body
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
@@ -79,7 +79,7 @@ class SampleBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def _echo(request: web.Request) -> web.Response:
-    return answer(await read_body(request, SampleBody))
+    return answer(await parse_body(request, SampleBody))
 
 
 async def _size(request: web.Request) -> web.Response:
@@ -130,6 +130,19 @@ class FakeNotion:
             self.hears.set()
         self.parts.append((path, form, got))
         return await self.send(scope, "POST", path, {}, got, version)
+
+
+class FakeAccounts:
+    """The signed-in user, whom a test changes by ``user[0]``, in any workspace."""
+
+    def __init__(self) -> None:
+        self.user: list[str | None] = ["user-1"]
+
+    async def current_user(self) -> str | None:
+        return self.user[0]
+
+    async def scope(self, workspace_id: str | None) -> Scope:
+        return Scope("user-1", workspace_id or WORKSPACE)
 
 
 @dataclass
@@ -186,7 +199,7 @@ async def door(
         new_token=lambda: f"clp_{next(numbers):064d}",
     )
     access = Access(
-        TOKEN, instance_id=INSTANCE, clients=clients, clock=clock, allowed_origins=origins
+        TOKEN, instance_id=INSTANCE, tokens=clients, clock=clock, allowed_origins=origins
     )
     app = create_app(
         routes=[*SHELL_ROUTES, *extra],
@@ -197,31 +210,28 @@ async def door(
         limits=limits,
     )
     hub, fake, stops, state = EventHub(clock), FakeNotion(), list[str](), dict[str, Any](n=0)
-    user: list[str | None] = ["user-1"]
-
-    async def account() -> str | None:
-        return user[0]
+    accounts = FakeAccounts()
 
     async def snapshot() -> dict[str, Any]:
         return dict(state)
 
-    async def scope_for(workspace_id: str | None) -> Scope:
-        return Scope("user-1", workspace_id or WORKSPACE)
-
     async def queue() -> dict[str, Any]:
         return {"queued": 2}
 
-    app[events.EVENTS], app[events.SNAPSHOT], app[events.ACCOUNT] = hub, snapshot, account
-    app[status.STATUS_PARTS] = {"queue": queue}
-    app[health.HEALTH] = health.Health(checks or {})
-    app[settings.SETTINGS] = StoredSettings(
+    app[keys.EVENTS], app[keys.SNAPSHOT] = hub, snapshot
+    app[keys.STATUS_PARTS] = {"queue": queue}
+    app[keys.HEALTH] = Health(checks or {})
+    app[keys.SETTINGS] = StoredSettings(
         config.load({"CLIPPERD_PORT": "5"}, {}, ""), {"CLIPPERD_PORT": "5"}, {}, folder / "c.toml"
     )
-    app[shutdown.SHUTDOWN] = stops.append
-    app[notion.PASS_THROUGH], app[notion.SCOPE_FOR] = fake, scope_for
+    app[keys.SHUTDOWN] = stops.append
+    app[keys.PASS_THROUGH] = fake  # type: ignore[misc]
+    app[keys.ACCOUNTS] = accounts  # type: ignore[misc]
     try:
         async with listening(app) as at, aiohttp.ClientSession() as session:
-            yield MiddlewareStage(at.port, clock, clients, hub, fake, session, stops, state, user)
+            yield MiddlewareStage(
+                at.port, clock, clients, hub, fake, session, stops, state, accounts.user
+            )
     finally:
         db.close()
 

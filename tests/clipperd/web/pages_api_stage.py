@@ -18,9 +18,10 @@ from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
+from clipperd.web import keys
+from clipperd.web.access import Access
 from clipperd.web.app import create_app, listening
 from clipperd.web.handlers import outlines, pages
-from clipperd.web.middleware.access import Access
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
 from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN
@@ -68,21 +69,21 @@ async def reading(folder: Path) -> AsyncIterator[PagesApiStage]:
     )
     app = create_app(
         routes=[*pages.ROUTES, *outlines.ROUTES],
-        access=Access(TOKEN, instance_id=INSTANCE, clients=clients, clock=clock),
+        access=Access(TOKEN, instance_id=INSTANCE, tokens=clients, clock=clock),
         clock=clock,
         new_id=lambda: f"req{next(numbers)}",
     )
-    app[pages.PAGES] = Pages(cache, outbox, notion, clock, heard)
-    app[outlines.OUTLINES] = Outlines(cache, notion, clock, heard)
-    app[outlines.ACCOUNTS] = OneAccount()
+    app[keys.PAGES] = Pages(cache, outbox, notion, clock, heard)
+    app[keys.OUTLINES] = Outlines(cache, notion, clock, heard)
+    app[keys.ACCOUNTS] = OneAccount()  # type: ignore[misc]
     try:
         async with (
             listening(app) as at,
             aiohttp.ClientSession(at.url, headers={"Authorization": f"Bearer {TOKEN}"}) as session,
         ):
-            yield PagesApiStage(session, notion, app[pages.PAGES])
+            yield PagesApiStage(session, notion, app[keys.PAGES])
     finally:
-        await app[pages.PAGES].close()
-        await app[outlines.OUTLINES].close()
+        await app[keys.PAGES].close()
+        await app[keys.OUTLINES].close()
         cache.close()
         outbox.close()

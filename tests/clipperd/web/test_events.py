@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from clipperd.web.hub import Event, EventHub
-from clipperd.web.middleware.chain import Limits
+from clipperd.web.keys import Limits
 from tests.clipperd.web.middleware_stage import TOKEN, HandClock, MiddlewareStage, door
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clipperd.errors import BrokerUnreachable
 from clipperd.web.handlers.notion import PART_BYTES
-from clipperd.web.middleware.chain import Limits
+from clipperd.web.keys import Limits
 from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door, raw_request
 
 UPLOAD = "22222222-2222-4222-8222-222222222222"

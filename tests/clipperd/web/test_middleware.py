@@ -16,8 +16,8 @@ from clipperd.process.endpoint import Endpoint
 from clipperd.process.endpoint import proof as expected_by_clients
 from clipperd.process.errors import DaemonUntrusted
 from clipperd.settings.errors import ConfigInvalid
-from clipperd.web.middleware.access import Access
-from clipperd.web.middleware.chain import Limits
+from clipperd.web.access import Access
+from clipperd.web.keys import Limits
 from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN, MiddlewareStage, door, raw_request
 
 
@@ -192,7 +192,7 @@ async def test_an_allowed_origin_gets_cors_and_its_preflight(tmp_path: Path) -> 
 @pytest.mark.parametrize("origin", ["null", "*", "https://*.example", "https://a.example/path"])
 def test_only_exact_origins_can_be_allowed(origin: str) -> None:
     with pytest.raises(ConfigInvalid, match="exact origin"):
-        Access("t", instance_id="i", clients=None, clock=None, allowed_origins=[origin])  # type: ignore[arg-type]
+        Access("t", instance_id="i", tokens=None, clock=None, allowed_origins=[origin])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

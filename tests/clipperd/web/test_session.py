@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from clipperd.web.access import Access
 from clipperd.web.app import create_app, listening
-from clipperd.web.handlers.session import ROUTES, SESSION, UNSENT
-from clipperd.web.middleware.access import Access
+from clipperd.web.handlers.session import ROUTES
+from clipperd.web.keys import CLIPS, SESSION
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
 from tests.clipperd.fake_broker import (
     WORKSPACE_A,
@@ -45,18 +46,22 @@ async def world(tmp_path: Path, broker: FakeBroker) -> AsyncIterator[SessionStag
         yield started
 
 
+class OneClip:
+    """Stands in for ``Clips``: one clip waits for workspace A."""
+
+    async def unsent(self, workspace_id: str) -> int:
+        return 1 if workspace_id == WORKSPACE_A else 0
+
+
 @pytest.fixture
 async def client(world: SessionStage) -> AsyncIterator[ClientSession]:
     """The routes behind the daemon's own door; one clip waits for workspace A."""
 
-    async def unsent(workspace_id: str) -> int:
-        return 1 if workspace_id == WORKSPACE_A else 0
-
     clients = await ApiTokens.open(world.db, world.clock, new_id=lambda: "c", new_token=lambda: "t")
-    access = Access(TOKEN, instance_id="i", clients=clients, clock=world.clock)
+    access = Access(TOKEN, instance_id="i", tokens=clients, clock=world.clock)
     app = create_app(routes=ROUTES, access=access, clock=world.clock, new_id=lambda: "r")
     app[SESSION] = world.session
-    app[UNSENT] = unsent
+    app[CLIPS] = OneClip()  # type: ignore[misc]
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with listening(app) as at, ClientSession(at.url, headers=headers) as session:
         yield session

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from aiohttp import web
 
 from clipperd.clock import Clock
 from clipperd.settings.errors import ConfigInvalid
-from clipperd.web.middleware.errors import (
+from clipperd.web.errors import (
     HostRefused,
     OriginRefused,
     TokenInQuery,
@@ -48,7 +47,7 @@ class Access:
         owner_token: str,
         *,
         instance_id: str,
-        clients: ApiTokens,
+        tokens: ApiTokens,
         clock: Clock,
         allowed_origins: Iterable[str] = (),
     ) -> None:
@@ -57,7 +56,7 @@ class Access:
         Raises ConfigInvalid for ``null`` (every sandboxed frame sends it), wildcards and paths.
         """
         self.instance_id = instance_id
-        self.clients = clients
+        self.tokens = tokens
         self.allowed_origins = frozenset(allowed_origins)
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
@@ -70,7 +69,7 @@ class Access:
         """The key of ``/v1/hello``: SHA-256 of the owner's or that client's token, or None."""
         if client_id is None or client_id == OWNER.client_id:
             return self._owner_hash
-        return self.clients.proof_key(client_id)
+        return self.tokens.proof_key(client_id)
 
     async def caller(self, authorization: Sequence[str]) -> Caller:
         """Tell who holds the token in these Authorization headers.
@@ -85,11 +84,11 @@ class Access:
                 hint="The owner's token stands in endpoint.json.",
             )
         digest = token_hash(match[1])
-        client = self.clients.holding(digest)
+        client = self.tokens.holding(digest)
         if hmac.compare_digest(digest, self._owner_hash):
             return OWNER
         if client is not None:
-            await self.clients.used(client.id)
+            await self.tokens.used(client.id)
             return Caller(client.id, client.name, frozenset(client.scopes))
         await self._refuse()
         raise Unauthenticated(
@@ -112,10 +111,7 @@ class Access:
             )
 
 
-ACCESS: web.AppKey[Access] = web.AppKey("access")
-
-
-def check_host(hosts: Sequence[str], target: str, port: int) -> None:
+def validate_host(hosts: Sequence[str], target: str, port: int) -> None:
     """Accept exactly one Host, 127.0.0.1 or localhost with the port, and a plain path.
 
     ``target`` is the request line's, undecoded. Raises HostRefused.
@@ -129,7 +125,7 @@ def check_host(hosts: Sequence[str], target: str, port: int) -> None:
         )
 
 
-class Sender(msgspec.Struct, frozen=True):
+class Initiator(msgspec.Struct, frozen=True):
     """What a request says about the page it comes from."""
 
     origins: Sequence[str]
@@ -139,7 +135,7 @@ class Sender(msgspec.Struct, frozen=True):
     own: str  # the origin of the address that was called
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], origins: Sequence[str]) -> Sender:
+    def of(cls, headers: Mapping[str, str], origins: Sequence[str]) -> Initiator:
         """Read the headers; browsers set these themselves, pages cannot."""
         return cls(
             origins,
@@ -155,7 +151,7 @@ class Sender(msgspec.Struct, frozen=True):
         return self.mode == "navigate" and self.dest in (None, "document")
 
 
-def check_origin(sender: Sender, allowed: frozenset[str], *, visitable: bool) -> str | None:
+def validate_origin(sender: Initiator, allowed: frozenset[str], *, visitable: bool) -> str | None:
     """Return the allowed foreign origin, or None for no origin or the dashboard's own.
 
     ``visitable``: a public GET, which a browser may open from another site. Raises
@@ -173,7 +169,7 @@ def check_origin(sender: Sender, allowed: frozenset[str], *, visitable: bool) ->
     raise _refused("Sec-Fetch-Site", sender.site)
 
 
-def check_query(names: Iterable[str]) -> None:
+def validate_query(names: Iterable[str]) -> None:
     """Refuse a token in the address. Raises TokenInQuery."""
     if any(name.lower() in _TOKEN_NAMES for name in names):
         raise TokenInQuery(

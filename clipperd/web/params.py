@@ -1,0 +1,53 @@
+"""Reads the parameters that several routes share: ids, the workspace header, times."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from clipperd.clock import from_rfc3339
+from clipperd.errors import InvalidInput
+from clipperd.model import Scope, notion_id
+from clipperd.web.keys import ACCOUNTS
+
+
+def workspace_of(request: web.Request) -> str | None:
+    """Return the workspace id of ``X-Workspace-Id``, dashed, or None. Raises InvalidInput."""
+    given = request.headers.get("X-Workspace-Id")
+    if given is None:
+        return None
+    workspace_id = notion_id(given)
+    if workspace_id is None:
+        raise InvalidInput("X-Workspace-Id is not a Notion id.")
+    return workspace_id
+
+
+async def scope_of(request: web.Request) -> Scope:
+    """Return the signed-in user's scope in the named or the current workspace.
+
+    Raises InvalidInput, NotSignedIn, WorkspaceMismatch.
+    """
+    return await request.app[ACCOUNTS].scope(workspace_of(request))
+
+
+def id_of(request: web.Request, name: str = "id") -> str:
+    """Return the Notion id that the path holds as ``name``, dashed. Raises InvalidInput."""
+    found = notion_id(request.match_info[name])
+    if found is None:
+        raise InvalidInput(
+            "The id in the address is not a Notion id.",
+            errors=[{"pointer": f"/{name}", "code": "invalid"}],
+        )
+    return found
+
+
+def read_time(text: str | None, pointer: str) -> float | None:
+    """Return an RFC 3339 time as epoch seconds. Raises InvalidInput that names ``pointer``."""
+    if text is None:
+        return None
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise InvalidInput(
+            "A time looks like 2026-11-22T10:00:00Z.",
+            errors=[{"pointer": pointer, "code": "invalid"}],
+        ) from error
