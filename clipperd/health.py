@@ -16,7 +16,7 @@ from clipperd.clock import Clock, rfc3339
 from clipperd.errors import ClipperdError
 from clipperd.keychain.secrets import Secrets
 from clipperd.storage.database import Store
-from clipperd.storage.recovery import TOLD_S, latest_report
+from clipperd.storage.recovery import REPORTED_S, latest_report
 
 Severity = Literal["ok", "info", "warning", "error"]
 
@@ -141,7 +141,7 @@ async def _check_database(database: Store, name: str, remedy: str) -> Finding:
 async def check_recovery(quarantine: Path, clock: Clock) -> Finding:
     """Report a recovery of outbox.db for as long as the damaged file is kept."""
     report = latest_report(quarantine)
-    if report is None or clock.now() - report.at > TOLD_S:
+    if report is None or clock.now() - report.at > REPORTED_S:
         return Finding("ok", "The queue's database was not damaged recently.")
     source = "from a backup" if report.from_copy else "from the damaged file"
     detail = (

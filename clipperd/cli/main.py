@@ -16,7 +16,7 @@ from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
 from clipperd.errors import ClipperdError
 from clipperd.process.errors import ApiError
-from clipperd.storage.disk import trouble
+from clipperd.storage.disk import translate_os_error
 
 _ABOUT = "Clip into Notion at once, online or not; clipperd delivers each clip exactly once."
 _EXAMPLES = """examples:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except OSError as error:
-        full = trouble(error)
+        full = translate_os_error(error)
         if full is None:
             raise
         return _fail(console, args, exits.of(full), full.code, full.detail, full.hint)

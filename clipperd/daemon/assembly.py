@@ -238,7 +238,7 @@ async def assemble(
     )
     publisher.on_session = background.session_changed
     connectivity.listen(background.link_changed)
-    cache_db.on_renewed = background.refresh_index
+    cache_db.on_recreated = background.refresh_index
     checks: Mapping[str, health.Check] = {
         "disk": partial(health.check_disk, locations.data_dir),
         "queue_store": partial(health.check_queue_store, outbox_db),

@@ -31,9 +31,9 @@ from clipperd.settings.locations import Locations, locate, secure
 from clipperd.settings.private_file import write_private
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
-from clipperd.storage.disk import trouble
+from clipperd.storage.disk import translate_os_error
 from clipperd.storage.disposable import Cache, open_cache
-from clipperd.storage.recovery import Mending, Recovery
+from clipperd.storage.recovery import Recovery, RepairResult
 from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, Listening, create_app, listening
 
@@ -91,7 +91,7 @@ def _run(
 
 
 def _exit_for(error: OSError) -> int:
-    full = trouble(error)
+    full = translate_os_error(error)
     if full is not None:
         return _exit_for_full_disk(full)
     return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
@@ -187,7 +187,7 @@ def _databases(locations: Locations, clock: Clock) -> Iterator[tuple[Database, C
 
 
 def _recovery(locations: Locations, clock: Clock) -> Recovery:
-    def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
+    def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> RepairResult:
         return mend(
             connection,
             outdated=outdated,
@@ -202,7 +202,7 @@ def _recovery(locations: Locations, clock: Clock) -> Recovery:
         steps=STEPS,
         backups=Backups(locations.outbox, locations.backups),
         quarantine=locations.quarantine,
-        mend=repair,
+        repair=repair,
     )
 
 

@@ -48,7 +48,7 @@ class Purge:
         erase = partial(retention.erase_expired, now=now, keep_content_s=self._keep_content_s)
         try:
             await self._outbox.write(erase)
-            is_done = await self._outbox.db.fold()
+            is_done = await self._outbox.db.erase_deleted()
             # A copy that is made from here on holds what is newer than ``live``.
             copies = await asyncio.to_thread(self._backups.all)
             live = await self._outbox.read(retention.live)

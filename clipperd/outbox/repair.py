@@ -18,7 +18,7 @@ from clipperd.content import chunks
 from clipperd.outbox.records import NO_PLAN, plan_from_json
 from clipperd.outbox.schema import DEFERRED
 from clipperd.storage import salvage
-from clipperd.storage.recovery import Mending
+from clipperd.storage.recovery import RepairResult
 
 _OPEN = "state NOT IN ('delivered', 'canceled', 'failed')"
 
@@ -30,7 +30,7 @@ def mend(
     copy: Path | None,
     now: float,
     new_id: Callable[[], str],
-) -> Mending:
+) -> RepairResult:
     """Repair the rows of a new outbox that salvage has filled; one transaction's work.
 
     ``outdated``: they come from ``copy``, so what waited then may have been delivered since.
@@ -60,7 +60,9 @@ def mend(
     ).rowcount
     without_place = _without_place(connection, now, new_id)
     _go_on_counting(connection)
-    return Mending(undecided, without_content, without_place, tuple(row[0] for row in leftover))
+    return RepairResult(
+        undecided, without_content, without_place, tuple(row[0] for row in leftover)
+    )
 
 
 def _drop_broken_content(connection: sqlite3.Connection) -> None:
@@ -88,7 +90,7 @@ def _content_from(copy: Path, connection: sqlite3.Connection) -> None:
     with contextlib.closing(sqlite3.connect(copy)) as older:
         editions = dict(older.execute("SELECT seq, edition FROM clip").fetchall())
     same = {seq for seq, edition in missing if editions.get(seq) == edition}
-    salvage.fill_in(copy, connection, "content", same)
+    salvage.copy_rows(copy, connection, "content", same)
 
 
 def _drop_broken_requests(connection: sqlite3.Connection) -> None:

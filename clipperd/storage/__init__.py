@@ -1,1 +1,1 @@
-"""What lies below a SQLite file: its schema, and the disk."""
+"""SQLite files: connections, checkpoints, migrations, backups and recovery."""

@@ -1,4 +1,4 @@
-"""Copies of a SQLite file, made while it is in use and known to be whole."""
+"""Backs up a SQLite file while it is in use, and checks every copy."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pathlib import Path
 
 from clipperd.errors import StorageFull
 from clipperd.storage.salvage import is_damage
-from clipperd.storage.wal import REWRITTEN_BYTES
+from clipperd.storage.wal import VACUUM_MAX_BYTES
 
-KEPT = 3
-EVERY_S = 86400.0
-_OLDEST_S = 7 * 86400.0  # what was erased in the queue is gone from its copies a week later
+KEPT = 3  # copies
+EVERY_S = 86400.0  # one copy a day
+_OLDEST_S = 7 * 86400.0  # so that text deleted from the queue is in no copy after a week
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class Backups:
-    """The copies of one file, in a folder of their own; the newest three are kept."""
+    """The three newest copies of one file, in a folder of their own."""
 
     def __init__(self, source: Path, folder: Path) -> None:
-        """``source`` is open elsewhere, in WAL mode; the folder is made when it is needed."""
+        """``source``: a file in WAL mode, open elsewhere; :meth:`make` creates the folder."""
         self._source = source
         self._folder = folder
 
     def all(self) -> Sequence[Path]:
-        """Every copy, newest first; the name tells the moment (UTC)."""
+        """Return every copy, newest first; a name holds the time of its copy (UTC)."""
         return sorted(self._folder.glob(f"{self._source.stem}-*.db"), reverse=True)
 
     def wait_s(self, now: float) -> float:
-        """Seconds until the next copy is due: a day after the last one, if anything changed."""
+        """Return the seconds until the next copy: a day after the last, if the file changed."""
         newest = next(iter(self.all()), None)
         if newest is None:
             return 0.0
@@ -44,14 +44,16 @@ class Backups:
         return max(0.0, min(EVERY_S, made + EVERY_S - now))
 
     def make(self, now: float) -> Path:
-        """Copy one moment of the file, prove the copy, and drop the oldest; blocking.
+        """Copy a snapshot of the file, check it and drop the oldest copy. Blocks.
 
-        Readers and the writer go on meanwhile. ``now``: epoch seconds. Raises StorageFull, and
-        sqlite3.DatabaseError when the source or the copy is damaged; copies made before stay.
+        Reads and writes continue meanwhile. ``now``: epoch seconds. Raises StorageFull, and
+        sqlite3.DatabaseError when source or copy is damaged; earlier copies stay.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if shutil.disk_usage(self._folder).free < 2 * self._source.stat().st_size:
-            raise StorageFull("There is no room for a copy of the queue.", hint="Free some space.")
+            raise StorageFull(
+                "There is no room for a backup of the queue.", hint="Free some space."
+            )
         making = self._folder / "making.tmp"
         making.unlink(missing_ok=True)
         try:
@@ -65,12 +67,12 @@ class Backups:
         return final
 
     def amend(self, copies: Sequence[Path], work: Callable[[sqlite3.Connection], object]) -> None:
-        """Change ``copies``, overwriting what is deleted; one that is damaged is dropped.
+        """Run ``work`` on each copy, overwriting deleted rows; delete a damaged copy. Blocks.
 
-        Blocking. Raises sqlite3.Error where the disk is in trouble; each copy stays whole.
+        Raises sqlite3.Error on a disk error; each copy stays consistent.
         """
         for copy in copies:
-            if not copy.exists():  # pruned meanwhile
+            if not copy.exists():  # pruned since
                 continue
             try:
                 with contextlib.closing(sqlite3.connect(copy)) as connection:
@@ -78,8 +80,8 @@ class Backups:
                     connection.execute("PRAGMA foreign_keys=ON")
                     with connection:
                         work(connection)
-                    if connection.total_changes and copy.stat().st_size <= REWRITTEN_BYTES:
-                        connection.execute("VACUUM")  # as in the file itself: see wal.py
+                    if connection.total_changes and copy.stat().st_size <= VACUUM_MAX_BYTES:
+                        connection.execute("VACUUM")  # as WriteAheadLog.erase_deleted does
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
@@ -107,15 +109,15 @@ def _copy(source: Path, target: Path) -> None:
     ):
         original.execute("PRAGMA query_only=ON")
         original.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+        copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a log
         found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
-            raise sqlite3.DatabaseError("the copy is not whole")
+            raise sqlite3.DatabaseError("the copy is damaged")
     sync_file(target)
 
 
 def sync_file(path: Path) -> None:
-    """Have the disk take what the file holds."""
+    """Sync a file's content to disk."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -124,7 +126,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the disk take the folder's names; where a folder cannot be opened, the system does."""
+    """Sync a folder's entries to disk; does nothing where the OS cannot open folders (Windows)."""
     with contextlib.suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,22 +1,22 @@
-"""A connection to a SQLite file: durable, in WAL mode, folded back by nobody but its writer."""
+"""Opens connections to a SQLite file: durable, in WAL mode, without automatic checkpoints."""
 
 from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
 
-_PAGES_KIB = 250  # what each of the four connections keeps of its file; the system keeps the rest
+_CACHE_KIB = 250  # SQLite page cache per connection, of four; the OS caches the rest
 
 
 def connect(
-    path: Path, synchronous: str, patience_s: float, *, query_only: bool
+    path: Path, synchronous: str, busy_timeout_s: float, *, query_only: bool
 ) -> sqlite3.Connection:
-    """Open or create ``path``. ``patience_s``: how long it waits for another program's lock.
+    """Open or create ``path``. ``busy_timeout_s``: how long to wait for another program's lock.
 
-    Raises sqlite3.Error when the file is damaged or the disk refuses.
+    Raises sqlite3.Error when the file is damaged, or on a disk error.
     """
     connection = sqlite3.connect(
-        path, timeout=patience_s, isolation_level=None, cached_statements=256
+        path, timeout=busy_timeout_s, isolation_level=None, cached_statements=256
     )
     try:
         _configure(connection, synchronous, query_only=query_only)
@@ -32,12 +32,12 @@ def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: 
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-    connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
+    connection.execute("PRAGMA secure_delete=ON")  # overwrites deleted rows
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute("PRAGMA fullfsync=ON")  # macOS: a plain fsync leaves the drive's cache
     connection.execute("PRAGMA checkpoint_fullfsync=ON")
     if query_only:
         connection.execute("PRAGMA query_only=ON")
     else:
-        # Savepoints keep what they would undo in memory: a file of its own costs 30 us a write.
+        # Keep savepoint journals in memory: a temporary file costs 30 us a write.
         connection.execute("PRAGMA temp_store=MEMORY")

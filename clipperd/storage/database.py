@@ -1,8 +1,8 @@
-"""One SQLite file: a single writing thread with group commit, and a reading thread beside it.
+"""Run jobs on one SQLite file: a writer thread with group commit, and a reader thread.
 
-Only the writer's connection can write or checkpoint, so no caller ever meets "database is
-locked" and the WAL-reset bug of SQLite before 3.51.3 (two connections that write and checkpoint
-at the same instant) cannot occur. Writes that arrive together share one commit, hence one fsync.
+Only the writer's connection can write or checkpoint, so no caller ever gets "database is
+locked", and the WAL-reset bug of SQLite before 3.51.3 (two connections that write and checkpoint
+at the same instant) cannot occur. Writes that arrive together share one commit and one fsync.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from clipperd.storage.connection import connect
 from clipperd.storage.disk import translate
 from clipperd.storage.migration import Step, migrated
 from clipperd.storage.text import readable
-from clipperd.storage.wal import QUIET_S, WriteAheadLog
+from clipperd.storage.wal import CHECKPOINT_IDLE_S, WriteAheadLog
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-_BATCH = 512  # writes that may share one commit; bounds the wait of the first of them
+_BATCH = 512  # most writes that share one commit; bounds how long the first of them waits
 
 
 class Job:
-    """One piece of work, and the future of whoever waits for it."""
+    """One piece of work, and the future that its caller awaits."""
 
     __slots__ = ("error", "future", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """``loop`` is the caller's, which is told there."""
+        """``loop`` is the caller's: the future is resolved there."""
         self.work = work
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -42,7 +42,7 @@ class Job:
         self.error: BaseException | None = None
 
     def settle(self) -> None:
-        """Tell the caller; on its own loop."""
+        """Resolve the future; call it on the caller's loop."""
         if self.future.done():
             return
         if self.error is not None:
@@ -52,74 +52,77 @@ class Job:
 
 
 class Connection:
-    """One connection and what is done on it: reading here, writing in :class:`_WritingDesk`."""
+    """Executes jobs on a SQLite connection: reads here, writes in :class:`_WriterConnection`."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        """``connect`` is called by whoever works at the desk, in its own thread."""
+        """The executor calls ``connect`` in its own thread."""
         self._connect = connect
-        self._opened: sqlite3.Connection | None = None
+        self._sqlite: sqlite3.Connection | None = None
 
     @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection, once it is open."""
-        assert self._opened is not None, "opened before it is worked with"
-        return self._opened
+    def sqlite(self) -> sqlite3.Connection:
+        """The SQLite connection; only after :meth:`open`."""
+        assert self._sqlite is not None, "opened before it is worked with"
+        return self._sqlite
 
     def open(self) -> None:
         """Connect. Raises what ``connect`` raises."""
-        self._opened = self._connect()
+        self._sqlite = self._connect()
 
-    def perform(self, batch: Sequence[Job]) -> None:
+    def execute(self, batch: Sequence[Job]) -> None:
         """Run each job on its own."""
         for job in batch:
             try:
-                job.result = job.work(self.connection)
+                job.result = job.work(self.sqlite)
             except sqlite3.Error as error:
-                # Errors of the module itself, which SQLite knows nothing of, have no such name.
-                name = getattr(error, "sqlite_errorname", "")
-                is_ours = name == "SQLITE_READONLY"  # it writes where it may not
+                name = getattr(error, "sqlite_errorname", "")  # Python's own errors have none
+                is_ours = name == "SQLITE_READONLY"  # the job writes on the query-only connection
                 job.error = error if is_ours else translate(error)
             except BaseException as error:  # delivered to the caller that awaits the job
                 job.error = error
 
-    def rest(self, *, waited_for: bool) -> float | None:  # noqa: ARG002 (who reads needs none)
-        """Between two batches; ``waited_for`` when the next may be there already.
+    def idle(self, *, is_busy: bool) -> float | None:  # noqa: ARG002 (a reader has no idle work)
+        """Do background work between two batches; with ``is_busy`` the next may be waiting.
 
-        Returns the seconds of quiet after which to call again without, None for never.
+        Returns the seconds without a job after which to call again with False; None for never.
         """
         return None
 
     def close(self) -> None:
-        """Nothing comes any more."""
-        self.connection.close()
+        """Close the SQLite connection."""
+        self.sqlite.close()
 
 
 class Executor(Protocol):
-    """Who does the work of a desk: a thread of its own, or what a simulation puts in its place."""
+    """Runs the jobs of a connection: a thread, or a simulation's stand-in."""
 
     def start(self) -> None:
-        """Open the desk. Raises what that raises."""
+        """Open the connection. Raises what that raises."""
 
     def put(self, job: Job) -> None:
-        """Do it, in the order in which jobs were put, and settle it on its caller's loop.
+        """Queue a job. Jobs run in order; each is settled on its caller's loop.
 
         After :meth:`stop` it fails with sqlite3.ProgrammingError, as on a closed connection.
         """
 
     def stop(self) -> None:
-        """Do what was put, close the desk, return then."""
+        """Run every queued job and close the connection before returning."""
+
+
+ExecutorFactory = Callable[[str, Connection], Executor]
+"""Makes the executor of a connection; the text names its thread."""
 
 
 class ConnectionThread:
-    """A thread that works at one desk until it is told to stop."""
+    """A thread that runs the jobs of one connection until :meth:`stop`."""
 
-    def __init__(self, name: str, desk: Connection) -> None:
+    def __init__(self, name: str, connection: Connection) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._desk = desk
+        self._connection = connection
         self._ready: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._gate = threading.Lock()  # what is put before the end is done, what comes after fails
-        self._is_over = False
+        self._lock = threading.Lock()  # jobs put before the end run, later ones fail
+        self._is_stopped = False
 
     def start(self) -> None:
         self._thread.start()
@@ -128,66 +131,66 @@ class ConnectionThread:
             raise error
 
     def put(self, job: Job) -> None:
-        with self._gate:
-            if not self._is_over:
+        with self._lock:
+            if not self._is_stopped:
                 self._jobs.put(job)
                 return
         _fail([job], _closed())
 
     def stop(self) -> None:
-        with self._gate:
-            self._is_over = True
+        with self._lock:
+            self._is_stopped = True
             self._jobs.put(None)
         self._thread.join()
 
     def _main(self) -> None:
         try:
-            self._desk.open()
+            self._connection.open()
         except BaseException as error:  # handed to start(), which raises it in the caller
             self._ready.put(error)
             return
         self._ready.put(None)
         try:
-            open_, quiet_s = True, None
-            while open_:
-                batch, open_ = self._gather(quiet_s)
+            is_open, idle_s = True, None
+            while is_open:
+                batch, is_open = self._next_batch(idle_s)
                 if batch:
-                    self._perform(batch)
-                if open_:
-                    quiet_s = self._desk.rest(waited_for=True)
+                    self._execute(batch)
+                if is_open:
+                    idle_s = self._connection.idle(is_busy=True)
         finally:
-            self._refuse()
-            self._desk.close()
+            self._fail_queued()
+            self._connection.close()
 
-    def _perform(self, batch: Sequence[Job]) -> None:
-        """Nobody waits for ever: what the desk itself fails with is every caller's answer."""
+    def _execute(self, batch: Sequence[Job]) -> None:
+        """Run the batch; an error of the connection itself reaches every caller."""
         try:
-            self._desk.perform(batch)
+            self._connection.execute(batch)
         except BaseException as error:  # delivered to the callers
             _fail(batch, error)
         else:
             _settle(batch)
 
-    def _refuse(self) -> None:
-        """Nothing is taken any more; what is left, where the thread breaks off, fails."""
-        with self._gate:
-            self._is_over = True
+    def _fail_queued(self) -> None:
+        """Accept no more jobs, and fail those that the thread leaves undone."""
+        with self._lock:
+            self._is_stopped = True
         with contextlib.suppress(queue.Empty):
             while True:
                 job = self._jobs.get_nowait()
                 if job is not None:
                     _fail([job], _closed())
 
-    def _first(self, quiet_s: float | None) -> Job | None:
+    def _first_job(self, idle_s: float | None) -> Job | None:
         try:
-            return self._jobs.get(timeout=quiet_s)
+            return self._jobs.get(timeout=idle_s)
         except queue.Empty:
-            self._desk.rest(waited_for=False)
+            self._connection.idle(is_busy=False)
             return self._jobs.get()
 
-    def _gather(self, quiet_s: float | None) -> tuple[list[Job], bool]:
+    def _next_batch(self, idle_s: float | None) -> tuple[list[Job], bool]:
         batch: list[Job] = []
-        job = self._first(quiet_s)
+        job = self._first_job(idle_s)
         while True:
             if job is None:
                 return batch, False
@@ -215,7 +218,7 @@ def _settle(batch: Sequence[Job]) -> None:
     for job in batch:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # that loop is closed
             loop.call_soon_threadsafe(_settle_all, jobs)
 
 
@@ -224,17 +227,17 @@ def _settle_all(jobs: Sequence[Job]) -> None:
         job.settle()
 
 
-class _WritingDesk(Connection):
+class _WriterConnection(Connection):
     def __init__(self, connect: Callable[[], sqlite3.Connection], log: WriteAheadLog) -> None:
         super().__init__(connect)
         self._log = log
-        self.emptying: Job | None = None  # of who wants nothing left that was deleted
+        self.erasing: Job | None = None  # a call of erase_deleted that waits for idle time
 
-    def perform(self, batch: Sequence[Job]) -> None:
+    def execute(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
-        connection = self.connection
+        connection = self.sqlite
         if len(batch) == 1:  # needs no savepoint to be undone alone
-            self._perform_one(connection, batch[0])
+            self._execute_one(connection, batch[0])
             return
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -244,18 +247,18 @@ class _WritingDesk(Connection):
                     job.result = job.work(connection)
                 except BaseException as error:
                     if isinstance(error, sqlite3.Error) and translate(error) is not error:
-                        raise  # the disk is in trouble, so the whole batch is
+                        raise  # a disk error fails the whole batch
                     job.error = error  # delivered to the caller that awaits the job
                     connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
-        except BaseException as error:  # delivered to all of them
+        except BaseException as error:  # delivered to every caller of the batch
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             for job in batch:
                 job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
-    def _perform_one(self, connection: sqlite3.Connection, job: Job) -> None:
+    def _execute_one(self, connection: sqlite3.Connection, job: Job) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             job.result = job.work(connection)
@@ -266,38 +269,40 @@ class _WritingDesk(Connection):
             # delivered to the caller that awaits the job
             job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
-    def rest(self, *, waited_for: bool) -> float | None:
-        """Fold the log back off the acknowledge path; see :class:`clipperd.storage.wal.Log`."""
-        if self.emptying is not None and not waited_for:
-            job, self.emptying = self.emptying, None
-            job.result = self._log.empty(self.connection)
+    def idle(self, *, is_busy: bool) -> float | None:
+        """Checkpoint after the callers have their answers; see :class:`WriteAheadLog`."""
+        if self.erasing is not None and not is_busy:
+            job, self.erasing = self.erasing, None
+            job.result = self._log.erase_deleted(self.sqlite)
             _settle([job])
-        quiet_s = self._log.rest(self.connection, waited_for=waited_for)
-        return quiet_s if self.emptying is None else QUIET_S
+        idle_s = self._log.checkpoint_if_due(self.sqlite, is_busy=is_busy)
+        return idle_s if self.erasing is None else CHECKPOINT_IDLE_S
 
     def close(self) -> None:
-        """Leave one clean file behind."""
-        self._log.end(self.connection)
+        """Checkpoint, so that a single file remains."""
+        self._log.close(self.sqlite)
         super().close()
 
 
 class Store(Protocol):
-    """What is read and written by jobs; see :class:`Database`."""
+    """The read and write calls of a :class:`Database` or a cache."""
 
     async def write(self, work: Work[T]) -> T:
-        """In a transaction."""
+        """Run ``work`` in a transaction."""
 
     async def read(self, work: Work[T]) -> T:
-        """On the query-only connection."""
+        """Run ``work`` on the query-only connection."""
 
 
 class Database:
-    """A SQLite file behind two threads. Open with :meth:`open`, close with :meth:`close`."""
+    """A SQLite file with a writer and a reader. Use :meth:`open`, later :meth:`close`."""
 
-    def __init__(self, path: Path, desk: _WritingDesk, writer: Executor, reader: Executor) -> None:
+    def __init__(
+        self, path: Path, connection: _WriterConnection, writer: Executor, reader: Executor
+    ) -> None:
         """Use :meth:`open`."""
         self.path = path
-        self._desk = desk
+        self._writer_connection = connection
         self._writer = writer
         self._reader = reader
 
@@ -309,24 +314,23 @@ class Database:
         name: str,
         steps: Sequence[Step],
         synchronous: Literal["FULL", "NORMAL"],
-        patience_s: float = 5.0,
-        quiet_s: float = QUIET_S,
+        busy_timeout_s: float = 5.0,
+        checkpoint_idle_s: float = CHECKPOINT_IDLE_S,
         damaged_text: Literal["refused", "replaced"] = "refused",
-        hire: Callable[[str, Connection], Executor] = ConnectionThread,
+        make_executor: ExecutorFactory = ConnectionThread,
     ) -> Database:
-        """Open or create ``path``, bring its schema up to ``steps``, start the threads.
+        """Open or create ``path``, migrate its schema to ``steps``, start the threads.
 
-        ``patience_s``: how long a write waits for another program that holds the file.
-        ``quiet_s``: nobody has written for so long when the log is folded back. ``damaged_text``:
-        whether a job that meets text which is not UTF-8 fails, or reads what is left of it.
-        ``hire``: who works at each of its two desks, a thread as a rule.
+        ``busy_timeout_s``: how long a write waits for another program that locks the file.
+        ``checkpoint_idle_s``: seconds without a write before a checkpoint. ``damaged_text``:
+        a job that reads text other than UTF-8 fails, or gets U+FFFD for the broken bytes.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
         """
 
         def connected(*, query_only: bool) -> sqlite3.Connection:
-            connection = connect(path, synchronous, patience_s, query_only=query_only)
+            connection = connect(path, synchronous, busy_timeout_s, query_only=query_only)
             if damaged_text == "replaced":
                 connection.text_factory = readable
             return connection
@@ -337,44 +341,43 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
-        desk = _WritingDesk(writing, WriteAheadLog(path, quiet_s))
-        writer = hire(f"{name}-writer", desk)
+        connection = _WriterConnection(writing, WriteAheadLog(path, checkpoint_idle_s))
+        writer = make_executor(f"{name}-writer", connection)
         writer.start()
         reading = Connection(lambda: connected(query_only=True))
-        reader = hire(f"{name}-reader", reading)
+        reader = make_executor(f"{name}-reader", reading)
         try:
             reader.start()
         except BaseException:
             writer.stop()
             raise
-        return cls(path, desk, writer, reader)
+        return cls(path, connection, writer, reader)
 
     async def write(self, work: Work[T]) -> T:
-        """Run ``work`` in a transaction and return its result once that is committed (synced)."""
+        """Run ``work`` in a transaction; return its result once it is committed and synced."""
         return await self._submit(self._writer, work)
 
     async def read(self, work: Work[T]) -> T:
         """Run ``work`` on the query-only connection; it sees every write answered before."""
         return await self._submit(self._reader, work)
 
-    async def fold(self) -> bool:
-        """Bring the whole log into the file and empty it, so that neither holds what was deleted.
+    async def erase_deleted(self) -> bool:
+        """Remove every trace of deleted rows from file and log, at the next idle moment.
 
-        When nobody writes, as each checkpoint. False when somebody still reads an older state, or
-        the disk refuses.
+        Returns False when another connection still reads an older state, or on a disk error.
         """
         job = Job(lambda _: None, asyncio.get_running_loop())
-        self._desk.emptying = job
-        await self.write(lambda _: None)  # behind each batch the desk rests
+        self._writer_connection.erasing = job
+        await self.write(lambda _: None)  # the connection idles after every batch
         return bool(await job.future)
 
-    async def _submit(self, worker: Executor, work: Work[T]) -> T:
+    async def _submit(self, executor: Executor, work: Work[T]) -> T:
         job = Job(work, asyncio.get_running_loop())
-        worker.put(job)
+        executor.put(job)
         result: T = await job.future
         return result
 
     def close(self) -> None:
-        """Finish what is queued, checkpoint, stop both threads. Call once."""
+        """Run the queued jobs, checkpoint, stop both threads. Call once."""
         self._reader.stop()
         self._writer.stop()

@@ -1,6 +1,6 @@
-"""Trouble with the disk in our own words: full, read-only, failing, or held by another program.
+"""Translates disk errors of SQLite and the OS into StorageFull with a hint for the user.
 
-Whether SQLite or the system says so, the caller gets one error that tells what to do about it.
+The disk may be full, read-only or failing, or another program may lock the file.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 
 from clipperd.errors import StorageFull
 
-if TYPE_CHECKING:  # the command line asks about files without it
+if TYPE_CHECKING:  # the CLI reports disk errors without loading it
     import sqlite3
 
-_SAFE = "What is queued is safe."
-_BY_ITSELF = "clipperd goes on by itself."
-_FULL = ("The disk is full.", f"Free some space; {_BY_ITSELF}")
+_SAFE = "Your queued clips are safe."
+_RESUMES = "clipperd then continues automatically."
+_FULL = ("The disk is full.", f"Free some space; {_RESUMES}")
 _READ_ONLY = (
-    "clipperd's folder cannot be written to.",
-    f"Make the disk and the folder writable; {_BY_ITSELF}",
+    "clipperd cannot write to its folder.",
+    f"Make the disk and the folder writable; {_RESUMES}",
 )
 _FAILING = (
     "The disk is full, or it is failing.",
-    f"Free some space, or look after the disk; {_BY_ITSELF}",
+    f"Free some space, or check the disk; {_RESUMES}",
 )
-_HELD = ("Another program holds clipperd's file.", f"Close that program; {_BY_ITSELF}")
+_HELD = ("Another program has locked clipperd's file.", f"Close that program; {_RESUMES}")
 
 # https://www.sqlite.org/rescode.html; the names of extended codes begin with the primary one.
-_OF_SQLITE = {
+_SQLITE_ERRORS = {
     "SQLITE_FULL": _FULL,
     "SQLITE_READONLY": _READ_ONLY,
     "SQLITE_CANTOPEN": _READ_ONLY,
@@ -36,7 +36,7 @@ _OF_SQLITE = {
     "SQLITE_BUSY": _HELD,
     "SQLITE_LOCKED": _HELD,
 }
-_OF_SYSTEM = {
+_OS_ERRORS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EFBIG: _FULL,
@@ -48,27 +48,29 @@ _OF_SYSTEM = {
 
 
 def translate(error: sqlite3.Error) -> BaseException:
-    """Say what is the disk's fault in our own words; leave every other error as it is.
+    """Return StorageFull for a disk error; return any other error unchanged.
 
-    A file that ends too early (``IOERR_SHORT_READ``) is damaged, and so is not the disk's fault.
+    A file that ends too early (``IOERR_SHORT_READ``) is damaged, which is not a disk error.
     """
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_IOERR_SHORT_READ":
         return error
-    for prefix, said in _OF_SQLITE.items():
+    for prefix, sentences in _SQLITE_ERRORS.items():
         if name.startswith(prefix):
-            return _told(said, name, error)
+            return _storage_full(sentences, name, error)
     return error
 
 
-def trouble(error: OSError) -> StorageFull | None:
-    """The same for what the system refused; None where it is not the disk's fault."""
-    said = _OF_SYSTEM.get(error.errno or 0)
-    return None if said is None else _told(said, errno.errorcode[error.errno or 0], error)
+def translate_os_error(error: OSError) -> StorageFull | None:
+    """Return StorageFull for a disk error of the OS; None for any other error."""
+    sentences = _OS_ERRORS.get(error.errno or 0)
+    if sentences is None:
+        return None
+    return _storage_full(sentences, errno.errorcode[error.errno or 0], error)
 
 
-def _told(said: tuple[str, str], name: str, cause: Exception) -> StorageFull:
-    what, hint = said
-    full = StorageFull(f"{what} {_SAFE}", hint=hint, params={"cause": name})
+def _storage_full(sentences: tuple[str, str], name: str, cause: Exception) -> StorageFull:
+    problem, hint = sentences
+    full = StorageFull(f"{problem} {_SAFE}", hint=hint, params={"cause": name})
     full.__cause__ = cause
     return full

@@ -1,6 +1,6 @@
-"""cache.db as it is used: whatever befalls the file, it is made anew, and filled again behind.
+"""A disposable database: if cache.db is damaged it is recreated and refilled in the background.
 
-Nothing is lost with it but time: every row can be read again from Notion.
+That costs only time: the daemon can read every row from Notion again.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
-from clipperd.storage.database import Connection, ConnectionThread, Database, Executor, Work
-from clipperd.storage.disk import trouble
+from clipperd.storage.database import ConnectionThread, Database, ExecutorFactory, Work
+from clipperd.storage.disk import translate_os_error
 from clipperd.storage.migration import Step
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Hire = Callable[[str, Connection], Executor]
 
-_PATIENCE_S = 0.25  # nobody waits longer for another program to let go of what is disposable
+_BUSY_TIMEOUT_S = 0.25  # a call must not wait long for another program's lock on a cache
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
 
 
 class Cache:
-    """Reads and writes as a Database does; one that turns out damaged is replaced under way."""
+    """Reads and writes like a Database, and replaces a file that turns out damaged."""
 
-    def __init__(self, path: Path, steps: Sequence[Step], hire: Hire) -> None:
-        """Use :func:`open_cache`. ``on_renewed`` may be set: it is told that the cache is empty."""
+    def __init__(self, path: Path, steps: Sequence[Step], make_executor: ExecutorFactory) -> None:
+        """Use :func:`open_cache`. Set ``on_recreated`` to refill an emptied cache."""
         self.path = path
-        self.on_renewed: Callable[[], None] = lambda: None
+        self.on_recreated: Callable[[], None] = lambda: None
         self._steps = steps
-        self._hire = hire
-        self._renewing = asyncio.Lock()
+        self._make_executor = make_executor
+        self._recreate_lock = asyncio.Lock()
         self._is_closed = False
-        self._database: Database | None = _open_or_renew(path, steps, hire)
+        self._database: Database | None = _open_or_recreate(path, steps, make_executor)
 
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction. Raises StorageFull as a Database does."""
@@ -50,116 +49,124 @@ class Cache:
         return await self._do("read", work)
 
     def close(self) -> None:
-        """Leave one clean file behind. Call once."""
+        """Close the file. Call once."""
         self._is_closed = True
         if self._database is not None:
             self._database.close()
 
     async def _do(self, how: Literal["read", "write"], work: Work[T]) -> T:
-        database = self._database or await self._renew(None)
+        database = self._database or await self._recreate(None)
         try:
             return await _ask(database, how, work)
         except ClipperdError:
             raise
-        except Exception as error:  # rows that do not fit together show as any error
-            # Somebody may have replaced it meanwhile; then nobody answers for the old one.
+        except Exception as error:  # inconsistent rows can cause any error
+            # Another call may have replaced the database since; then its error does not matter.
             is_old = self._database is not database
-            if self._is_closed or not (is_old or await _is_spoilt(database, self._steps, error)):
+            if self._is_closed or not (is_old or await _is_damaged(database, self._steps, error)):
                 raise
-        return await _ask(await self._renew(database), how, work)
+        return await _ask(await self._recreate(database), how, work)
 
-    async def _renew(self, spoilt: Database | None) -> Database:
-        """Replace the file, unless somebody has done so meanwhile. Raises StorageFull."""
-        async with self._renewing:
-            if self._database is None or self._database is spoilt:
-                # From here on nobody asks the old one; what it was asked before is answered.
+    async def _recreate(self, damaged: Database | None) -> Database:
+        """Replace the file, unless another call just did. Raises StorageFull."""
+        async with self._recreate_lock:
+            if self._database is None or self._database is damaged:
+                # New calls wait for the new file; closing the old one answers its queued calls.
                 self._database = None
-                _log.warning("the cache is damaged; it is made anew")
+                _log.warning("cache.db is damaged; recreating it")
                 try:
                     made = await asyncio.to_thread(
-                        _replace, spoilt, self.path, self._steps, self._hire
+                        _replace, damaged, self.path, self._steps, self._make_executor
                     )
                 except OSError as error:
-                    raise trouble(error) or _no_place() from error
+                    raise translate_os_error(error) or _not_recreated() from error
                 self._database = made
-                self.on_renewed()
+                self.on_recreated()
             return self._database
 
 
-def open_cache(path: Path, steps: Sequence[Step], *, hire: Hire = ConnectionThread) -> Cache:
-    """Open cache.db, starting an empty one when it cannot be used as it is. Raises StorageFull."""
-    return Cache(path, steps, hire)
+def open_cache(
+    path: Path, steps: Sequence[Step], *, make_executor: ExecutorFactory = ConnectionThread
+) -> Cache:
+    """Open cache.db, or replace an unusable one by an empty one. Raises StorageFull."""
+    return Cache(path, steps, make_executor)
 
 
 async def _ask(database: Database, how: Literal["read", "write"], work: Work[T]) -> T:
     return await (database.read(work) if how == "read" else database.write(work))
 
 
-async def _is_spoilt(database: Database, steps: Sequence[Step], error: Exception) -> bool:
-    """Whether the file is at fault: unreadable, at odds with itself, or not of our tables."""
+async def _is_damaged(database: Database, steps: Sequence[Step], error: Exception) -> bool:
+    """Return whether the file is unreadable or inconsistent, or lacks our tables."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(_DAMAGE):
         return True
     if not name and isinstance(error, sqlite3.OperationalError):
-        return True  # the module's own sentence: text that is not UTF-8
+        return True  # raised by Python's sqlite3 module: text that is not UTF-8
     try:
         if name != "SQLITE_ERROR":
-            return await database.read(_is_at_odds)
-        found = await database.read(_shape)
+            return await database.read(_is_inconsistent)
+        found = await database.read(_schema)
     except sqlite3.DatabaseError:
         return True
     with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
         for step in steps:
             step(fresh)
-        return found != _shape(fresh)
+        return found != _schema(fresh)
 
 
-def _is_at_odds(connection: sqlite3.Connection) -> bool:
+def _is_inconsistent(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")
 
 
-def _shape(connection: sqlite3.Connection) -> set[str]:
-    """What the tables, indexes and triggers are, those aside that count the steps."""
+def _schema(connection: sqlite3.Connection) -> set[str]:
+    """Return the DDL of tables, indexes and triggers, except the table of applied migrations."""
     sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> '_sqlite_migrations'"
     return {row[0] for row in connection.execute(sql)}
 
 
-def _no_place() -> StorageFull:
-    return StorageFull("The cache cannot be made anew.", hint="Look after clipperd's folder.")
+def _not_recreated() -> StorageFull:
+    return StorageFull(
+        "clipperd cannot recreate cache.db.", hint="Check the permissions of clipperd's folder."
+    )
 
 
-def _replace(spoilt: Database | None, path: Path, steps: Sequence[Step], hire: Hire) -> Database:
-    if spoilt is not None:
-        spoilt.close()
+def _replace(
+    damaged: Database | None, path: Path, steps: Sequence[Step], make_executor: ExecutorFactory
+) -> Database:
+    if damaged is not None:
+        damaged.close()
     _remove(path)
-    return _open(path, steps, hire)
+    return _open(path, steps, make_executor)
 
 
-def _open_or_renew(path: Path, steps: Sequence[Step], hire: Hire) -> Database:
-    """Open it, or remove what cannot be opened and begin anew.
+def _open_or_recreate(
+    path: Path, steps: Sequence[Step], make_executor: ExecutorFactory
+) -> Database:
+    """Open the file; remove one that cannot be opened and create an empty one.
 
-    Only a full disk (SQLITE_FULL) leaves the file as it is, and is raised. Whatever else the disk
-    refuses with, a folder in its place or a file that may not be opened, removes it too.
+    Raises StorageFull and keeps the file if the disk is full (SQLITE_FULL). Any other disk error,
+    for example a folder in the file's place, removes it.
     """
     try:
-        return _open(path, steps, hire)
+        return _open(path, steps, make_executor)
     except StorageFull as error:
-        if error.params["cause"] == "SQLITE_FULL":  # the file is well, and there is no room
+        if error.params["cause"] == "SQLITE_FULL":  # the file is sound
             raise
     except (sqlite3.DatabaseError, SchemaTooNew):
         pass
     _remove(path)
-    return _open(path, steps, hire)
+    return _open(path, steps, make_executor)
 
 
-def _open(path: Path, steps: Sequence[Step], hire: Hire) -> Database:
+def _open(path: Path, steps: Sequence[Step], make_executor: ExecutorFactory) -> Database:
     return Database.open(
         path,
         name="cache",
         steps=steps,
         synchronous="NORMAL",
-        patience_s=_PATIENCE_S,
-        hire=hire,
+        busy_timeout_s=_BUSY_TIMEOUT_S,
+        make_executor=make_executor,
     )
 
 

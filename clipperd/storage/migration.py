@@ -1,4 +1,4 @@
-"""Bringing a SQLite file's schema up to date: each step once, in order, whole or not at all."""
+"""Migrates a SQLite file's schema: each step once, in order, in a transaction."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Step = Callable[[sqlite3.Connection], None]
 
 
 def refuse_newer(path: Path, name: str, steps: Sequence[Step]) -> None:
-    """Raise SchemaTooNew for a file that knows more steps, without a byte of it or its log changed.
+    """Raise SchemaTooNew for a file with more steps, without changing the file or its log.
 
-    A connection that may write would fold a log that was left back into the file.
+    Opens it read-only: closing a connection that may write would checkpoint a leftover log.
     """
     if not path.is_file():
         return
     with (
-        contextlib.suppress(sqlite3.Error),  # whoever opens it to write will tell
-        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as looking,
+        contextlib.suppress(sqlite3.Error),  # opening it to write reports the error
+        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
     ):
-        _check(looking, name, steps)
+        _check(connection, name, steps)
 
 
 def migrated(
     connection: sqlite3.Connection, name: str, steps: Sequence[Step]
 ) -> sqlite3.Connection:
-    """Apply what is missing; close the connection where that fails. Raises SchemaTooNew."""
+    """Apply the missing steps; close the connection on failure. Raises SchemaTooNew."""
     try:
         _migrate(connection, name, steps)
     except BaseException:
@@ -40,10 +40,14 @@ def migrated(
 
 
 def _migrate(connection: sqlite3.Connection, name: str, steps: Sequence[Step]) -> None:
-    """Apply the steps that this file has not seen; user_version counts them."""
+    """Apply the steps whose names the file lacks; user_version counts them.
+
+    Names decide, because a program may add a step between two others. The count lets an older
+    program refuse the file, and spares the import when nothing is missing.
+    """
     if _check(connection, name, steps) == len(steps):
         return
-    import sqlite_utils  # costs 60 ms, so only when there is something to do
+    import sqlite_utils  # takes 60 ms
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations(name)

@@ -1,8 +1,8 @@
-"""Opening the queue's file whatever state it is in: sound, damaged, or halfway through a rescue.
+"""Opens outbox.db, and recovers it first if it is damaged.
 
-A damaged file is never repaired in place. A new one is filled beside it with what can be read; only
-when that is whole on disk does the damaged one move to quarantine and the new one take its name.
-A crash at any moment leaves a state from which the next start goes on.
+Recovery never changes the damaged file. It copies the readable rows to a new file, syncs that,
+moves the damaged file to quarantine and renames the new one. After a crash at any point the next
+start continues.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from clipperd.storage.migration import Step, refuse_newer
 _log = logging.getLogger(__name__)
 
 REPORT = "report.json"
-TOLD_S = 30 * 86400.0
-"""So long is a rescue told of, and its damaged file kept for whoever needs it."""
+REPORTED_S = 30 * 86400.0
+"""How long the status reports a recovery and the damaged file is kept."""
 
-_CHECKED_BYTES = 64 << 20  # a larger file is checked at start only after a crash
+_CHECKED_BYTES = 64 << 20  # check a larger file at start only after a crash: it takes too long
 _LOGS = ("-wal", "-shm")
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What a rescue came to; kept as report.json beside the damaged file. Counts are rows."""
+class RecoveryReport(msgspec.Struct, frozen=True):
+    """The result of a recovery, stored as report.json beside the damaged file; counts of rows."""
 
     at: float
     quarantine: str
@@ -49,8 +49,8 @@ class Report(msgspec.Struct, frozen=True):
     leftover: int
 
 
-class Mending(msgspec.Struct, frozen=True):
-    """What the repair of the new file's rows found; see ``outbox/repair.py``."""
+class RepairResult(msgspec.Struct, frozen=True):
+    """The findings of a repair of recovered rows; see ``outbox/repair.py``."""
 
     undecided: int
     without_content: int
@@ -58,13 +58,13 @@ class Mending(msgspec.Struct, frozen=True):
     leftover: Sequence[bytes]
 
 
-Mend = Callable[[sqlite3.Connection, bool, Path | None], Mending]
-"""Repairs the rows of a new file. The flag says that they come from the newest copy, which is the
-path (None: there is no copy)."""
+Repair = Callable[[sqlite3.Connection, bool, Path | None], RepairResult]
+"""Repairs the rows of a new file: (connection, whether the rows come from a backup, the newest
+backup or None)."""
 
 
 class Recovery:
-    """Knows the file, its copies and its quarantine."""
+    """Opens one database file, with its backups and its quarantine folder."""
 
     def __init__(
         self,
@@ -74,30 +74,30 @@ class Recovery:
         steps: Sequence[Step],
         backups: Backups,
         quarantine: Path,
-        mend: Mend,
+        repair: Repair,
     ) -> None:
-        """``path`` may be absent; ``name`` and ``steps`` are the database's."""
+        """``path`` may not exist yet; ``name`` and ``steps``: see ``Database.open``."""
         self._path = path
         self._name = name
         self._steps = steps
         self._backups = backups
         self._quarantine = quarantine
-        self._mend = mend
-        self._making = path.with_name(path.name + ".salvage")
-        self._made = path.with_name(path.name + ".rescued")
+        self._repair = repair
+        self._unfinished = path.with_name(path.name + ".salvage")
+        self._finished = path.with_name(path.name + ".rescued")
 
     def open(self, now: float) -> Database:
-        """Open the file, rescued before if need be, copied before its schema changes.
+        """Open the file: recover it if damaged, back it up before a migration.
 
-        ``now``: epoch seconds. Raises as ``Database.open`` does; StorageFull and OSError also where
-        there is no room for a rescue, which then has changed nothing.
+        ``now``: epoch seconds. Raises as ``Database.open`` does, and StorageFull or OSError if
+        there is no room for a recovery, which then changes nothing.
         """
         refuse_newer(self._path, self._name, self._steps)
-        if self._made.exists():
+        if self._finished.exists():
             self._swap(now)
         elif self._is_damaged():
-            self._rescue(now)
-        elif self._will_change():
+            self._recover(now)
+        elif self._will_migrate():
             self._backups.make(now)
         return Database.open(
             self._path,
@@ -111,7 +111,7 @@ class Recovery:
         if not self._path.exists():
             return False
         if self._path.is_file() and self._path.stat().st_size == 0:
-            return bool(self._backups.all())  # never so after the first start
+            return bool(self._backups.all())  # an empty file is normal only at the first start
         log = self._path.with_name(self._path.name + "-wal")
         crashed = log.is_file() and log.stat().st_size > 0
         if self._path.is_file() and self._path.stat().st_size > _CHECKED_BYTES and not crashed:
@@ -121,108 +121,109 @@ class Recovery:
         except sqlite3.Error as error:
             raise translate(error) from error
 
-    def _will_change(self) -> bool:
-        """Whether opening it will bring the schema of an existing file up to date."""
+    def _will_migrate(self) -> bool:
+        """Return whether opening an existing file will change its schema."""
         if not self._path.exists():
             return False
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         return 0 < version < len(self._steps)
 
-    def _rescue(self, now: float) -> None:
-        _log.error("the queue's file is damaged; what can be read of it is brought to a new one")
-        self._clear()
-        place = self._new_place(now)
-        work = place / "work"
+    def _recover(self, now: float) -> None:
+        _log.error("outbox.db is damaged; copying its readable rows to a new file")
+        self._remove_unfinished()
+        folder = self._new_folder(now)
+        work = folder / "work"
         work.mkdir(mode=0o700)
-        Database.open(self._making, name=self._name, steps=self._steps, synchronous="FULL").close()
-        copy = next(iter(self._backups.all()), None)
-        with contextlib.closing(sqlite3.connect(self._making, isolation_level=None)) as into:
+        Database.open(
+            self._unfinished, name=self._name, steps=self._steps, synchronous="FULL"
+        ).close()
+        backup = next(iter(self._backups.all()), None)
+        with contextlib.closing(sqlite3.connect(self._unfinished, isolation_level=None)) as into:
             into.execute("PRAGMA synchronous=FULL")
             into.execute("PRAGMA foreign_keys=OFF")
             into.execute("BEGIN")
-            report = self._fill(into, copy, work, place, now)
+            report = self._copy_rows(into, backup, folder, now)
             into.execute("COMMIT")
             into.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         shutil.rmtree(work)
-        (place / REPORT).write_text(json.dumps(asdict(report), indent=2), "utf-8")
-        sync_file(self._making)
-        self._making.replace(self._made)
+        (folder / REPORT).write_text(json.dumps(asdict(report), indent=2), "utf-8")
+        sync_file(self._unfinished)
+        self._unfinished.replace(self._finished)
         self._swap(now)
 
-    def _fill(
-        self, into: sqlite3.Connection, copy: Path | None, work: Path, place: Path, now: float
-    ) -> Report:
-        _empty(into)
-        found = salvage.harvest(self._path, into, copy=copy, work=work)
-        outdated = not any(found.rows.values()) and copy is not None
-        if outdated and copy is not None:
-            found = salvage.harvest(copy, into, copy=None, work=work)
-        mended = self._mend(into, outdated, copy)
-        if mended.leftover:
-            leftover = place / "leftover.json"
+    def _copy_rows(
+        self, into: sqlite3.Connection, backup: Path | None, folder: Path, now: float
+    ) -> RecoveryReport:
+        work = folder / "work"
+        _delete_initial_rows(into)
+        found = salvage.recover_rows(self._path, into, backup=backup, work=work)
+        source = None
+        if backup is not None and not any(found.rows.values()):
+            source = backup
+            found = salvage.recover_rows(backup, into, backup=None, work=work)
+        repaired = self._repair(into, source is not None, backup)
+        if repaired.leftover:
+            leftover = folder / "leftover.json"
             leftover.touch(mode=0o600)
-            texts = [content.decode("utf-8", "replace") for content in mended.leftover]
+            texts = [content.decode("utf-8", "replace") for content in repaired.leftover]
             leftover.write_text(json.dumps(texts, ensure_ascii=False, indent=2), "utf-8")
-        return Report(
+        return RecoveryReport(
             at=now,
-            quarantine=place.name,
-            from_copy=copy.name if outdated and copy is not None else None,
+            quarantine=folder.name,
+            from_copy=None if source is None else source.name,
             rows=found.rows,
             unreadable=sum(map(len, found.lost.values())),
-            undecided=mended.undecided,
-            without_content=mended.without_content,
-            without_place=mended.without_place,
-            leftover=len(mended.leftover),
+            undecided=repaired.undecided,
+            without_content=repaired.without_content,
+            without_place=repaired.without_place,
+            leftover=len(repaired.leftover),
         )
 
     def _swap(self, now: float) -> None:
-        """Put the damaged file away and the new one in its place; both steps can be repeated."""
+        """Quarantine the damaged file and rename the new one; a crash in between is harmless."""
         if self._path.exists():
-            place = self._latest_place() or self._new_place(now)
-            for suffix in (*_LOGS, ""):  # its name goes last: as long as it is there, so is the log
+            folder = self._latest_folder() or self._new_folder(now)
+            for suffix in (*_LOGS, ""):  # the database last: while it is there, this repeats
                 file = self._path.with_name(self._path.name + suffix)
                 if file.exists():
-                    file.rename(place / file.name)
-            sync_folder(place)
-        self._made.rename(self._path)
+                    file.rename(folder / file.name)
+            sync_folder(folder)
+        self._finished.rename(self._path)
         sync_folder(self._path.parent)
 
-    def _clear(self) -> None:
+    def _remove_unfinished(self) -> None:
         for suffix in ("", *_LOGS):
-            self._making.with_name(self._making.name + suffix).unlink(missing_ok=True)
+            self._unfinished.with_name(self._unfinished.name + suffix).unlink(missing_ok=True)
 
-    def _new_place(self, now: float) -> Path:
+    def _new_folder(self, now: float) -> Path:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
         for again in range(1000):
-            place = self._quarantine / (f"{stamp}-{again}" if again else stamp)
+            folder = self._quarantine / (f"{stamp}-{again}" if again else stamp)
             with contextlib.suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-                return place
+                folder.mkdir(mode=0o700)
+                return folder
         raise FileExistsError(f"{self._quarantine} is full of {stamp}")
 
-    def _latest_place(self) -> Path | None:
-        places = [
-            place for place in sorted(self._quarantine.glob("*")) if (place / REPORT).exists()
-        ]
-        return places[-1] if places else None
+    def _latest_folder(self) -> Path | None:
+        return max((file.parent for file in self._quarantine.glob(f"*/{REPORT}")), default=None)
 
 
 def discard(quarantine: Path, now: float, keep_s: float) -> None:
-    """Remove damaged files that were told of for long enough, and for ``keep_s`` at least.
+    """Delete damaged files after ``REPORTED_S``, or after ``keep_s`` if that is longer.
 
-    The report stays, and so do texts without a clip: nobody knows whether they were delivered.
+    Keeps the report, and the texts without a clip: they may never have been delivered.
     """
     for file in quarantine.glob(f"*/{REPORT}"):
         report = _read(file)
-        if report is not None and now - report.at > max(TOLD_S, keep_s):
+        if report is not None and now - report.at > max(REPORTED_S, keep_s):
             for damaged in file.parent.glob("*.db*"):
                 damaged.unlink()
 
 
-def latest_report(quarantine: Path) -> Report | None:
-    """What the last rescue came to; None when there was none, or its report cannot be read."""
+def latest_report(quarantine: Path) -> RecoveryReport | None:
+    """Return the newest readable report, or None."""
     for file in sorted(quarantine.glob(f"*/{REPORT}"), reverse=True):
         report = _read(file)
         if report is not None:
@@ -230,13 +231,13 @@ def latest_report(quarantine: Path) -> Report | None:
     return None
 
 
-def _read(file: Path) -> Report | None:
+def _read(file: Path) -> RecoveryReport | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Report(**json.loads(file.read_text("utf-8")))
+        return RecoveryReport(**json.loads(file.read_text("utf-8")))
     return None
 
 
-def _empty(into: sqlite3.Connection) -> None:
-    """Take out the rows that the schema itself begins with: they are among what is salvaged."""
+def _delete_initial_rows(into: sqlite3.Connection) -> None:
+    """Delete the rows that the migrations insert: the recovered rows include them."""
     for (table,) in into.execute(salvage.TABLES).fetchall():
         into.execute(f"DELETE FROM {table}")  # noqa: S608 (of the schema)

@@ -1,8 +1,8 @@
-"""Reading what can still be read of a damaged SQLite file into a new one of the same schema.
+"""Copies the readable rows of a damaged SQLite file into a new file of the same schema.
 
-A table is walked from both ends until a page cannot be read; between the two, rows are asked for
-one by one, since a page that is damaged hides only its own. Where the first page is gone, and
-with it the list of tables, the one of a copy stands in: tables stay where they were created.
+It reads each table from both ends until a damaged page, then the rows in between one by one,
+because a damaged page hides only its own rows. If the first page, which lists the tables, is
+damaged, it takes the first page of a backup: tables keep their root pages.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import msgspec
 
 from clipperd.storage.text import readable
 
-_MISSES = 2_000  # row numbers without a row, after which the end of a table is believed
-_MOST = 500_000  # rows asked for one by one
+_MAX_GAP = 2_000  # row numbers without a row that mark the end of a table
+_MAX_LOOKUPS = 500_000  # rows read one by one; bounds the time of a recovery
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%sqlite_%'"
 
 
-class Harvest(msgspec.Struct):
-    """What was read: rows by table, and the numbers of rows that stand on unreadable pages."""
+class RecoveredRows(msgspec.Struct):
+    """Counts of recovered rows by table, and the row numbers lost on unreadable pages."""
 
     rows: dict[str, int] = msgspec.field(default_factory=dict)
     lost: dict[str, set[int]] = msgspec.field(default_factory=dict)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is at fault, and not the disk or another program."""
+    """Return whether the error means a damaged file, not a disk error or another program."""
     name = getattr(error, "sqlite_errorname", "")
-    if not name:  # the module's own sentence: text that is not UTF-8
+    if not name:  # raised by Python's sqlite3 module: text that is not UTF-8
         return isinstance(error, sqlite3.OperationalError)
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
 def is_sound(path: Path) -> bool:
-    """Whether every page can be read. Raises sqlite3.Error where the disk is in trouble."""
+    """Return whether every page can be read. Raises sqlite3.Error on a disk error."""
     if path.is_dir():
         return False
     try:
@@ -50,38 +50,40 @@ def is_sound(path: Path) -> bool:
         raise
 
 
-def harvest(damaged: Path, into: sqlite3.Connection, *, copy: Path | None, work: Path) -> Harvest:
-    """Copy every row that can be read into ``into``, which has the schema and no row yet.
+def recover_rows(
+    damaged: Path, into: sqlite3.Connection, *, backup: Path | None, work: Path
+) -> RecoveredRows:
+    """Copy every readable row to ``into``, which has the schema and no rows.
 
-    ``copy``: an older whole copy, for its first page. ``work``: a folder for files of our own;
-    ``damaged`` itself is not touched. Raises sqlite3.Error only where ``into`` fails.
+    ``backup`` lends its first page if necessary; ``work`` is a folder for temporary files.
+    Does not change ``damaged``. Raises sqlite3.Error only if ``into`` fails.
     """
-    found = Harvest()
+    found = RecoveredRows()
     if not damaged.is_file():
         return found
     working = _working_copy(damaged, work)
-    if not _tables(working) and (copy is None or not _lend_first_page(copy, working)):
+    if not _tables(working) and (backup is None or not _lend_first_page(backup, working)):
         return found
     with contextlib.closing(sqlite3.connect(working)) as source:
-        source.text_factory = readable  # a row is not lost for one letter
+        source.text_factory = readable  # keep rows with a broken letter
         for table in _tables(working):
-            _take(source, into, table, found)
+            _recover_table(source, into, table, found)
     return found
 
 
-def fill_in(copy: Path, into: sqlite3.Connection, table: str, rows: set[int]) -> None:
-    """Take ``rows`` (by number) of a table from a whole copy, those it has."""
-    with contextlib.closing(sqlite3.connect(copy)) as source:
-        shape = _Shape.of(source, into, table)
-        if shape is not None:
+def copy_rows(backup: Path, into: sqlite3.Connection, table: str, rows: set[int]) -> None:
+    """Copy ``rows`` (by number) of a table from a backup, as far as it has them."""
+    with contextlib.closing(sqlite3.connect(backup)) as source:
+        statements = _Statements.of(source, into, table)
+        if statements is not None:
             for number in sorted(rows):
-                row = source.execute(shape.one, (number,)).fetchone()
+                row = source.execute(statements.select_one, (number,)).fetchone()
                 if row is not None:
-                    _put(into, shape, row)
+                    _insert(into, statements, row)
 
 
-class _Shape(msgspec.Struct, frozen=True):
-    """The statements for one table: its columns that both files have, and its order."""
+class _Statements(msgspec.Struct, frozen=True):
+    """The SQL to copy one table: the columns that both files have, in key order."""
 
     table: str
     columns: tuple[str, ...]
@@ -89,8 +91,10 @@ class _Shape(msgspec.Struct, frozen=True):
     has_numbers: bool
 
     @classmethod
-    def of(cls, source: sqlite3.Connection, into: sqlite3.Connection, table: str) -> _Shape | None:
-        """None where either file has no such table, or the source cannot say."""
+    def of(
+        cls, source: sqlite3.Connection, into: sqlite3.Connection, table: str
+    ) -> _Statements | None:
+        """Return None if a file lacks the table, or the source's schema is unreadable."""
         try:
             theirs = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
         except sqlite3.DatabaseError:
@@ -104,19 +108,19 @@ class _Shape(msgspec.Struct, frozen=True):
         primary = tuple(row[1] for row in sorted(ours, key=lambda row: row[5]) if row[5])
         return cls(table, columns, ("rowid",) if numbered else primary, numbered)
 
-    def walk(self, order: str) -> str:
-        """Every row in the order of its key."""
+    def select_all(self, order: str) -> str:
+        """Select every row in key order, ASC or DESC."""
         by = ", ".join(f"{key} {order}" for key in self.keys)
         return f"SELECT {self._selected} FROM {self.table} ORDER BY {by}"  # noqa: S608 (schema)
 
     @property
-    def one(self) -> str:
-        """The row with a number."""
+    def select_one(self) -> str:
+        """Select a row by its number."""
         return f"SELECT {self._selected} FROM {self.table} WHERE rowid = ?"  # noqa: S608 (schema)
 
     @property
-    def put(self) -> str:
-        """Insert a row as it was selected, its number included."""
+    def insert(self) -> str:
+        """Insert a row as selected, with its number."""
         names = ("rowid", *self.columns) if self.has_numbers else self.columns
         marks = ", ".join("?" * len(names))
         return f"INSERT OR IGNORE INTO {self.table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (schema)
@@ -126,67 +130,70 @@ class _Shape(msgspec.Struct, frozen=True):
         return ", ".join(("rowid", *self.columns) if self.has_numbers else self.columns)
 
 
-def _take(source: sqlite3.Connection, into: sqlite3.Connection, table: str, found: Harvest) -> None:
-    shape = _Shape.of(source, into, table)
-    if shape is None:
+def _recover_table(
+    source: sqlite3.Connection, into: sqlite3.Connection, table: str, found: RecoveredRows
+) -> None:
+    statements = _Statements.of(source, into, table)
+    if statements is None:
         return
     count, ends = 0, []
     for order in ("ASC", "DESC"):
         last, is_whole = None, True
-        for row in _until_damaged(source, shape.walk(order)):
+        for row in _until_damaged(source, statements.select_all(order)):
             if row is None:
                 is_whole = False
                 break
             last = row[0]
-            count += _put(into, shape, row)
+            count += _insert(into, statements, row)
         ends.append(last)
         if is_whole:
             break
     else:
-        if shape.has_numbers:
-            count += _take_between(source, into, shape, ends, found)
+        if statements.has_numbers:
+            count += _recover_between(source, into, statements, ends, found)
     found.rows[table] = count
 
 
 def _until_damaged(source: sqlite3.Connection, sql: str) -> Iterator[sqlite3.Row | None]:
-    """Rows; None at the end when a page stopped it."""
+    """Yield rows, then None if a damaged page ended the read."""
     try:
         yield from source.execute(sql)
     except sqlite3.DatabaseError:
         yield None
 
 
-def _take_between(
+def _recover_between(
     source: sqlite3.Connection,
     into: sqlite3.Connection,
-    shape: _Shape,
+    statements: _Statements,
     ends: Sequence[int | None],
-    found: Harvest,
+    found: RecoveredRows,
 ) -> int:
     low, high = ends[0] or 0, ends[1]
     count = misses = 0
-    lost = found.lost.setdefault(shape.table, set())
-    for number in range(low + 1, min(low + _MOST, high if high is not None else low + _MOST)):
+    lost = found.lost.setdefault(statements.table, set())
+    stop = low + _MAX_LOOKUPS
+    for number in range(low + 1, stop if high is None else min(stop, high)):
         try:
-            row = source.execute(shape.one, (number,)).fetchone()
+            row = source.execute(statements.select_one, (number,)).fetchone()
         except sqlite3.DatabaseError:
             lost.add(number)
             row = None
         if row is not None:
-            count, misses = count + _put(into, shape, row), 0
+            count, misses = count + _insert(into, statements, row), 0
         else:
             misses += 1
-            if high is None and misses > _MISSES:
+            if high is None and misses > _MAX_GAP:
                 break
     return count
 
 
-def _put(into: sqlite3.Connection, shape: _Shape, row: Sequence[object]) -> int:
-    """1 where the row was new and is one that the table allows."""
+def _insert(into: sqlite3.Connection, statements: _Statements, row: Sequence[object]) -> int:
+    """Return 1 if the row is new and satisfies the table's constraints, else 0."""
     try:
-        return into.execute(shape.put, tuple(row)).rowcount
+        return into.execute(statements.insert, tuple(row)).rowcount
     except (sqlite3.IntegrityError, sqlite3.InterfaceError):
-        return 0  # half a row: its values break the table's own rules
+        return 0  # a damaged row
 
 
 def _tables(path: Path) -> list[str]:
@@ -203,8 +210,8 @@ def _working_copy(damaged: Path, work: Path) -> Path:
     with copy.open("r+b") as file:
         head = file.read(32)
         pages = int.from_bytes(head[28:32], "big")
-        if head.startswith(b"SQLite format 3\0") and pages < _MOST:
-            # A file that was cut off is refused as a whole; one with empty pages is not.
+        if head.startswith(b"SQLite format 3\0") and pages < _MAX_LOOKUPS:
+            # SQLite refuses a truncated file but reads one with empty pages.
             file.truncate(max(copy.stat().st_size, pages * _page_size(head)))
     log = damaged.with_name(damaged.name + "-wal")
     if log.is_file():
@@ -213,10 +220,10 @@ def _working_copy(damaged: Path, work: Path) -> Path:
 
 
 def _lend_first_page(lender: Path, borrower: Path) -> bool:
-    """Write the first page of ``lender`` over the borrower's; True when tables are seen then.
+    """Replace the first page of ``borrower``; return whether its tables are readable then.
 
-    https://www.sqlite.org/fileformat2.html section 1.3: bytes 16-17 the page size, 24-27 and
-    92-95 equal where the size in pages (28-31) counts, 32-39 the list of free pages.
+    https://www.sqlite.org/fileformat2.html section 1.3: bytes 16-17 are the page size, 28-31 the
+    size in pages (valid if 24-27 equal 92-95), 32-39 the list of free pages.
     """
     head = bytearray(lender.read_bytes()[:100])
     if len(head) < 100:

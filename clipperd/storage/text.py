@@ -1,12 +1,12 @@
-"""Text of a cell that damage has reached: one flipped bit can leave it no UTF-8 any more."""
+"""Decodes damaged text: one flipped bit can make a cell invalid UTF-8."""
 
 from __future__ import annotations
 
 
 def readable(raw: bytes) -> str:
-    """What is left of it, each broken character as U+FFFD; a ``sqlite3.Connection.text_factory``.
+    """Decode ``raw`` with U+FFFD for broken bytes; a ``sqlite3.Connection.text_factory``.
 
-    Most flipped bits make another letter, which nobody can tell from the right one. This treats the
-    others alike: a clip whose title is damaged is shown, sent and settled like any other.
+    Most flipped bits produce another valid letter, which no program can detect. This gives the
+    rest the same effect: a clip with a damaged title is still shown and sent.
     """
     return raw.decode("utf-8", "replace")

@@ -76,21 +76,21 @@ class _LoopClock(FakeClock):
 
 
 class _Inline:
-    """Works at a desk in the caller's thread; nothing here is about power cuts."""
+    """Runs jobs in the caller's thread; nothing here tests power cuts."""
 
-    def __init__(self, _name: str, desk: Connection) -> None:
-        self._desk = desk
+    def __init__(self, _name: str, connection: Connection) -> None:
+        self._connection = connection
 
     def start(self) -> None:
-        self._desk.open()
-        self._desk.connection.execute("PRAGMA synchronous=OFF")
+        self._connection.open()
+        self._connection.sqlite.execute("PRAGMA synchronous=OFF")
 
     def put(self, job: Job) -> None:
-        self._desk.perform([job])
+        self._connection.execute([job])
         job.loop.call_soon(job.settle)
 
     def stop(self) -> None:
-        self._desk.close()
+        self._connection.close()
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class Queue:
             name="marks",
             steps=PAGE_STEPS,
             synchronous="FULL",
-            hire=_Inline,
+            make_executor=_Inline,
         )
         index = Pages(self.rig.cache, marks, self.world, self.rig.clock, self.rig.heard)
         filling = asyncio.create_task(index.catch_up(SCOPE))
@@ -269,7 +269,7 @@ async def _play(
     folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]], clock: FakeClock
 ) -> T:
     world = Gated(clock, limits_)
-    rig = Rig(folder, world, clock, hire=_Inline)
+    rig = Rig(folder, world, clock, make_executor=_Inline)
 
     async def nothing(*_: object) -> None:
         return None

@@ -90,7 +90,7 @@ def test_a_start_on_a_disk_without_room_says_so_changes_nothing_and_succeeds_lat
             )
             assert begun.returncode == 5, begun.stderr
             assert begun.stderr.startswith(b"clipperd: clipperd does not start. ")
-            assert b"What is queued is safe." in begun.stderr
+            assert b"Your queued clips are safe." in begun.stderr
             assert b"then start it again" in begun.stderr
             if (
                 disk.is_mounted or end == stack.close_daemon

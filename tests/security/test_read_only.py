@@ -40,21 +40,21 @@ class Disk:
     read_only: bool = False
     fails_once_sent: bool = False
 
-    def hire(self, name: str, desk: Connection) -> ConnectionThread:
+    def make_executor(self, name: str, connection: Connection) -> ConnectionThread:
         """A thread whose connection SQLite forbids to write while the disk is read-only."""
-        plain = desk.perform
+        plain = connection.execute
 
-        def perform(batch: Sequence[Job]) -> None:
+        def execute(batch: Sequence[Job]) -> None:
             if name.endswith("-writer"):
                 if self.fails_once_sent and name == "outbox-writer":
-                    sent = desk.connection.execute("SELECT count(*) FROM request").fetchone()[0]
+                    sent = connection.sqlite.execute("SELECT count(*) FROM request").fetchone()[0]
                     self.read_only = self.read_only or sent > 0
                 word = "ON" if self.read_only else "OFF"
-                desk.connection.execute(f"PRAGMA query_only={word}")
+                connection.sqlite.execute(f"PRAGMA query_only={word}")
             plain(batch)
 
-        desk.perform = perform  # type: ignore[method-assign]  # the disk is the seam
-        return ConnectionThread(name, desk)
+        connection.execute = execute  # type: ignore[method-assign]  # the disk is the seam
+        return ConnectionThread(name, connection)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def disk() -> Disk:
 @pytest.fixture
 async def daemon(house: WholeSystem, disk: Disk) -> AsyncIterator[Daemon]:
     """In place of the folder's own: one whose disk a test can make read-only."""
-    async with house.daemon(hire=disk.hire) as running:
+    async with house.daemon(make_executor=disk.make_executor) as running:
         assert "You can close this window" in await running.sign_in()
         yield running
 

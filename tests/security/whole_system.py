@@ -32,8 +32,8 @@ from clipperd.daemon.system import System
 from clipperd.process import logs
 from clipperd.settings import config
 from clipperd.settings.locations import Locations, locate, secure
-from clipperd.storage.database import ConnectionThread, Database
-from clipperd.storage.disposable import Cache, Hire, open_cache
+from clipperd.storage.database import ConnectionThread, Database, ExecutorFactory
+from clipperd.storage.disposable import Cache, open_cache
 from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, create_app, listening
 from clipperd.web.keys import Limits
@@ -231,12 +231,12 @@ class WholeSystem:
         self,
         name: str = "home",
         limits: Limits | None = None,
-        hire: Hire = ConnectionThread,
+        make_executor: ExecutorFactory = ConnectionThread,
         system: System | None = None,
     ) -> AsyncIterator[Daemon]:
         """Run a daemon with its files in a folder of its own; as ``daemon.py`` does it.
 
-        ``hire``: who works at the desks of its databases. ``system``: its machine.
+        ``make_executor``: makes the executors of its databases. ``system``: its machine.
         """
         env = {
             "CLIPPERD_HOME": str(self.folder / name),
@@ -261,10 +261,14 @@ class WholeSystem:
         try:
             async with AsyncExitStack() as stack:
                 outbox = Database.open(
-                    places.outbox, name="outbox", steps=STEPS, synchronous="FULL", hire=hire
+                    places.outbox,
+                    name="outbox",
+                    steps=STEPS,
+                    synchronous="FULL",
+                    make_executor=make_executor,
                 )
                 stack.callback(outbox.close)
-                cache = open_cache(places.cache, CACHE_STEPS, hire=hire)
+                cache = open_cache(places.cache, CACHE_STEPS, make_executor=make_executor)
                 stack.callback(cache.close)
                 machine = replace(system or System.real(), env=env)
                 parts = await assembly.assemble(settings, places, outbox, cache, machine)

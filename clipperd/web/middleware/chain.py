@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from clipperd.errors import ClipperdError, InvalidInput
-from clipperd.storage.disk import trouble
+from clipperd.storage.disk import translate_os_error
 from clipperd.web.access import Initiator, validate_host, validate_origin, validate_query
 from clipperd.web.errors import BodyEncoded, FormExpected, FormTooLarge, ScopeMissing
 from clipperd.web.keys import ACCESS, CLOCK, LIMITS, NEW_ID, TABLE
@@ -100,7 +100,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if request.transport is None or request.transport.is_closing():
             return web.Response(status=400)  # the client has gone: nobody reads this
         log.error("%s unexpected: %s", id_, problems.trace(error))
-        shown = trouble(error) if isinstance(error, OSError) else None
+        shown = translate_os_error(error) if isinstance(error, OSError) else None
         problem = (
             problems.from_error(shown, id_) if shown is not None else problems.from_status(500, id_)
         )

@@ -22,7 +22,7 @@ from clipperd.settings.locations import locate
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
 from tests.chaos.sim.broker import USER
-from tests.chaos.sim.disk import Clerk, hiring
+from tests.chaos.sim.disk import Clerk, executor_factory
 from tests.chaos.sim.line import Line
 from tests.chaos.sim.loop import Process
 from tests.chaos.sim.machine import Machine
@@ -164,11 +164,15 @@ class Daemon:
         ORIGIN.set(self.name)
         rng = random.Random(self.machine.rng.random())
         self._clerks = []
-        hire = hiring(self.machine, process, self._clerks)
+        make_executor = executor_factory(self.machine, process, self._clerks)
         outbox = Database.open(
-            self._folder / "outbox.db", name="outbox", steps=STEPS, synchronous="FULL", hire=hire
+            self._folder / "outbox.db",
+            name="outbox",
+            steps=STEPS,
+            synchronous="FULL",
+            make_executor=make_executor,
         )
-        cache = open_cache(self._folder / "cache.db", CACHE_STEPS, hire=hire)
+        cache = open_cache(self._folder / "cache.db", CACHE_STEPS, make_executor=make_executor)
         system = System(
             clock=self.machine,
             http=self.line,

@@ -18,23 +18,23 @@ from tests.chaos.sim.machine import Machine
 
 
 class Clerk:
-    """Works at a desk of the daemon's database in the loop's own thread, after the disk's delay.
+    """Runs a database connection's jobs in the loop's own thread, after the disk's delay.
 
     What waits at its turn shares a commit, as with the thread. The answer comes in a later
     callback than the commit, so a kill between the two leaves what nobody was told of.
     """
 
-    def __init__(self, machine: Machine, process: Process, desk: Connection) -> None:
+    def __init__(self, machine: Machine, process: Process, connection: Connection) -> None:
         """Ends with ``process``."""
         self._machine = machine
         self._process = process
-        self._desk = desk
+        self._connection = connection
         self._waiting: list[Job] = []
         process.on_death.append(self._die)
 
     def start(self) -> None:
         """Open the connection, at once."""
-        self._desk.open()
+        self._connection.open()
 
     def put(self, job: Job) -> None:
         """Take it in."""
@@ -48,31 +48,31 @@ class Clerk:
         """Do what waits, then close."""
         if self._process.state != "dead":
             self._turn()
-            self._desk.close()
+            self._connection.close()
 
     def full(self, *, on: bool, wholly: bool) -> None:
         """Let the file grow no further, or refuse every write ``wholly``; or let all pass again."""
-        size = self._desk.connection.execute("PRAGMA page_count").fetchone()[0]
-        self._desk.connection.execute(f"PRAGMA max_page_count={size if on else 1 << 30}")
-        if type(self._desk) is not Connection:
+        size = self._connection.sqlite.execute("PRAGMA page_count").fetchone()[0]
+        self._connection.sqlite.execute(f"PRAGMA max_page_count={size if on else 1 << 30}")
+        if type(self._connection) is not Connection:
             word = "ON" if on and wholly else "OFF"
-            self._desk.connection.execute(f"PRAGMA query_only={word}")
+            self._connection.sqlite.execute(f"PRAGMA query_only={word}")
 
     def _turn(self) -> None:
         batch, self._waiting = self._waiting, []
         if not batch:
             return
-        self._desk.perform(batch)
-        if type(self._desk) is Connection:  # it only reads: nothing can be left half told
+        self._connection.execute(batch)
+        if type(self._connection) is Connection:  # it only reads: nothing can be left half told
             _settle(batch)
         else:
             self._machine.loop.call_later(0.0001, _settle, batch)
-            self._desk.rest(waited_for=False)
+            self._connection.idle(is_busy=False)
 
     def _die(self) -> None:
         """Only what was committed is in the file."""
         self._waiting.clear()
-        self._desk.connection.close()
+        self._connection.sqlite.close()
 
 
 def _settle(batch: Sequence[Job]) -> None:
@@ -80,17 +80,17 @@ def _settle(batch: Sequence[Job]) -> None:
         job.settle()
 
 
-def hiring(
+def executor_factory(
     machine: Machine, process: Process, clerks: list[Clerk]
 ) -> Callable[[str, Connection], Clerk]:
-    """What ``Database.open`` takes to hire clerks, each of whom is added to ``clerks``."""
+    """Return a ``make_executor`` for ``Database.open`` that adds each clerk to ``clerks``."""
 
-    def hire(_name: str, desk: Connection) -> Clerk:
-        clerk = Clerk(machine, process, desk)
+    def make_executor(_name: str, connection: Connection) -> Clerk:
+        clerk = Clerk(machine, process, connection)
         clerks.append(clerk)
         return clerk
 
-    return hire
+    return make_executor
 
 
 class SharedRows:

@@ -57,14 +57,19 @@ class Rig:
     """Everything between the local API and the broker. ``crash`` forgets all but the files."""
 
     def __init__(
-        self, folder: Path, world: WritableNotion, clock: FakeClock, seed: int = 1, **hiring: Any
+        self,
+        folder: Path,
+        world: WritableNotion,
+        clock: FakeClock,
+        seed: int = 1,
+        **database_options: Any,
     ) -> None:
-        """``hiring``: who works at the databases' desks, as for ``Database.open``."""
+        """``database_options``: further arguments of ``Database.open``."""
         self.folder, self.world, self.clock = folder, world, clock
         self.rng = random.Random(seed)
         self.ids = itertools.count(1)
         self.heard = Heard()
-        self.hiring = hiring
+        self.database_options = database_options
         self.user: str | None = USER
         self.server_ahead_s = 0.0
         self.knows_time = True
@@ -77,14 +82,14 @@ class Rig:
             name="outbox",
             steps=OUTBOX_STEPS,
             synchronous="FULL",
-            **self.hiring,
+            **self.database_options,
         )
         self.cache = Database.open(
             self.folder / "cache.db",
             name="cache",
             steps=CACHE_STEPS,
             synchronous="NORMAL",
-            **self.hiring,
+            **self.database_options,
         )
         outlines = Outlines(self.cache, self.world, self.clock, self.heard)
         self.outlines = outlines

@@ -22,7 +22,7 @@ from clipperd.outbox.purge import Purge
 from clipperd.outbox.records import Draft, Target
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
-from clipperd.storage.recovery import TOLD_S
+from clipperd.storage.recovery import REPORTED_S
 from tests.clipperd.session.session_stage import FakeClock
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 
@@ -159,7 +159,7 @@ async def test_content_whose_time_is_over_is_in_no_file_any_more(home: Home) -> 
 
 async def test_a_text_that_an_edit_replaced_is_in_the_queue_no_more(home: Home) -> None:
     shutil.rmtree(home.house.backups.all()[0].parent)
-    assert await home.db.fold()
+    assert await home.db.erase_deleted()
     assert home.found() == ALL
 
 
@@ -236,7 +236,7 @@ async def test_a_damaged_file_is_kept_as_long_as_it_is_told_of(home: Home) -> No
     (place / "leftover.json").write_text('["a text without a clip"]')
     for name in ("outbox.db", "outbox.db-wal", "outbox.db-shm"):
         (place / name).write_bytes(b"damaged")
-    home.clock.wall = NOW + TOLD_S
+    home.clock.wall = NOW + REPORTED_S
     assert await home.erasure.once()
     assert len(list(place.iterdir())) == 5
     home.clock.wall += 1

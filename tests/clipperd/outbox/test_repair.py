@@ -15,7 +15,7 @@ from clipperd.model import Position
 from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.records import Target
 from clipperd.outbox.repair import mend
-from clipperd.storage.recovery import Mending
+from clipperd.storage.recovery import RepairResult
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 
 DAMAGES = [
@@ -39,7 +39,7 @@ def outbox(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def mended(outbox: sqlite3.Connection, *, outdated: bool = False) -> Mending:
+def mended(outbox: sqlite3.Connection, *, outdated: bool = False) -> RepairResult:
     ids = iter(["new-1", "new-2"])
     return mend(outbox, outdated=outdated, copy=None, now=NOW, new_id=lambda: next(ids))
 
@@ -83,7 +83,7 @@ def under_way(outbox: sqlite3.Connection, *numbers: int) -> None:
 
 def test_whole_rows_are_left_as_they_are(outbox: sqlite3.Connection) -> None:
     under_way(outbox, 0, 2)
-    assert mended(outbox) == Mending(0, 0, 0, ())
+    assert mended(outbox) == RepairResult(0, 0, 0, ())
     assert [state_of(outbox, f"d-{n}")[0] for n in (0, 1, 2, 4)] == [
         "sending",
         "delivered",

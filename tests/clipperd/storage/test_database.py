@@ -27,9 +27,11 @@ def m002_more(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE item ADD COLUMN more TEXT")
 
 
-def open_db(path: Path, *steps: Step, quiet_s: float = 0.1) -> Database:
+def open_db(path: Path, *steps: Step, checkpoint_idle_s: float = 0.1) -> Database:
     steps = steps or (m001_items,)
-    return Database.open(path, name="test", steps=steps, synchronous="FULL", quiet_s=quiet_s)
+    return Database.open(
+        path, name="test", steps=steps, synchronous="FULL", checkpoint_idle_s=checkpoint_idle_s
+    )
 
 
 @pytest.fixture
@@ -115,22 +117,22 @@ async def test_text_that_damage_has_reached_can_be_read_as_what_is_left_of_it(
 
 
 class Broken(Connection):
-    """A desk with a fault of its own, in its work or between it."""
+    """A connection with a fault of its own, in its work or between it."""
 
     def __init__(self, *, breaks_at: str) -> None:
         super().__init__(lambda: sqlite3.connect(":memory:"))
         self._breaks_at = breaks_at
 
-    def perform(self, batch: Sequence[Job]) -> None:
+    def execute(self, batch: Sequence[Job]) -> None:
         if self._breaks_at == "work":
             self._breaks_at = ""
-            raise AttributeError("a fault of the desk")
-        super().perform(batch)
+            raise AttributeError("a fault of the connection")
+        super().execute(batch)
 
-    def rest(self, *, waited_for: bool) -> float | None:
+    def idle(self, *, is_busy: bool) -> float | None:
         if self._breaks_at == "rest":
-            raise AttributeError("a fault of the desk")
-        return super().rest(waited_for=waited_for)
+            raise AttributeError("a fault of the connection")
+        return super().idle(is_busy=is_busy)
 
 
 async def one(worker: ConnectionThread) -> int:

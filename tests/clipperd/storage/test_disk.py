@@ -13,7 +13,7 @@ import pytest
 
 from clipperd.errors import StorageFull
 from clipperd.storage.database import Database
-from clipperd.storage.disk import translate, trouble
+from clipperd.storage.disk import translate, translate_os_error
 from tests.clipperd.storage.recovery.damaged_home import no_growth
 
 
@@ -22,7 +22,9 @@ def m001_notes(connection: sqlite3.Connection) -> None:
 
 
 def opened(path: Path) -> Database:
-    return Database.open(path, name="t", steps=(m001_notes,), synchronous="FULL", patience_s=0.05)
+    return Database.open(
+        path, name="t", steps=(m001_notes,), synchronous="FULL", busy_timeout_s=0.05
+    )
 
 
 @contextmanager
@@ -89,14 +91,14 @@ def test_what_is_no_fault_of_the_disk_is_left_as_it_is() -> None:
     cut = sqlite3.OperationalError("disk I/O error")
     cut.sqlite_errorname = "SQLITE_IOERR_SHORT_READ"  # a file that ends too early is damaged
     assert translate(cut) is cut
-    assert trouble(ConnectionResetError(errno.ECONNRESET, "reset")) is None
-    assert trouble(OSError("no number")) is None
+    assert translate_os_error(ConnectionResetError(errno.ECONNRESET, "reset")) is None
+    assert translate_os_error(OSError("no number")) is None
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_what_the_system_refuses_is_told_alike(number: int) -> None:
-    full = trouble(OSError(number, "refused"))
+    full = translate_os_error(OSError(number, "refused"))
     assert full is not None
     assert full.params == {"cause": errno.errorcode[number]}
     assert full.hint is not None
-    assert full.hint.endswith("goes on by itself.")
+    assert full.hint.endswith("continues automatically.")

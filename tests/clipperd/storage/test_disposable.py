@@ -84,13 +84,13 @@ async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
     renewed: list[str] = []
     async with house.daemon() as daemon:
         await daemon.sign_in()
-        fill = daemon.cache.on_renewed
+        fill = daemon.cache.on_recreated
 
         def tell() -> None:
             renewed.append(name)
             fill()
 
-        daemon.cache.on_renewed = tell
+        daemon.cache.on_recreated = tell
         for name, damage in befalls:
             fold(daemon.places.cache)
             damage(daemon.places.cache, chance)
@@ -140,7 +140,7 @@ def damage_a_title(connection: sqlite3.Connection) -> None:
 async def test_a_cache_with_text_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
     renewed: list[bool] = []
     cache = open_cache(tmp_path / "cache.db", CACHE_STEPS)
-    cache.on_renewed = lambda: renewed.append(True)
+    cache.on_recreated = lambda: renewed.append(True)
     async with asyncio.timeout(60):
         for ask in (cache.read, cache.write):
             await cache.write(damage_a_title)
@@ -163,7 +163,7 @@ async def test_who_still_asks_a_cache_that_is_being_replaced_is_answered_by_the_
     tmp_path: Path,
 ) -> None:
     Stopping.told.clear()
-    cache = open_cache(tmp_path / "cache.db", CACHE_STEPS, hire=Stopping)
+    cache = open_cache(tmp_path / "cache.db", CACHE_STEPS, make_executor=Stopping)
     begun = threading.Event()
 
     def slow(connection: sqlite3.Connection) -> list[str]:
@@ -196,12 +196,12 @@ async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
 async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: WholeSystem) -> None:
     refuses = [False]
 
-    def hire(name: str, desk: Connection) -> ConnectionThread:
+    def make_executor(name: str, connection: Connection) -> ConnectionThread:
         if refuses[0] and name.startswith("cache"):
             raise OSError(errno.EROFS, "Read-only file system")
-        return ConnectionThread(name, desk)
+        return ConnectionThread(name, connection)
 
-    async with house.daemon(hire=hire) as daemon:
+    async with house.daemon(make_executor=make_executor) as daemon:
         await daemon.sign_in()
         heading = (await daemon.call("GET", f"/v1/pages/{READING_LIST}/outline"))[2]["headings"][0]
         section = {"type": "end_of_section", "heading_id": heading["id"]}

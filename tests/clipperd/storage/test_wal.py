@@ -50,7 +50,7 @@ async def test_many_small_changes_are_folded_back_too(db: Database) -> None:
 async def test_nobody_who_writes_on_and_on_waits_for_the_log_to_be_folded_back(
     tmp_path: Path,
 ) -> None:
-    db = open_db(tmp_path / "test.db", quiet_s=3600)
+    db = open_db(tmp_path / "test.db", checkpoint_idle_s=3600)
     for n in range(12):
         await db.write(insert(n, "x" * 1_000_000))
     assert db.path.stat().st_size < 1_000_000
@@ -86,7 +86,9 @@ async def test_many_writers_and_readers_and_another_program_that_reads_meet_no_l
 
 async def test_another_program_that_reads_for_long_holds_up_no_write(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
-    db = Database.open(path, name="test", steps=(m001_items,), synchronous="FULL", patience_s=900)
+    db = Database.open(
+        path, name="test", steps=(m001_items,), synchronous="FULL", busy_timeout_s=900
+    )
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN")
         count(shell)

@@ -20,7 +20,7 @@ from clipperd.outbox.records import NO_PLAN, Draft, Target
 from clipperd.outbox.repair import mend
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
-from clipperd.storage.recovery import Mending, Recovery
+from clipperd.storage.recovery import Recovery, RepairResult
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
 PAGE = "44444444-4444-4444-8444-444444444444"
@@ -48,7 +48,7 @@ class DamagedHome:
             steps=STEPS,
             backups=self.backups,
             quarantine=self.quarantine,
-            mend=self._mend,
+            repair=self._repair,
         )
 
     def fill(self, clips: int = CLIPS) -> None:
@@ -99,7 +99,9 @@ class DamagedHome:
         assert self.rows("PRAGMA foreign_key_check") == []
         assert self.rows("SELECT count(*) FROM turn_counter") == [(1,)]
 
-    def _mend(self, connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> Mending:
+    def _repair(
+        self, connection: sqlite3.Connection, outdated: bool, copy: Path | None
+    ) -> RepairResult:
         return mend(
             connection,
             outdated=outdated,
