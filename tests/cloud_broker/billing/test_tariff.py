@@ -23,8 +23,8 @@ def test_the_document_says_what_each_status_is_worth() -> None:
         early = TARIFF.in_force("PRO", status, SINCE, SINCE)
         late = TARIFF.in_force("PRO", status, SINCE, SINCE + GRACE_MS)
         expected = {
-            "what was bought": ("PRO", "PRO"),
-            "what was bought, for the grace; then FREE": ("PRO", "FREE"),
+            "the bought tier": ("PRO", "PRO"),
+            "the bought tier, for the grace; then FREE": ("PRO", "FREE"),
             "FREE": ("FREE", "FREE"),
         }
         assert (early, late) == expected[worth], status
