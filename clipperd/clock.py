@@ -1,4 +1,4 @@
-"""Time as an argument: the one module that reads a clock or sleeps."""
+"""Reads the clock and sleeps; all other modules take a Clock as an argument."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for people, boot time for deadlines, and waiting."""
+    """Wall time for display, boot time for deadlines, and sleeping."""
 
     def now(self) -> float:
         """Wall clock, seconds since the epoch (UTC). May jump either way."""
 
     def boot(self) -> float:
-        """Seconds on a clock that never jumps and goes on during suspend where the OS can."""
+        """Seconds on a clock that never jumps and counts suspend where the OS can."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds`` of boot time, at once when not positive."""
+        """Return after ``seconds`` of boot time; immediately when not positive."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """Reads the clocks of the machine."""
 
     def now(self) -> float:
         """Wall clock, seconds since the epoch."""
@@ -34,12 +34,12 @@ class SystemClock:
         return time.monotonic()
 
     def slept(self) -> float:
-        """Seconds that the machine has stood still since its start; 0 where nothing tells."""
+        """Seconds that the machine was suspended since its start; 0 where the OS does not say."""
         return self.boot() - time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
-        import asyncio  # commands format times without it; loading it is a third of their start
+        import asyncio  # here, because loading it is a third of a command's start
 
         await asyncio.sleep(max(0.0, seconds))
 

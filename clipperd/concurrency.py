@@ -1,4 +1,4 @@
-"""Work that several callers may want at the same time is done once, by an owner that ends it."""
+"""Runs shared work once for all callers (single flight), and races two awaitables."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Running pieces of work by key. A caller that gives up does not stop the others."""
+    """Runs one task per key; canceling one caller does not cancel the task for the others."""
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
         self._running: dict[Hashable, asyncio.Task[T]] = {}
 
     def start(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> tuple[asyncio.Task[T], bool]:
-        """Return the task for ``key`` and whether this call began it."""
+        """Return the task for ``key``, and whether this call started it."""
         task = self._running.get(key)
         if task is not None:
             return task, False
         task = asyncio.create_task(work())
         self._running[key] = task
-        task.add_done_callback(lambda done: self._landed(key, done))
+        task.add_done_callback(lambda done: self._on_done(key, done))
         return task, True
 
     async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await the result for ``key``, beginning the work when nobody has."""
+        """Await the result for ``key``; start the work unless it is running."""
         return await asyncio.shield(self.start(key, work)[0])
 
-    def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
+    def _on_done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         self._running.pop(key, None)
         if not task.cancelled():
-            task.exception()  # a failure nobody waits for any more is not a warning
+            task.exception()  # retrieve it, so that asyncio does not warn when no caller is left
 
     async def close(self) -> None:
-        """Cancel all that runs and wait for its end."""
+        """Cancel all tasks and wait for their end."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -46,9 +45,9 @@ class SingleFlight(Generic[T]):
 
 
 async def race(first: Awaitable[Any], second: Awaitable[Any]) -> None:
-    """Return when one of the two is done; the other is cancelled and awaited.
+    """Return when the first of the two is done; cancel the other and await it.
 
-    Raises what the one that is done raised.
+    Raises the error of the one that finished.
     """
     tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
     try:
@@ -56,7 +55,7 @@ async def race(first: Awaitable[Any], second: Awaitable[Any]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        # Gathered, not awaited one by one: being cancelled here must not be taken for their end.
+        # gather: if this coroutine is canceled here, both tasks still end before it returns.
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:
         if not task.cancelled():

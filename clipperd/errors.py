@@ -1,18 +1,19 @@
-"""Every error that clipperd raises on purpose.
+"""Defines the errors that clipperd raises on purpose.
 
 ClipperdError
-├── InvalidInput            kind invalid      what the caller sent cannot be accepted
+├── InvalidInput            kind invalid      the request cannot be accepted
 │   ├── ContentInvalid      kind invalid      the content cannot become Notion blocks
-│   └── FormatUnsupported   kind invalid      a format that cannot be converted yet
-├── NotSignedIn, ...        kind conflict     the account's state forbids it
-├── session/errors.py       sign-in and the keeping of its secrets
-├── process/errors.py       settings, lock, endpoint: before there is a web
-├── web/errors.py           the door of the local API
+│   └── FormatUnsupported   kind invalid      this version cannot convert the format
+├── NotSignedIn, ...        kind conflict     the account's state forbids the request
+├── session/errors.py       sign-in
+├── keychain/errors.py      secrets
+├── process/errors.py       lock, endpoint
+├── settings/errors.py      settings
+├── web/middleware/errors.py  access to the local API
 └── ...
 
-An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
-of HTTP. ``web/middleware/problems.py`` turns the kind into a status. Retry verdicts belong to
-``delivery/outcome.py``, not here.
+An error has a stable ``code``, a ``kind`` and a sentence for the user, and no HTTP status:
+``web/middleware/problems.py`` maps the kind to one. ``delivery/outcome.py`` decides on retries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, ClassVar
 
 
 class Kind(Enum):
-    """What sort of refusal an error is; the web layer maps each to one HTTP status."""
+    """The category of an error; the web layer maps each to one HTTP status."""
 
     INVALID = "invalid"
     UNAUTHENTICATED = "unauthenticated"
@@ -41,7 +42,7 @@ class Kind(Enum):
 
 
 class ClipperdError(Exception):
-    """Base of all deliberate errors. ``detail`` is shown to people: no token, no clip text."""
+    """Base of all deliberate errors. Users see ``detail``: it holds no token and no clip text."""
 
     code: ClassVar[str] = "internal"
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
@@ -56,7 +57,7 @@ class ClipperdError(Exception):
         params: Mapping[str, Any] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """Keep the sentence and what helps: hint, seconds to wait, values, places in a body."""
+        """``retry_after`` is in seconds; ``errors`` names places in the body by JSON pointer."""
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
@@ -65,7 +66,7 @@ class ClipperdError(Exception):
         self.errors = [dict(e) for e in errors]
 
 
-# --- what the caller sent -------------------------------------------------------------------
+# --- the request ----------------------------------------------------------------------------
 
 
 class InvalidInput(ClipperdError):
@@ -77,14 +78,14 @@ class InvalidInput(ClipperdError):
 
 
 class CursorInvalid(InvalidInput):
-    """A pagination cursor that this store never issued."""
+    """A pagination cursor that the daemon did not issue for this list."""
 
     code = "cursor_invalid"
     title = "That cursor is not valid"
 
 
 class NotFound(ClipperdError):
-    """No such clip, page, delivery or client for this account."""
+    """The account has no such clip, page, delivery or client."""
 
     code = "not_found"
     kind = Kind.MISSING
@@ -95,7 +96,7 @@ class NotFound(ClipperdError):
 
 
 class NotSignedIn(ClipperdError):
-    """Nobody has ever signed in here, so a clip would have no owner."""
+    """No user has signed in on this machine yet, so a clip would have no owner."""
 
     code = "not_signed_in"
     kind = Kind.CONFLICT
@@ -103,7 +104,7 @@ class NotSignedIn(ClipperdError):
 
 
 class WorkspaceMismatch(ClipperdError):
-    """The named workspace is not one of this account's."""
+    """The named workspace does not belong to the account."""
 
     code = "workspace_mismatch"
     kind = Kind.CONFLICT
@@ -111,25 +112,25 @@ class WorkspaceMismatch(ClipperdError):
 
 
 class ReauthRequired(ClipperdError):
-    """The session or Notion's grant has ended; signing in again mends it."""
+    """The session or Notion's grant has ended; the user must sign in again."""
 
     code = "reauth_required"
     kind = Kind.CONFLICT
     title = "Sign in again"
 
 
-# --- the world outside ----------------------------------------------------------------------
+# --- the broker -----------------------------------------------------------------------------
 
 
 class BrokerUnreachable(ClipperdError):
-    """The broker did not answer. ``sent`` says whether it may have heard the request."""
+    """The broker did not answer. ``sent``: it may have received the request."""
 
     code = "broker_unreachable"
     kind = Kind.UNAVAILABLE
     title = "The service cannot be reached"
 
     def __init__(self, detail: str, *, sent: bool) -> None:
-        """``sent`` False: provably never left this machine. True: the outcome is unknown."""
+        """``sent`` False: the request never left this machine. True: the outcome is unknown."""
         super().__init__(detail)
         self.sent = sent
 
@@ -138,7 +139,7 @@ class BrokerUnreachable(ClipperdError):
 
 
 class StorageFull(ClipperdError):
-    """The disk is full or read-only; nothing was accepted. Reading goes on."""
+    """The disk is full or read-only; nothing was stored. Reading still works."""
 
     code = "storage_full"
     kind = Kind.STORAGE_FULL
@@ -165,14 +166,14 @@ class IdempotencyConflict(ClipperdError):
 
 
 class PageRefUnknown(InvalidInput):
-    """A ``page_ref`` that no queued or delivered new page has announced."""
+    """A ``page_ref`` that no queued or delivered new page carries."""
 
     code = "page_ref_unknown"
     title = "No such new page"
 
 
 class PageRefTaken(ClipperdError):
-    """A second new page under a ``ref`` that is in use."""
+    """A second new page with a ``ref`` that is in use."""
 
     code = "page_ref_taken"
     kind = Kind.CONFLICT
@@ -188,7 +189,7 @@ class NotAllowedNow(ClipperdError):
 
 
 class NotFinished(ClipperdError):
-    """Only what is finished can be deleted."""
+    """Only finished clips can be deleted."""
 
     code = "not_finished"
     kind = Kind.CONFLICT
@@ -200,11 +201,11 @@ class VersionMismatch(ClipperdError):
 
     code = "version_mismatch"
     kind = Kind.PRECONDITION
-    title = "The clip has changed meanwhile"
+    title = "The clip has changed"
 
 
 class ContentErased(ClipperdError):
-    """The content was erased after its time; the receipt stays."""
+    """The retention time of the content is over; only the receipt is left."""
 
     code = "content_erased"
     kind = Kind.GONE
@@ -215,7 +216,7 @@ class ContentErased(ClipperdError):
 
 
 class OutlineNotCached(ClipperdError):
-    """Only the stored outline was asked for and there is none; it is being fetched behind."""
+    """The outline is not stored yet; the daemon fetches it in the background."""
 
     code = "outline_not_cached"
     kind = Kind.MISSING
@@ -223,7 +224,7 @@ class OutlineNotCached(ClipperdError):
 
 
 class PageGone(ClipperdError):
-    """Notion no longer shows the page: deleted for good, or not shared any more."""
+    """Notion no longer shows the page: it was deleted for good or is not shared any more."""
 
     code = "page_gone"
     kind = Kind.MISSING
@@ -231,7 +232,7 @@ class PageGone(ClipperdError):
 
 
 class PageTrashed(ClipperdError):
-    """The page is in Notion's trash; restoring it there mends everything."""
+    """The page is in Notion's trash; restoring it there resolves the error."""
 
     code = "page_trashed"
     kind = Kind.GONE
@@ -239,7 +240,7 @@ class PageTrashed(ClipperdError):
 
 
 class PlaceGone(ClipperdError):
-    """The place of a clip cannot be found, so a person decides; ``reason`` is stable.
+    """The position of a clip is not on the page, so the user decides; ``reason`` is stable.
 
     Reasons: heading_gone, heading_ambiguous, block_gone, page_gone, page_trashed.
     """
@@ -249,25 +250,25 @@ class PlaceGone(ClipperdError):
     title = "The place for this clip is gone"
 
     def __init__(self, reason: str, *, reads: int = 0) -> None:
-        """``reads``: how many Notion calls finding this out has cost."""
+        """``reads``: the Notion calls made to find out."""
         super().__init__(_PLACE_GONE[reason], params={"reason": reason})
         self.reason = reason
         self.reads = reads
 
 
 _PLACE_GONE = {
-    "heading_gone": "That heading is no longer on the page.",
-    "heading_ambiguous": "Several headings of the page match.",
-    "block_gone": "That block is no longer on the page.",
-    "page_gone": "The page is gone or no longer shared.",
-    "page_trashed": "The page is in the trash.",
+    "heading_gone": "That heading is gone from the page. Choose another position.",
+    "heading_ambiguous": "Several headings of the page match. Name one by its id.",
+    "block_gone": "That block is gone from the page. Choose another position.",
+    "page_gone": "The page is gone or no longer shared. Share it, or choose another page.",
+    "page_trashed": "The page is in Notion's trash. Restore it there, or choose another page.",
 }
 
 
 class ReadFailed(ClipperdError):
-    """Notion or the broker answered a read with an error; ``reply`` is the transport's Reply.
+    """Notion or the broker answered a read with an error.
 
-    ``reply`` is untyped here because the transport stands above this module.
+    ``reply`` is a ``broker.reply.Reply``; this module may not import that layer.
     """
 
     code = "read_failed"
@@ -275,9 +276,9 @@ class ReadFailed(ClipperdError):
     title = "Notion could not answer"
 
     def __init__(self, reply: Any, *, reads: int = 0) -> None:
-        """``reads``: how many Notion calls were made, this one included."""
+        """``reads``: the Notion calls made, this one included."""
         super().__init__(
-            "Notion could not answer just now.",
+            "Notion could not answer. Try again later.",
             retry_after=reply.retry_after_s,
             params={"status": reply.status, "code": reply.broker_code or reply.code},
         )
@@ -296,7 +297,7 @@ class ContentInvalid(InvalidInput):
 
 
 class FormatUnsupported(InvalidInput):
-    """A known format that this version cannot convert yet."""
+    """This version cannot convert the format yet."""
 
     code = "format_unsupported"
     title = "That format is not supported"

@@ -1,4 +1,4 @@
-"""The words that every part of the daemon shares: ids, scope, states, positions."""
+"""Defines the types that every part of the daemon shares: ids, scope, states, positions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def notion_id(text: str) -> str | None:
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Whose data: everything stored or sent carries it, and nothing crosses it."""
+    """The user and workspace that data belongs to; every row and request carries them."""
 
     user_id: str
     workspace_id: str
 
 
 class State(StrEnum):
-    """Where a delivery stands; docs/state-machine.md draws the transitions."""
+    """The state of a delivery; docs/state-machine.md draws the transitions."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -54,33 +54,33 @@ PRECEDENCE: tuple[State, ...] = (
     State.CANCELED,
     State.DELIVERED,
 )
-"""A clip's state is the first of these that any of its deliveries is in."""
+"""A clip has the first of these states that any of its deliveries has."""
 
 FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELIVERED})
-"""Nothing more will happen by itself."""
+"""Final states: the daemon does nothing more."""
 
 REASONS: dict[str, str] = {
-    "block_gone": "The block that names the place is no longer on the page.",
-    "content_lost": "Its content was lost with a damaged file; put it in again, or cancel.",
-    "content_refused": "Notion refuses this content; edit it.",
-    "heading_ambiguous": "Several headings of the page match; name one by its id.",
-    "heading_gone": "The heading that names the place is no longer on the page.",
-    "new_page_given_up": "The new page that it was for was never created.",
-    "no_access": "The connection may not write there; give it access in Notion.",
-    "outcome_unknown": "It may be on the page already; look, then say so or send it again.",
-    "page_gone": "The page is gone or no longer shared with the connection.",
-    "page_trashed": "The page is in the trash.",
-    "page_unknown": "The new page exists, but which it is could not be found out.",
-    "parent_gone": "The place for the new page is gone or no longer shared.",
-    "place_lost": "Where it was to go was lost with a damaged file; choose a page, or cancel.",
-    "place_refused": "Notion kept refusing the place.",
-    "undone": "It was taken back.",
-    "workspace_full": "The workspace has used all of its free blocks.",
+    "block_gone": "That block is gone from the page. Choose another position.",
+    "content_lost": "A damaged file lost the content. Add it again, or cancel the clip.",
+    "content_refused": "Notion refused the content. Edit it and try again.",
+    "heading_ambiguous": "Several headings of the page match. Name one by its id.",
+    "heading_gone": "That heading is gone from the page. Choose another position.",
+    "new_page_given_up": "The new page for this clip was never created. Choose another page.",
+    "no_access": "The connection may not write there. Give it access in Notion, then try again.",
+    "outcome_unknown": "It may be on the page already. Look, then confirm it or send it again.",
+    "page_gone": "The page is gone or no longer shared. Share it, or choose another page.",
+    "page_trashed": "The page is in Notion's trash. Restore it there, or choose another page.",
+    "page_unknown": "Notion created the new page, but its id is unknown. Choose the page.",
+    "parent_gone": "The new page's parent is gone or no longer shared. Share it and try again.",
+    "place_lost": "A damaged file lost the destination. Choose a page, or cancel the clip.",
+    "place_refused": "Notion refused the position several times. Choose another position.",
+    "undone": "The clip was undone.",
+    "workspace_full": "The workspace has no free blocks left. Free some or upgrade, then retry.",
 }
-"""Why a delivery stopped, each with a sentence for a person. Clients may rely on the names."""
+"""Why a delivery stopped: stable names, each with a sentence for the user."""
 
 UNTRIABLE: frozenset[str] = frozenset({"outcome_unknown", "content_lost", "place_lost"})
-"""Reasons that trying again does not mend: a person has to say something first."""
+"""Reasons that a retry cannot resolve: the user must decide first."""
 
 PositionType = Literal["end", "start", "after_heading", "end_of_section", "after_block", "inside"]
 
@@ -108,7 +108,7 @@ POSITIONS: dict[PositionType, PositionRule] = {
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where in a page a clip goes, as the client asked for it."""
+    """The position in a page that the client asked for."""
 
     type: PositionType = "end"
     heading_id: str | None = None
@@ -120,12 +120,12 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class InsertionPoint(msgspec.Struct, frozen=True):
-    """A position resolved against the page: what one append request needs.
+    """A position resolved against the page, ready for one append request.
 
-    ``parent_id`` is the block or page that gets the children; ``after`` is the sibling to follow,
-    or None for the ``edge`` of the parent. ``level`` is the level of the heading whose section it
-    is (1-4), or 0 outside any named section: content headings are demoted below it.
-    ``reads`` counts the Notion calls that resolving took.
+    ``parent_id``: the block or page that gets the children. ``after``: the sibling to follow, or
+    None for the ``edge`` of the parent. ``level``: the level (1-4) of the heading that the section
+    belongs to, or 0 outside a named section; content headings are demoted below it. ``reads``: the
+    Notion calls that resolving took. ``fell_back``: the reason for using the end of the page.
     """
 
     parent_id: str

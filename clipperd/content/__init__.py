@@ -1,1 +1,1 @@
-"""Content of a clip: from what was captured to Notion blocks, cut to Notion's limits. Pure."""
+"""Converts the content of a clip to Notion blocks, cut to Notion's limits. Pure."""

@@ -1,8 +1,8 @@
-"""From trees of blocks to the fewest legal append requests.
+"""Plans the fewest legal append requests for trees of blocks.
 
-An append answers with the ids of its first-level blocks only, so children that do not travel
-with their parent can follow only when that parent was a first-level block: trees are cut
-directly below the first level.
+An append returns the ids of its first-level blocks only. Children that do not fit into the request
+of their parent can therefore follow only under a first-level block: plans cut trees directly below
+the first level.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES, REQUIRED_CHILDREN
-from clipperd.content.trees import Node, encode, measured, walk, with_children
+from clipperd.content.trees import MeasuredBlock, encode, measured, walk, with_children
 from clipperd.model import Block
 
 __all__ = ["Chunk", "elements", "encode", "fits", "plan", "size"]
@@ -22,9 +22,9 @@ __all__ = ["Chunk", "elements", "encode", "fits", "plan", "size"]
 class Chunk(msgspec.Struct, frozen=True):
     """The children of one legal append request.
 
-    ``parent`` None: first level of the content, to follow the last first-level block of the chunk
-    with parent None before it. ``parent`` (chunk, offset): to be appended at the end of the block
-    that the earlier ``chunk`` created at ``offset`` of its own first level.
+    ``parent`` None: first level of the content; the blocks follow the last block of the previous
+    chunk with parent None. ``parent`` (chunk, offset): the blocks are appended to the block that
+    the earlier ``chunk`` created at ``offset`` of its own first level.
     """
 
     blocks: list[Block]
@@ -42,7 +42,7 @@ def size(blocks: Sequence[Block]) -> int:
 
 
 def fits(lists: Sequence[Sequence[Block]]) -> bool:
-    """Say whether these lists of blocks, each legal alone, may travel as one request."""
+    """Say whether these lists of blocks, each legal alone, are legal as one request."""
     return (
         sum(len(blocks) for blocks in lists) <= CHILDREN
         and sum(elements(blocks) for blocks in lists) <= ELEMENTS
@@ -51,14 +51,16 @@ def fits(lists: Sequence[Sequence[Block]]) -> bool:
 
 
 def plan(blocks: Sequence[Block]) -> list[Chunk]:
-    """Cut ``blocks`` into requests: first level first and in order, then what was cut off.
+    """Cut ``blocks`` into requests: the first level in order, then the children cut off from it.
 
-    Every array holds at most 100 blocks, nesting at most 2 levels below the first, a request at
-    most 1000 blocks and 450 KB. Raises ValueError for a block that no request can create; what
-    ``convert.prepare`` returns never holds one.
+    An array holds at most 100 blocks, nesting is at most 2 levels below the first, a request holds
+    at most 1000 blocks and 450 KB. Raises ValueError for a block that no request can create;
+    ``convert.prepare`` never returns one.
     """
     chunks: list[Chunk] = []
-    waiting: deque[tuple[list[Node], tuple[int, int] | None]] = deque([(measured(blocks), None)])
+    waiting: deque[tuple[list[MeasuredBlock], tuple[int, int] | None]] = deque(
+        [(measured(blocks), None)]
+    )
     while waiting:
         nodes, parent = waiting.popleft()
         packer = _Packer(chunks, parent)
@@ -71,7 +73,7 @@ def plan(blocks: Sequence[Block]) -> list[Chunk]:
 
 
 class _Packer:
-    """Fills chunk after chunk with siblings, left to right."""
+    """Fills one chunk after another with siblings, left to right."""
 
     def __init__(self, chunks: list[Chunk], parent: tuple[int, int] | None) -> None:
         self._chunks = chunks
@@ -82,7 +84,7 @@ class _Packer:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where the block added last stands."""
+        """Chunk and offset of the block added last."""
         return len(self._chunks), len(self._blocks) - 1
 
     def flush(self) -> None:
@@ -91,8 +93,8 @@ class _Packer:
             self._chunks.append(Chunk(self._blocks, self._parent))
         self._blocks, self._elements, self._bytes = [], 0, 2
 
-    def add(self, node: Node) -> list[Node]:
-        """Place ``node``, whole where one request can hold it; return children left to send."""
+    def add(self, node: MeasuredBlock) -> list[MeasuredBlock]:
+        """Place ``node``, whole if one request can hold it; return the children left to send."""
         if node.fits_at(0) and node.bytes + 2 <= REQUEST_BYTES:
             if not self._room(node.elements, node.bytes):
                 self.flush()
@@ -106,8 +108,8 @@ class _Packer:
         self._put(with_children(node.block, [c.block for c in carried]), *weight)
         return node.children[count:]
 
-    def _carried(self, node: Node) -> int:
-        """How many children to send along: what Notion demands, or what saves a request."""
+    def _carried(self, node: MeasuredBlock) -> int:
+        """Count the children to send along: those required, or more if that saves a request."""
         least = REQUIRED_CHILDREN.get(node.block["type"], 0)
         if not _carries(node, node.children[:least]):
             raise ValueError("a block cannot be created together with the children it needs")
@@ -134,12 +136,12 @@ class _Packer:
         self._bytes += size_bytes + 1
 
 
-def _weight(node: Node, carried: Sequence[Node]) -> tuple[int, int]:
+def _weight(node: MeasuredBlock, carried: Sequence[MeasuredBlock]) -> tuple[int, int]:
     count = 1 + sum(c.elements for c in carried)
     return count, node.bare_bytes + 16 + sum(c.bytes + 1 for c in carried)
 
 
-def _carries(node: Node, carried: Sequence[Node]) -> bool:
+def _carries(node: MeasuredBlock, carried: Sequence[MeasuredBlock]) -> bool:
     """Say whether ``node`` and these children are legal as one block of a fresh request."""
     count, size_bytes = _weight(node, carried)
     return (
@@ -150,8 +152,8 @@ def _carries(node: Node, carried: Sequence[Node]) -> bool:
     )
 
 
-def _rows(table: Node) -> int:
-    """As many rows as a request holds; they are leaves, so the rest follows in full requests."""
+def _rows(table: MeasuredBlock) -> int:
+    """Count the rows that fit one request; rows are leaves, so the rest fills whole requests."""
     count, size_bytes = 0, table.bare_bytes + 18
     for row in table.children[:CHILDREN]:
         size_bytes += row.bytes + 1
@@ -161,9 +163,9 @@ def _rows(table: Node) -> int:
     return count
 
 
-def _groups(nodes: Sequence[Node]) -> list[int]:
-    """Sizes of the requests that would carry ``nodes``, packed from the right: the first group is
-    the smallest that, sent along with the parent, saves a request.
+def _groups(nodes: Sequence[MeasuredBlock]) -> list[int]:
+    """Return the sizes of the requests for ``nodes``, packed from the right: the first group is the
+    smallest one that saves a request when it is sent along with the parent.
     """
     sizes: list[int] = []
     count = elements_ = size_bytes = 0

@@ -122,7 +122,7 @@ def _title(blocks: Sequence[Block]) -> str:
 
 
 def _line(block: Block) -> str:
-    """The beginning of the first line that shows anything; a paragraph may be one long line."""
+    """Return the beginning of the first visible line; a paragraph may be one long line."""
     lines = shown(block).lstrip()[: 4 * _TITLE].splitlines()
     return " ".join(lines[0].split()) if lines else ""
 
@@ -141,7 +141,7 @@ def _preview(blocks: Sequence[Block]) -> str:
 
 
 def shown(block: Block) -> str:
-    """The text of one block, without its children, that a reader of the page sees."""
+    """Return the visible text of one block, without its children."""
     body = block[block["type"]]
     if "cells" in body:
         return "\n".join(plain(cell) for cell in body["cells"])

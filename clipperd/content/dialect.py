@@ -1,5 +1,5 @@
-"""The Markdown that clipperd reads: CommonMark with GFM tables, strikethrough, tasks, footnotes,
-dollar math and front matter. The one file that sets up markdown-it.
+"""Parses Markdown: CommonMark with GFM tables, strikethrough and tasks, footnotes, dollar math and
+front matter. The only module that configures markdown-it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-_BLOCK_NESTING = 300  # markdown-it drops what is deeper, and from 500 on exceeds Python's stack
-_INLINE_NESTING = 20  # CommonMark's preset; text in deeper brackets stays literal
-_READABLE = 200  # from here on the rest of a nested block is taken as literal text instead
+_BLOCK_NESTING = 300  # levels; markdown-it drops deeper blocks, and 500 exceed Python's stack
+_INLINE_NESTING = 20  # levels, CommonMark's preset; text in deeper brackets stays literal
+_READABLE = 200  # levels; a block nested deeper becomes literal text
 _QUOTES = re.compile(r"[\s>]*")
 _YAML = re.compile(r"(?:[\w.-]+[ \t]*:.*|[ \t]+.*|[ \t]*-.*|#.*|[\]}].*|[ \t]*)")
 
 
 class _Parser(MarkdownIt):
-    """Keeps links of every scheme: which of them Notion takes is decided (and told) later."""
+    """Keeps links of every scheme; ``richtext.usable_link`` drops and reports them later."""
 
-    def validateLink(self, url: str) -> bool:  # noqa: N802, ARG002 - the name is markdown-it's
+    def validateLink(self, url: str) -> bool:  # noqa: N802, ARG002 - markdown-it's name
         return True
 
 
@@ -42,9 +42,9 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 def parse(source: str) -> Parsed:
-    """Parse Markdown; ``env`` holds the footnotes, and ``too_deep`` where text was taken literally.
+    """Parse Markdown; ``env`` holds the footnotes, and ``too_deep`` if nested text stayed literal.
 
-    Raises RecursionError on absurdly nested images.
+    Raises RecursionError on extremely nested images.
     """
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     if source.startswith("---") and not _has_front_matter(source):
@@ -58,7 +58,7 @@ def parse(source: str) -> Parsed:
 
 
 def cells_beyond(line: str, width: int) -> list[list[Token]]:
-    """The cells of a table's source line behind the first ``width``, as inline tokens."""
+    """Return the cells of a table's source line after the first ``width``, as inline tokens."""
     if line.count("|") < width:
         return []
     cells = escapedSplit(_QUOTES.sub("", line, count=1).strip())
@@ -77,8 +77,9 @@ def cells_beyond(line: str, width: int) -> list[list[Token]]:
 
 @functools.cache
 def _parsers() -> tuple[MarkdownIt, MarkdownIt]:
-    """One parser for blocks and one for the text in them: each needs its own nesting limit, since
-    in text the limit is a factor of the time that unclosed brackets take.
+    """Return one parser for blocks and one for inline text.
+
+    They need different nesting limits: inline, the time for unclosed brackets grows with the limit.
     """
     outer = _configured(_BLOCK_NESTING)
     outer.core.ruler.enableOnly(["normalize", "block"])
@@ -99,7 +100,7 @@ def _configured(nesting: int) -> MarkdownIt:
 
 
 def _literal_tail(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Where nesting gets too deep to follow, keep the text as one paragraph."""
+    """Keep the text of a block nested too deeply as one paragraph."""
     if state.level < _READABLE or silent:
         return False
     line = start_line

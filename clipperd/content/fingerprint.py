@@ -1,8 +1,8 @@
-"""One value for a block as we request it and as Notion echoes it.
+"""Computes a fingerprint that is equal for a block as requested and as Notion returns it.
 
 Notion merges and splits runs, adds ``plain_text``, ``href``, default annotations and colours,
-rewrites URLs slightly, gives callouts an icon and files a name. What it may rewrite freely is left
-out; what a person would notice as another content stays in.
+rewrites URLs slightly, gives callouts an icon and files a name. The fingerprint leaves these out
+and covers all that a reader would notice.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _MEDIA = frozenset({"audio", "file", "image", "pdf", "video"})
 
 
 def of(block: Block) -> str:
-    """Fingerprint of one block without its children, but with whether it has any (32 hex digits).
+    """Return the fingerprint of one block (32 hex digits): content, and whether it has children.
 
-    Takes request shape and response shape. A synced block's children and unknown types' bodies do
-    not count.
+    Takes request shape and response shape. Ignores the children of a synced block and the bodies of
+    unknown types.
     """
     kind = block.get("type") or next((k for k in block if isinstance(block[k], dict)), "")
     body = block.get(kind)
@@ -52,21 +52,21 @@ def _colour(value: Any) -> str:
 
 
 def _rich(runs: Any) -> list[Any]:
-    """Runs as (what, marks) with equal neighbours joined and empty ones dropped."""
+    """Return runs as [kind, marks, text], with equal neighbours joined and empty ones dropped."""
     joined: list[list[Any]] = []
     for run in runs or ():
-        what, content = _what(run)
-        key = [what, _marks(run.get("annotations"))]
-        if what[0] == "text" and not content:
+        kind, content = _kind_of(run)
+        key = [kind, _marks(run.get("annotations"))]
+        if kind[0] == "text" and not content:
             continue
-        if joined and what[0] == "text" and joined[-1][:2] == key:
+        if joined and kind[0] == "text" and joined[-1][:2] == key:
             joined[-1][2] += content
         else:
             joined.append([*key, content])
     return joined
 
 
-def _what(run: dict[str, Any]) -> tuple[list[str], str]:
+def _kind_of(run: dict[str, Any]) -> tuple[list[str], str]:
     if isinstance(run.get("text"), dict):
         link = run["text"].get("link") or {}
         return ["text", canonical(link.get("url") or "")], run["text"].get("content") or ""
@@ -76,7 +76,7 @@ def _what(run: dict[str, Any]) -> tuple[list[str], str]:
 
 
 def _mention(mention: dict[str, Any]) -> list[str]:
-    """Kind and, where the echo keeps it, id; dates come back in another notation."""
+    """Return the kind and the id if Notion keeps it; dates come back in another notation."""
     for kind in ("page", "database", "custom_emoji"):
         if isinstance(mention.get(kind), dict):
             return [kind, _id(mention[kind].get("id"))]
@@ -96,7 +96,7 @@ def _id(value: Any) -> str:
 
 
 def _media(body: dict[str, Any]) -> list[Any]:
-    """Where the bytes are: an external URL, or Notion's own storage under an ever new URL."""
+    """Return the external URL, or "notion": Notion's own storage changes its URLs."""
     external = body.get("external")
     place = canonical(external.get("url") or "") if isinstance(external, dict) else "notion"
     return [place, _rich(body.get("caption"))]

@@ -1,7 +1,7 @@
-"""Every block made small enough for Notion, whichever way it came in.
+"""Splits blocks to fit Notion's limits, for every content format.
 
-What is too long for one block goes on in a sibling of the same type; what Notion cannot create at
-all (columns deeper than one request reaches) is laid out in sequence and reported.
+Content too long for one block continues in a sibling of the same type. Columns and tabs that no
+request can create become a sequence of blocks, reported as a loss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clipperd.content.limits import (
 from clipperd.content.links import utf16_units
 from clipperd.content.losses import Losses
 from clipperd.content.runs import Run, fitted, groups_of, text_run
-from clipperd.content.trees import Node, children_of, encode, measured, with_children
+from clipperd.content.trees import MeasuredBlock, children_of, encode, measured, with_children
 from clipperd.model import Block
 
 _LAYOUT = frozenset({"column_list", "tab"})
@@ -47,7 +47,7 @@ def fit(blocks: Sequence[Block], losses: Losses) -> list[Block]:
 
 
 def _pieces(block: Block, losses: Losses) -> list[Block]:
-    """The block, or what it has to become; only the last piece may take its children."""
+    """Return the block or its pieces; the caller attaches the children to the last one."""
     kind = block["type"]
     body = block[kind]
     if kind == "equation":
@@ -66,7 +66,7 @@ def _pieces(block: Block, losses: Losses) -> list[Block]:
 
 
 def _captioned(parts: list[Block], kind: str, losses: Losses) -> list[Block]:
-    """Fit the caption of the last part; what is over goes into paragraphs below it."""
+    """Fit the caption of the last part; the rest of it goes into paragraphs below."""
     caption = parts[-1][kind].get("caption")
     if not caption:
         return parts
@@ -75,12 +75,12 @@ def _captioned(parts: list[Block], kind: str, losses: Losses) -> list[Block]:
     paragraphs: list[Block] = [
         {"type": "paragraph", "paragraph": {"rich_text": g}} for g in groups[1:]
     ]
-    bare = [with_caption(p, kind, []) for p in parts[:-1]]  # one caption, where the content ends
+    bare = [with_caption(p, kind, []) for p in parts[:-1]]  # one caption, at the end of the content
     return [*bare, with_caption(last, kind, groups[0]), *paragraphs]
 
 
 def with_caption(block: Block, kind: str, caption: list[Run]) -> Block:
-    """A copy of ``block`` with exactly this caption."""
+    """Return a copy of ``block`` with exactly this caption."""
     body = {k: v for k, v in block[kind].items() if k != "caption"}
     if caption:
         body["caption"] = caption
@@ -88,7 +88,7 @@ def with_caption(block: Block, kind: str, caption: list[Run]) -> Block:
 
 
 def _fitting_groups(runs: list[Run], losses: Losses) -> list[list[Run]]:
-    """Runs within their limits, in groups that fit one block each; never empty."""
+    """Return runs within their limits, in groups that fit one block each; never empty."""
     if any("equation" in run for run in runs):
         runs = [_inline_equation(run, losses) for run in runs]
     runs = fitted(runs)
@@ -110,7 +110,7 @@ def _fitting_groups(runs: list[Run], losses: Losses) -> list[list[Run]]:
 
 
 def _bound(run: Run) -> int:
-    """A quick upper bound of the run's JSON size: an escaped unit takes six bytes, a link 2000."""
+    """Return a quick upper bound of the run's JSON size; an escaped unit takes six bytes."""
     text = run.get("text")
     if text is None:
         return 8000
@@ -137,7 +137,7 @@ def _equation(block: Block, losses: Losses) -> Block:
 
 
 def _rows(row: Block, losses: Losses) -> list[Block]:
-    """One table row, or several where a cell holds more than a cell may."""
+    """Return the table row, or several rows if a cell exceeds its limit."""
     cells: list[list[list[Run]]] = [
         _fitting_groups(cell, losses) for cell in row["table_row"]["cells"]
     ]
@@ -149,7 +149,7 @@ def _rows(row: Block, losses: Losses) -> list[Block]:
 
 
 def _row_parts(cells: list[list[Run]]) -> list[Block]:
-    """Split a row that is too heavy as a whole, keeping each cell in its column."""
+    """Split a row above the size limit, keeping each cell in its column."""
     if sum(_bound(r) for cell in cells for r in cell) <= BLOCK_BYTES:
         return [_row(cells)]
     rows: list[Block] = []
@@ -172,8 +172,8 @@ def _row(cells: list[list[Run]]) -> Block:
 def _laid_out(blocks: list[Block], losses: Losses) -> list[Block]:
     """Replace columns and tabs that no sequence of requests can build by their content.
 
-    Their first columns must travel with them and get no ids of their own, so these may hold
-    neither more than 100 blocks nor a second level.
+    Notion requires the first columns in the same request and returns no ids for them, so these may
+    hold neither more than 100 blocks nor a second level.
     """
     result: list[Block] = []
     stack: list[tuple[Sequence[Block], list[Block]]] = [(blocks, result)]
@@ -185,7 +185,7 @@ def _laid_out(blocks: list[Block], losses: Losses) -> list[Block]:
                 inner = [p for part in children_of(block) for p in _unwrapped(part)]
                 flat: list[Block] = []
                 stack.append((inner, flat))
-                target.append({"type": "", "": flat})  # spliced below, once it is filled
+                target.append({"type": "", "": flat})  # _spliced replaces it when it is filled
             elif children_of(block):
                 fresh: list[Block] = []
                 copy = with_children(block, [])
@@ -239,7 +239,7 @@ def _creatable(layout: Block) -> bool:
     return all(part.fits_at(0) or part.block["type"] != "column" or _opens(part) for part in later)
 
 
-def _opens(column: Node) -> bool:
-    """Say whether a later column can be made with its first child, the others following."""
+def _opens(column: MeasuredBlock) -> bool:
+    """Say whether a later column can be created with its first child and the rest appended."""
     first = column.children[0]
     return first.fits_at(1) and column.bare_bytes + first.bytes + 20 <= REQUEST_BYTES

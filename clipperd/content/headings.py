@@ -1,4 +1,4 @@
-"""Headings pushed below the level of a section, so that a clip does not end its own section."""
+"""Demotes headings below the level of a section, so that a clip does not end its own section."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _DEEPEST = len(HEADINGS)
 
 
 def demote(blocks: Sequence[Block], level: int) -> list[Block]:
-    """Push the headings of ``blocks`` deeper than ``level`` (0-4; 0 leaves them as they are).
+    """Return ``blocks`` with their headings deeper than ``level`` (0-4; 0 changes nothing).
 
-    All headings, nested ones too, move by the same number of levels, as many as the highest
-    first-level one needs (only siblings of the section's heading can end it), and stop at
-    heading_4. Below a heading_4 there is no heading left: there they become bold paragraphs with
-    the same text and children. The input is not changed.
+    All headings, nested ones too, move by the same number of levels: as many as the highest
+    first-level heading needs, because only siblings of the section's heading can end the section.
+    They stop at heading_4. Below a heading_4 they become bold paragraphs with the same text and
+    children. The input is not changed.
     """
     tops = [HEADINGS.index(b["type"]) + 1 for b in blocks if b["type"] in HEADINGS]
     if level <= 0 or not tops or min(tops) > level:

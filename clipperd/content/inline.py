@@ -1,4 +1,4 @@
-"""Inline Markdown tokens to rich text, with images as blocks between the runs."""
+"""Converts inline Markdown tokens to rich text, with images as blocks between the runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,12 @@ _SILENT_TAGS = frozenset({"span", "font", "small", "big", "abbr", "wbr", "p", "d
 
 
 class Inline:
-    """Turns the children of one inline token into pieces: runs, and image blocks in their place.
+    """Converts the children of one inline token to pieces: runs, with image blocks between them.
 
-    With ``images`` False an image becomes its alternative text, linked to where it is (for table
-    cells, which hold nothing but text).
+    With ``images`` False an image becomes its alternative text with a link, as table cells need.
     """
 
     def __init__(self, losses: Losses, base_url: str | None, *, images: bool = True) -> None:
-        """Start a line of text."""
         self._losses = losses
         self._base = base_url
         self._images = images
@@ -147,7 +145,7 @@ class Inline:
     def _html(self, source: str) -> None:
         tag = tag_of(source)
         if tag is None:
-            return  # a comment or a declaration: nothing that a reader would see
+            return  # a comment or declaration, which browsers do not show
         if tag.name == "br":
             self._buffer.append("\n")
         elif tag.name == "img":
@@ -198,7 +196,7 @@ def _alternative(token: Token) -> str:
 
 
 def _bare_urls(content: str) -> Iterator[tuple[int, int, str]]:
-    """Find URLs that GitHub would link by itself: (start, end, URL)."""
+    """Find the URLs that GitHub would link: (start, end, URL)."""
     for match in _BARE_URL.finditer(content):
         text = match[0]
         while text and (text[-1] in "?!.,:*_~'\";" or (text[-1] == ")" and _unbalanced(text))):

@@ -1,4 +1,4 @@
-"""Notion's languages of code blocks, and what people write behind a fence for them."""
+"""Maps the language tags of Markdown fences to the languages of Notion's code blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANGUAGES: frozenset[str] = frozenset(
     |scala|scheme|scss|shell|smalltalk|solidity|sql|swift|toml|typescript|vb.net|verilog|vhdl
     |visual basic|webassembly|xml|yaml|java/c/c++/c#""".replace("\n    ", "").split("|")
 )
-"""LanguageRequest of @notionhq/client 5.26: the only values the API takes."""
+"""LanguageRequest of @notionhq/client 5.26: the only values that the API accepts."""
 
 _ALIASES: dict[str, str] = {
     alias: language

@@ -1,4 +1,4 @@
-"""What Notion accepts in one block and one request, as numbers and names.
+"""Holds Notion's limits on blocks and requests.
 
 Sources: developers.notion.com/reference/request-limits, /reference/patch-block-children, and the
 request types of @notionhq/client 5.26 (BlockObjectRequest, LanguageRequest, ApiColor).
@@ -31,13 +31,13 @@ REQUEST_BYTES = 450_000
 """Our cap on one request's blocks as compact JSON; Notion refuses from 500 KB on."""
 
 BLOCK_BYTES = 150_000
-"""Our cap on one block without its children, so that any block fits beside its required rows."""
+"""Our cap on one block without its children, which leaves room for its required rows."""
 
 TABLE_WIDTH = 100
 """Most cells in a table row."""
 
 TREE_DEPTH = 200
-"""Deepest tree accepted: three JSON levels a block stay below Python's recursion limit of 1000."""
+"""Deepest tree accepted; at three JSON levels a block it stays below Python's recursion limit."""
 
 HEADINGS: tuple[str, ...] = ("heading_1", "heading_2", "heading_3", "heading_4")
 
@@ -50,4 +50,4 @@ COLORS: frozenset[str] = frozenset(
 )  # fmt: skip
 
 REQUIRED_CHILDREN: dict[str, int] = {"table": 1, "column_list": 2, "column": 1, "tab": 1}
-"""Blocks that Notion creates only together with at least so many children."""
+"""Block types that Notion creates only with at least this many children."""

@@ -1,4 +1,4 @@
-"""Which URLs Notion takes, and one form for two spellings of the same URL."""
+"""Checks whether Notion accepts a URL, and normalizes URLs for comparison."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def is_web(url: str) -> bool:
 
 
 def is_link(url: str) -> bool:
-    """Say whether ``url`` may stand behind text: http, https, mailto, tel; else Notion answers
-    400 "Invalid URL for link" and the whole request is lost.
+    """Say whether ``url`` may link text: http, https, mailto or tel. Notion refuses a whole request
+    for any other, with 400 "Invalid URL for link".
     """
     if is_web(url):
         return True
@@ -39,7 +39,7 @@ def is_link(url: str) -> bool:
 
 
 def resolve(url: str, base: str | None) -> str:
-    """Make ``url`` absolute against ``base`` where it is relative and a base is known."""
+    """Resolve a relative ``url`` against ``base``, if there is one."""
     if base is None or _SCHEME.match(url):
         return url
     try:
@@ -49,8 +49,8 @@ def resolve(url: str, base: str | None) -> str:
 
 
 def canonical(url: str) -> str:
-    """Give one spelling to URLs that differ as Notion's echo may: case of scheme and host,
-    default port, the slash after a bare host, percent-encoding of non-ASCII characters.
+    """Return one spelling for URLs that differ only as Notion may rewrite them: case of scheme and
+    host, default port, the slash after a bare host, percent-encoding of non-ASCII characters.
     """
     try:
         parts = urlsplit(url)
@@ -76,7 +76,7 @@ def canonical(url: str) -> str:
 
 
 def utf16_units(text: str) -> int:
-    """Length in UTF-16 code units, which is how Notion counts characters."""
+    """Return the length in UTF-16 code units, the way Notion counts characters."""
     if text.isascii():
         return len(text)
     return len(text) + sum(1 for c in text if c > "\uffff")

@@ -1,11 +1,11 @@
-"""What a conversion could not keep, said openly instead of silently dropped."""
+"""Collects the parts of a clip that a conversion could not keep, to report them to the user."""
 
 from __future__ import annotations
 
 import msgspec
 
-_MOST = 200  # a report longer than this helps nobody
-_EXCERPT = 80
+_MOST = 200  # losses in a report; a user does not read more
+_EXCERPT = 80  # characters
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -19,11 +19,10 @@ class Losses:
     """Collects losses in order of appearance, each once."""
 
     def __init__(self) -> None:
-        """Start with nothing lost."""
         self._seen: dict[Loss, None] = {}
 
     def add(self, kind: str, detail: str, excerpt: str = "") -> None:
-        """Report one loss; ``excerpt`` is shortened and quoted behind ``detail``."""
+        """Add a loss; a shortened ``excerpt`` follows its ``detail``."""
         if len(self._seen) >= _MOST:
             return
         if excerpt:
@@ -32,5 +31,5 @@ class Losses:
         self._seen[Loss(kind, detail)] = None
 
     def report(self) -> list[Loss]:
-        """Everything reported so far."""
+        """Return all losses so far."""
         return list(self._seen)

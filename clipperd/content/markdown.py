@@ -47,7 +47,7 @@ _ALERT_STYLES: dict[str, tuple[str, str]] = {
 
 
 class _Frame(msgspec.Struct):
-    """An open container: its blocks so far, and what it will become."""
+    """An open container: the kind of block that it becomes, and its content so far."""
 
     kind: str
     blocks: list[Block] = msgspec.field(default_factory=list)
@@ -151,7 +151,7 @@ class _Builder:
             frame.alert, children = _alert_of(children)
         if frame.checked is not None and not frame.blocks and children:
             frame.checked = 'checked="checked"' in children[0].content
-            children = children[1:]  # the checkbox that the tasklists plugin put there
+            children = children[1:]  # the checkbox that the tasklists plugin inserted
         if self._context == "cell" and self._table is not None:
             inline = Inline(self._losses, self._base, images=False)
             self._table.cell(inline.pieces(children))
@@ -163,7 +163,7 @@ class _Builder:
             self._paragraphs(pieces)
 
     def _paragraphs(self, pieces: list[dict[str, Any]]) -> None:
-        """Text and images in their order: an image stands between two paragraphs."""
+        """Add text and images in order: an image ends the paragraph before it."""
         runs: list[Run] = []
         for piece in pieces:
             if piece["type"] != "image":
@@ -185,7 +185,7 @@ class _Builder:
         self._context = f"heading_{min(level, _DEEPEST)}"
 
     def _heading_text(self, pieces: list[dict[str, Any]]) -> None:
-        """A heading holds text only; its images follow it."""
+        """Add a heading, followed by its images: Notion allows text only in headings."""
         kind = self._context
         runs = [p for p in pieces if p["type"] != "image"]
         if plain(runs).strip():
@@ -267,7 +267,7 @@ class _Builder:
         while depth > 0 and self._frames[depth].kind not in (kind, *_CONTAINERS):
             depth -= 1
         if depth == 0 or self._frames[depth].kind != kind:
-            return  # a closing tag of HTML that nothing opened here
+            return  # an HTML closing tag without its opening tag
         while len(self._frames) > depth:
             self._close_frame()
 
@@ -301,7 +301,7 @@ class _Builder:
             self._line = self._parsed.lines[token.map[0]] if token.map else ""
 
     def _end_row(self) -> None:
-        """Keep the cells that GFM ignores because the header is narrower."""
+        """Add the cells that GFM drops because the header is narrower."""
         if self._table is not None:
             for tokens in cells_beyond(self._line, self._table.width):
                 inline = Inline(self._losses, self._base, images=False)
@@ -313,7 +313,7 @@ class _Builder:
         self._table = None
 
     def _footnotes(self) -> list[Block]:
-        """The notes in the order in which the text refers to them, then those it never does."""
+        """Return the footnotes in the order of their references, then those without a reference."""
         found: dict[int, dict[str, Any]] = self._parsed.env.get("footnotes", {}).get("list", {})
         result: list[Block] = []
         for number, note in sorted(found.items()):
@@ -341,14 +341,14 @@ def _note_block(name: str, blocks: list[Block]) -> Block:
 
 
 def _lifted(blocks: list[Block]) -> tuple[list[Run], list[Block]]:
-    """The text of a leading paragraph, and the blocks after it."""
+    """Split off the text of a leading paragraph from the blocks after it."""
     if blocks and blocks[0]["type"] == "paragraph" and "children" not in blocks[0]["paragraph"]:
         return blocks[0]["paragraph"]["rich_text"], blocks[1:]
     return [], blocks
 
 
 def _trimmed(runs: list[Run], *, end: bool) -> list[Run]:
-    """Without the white space that an image left at the edges of its neighbours."""
+    """Remove the white space next to an image from the start, or also the ``end``, of the text."""
     result = list(runs)
     if result and "text" in result[0]:
         result[0] = _with_content(result[0], result[0]["text"]["content"].lstrip())

@@ -1,6 +1,7 @@
-"""The visible text of HTML that stands inside Markdown. No document parser: tags go, text stays.
+"""Extracts the visible text of HTML inside Markdown: it removes tags and keeps text and images.
 
-Linear on any input: a tag ends at the next ``<`` or ``>``, a comment where its end is found once.
+Takes linear time on any input: a tag ends at the next ``<`` or ``>``, and the end of a comment is
+searched once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _LINES = frozenset(
 _CELLS = frozenset({"td", "th"})
 _HIDDEN = re.compile(
     r"<!--|<(script|style|template|head|noscript)\b[^<>]*>", re.IGNORECASE
-)  # what a browser does not show
+)  # elements that browsers do not show
 
 MARKS: dict[str, tuple[str, object]] = {
     **dict.fromkeys(("b", "strong"), ("bold", True)),
@@ -33,7 +34,7 @@ MARKS: dict[str, tuple[str, object]] = {
     **dict.fromkeys(("code", "kbd", "samp", "tt"), ("code", True)),
     "mark": ("color", "yellow_background"),
 }
-"""Inline tags that Notion has an annotation for."""
+"""Inline tags with the Notion annotation that they become."""
 
 
 class Tag(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Tag(msgspec.Struct, frozen=True):
     raw: str
 
     def attribute(self, name: str) -> str:
-        """An attribute's value with entities decoded, or an empty string."""
+        """Return an attribute's value with entities decoded, or an empty string."""
         for match in _ATTRIBUTE.finditer(self.raw):
             if match[1].lower() == name:
                 return html.unescape(match[2] or match[3] or match[4] or "")
@@ -82,7 +83,7 @@ def segments(source: str) -> list[str | Tag]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Split at blank lines, dropping what is empty."""
+    """Split at blank lines and drop empty parts."""
     return [p.strip() for p in _BLANK.split(text) if p.strip()]
 
 
@@ -103,7 +104,7 @@ def _without_hidden(source: str) -> str:
         else:
             found = lower.find(f"</{hidden[1].lower()}", hidden.end())
             end = lower.find(">", found) if found >= 0 else -1
-        if end < 0:  # never closed: rather show too much than lose what follows
+        if end < 0:  # never closed: keep the rest of the text
             return "".join([*kept, source[hidden.end() :]])
         at = end + 1
     return "".join([*kept, source[at:]])

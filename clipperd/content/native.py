@@ -1,5 +1,6 @@
-"""Notion blocks that a client sent: checked as strictly as Notion would, cleaned of what it only
-answers with. Types, order and nesting stay exactly as they came.
+"""Checks Notion blocks from a client as strictly as Notion does, and removes read-only keys.
+
+Keeps types, order and nesting.
 """
 
 from __future__ import annotations
@@ -105,10 +106,10 @@ _KEYS: dict[str, frozenset[str]] = {
     "link_to_page": frozenset({"type", "page_id", "database_id", "comment_id"}),
     **dict.fromkeys(HEADINGS, _TEXT | {"is_toggleable"}),
 }
-"""Body keys that Notion takes or answers with, ``children`` apart."""
+"""Body keys of each block type in requests and responses, without ``children``."""
 
 _REQUIRED = frozenset({"rich_text", "expression", "table_width"})
-"""Keys that are required wherever a type has them."""
+"""Keys that every type that has them requires."""
 
 
 def from_content(item: Mapping[str, Any], at: str, losses: Losses) -> tuple[list[Block], str]:
@@ -119,8 +120,8 @@ def from_content(item: Mapping[str, Any], at: str, losses: Losses) -> tuple[list
 def blocks(value: Any, pointer: str, losses: Losses) -> list[Block]:
     """Check an array of Notion blocks and return it in request shape.
 
-    Raises ContentInvalid whose ``errors`` hold the JSON pointer, below ``pointer``, and a code for
-    the first thing that Notion would refuse.
+    Raises ContentInvalid for the first error; its ``errors`` hold a JSON pointer below ``pointer``
+    and a code.
     """
     result: list[Block] = []
     stack: list[tuple[Any, list[Block], str, str | None, int]] = [(value, result, pointer, None, 1)]
@@ -143,7 +144,7 @@ def blocks(value: Any, pointer: str, losses: Losses) -> list[Block]:
 
 
 def _parts(item: Any, at: str) -> tuple[str, dict[str, Any], Any, str]:
-    """Split a block into type, body and children; these may stand inside or beside the body."""
+    """Return type, body, children and their pointer; children may be inside or beside the body."""
     block = checked_object(item, at)
     named = [k for k in block if k in _KEYS and block[k] is not None]
     kind = block.get("type") or (named[0] if len(named) == 1 else None)
@@ -158,7 +159,11 @@ def _parts(item: Any, at: str) -> tuple[str, dict[str, Any], Any, str]:
     body = checked_object(block.get(kind), f"{at}/{kind}")
     inside, beside = body.get("children"), block.get("children")
     if inside and beside:
-        raise refusal(f"{at}/children", "children_twice", "Children are given in two places")
+        raise refusal(
+            f"{at}/children",
+            "children_twice",
+            "Send the children in one place, inside or beside the body",
+        )
     place = f"{at}/children" if beside else f"{at}/{kind}/children"
     return kind, body, checked_array(inside or beside or [], place), place
 
@@ -168,7 +173,7 @@ def _check_parent(kind: str, parent: str | None, at: str) -> None:
     allowed = _ONLY_CHILD.get(parent or "")
     nested = kind == "column_list" and parent == "column"
     if (needed and parent != needed) or (allowed and kind != allowed) or nested:
-        raise refusal(at, "misplaced", f"A block of type {kind} cannot stand here")
+        raise refusal(at, "misplaced", f"A block of type {kind} is not allowed here")
 
 
 def _check_children(kind: str, body: dict[str, Any], children: Any, place: str) -> None:
@@ -196,7 +201,9 @@ def _check_rows(result: list[Block], pointer: str) -> None:
         for row, where in inner:
             if len(row["table_row"]["cells"]) != block[kind]["table_width"]:
                 cells = f"{where}/table_row/cells"
-                raise refusal(cells, "cell_count", "A row has another width than its table")
+                raise refusal(
+                    cells, "cell_count", "The row has more or fewer cells than table_width"
+                )
 
 
 def _body(
@@ -231,7 +238,7 @@ def _body(
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """A type object as it came and as it will be sent."""
+    """A type object as received (``raw``) and as it will be sent (``clean``)."""
 
     raw: dict[str, Any]
     clean: dict[str, Any]
@@ -267,9 +274,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 def _web_url(value: Any, at: str) -> str:
     url = checked_text(value, at).strip()
     if not is_web(url):
-        raise refusal(
-            at, "invalid_url", "An absolute http(s) URL of at most 2000 characters is due"
-        )
+        raise refusal(at, "invalid_url", "Send an absolute http(s) URL of at most 2000 characters")
     return url
 
 
@@ -294,7 +299,9 @@ def _media(part: _Body) -> None:
         part.clean["external"] = {"url": _web_url(external.get("url"), f"{part.at}/external/url")}
     elif part.raw.get("file") is not None:
         raise refusal(
-            f"{part.at}/file", "notion_hosted_file", "A file that Notion hosts has no lasting URL"
+            f"{part.at}/file",
+            "notion_hosted_file",
+            "Notion hosts this file, and its URL expires: upload the file instead",
         )
     else:
         raise refusal(part.at, "missing", "external or file_upload is required")
@@ -354,7 +361,7 @@ def _icon(value: Any, clean: dict[str, Any], at: str, losses: Losses) -> None:
         inner = checked_object(icon[kind], f"{at}/{kind}")
         clean["icon"] = {"type": kind, kind: {"id": checked_id(inner.get("id"), f"{at}/{kind}/id")}}
     else:
-        losses.add("icon_dropped", "An icon that only Notion can make was removed")
+        losses.add("icon_dropped", "An icon that only Notion can create was removed")
 
 
 _FINISH: dict[str, Callable[[_Body], None]] = {

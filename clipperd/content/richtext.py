@@ -1,4 +1,4 @@
-"""Rich text that a client sent: checked, and reduced to what a request may hold."""
+"""Checks rich text from a client and reduces it to the keys that a request may hold."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ _READ_ONLY_MENTIONS = frozenset({"link_preview", "link_mention", "link_mentions"
 
 
 def refusal(pointer: str, code: str, detail: str) -> ContentInvalid:
-    """The error for one place in the body; ``detail`` must hold no text of the clip."""
+    """Return the error for one place in the body; ``detail`` must hold no text of the clip."""
     return ContentInvalid(f"{detail} ({pointer})", errors=[{"pointer": pointer, "code": code}])
 
 
 def escaped(key: str) -> str:
-    """A key as one step of a JSON pointer (RFC 6901), shortened."""
+    """Return a shortened key as one step of a JSON pointer (RFC 6901)."""
     return scrub(key[:40]).replace("~", "~0").replace("/", "~1")
 
 
 def checked_text(value: Any, pointer: str) -> str:
-    """A string without NUL and lone surrogates. Raises ContentInvalid for anything else."""
+    """Return a string without NUL and lone surrogates. Raises ContentInvalid for other types."""
     if not isinstance(value, str):
         raise refusal(pointer, "not_a_string", "A string is expected here")
     return scrub(value)
 
 
 def checked_object(value: Any, pointer: str) -> dict[str, Any]:
-    """An object. Raises ContentInvalid for anything else."""
+    """Return an object. Raises ContentInvalid for other types."""
     if not isinstance(value, dict):
         raise refusal(pointer, "not_an_object", "An object is expected here")
     return value
 
 
 def checked_array(value: Any, pointer: str) -> list[Any]:
-    """An array. Raises ContentInvalid for anything else."""
+    """Return an array. Raises ContentInvalid for other types."""
     if not isinstance(value, list):
         raise refusal(pointer, "not_an_array", "An array is expected here")
     return value
 
 
 def checked_id(value: Any, pointer: str) -> str:
-    """A Notion id, dashed and lower case. Raises ContentInvalid for anything else."""
+    """Return a Notion id, dashed and lower case. Raises ContentInvalid for anything else."""
     found = notion_id(value) if isinstance(value, str) else None
     if found is None:
         raise refusal(pointer, "not_an_id", "A Notion id is expected here")
@@ -59,21 +59,21 @@ def checked_id(value: Any, pointer: str) -> str:
 
 
 def checked_color(value: Any, pointer: str) -> str:
-    """One of Notion's colours. Raises ContentInvalid for anything else."""
+    """Return one of Notion's colours. Raises ContentInvalid for anything else."""
     if not isinstance(value, str) or value not in COLORS:
         raise refusal(pointer, "unknown_color", "Notion has no such colour")
     return value
 
 
 def checked_flag(value: Any, pointer: str) -> bool:
-    """True or false. Raises ContentInvalid for anything else."""
+    """Return a boolean. Raises ContentInvalid for other types."""
     if not isinstance(value, bool):
         raise refusal(pointer, "not_a_boolean", "true or false is expected here")
     return value
 
 
 def checked_rich_text(value: Any, pointer: str, losses: Losses) -> list[Run]:
-    """Runs in request shape. Raises ContentInvalid naming the first place that Notion refuses."""
+    """Return runs in request shape. Raises ContentInvalid for the first error."""
     runs = checked_array(value, pointer)
     return [_run(item, f"{pointer}/{index}", losses) for index, item in enumerate(runs)]
 
@@ -121,10 +121,12 @@ def _text(value: Any, marks: dict[str, Any], pointer: str, losses: Losses) -> Ru
 
 
 def usable_link(url: str, text: str, losses: Losses) -> str | None:
-    """The URL where Notion takes it behind text; else None, and the loss is reported."""
+    """Return the URL if Notion accepts it as a link; else report the loss and return None."""
     if is_link(url):
         return url
-    losses.add("link_dropped", "A link that Notion does not take was removed; its text stays", text)
+    losses.add(
+        "link_dropped", "A link that Notion does not accept was removed; its text stays", text
+    )
     return None
 
 
@@ -169,7 +171,7 @@ def _mention(kind: str, mention: dict[str, Any], pointer: str) -> dict[str, Any]
 
 
 def _as_text(run: Run, marks: dict[str, Any], losses: Losses) -> Run:
-    """A mention that Notion shows but does not take becomes its text with its link."""
+    """Convert a mention that Notion returns but does not accept to its text with its link."""
     href = run.get("href") if isinstance(run.get("href"), str) else None
     content = run.get("plain_text") if isinstance(run.get("plain_text"), str) else href
     text = scrub(content or "")

@@ -1,7 +1,7 @@
-"""Rich text: making runs, merging equal neighbours, cutting to Notion's length.
+"""Builds rich text: creates runs, merges equal neighbours, cuts runs to Notion's limits.
 
-A run is one element of a ``rich_text`` array in request shape. Annotations that are at their
-default are left out, so two runs look the same exactly when they are equal.
+A run is one element of a ``rich_text`` array in request shape. It leaves out default annotations,
+so runs that look the same are equal.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from clipperd.content.links import utf16_units
 Run: TypeAlias = dict[str, Any]
 
 _ZWJ = "\u200d"
-_BACK_OFF = 64  # a cluster longer than this is an attack, not a character
+_BACK_OFF = 64  # characters; a longer cluster is an attack, not a character
 
 
 def scrub(text: str) -> str:
-    """Remove what JSON to Notion must not hold: NUL goes, a lone surrogate becomes U+FFFD."""
+    """Remove NUL characters and replace lone surrogates by U+FFFD; Notion accepts neither."""
     if "\x00" in text:
         text = text.replace("\x00", "")
     try:
@@ -33,7 +33,7 @@ def scrub(text: str) -> str:
 def text_run(
     content: str, *, link: str | None = None, annotations: dict[str, Any] | None = None
 ) -> Run:
-    """One text run; ``link`` must have passed ``links.is_link``."""
+    """Return a text run; ``link`` must have passed ``links.is_link``."""
     text: dict[str, Any] = {"content": content}
     if link is not None:
         text["link"] = {"url": link}
@@ -44,7 +44,7 @@ def text_run(
 
 
 def equation_run(expression: str, annotations: dict[str, Any] | None = None) -> Run:
-    """One inline equation, at most 1000 units long."""
+    """Return an inline equation, at most 1000 units long."""
     run: Run = {"type": "equation", "equation": {"expression": expression}}
     if annotations:
         run["annotations"] = dict(annotations)
@@ -52,7 +52,7 @@ def equation_run(expression: str, annotations: dict[str, Any] | None = None) -> 
 
 
 def plain(runs: Iterable[Run]) -> str:
-    """The visible text of ``runs``; a mention shows as its plain text where known."""
+    """Return the visible text of ``runs``, with the plain text of mentions where known."""
     parts: list[str] = []
     for run in runs:
         if "text" in run:
@@ -95,7 +95,7 @@ def _alike(one: Run, other: Run) -> bool:
 
 
 def fitted(runs: list[Run]) -> list[Run]:
-    """Cut text runs to 2000 UTF-16 units each; merge neighbours only where there are over 100."""
+    """Cut text runs to 2000 UTF-16 units each; merge neighbours only if there are over 100."""
     if len(runs) > RUNS:
         runs = merged(runs)
     if all("text" not in r or len(r["text"]["content"]) * 2 <= TEXT_UNITS for r in runs):
@@ -117,8 +117,8 @@ def fitted(runs: list[Run]) -> list[Run]:
 def pieces_of(text: str, units: int) -> list[str]:
     """Cut ``text`` into pieces of at most ``units`` UTF-16 units whose concatenation is ``text``.
 
-    Prefers the last newline, then the last space, of the second half of a piece; never cuts a
-    surrogate pair, nor a combining sequence, emoji sequence or flag where that is possible.
+    Cuts after the last newline, else the last space, of the second half of a piece. Never cuts a
+    surrogate pair, and avoids cutting a combining sequence, emoji sequence or flag.
     """
     pieces: list[str] = []
     start = 0
@@ -158,7 +158,7 @@ def _cut(text: str, start: int, end: int) -> int:
 
 
 def _joined(text: str, at: int) -> bool:
-    """Say whether a reader would see one character across the boundary before ``text[at]``."""
+    """Say whether the characters before and at ``at`` display as one character."""
     after, before = text[at], text[at - 1]
     if after == _ZWJ or before == _ZWJ or after in "\ufe0e\ufe0f" or before + after == "\r\n":
         return True

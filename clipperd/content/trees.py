@@ -1,4 +1,4 @@
-"""Walking blocks without recursion: where children live, and how much a subtree weighs."""
+"""Walks and measures trees of blocks without recursion."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FRAME = len(b',"children":[]')
 
 
 def encode(obj: Any) -> bytes:
-    """Compact UTF-8 JSON, byte for byte what a request carries."""
+    """Return compact UTF-8 JSON, byte for byte as in the request."""
     return msgspec.json.encode(obj)
 
 
 def children_of(block: Block) -> list[Block]:
-    """The children inside the type object; an empty list when there are none."""
+    """Return the children inside the type object; an empty list when there are none."""
     body = block.get(block["type"])
     children = body.get("children") if isinstance(body, dict) else None
     return children or []
 
 
 def with_children(block: Block, children: list[Block]) -> Block:
-    """A copy of ``block`` with exactly ``children``; the key is absent when there are none."""
+    """Return a copy of ``block`` with exactly ``children``; without the key if there are none."""
     kind = block["type"]
     body = {k: v for k, v in block[kind].items() if k != "children"}
     if children:
@@ -35,7 +35,7 @@ def with_children(block: Block, children: list[Block]) -> Block:
 
 
 def walk(blocks: Sequence[Block]) -> Iterator[Block]:
-    """Every block of the trees, parents before children, in reading order."""
+    """Yield every block of the trees in reading order, parents before children."""
     stack = list(reversed(blocks))
     while stack:
         block = stack.pop()
@@ -43,25 +43,26 @@ def walk(blocks: Sequence[Block]) -> Iterator[Block]:
         stack.extend(reversed(children_of(block)))
 
 
-class Node:
-    """A block with the weight of its subtree; ``bytes`` is its JSON size, ``depth`` its levels
-    below itself, ``wide`` whether any array in it is longer than one request may carry.
+class MeasuredBlock:
+    """A block with the measures of its subtree.
+
+    ``bytes``: JSON size. ``depth``: levels below the block. ``wide``: some array in it is longer
+    than a request may hold.
     """
 
     __slots__ = ("bare_bytes", "block", "bytes", "children", "depth", "elements", "wide")
 
     def __init__(self, block: Block) -> None:
-        """Weigh ``block`` alone; ``grow`` weighs it with its children."""
         self.block = block
-        self.children: list[Node] = []
+        self.children: list[MeasuredBlock] = []
         self.bare_bytes = 0
         self.bytes = 0
         self.elements = 1
         self.depth = 0
         self.wide = False
 
-    def grow(self) -> None:
-        """Add up the children, which must have been grown before."""
+    def measure(self) -> None:
+        """Measure the subtree; the children must have been measured."""
         bare = with_children(self.block, []) if self.children else self.block
         self.bare_bytes = self.bytes = len(encode(bare))
         for child in self.children:
@@ -74,7 +75,7 @@ class Node:
             self.wide = self.wide or len(self.children) > CHILDREN
 
     def fits_at(self, level: int) -> bool:
-        """Say whether the whole subtree may stand at nesting ``level`` of some request."""
+        """Say whether a request may hold the whole subtree at nesting ``level``."""
         return (
             not self.wide
             and level + self.depth <= DEPTH
@@ -83,16 +84,16 @@ class Node:
         )
 
 
-def measured(blocks: Sequence[Block]) -> list[Node]:
-    """Weigh whole trees, each block once."""
-    roots = [Node(b) for b in blocks]
-    order: list[Node] = []
+def measured(blocks: Sequence[Block]) -> list[MeasuredBlock]:
+    """Measure whole trees, each block once."""
+    roots = [MeasuredBlock(b) for b in blocks]
+    order: list[MeasuredBlock] = []
     stack = list(roots)
     while stack:
         node = stack.pop()
         order.append(node)
-        node.children = [Node(c) for c in children_of(node.block)]
+        node.children = [MeasuredBlock(c) for c in children_of(node.block)]
         stack.extend(node.children)
     for node in reversed(order):
-        node.grow()
+        node.measure()
     return roots

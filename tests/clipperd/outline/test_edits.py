@@ -200,7 +200,7 @@ async def test_the_heading_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on)
     scene.person("delete", block_id=scene.ids["Inbox"])
     assert await scene.asks() == ("heading_gone", 3)  # refused as a cursor; itself; the page
-    assert REASONS["heading_gone"] == "The heading that names the place is no longer on the page."
+    assert REASONS["heading_gone"] == "That heading is gone from the page. Choose another position."
     assert scene.lines() == ["intro", "milk", "eggs", "Later", "kept"]
 
 
