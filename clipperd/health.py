@@ -169,7 +169,7 @@ async def check_secrets(secrets: Secrets) -> Finding:
 
 async def check_link(connectivity: Connectivity) -> Finding:
     """Check that the broker and Notion can be reached and a user is signed in."""
-    link = connectivity.link
+    link = connectivity.status
     if link.state == "online":
         return Finding("ok", "The service can be reached.")
     if link.state in ("signed_out", "reauth_required"):

@@ -1,4 +1,4 @@
-"""The broker's auth routes: hand-off and refresh for tokens, sign-out, disconnecting."""
+"""Calls the broker's auth routes: get and refresh tokens, sign out, disconnect a workspace."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from clipperd.broker.http import Answer
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import notion_id
 
-_AUTH_S = 15.0  # no Notion call waits behind these, but a person may
+_AUTH_S = 15.0  # a user may wait for these, so less than a Notion call gets
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who signed in."""
+    """The user who signed in."""
 
     id: str
     email: str = ""
@@ -24,7 +24,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class GrantedWorkspace(msgspec.Struct, frozen=True):
-    """A workspace that the account is connected to, and our bot's user id in it."""
+    """A workspace that the account is connected to; ``bot_id``: our bot's user id in it."""
 
     id: str
     name: str | None = None
@@ -33,14 +33,14 @@ class GrantedWorkspace(msgspec.Struct, frozen=True):
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """What the account pays for."""
+    """The account's subscription."""
 
     tier: str | None = None
     status: str | None = None
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """The answer of ``POST /api/auth/token``. Unknown fields are the broker's future."""
+    """The answer of ``POST /api/auth/token``; fields that a newer broker adds are ignored."""
 
     access_token: str
     expires_in: float
@@ -54,94 +54,92 @@ class Tokens(msgspec.Struct, frozen=True):
         return f"Tokens(user={self.user.id!r})"
 
 
-class Refused(Exception):
-    """The broker understood and said no, in words (``code``) of its own."""
+class AuthRefused(Exception):
+    """The broker refused the request, with an HTTP status and a code."""
 
     def __init__(self, status: int, code: str) -> None:
-        """Keep the HTTP status and the broker's code."""
         super().__init__(f"{status} {code}")
         self.status = status
         self.code = code
 
 
 class BrokerAuth:
-    """Typed calls of the auth routes. All raise BrokerUnreachable; refusals raise Refused."""
+    """Typed calls of the auth routes. All raise BrokerUnreachable and AuthRefused."""
 
-    def __init__(self, wire: BrokerClient) -> None:
-        """``wire`` leads to the broker."""
-        self._wire = wire
+    def __init__(self, client: BrokerClient) -> None:
+        self._client = client
 
     async def exchange(self, handoff: str, verifier: str) -> Tokens:
-        """Turn the hand-off token of a finished sign-in into a session."""
+        """Exchange the hand-off token of a sign-in for a session."""
         return await self._tokens(
             {"grant_type": "handoff", "token": handoff, "code_verifier": verifier}
         )
 
     async def refresh(self, refresh_token: str) -> Tokens:
-        """Turn a refresh token into the next pair of tokens."""
+        """Exchange a refresh token for the next pair of tokens."""
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def logout(self, access_token: str) -> bool:
-        """End the session of ``access_token``; False when that token is not good any more."""
-        answer = await self._wire.call(
+        """End the session of ``access_token``; return False if that token has expired."""
+        answer = await self._client.call(
             "POST", "api/auth/logout", headers=_bearer(access_token), total_s=_AUTH_S
         )
         if answer.status == 401:
             return False
-        self._settled(answer)
+        self._check(answer)
         return True
 
     async def limits(self, access_token: str) -> dict[str, Any] | None:
-        """What the account may do, as the broker words it; None when it does not say."""
-        answer = await self._wire.call(
+        """Return the account's limits as the broker reports them, or None."""
+        answer = await self._client.call(
             "GET", "api/user/me", headers=_bearer(access_token), total_s=_AUTH_S
         )
-        self._settled(answer)
+        self._check(answer)
         body = decoded(answer)
         found = body.get("limits") if isinstance(body, dict) else None
         return found if isinstance(found, dict) else None
 
     async def disconnect(self, access_token: str, workspace_id: str) -> None:
-        """Disconnect a workspace; one that is gone already is as good."""
-        answer = await self._wire.call(
+        """Disconnect a workspace; does nothing if it is gone already."""
+        answer = await self._client.call(
             "DELETE",
             f"api/workspaces/{workspace_id}",
             headers=_bearer(access_token),
             total_s=_AUTH_S,
         )
         if answer.status != 404:
-            self._settled(answer)
+            self._check(answer)
 
     async def _tokens(self, body: dict[str, str]) -> Tokens:
-        answer = await self._wire.call(
+        answer = await self._client.call(
             "POST", "api/auth/token", body=msgspec.json.encode(body), total_s=_AUTH_S
         )
-        self._settled(answer)
+        self._check(answer)
         try:
             tokens = msgspec.json.decode(answer.body, type=Tokens)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._wire.connectivity.failed(sent=True)
-            # The decoding error would quote the answer, and with it the tokens.
+            self._client.connectivity.failed(sent=True)
+            # The decoding error would quote the tokens.
             raise BrokerUnreachable(
-                f"The service's answer was not understood ({type(error).__name__}).", sent=True
+                f"The service sent an unreadable answer ({type(error).__name__}).", sent=True
             ) from None
-        named = tokens.workspaces
-        if named is not None:
-            named = tuple(msgspec.structs.replace(w, id=notion_id(w.id) or w.id) for w in named)
-        return msgspec.structs.replace(tokens, workspaces=named)
+        found = tokens.workspaces
+        if found is not None:
+            found = tuple(msgspec.structs.replace(w, id=notion_id(w.id) or w.id) for w in found)
+        return msgspec.structs.replace(tokens, workspaces=found)
 
-    def _settled(self, answer: Answer) -> None:
-        """Pass a success. A no in the broker's own form is Refused, all else a broken service."""
+    def _check(self, answer: Answer) -> None:
+        """Raise AuthRefused for a refusal with a code, BrokerUnreachable for any other error."""
         if 200 <= answer.status < 300:
             return
         body = decoded(answer)
         code = body.get("code") or body.get("error") if isinstance(body, dict) else None
         if answer.status in (400, 401, 403, 404, 409, 410, 422) and isinstance(code, str):
-            raise Refused(answer.status, code)
+            raise AuthRefused(answer.status, code)
         error = BrokerUnreachable(
             f"The service cannot do that now (status {answer.status}).", sent=True
         )
-        error.retry_after = self._wire.retry_after(answer)
+        error.retry_after = self._client.retry_after(answer.headers)
         raise error
 
 

@@ -1,4 +1,4 @@
-"""Whether clips can leave now, told from the results of real requests: nothing polls."""
+"""Tracks whether clips can be sent, from the results of real requests; it never polls."""
 
 from __future__ import annotations
 
@@ -9,71 +9,70 @@ import msgspec
 
 from clipperd.clock import Clock, rfc3339
 
-Reach = Literal["online", "offline", "degraded", "reauth_required", "signed_out"]
-Listener = Callable[["Link"], None]
+State = Literal["online", "offline", "degraded", "reauth_required", "signed_out"]
+Observer = Callable[["ConnectivityStatus"], None]
 
-# The broker or Notion behind it answers, but not with what was asked for.
-_TROUBLED = frozenset({500, 502, 503, 504, 529})
+_SERVER_ERRORS = frozenset({500, 502, 503, 504, 529})  # the broker or Notion has a problem
 
 
-class Link(msgspec.Struct, frozen=True):
-    """How the daemon stands to the world: the state, since when (epoch seconds), and why."""
+class ConnectivityStatus(msgspec.Struct, frozen=True):
+    """The state, since when (epoch seconds), and why."""
 
-    state: Reach
+    state: State
     since: float
     why: str | None
 
     def view(self) -> dict[str, str | None]:
-        """The link as clients see it."""
+        """Return the status as clients see it."""
         return {"state": self.state, "since": rfc3339(self.since), "why": self.why}
 
 
 class Connectivity:
-    """The current :class:`Link`. An account that may not send outweighs how the network is."""
+    """Holds the current status. Account errors take precedence over the network's state."""
 
     def __init__(self, clock: Clock) -> None:
-        """Begin as signed out, with a network believed to work until a request fails."""
+        """Start as signed out; the network counts as online until a request fails."""
         self._clock = clock
-        self._network: tuple[Reach, str | None] = ("online", "not_tried_yet")
-        self._account: tuple[Reach, str | None] | None = ("signed_out", None)
-        self._listeners: list[Listener] = []
-        self._link = Link("signed_out", clock.now(), None)
+        self._network: tuple[State, str | None] = ("online", "not_tried_yet")
+        self._account: tuple[State, str | None] | None = ("signed_out", None)
+        self._observers: list[Observer] = []
+        self._status = ConnectivityStatus("signed_out", clock.now(), None)
 
     @property
-    def link(self) -> Link:
-        """The state now."""
-        return self._link
+    def status(self) -> ConnectivityStatus:
+        """The current status."""
+        return self._status
 
-    def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with each new link whose state or why differs from the last."""
-        self._listeners.append(listener)
+    def observe(self, observer: Observer) -> None:
+        """Call ``observer`` with each status whose state or why differs from the last."""
+        self._observers.append(observer)
 
-    def heard(self, status: int) -> None:
-        """Take an answer of HTTP ``status`` into account."""
-        troubled = status in _TROUBLED
-        self._network = ("degraded", f"status_{status}") if troubled else ("online", None)
-        self._settle()
+    def answered(self, status: int) -> None:
+        """Record an answer of HTTP ``status``."""
+        is_error = status in _SERVER_ERRORS
+        self._network = ("degraded", f"status_{status}") if is_error else ("online", None)
+        self._update()
 
     def failed(self, *, sent: bool) -> None:
-        """Take a request without an answer into account; ``sent`` if it may have left."""
+        """Record a request without an answer; ``sent`` if bytes may have left."""
         self._network = ("degraded", "no_answer") if sent else ("offline", "cannot_connect")
-        self._settle()
+        self._update()
 
-    def locked(self) -> None:
-        """Take into account that the keychain does not open: no request can even begin."""
+    def keychain_locked(self) -> None:
+        """Record that the keychain is locked, so no request has a token."""
         self._network = ("degraded", "keychain_locked")
-        self._settle()
+        self._update()
 
-    def account(self, state: Literal["signed_in", "signed_out", "reauth_required"]) -> None:
-        """Take the account's state into account."""
+    def account_changed(self, state: Literal["signed_in", "signed_out", "reauth_required"]) -> None:
+        """Record the account's state."""
         self._account = None if state == "signed_in" else (state, None)
-        self._settle()
+        self._update()
 
-    def _settle(self) -> None:
+    def _update(self) -> None:
         state, why = self._account or self._network
-        if (state, why) == (self._link.state, self._link.why):
+        if (state, why) == (self._status.state, self._status.why):
             return
-        since = self._link.since if state == self._link.state else self._clock.now()
-        self._link = Link(state, since, why)
-        for listener in tuple(self._listeners):
-            listener(self._link)
+        since = self._status.since if state == self._status.state else self._clock.now()
+        self._status = ConnectivityStatus(state, since, why)
+        for observer in tuple(self._observers):
+            observer(self._status)

@@ -1,4 +1,4 @@
-"""The one place in the daemon that opens connections to the world outside."""
+"""Opens every outgoing connection of the daemon: HTTP requests to the broker, over aiohttp."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from yarl import URL
 
 from clipperd.errors import BrokerUnreachable
 
-CONNECT_S = 5.0  # name, socket and TLS together; a broker that takes longer is as good as away
+CONNECT_S = 5.0  # DNS, TCP and TLS together; a slower broker counts as unreachable
 ANSWER_BYTES = 8 << 20  # the broker caps Notion's answers at 5 MB
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer read to its end; header names are in lower case, the last value wins."""
+    """A complete HTTP answer; header names in lower case, the last value of a repeated one."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,17 +28,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Incoming(Protocol):
-    """An answer whose body is read as it comes; header names are in lower case."""
+    """An answer whose body is streamed; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body until it ends. Raises BrokerUnreachable when it breaks off or goes silent."""
+        """Yield the body. Raises BrokerUnreachable when it breaks off or stalls."""
 
 
 class Http(Protocol):
-    """One HTTP exchange with the broker, and nothing that it could mean."""
+    """The port for HTTP requests to the broker."""
 
     async def request(
         self,
@@ -49,33 +49,33 @@ class Http(Protocol):
         body: bytes | AsyncIterable[bytes] | None,
         total_s: float,
     ) -> Answer:
-        """Exchange one request within ``total_s`` seconds, following no redirect.
+        """Send one request and read its answer within ``total_s`` seconds; follow no redirect.
 
-        Raises BrokerUnreachable: ``sent`` is False only where no byte can have left this machine.
-        What reading ``body`` raises is raised as it is.
+        Raises BrokerUnreachable: ``sent`` is False only if no byte has left this machine.
+        Passes on errors of reading ``body``.
         """
 
     def stream(
         self, url: URL, *, headers: Mapping[str, str], idle_s: float
     ) -> AbstractAsyncContextManager[Incoming]:
-        """GET an answer without an end; ``idle_s`` bounds the silence before and in its body.
+        """GET an endless answer; ``idle_s`` bounds the silence before and in its body.
 
         Raises BrokerUnreachable.
         """
 
     async def drop_connections(self) -> None:
-        """Abandon every open socket; what was under way fails as an interrupted exchange."""
+        """Close every connection; requests under way fail as interrupted."""
 
 
 class AiohttpHttp:
-    """The broker over aiohttp. Opens its pool at the first request; close with :meth:`close`."""
+    """Http over aiohttp. Opens its pool at the first request; close it with :meth:`close`."""
 
     def __init__(self, *, connect_s: float = CONNECT_S, answer_bytes: int = ANSWER_BYTES) -> None:
         """``connect_s`` bounds DNS, TCP and TLS; ``answer_bytes`` the decoded body."""
         self._connect_s = connect_s
         self._answer_bytes = answer_bytes
         self._session: aiohttp.ClientSession | None = None
-        self._under_way: set[asyncio.Timeout] = set()
+        self._in_flight: set[asyncio.Timeout] = set()
         self._tls: ssl.SSLContext | None = None
 
     async def request(
@@ -87,65 +87,65 @@ class AiohttpHttp:
         body: bytes | AsyncIterable[bytes] | None,
         total_s: float,
     ) -> Answer:
-        """Exchange one request; see :class:`Http`."""
-        departure = SimpleNamespace(sent=False)
-        read = _Read(body) if body is not None and not isinstance(body, bytes) else None
+        """Send one request; see :class:`Http`."""
+        context = SimpleNamespace(sent=False)
+        stream = _BodyStream(body) if body is not None and not isinstance(body, bytes) else None
         timeout = aiohttp.ClientTimeout(total=total_s, connect=self._connect_s)
         try:
             session = await self._open(url)
             async with (
-                self._abandonable(),
+                self._droppable(),
                 session.request(
                     method,
                     url,
                     headers=headers,
-                    data=read or body,
+                    data=stream or body,
                     timeout=timeout,
                     allow_redirects=False,
-                    trace_request_ctx=departure,
+                    trace_request_ctx=context,
                 ) as response,
             ):
                 content = await self._read(response)
                 found = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, found, content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if read is not None and read.fault is not None:
-                raise read.fault from error
-            raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
+            if stream is not None and stream.error is not None:
+                raise stream.error from error
+            raise BrokerUnreachable(_sentence(error), sent=context.sent) from error
 
     @asynccontextmanager
     async def stream(
         self, url: URL, *, headers: Mapping[str, str], idle_s: float
     ) -> AsyncIterator[Incoming]:
-        """GET an answer without an end; see :class:`Http`."""
+        """GET an endless answer; see :class:`Http`."""
         timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=idle_s)
-        departure = SimpleNamespace(sent=False)
+        context = SimpleNamespace(sent=False)
         try:
             session = await self._open(url)
-            async with self._abandonable():
+            async with self._droppable():
                 response = await session.get(
                     url,
                     headers=headers,
                     timeout=timeout,
                     allow_redirects=False,
-                    trace_request_ctx=departure,
+                    trace_request_ctx=context,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise BrokerUnreachable(_sentence(error), sent=departure.sent) from error
+            raise BrokerUnreachable(_sentence(error), sent=context.sent) from error
         try:
-            yield _Streamed(response)
+            yield _StreamedAnswer(response)
         finally:
             response.close()
 
     async def drop_connections(self) -> None:
         """Close the pool; the next request opens a new one.
 
-        Closing does not reach what is still being connected, so each exchange is told as well.
+        Closing does not stop a connection attempt, so each request in flight times out as well.
         """
-        under_way, self._under_way = self._under_way, set()
+        in_flight, self._in_flight = self._in_flight, set()
         now = asyncio.get_running_loop().time()
-        for exchange in under_way:
-            exchange.reschedule(now)
+        for request in in_flight:
+            request.reschedule(now)
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -155,28 +155,28 @@ class AiohttpHttp:
         await self.drop_connections()
 
     @asynccontextmanager
-    async def _abandonable(self) -> AsyncIterator[None]:
-        """What goes on inside ends with TimeoutError when connections are dropped."""
-        async with asyncio.timeout(None) as exchange:
-            self._under_way.add(exchange)
+    async def _droppable(self) -> AsyncIterator[None]:
+        """Raise TimeoutError inside the block when connections are dropped."""
+        async with asyncio.timeout(None) as request:
+            self._in_flight.add(request)
             try:
                 yield
             finally:
-                self._under_way.discard(exchange)
+                self._in_flight.discard(request)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         parts = bytearray()
         async for part in response.content.iter_any():
             parts += part
             if len(parts) > self._answer_bytes:
-                raise BrokerUnreachable("The service's answer was too large.", sent=True)
+                raise BrokerUnreachable("The service's answer is too large.", sent=True)
         return bytes(parts)
 
     async def _open(self, url: URL) -> aiohttp.ClientSession:
-        tls = await asyncio.to_thread(_trust) if self._must_trust(url) else None
+        tls = await asyncio.to_thread(_tls_context) if self._needs_tls(url) else None
         if self._session is None:
             trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_departs)
+            trace.on_request_headers_sent.append(_mark_sent)
             self._tls = self._tls or tls
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=64, ssl=self._tls or True),
@@ -186,30 +186,29 @@ class AiohttpHttp:
             )
         return self._session
 
-    def _must_trust(self, url: URL) -> bool:
-        """Whether the certificates are still to be read; plain http goes to this machine only."""
+    def _needs_tls(self, url: URL) -> bool:
+        """Return whether certificates must still be read; plain http reaches this machine only."""
         return self._tls is None and url.scheme == "https"
 
 
-class _Read:
-    """A body that comes from elsewhere, and what went wrong there: aiohttp calls all of it a fault
-    of the connection that it was sent on."""
+class _BodyStream:
+    """A streamed body that remembers its own error: aiohttp reports it as a connection error."""
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
         self._pieces = pieces
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._pieces:
                 yield piece
-        except Exception as error:  # whatever it is, the caller gets it
-            self.fault = error
+        except Exception as error:  # passed on to the caller
+            self.error = error
             raise
 
 
-class _Streamed:
-    """An aiohttp response that is read as it comes."""
+class _StreamedAnswer:
+    """Incoming over an aiohttp response."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
@@ -226,19 +225,19 @@ class _Streamed:
             raise BrokerUnreachable(_sentence(error), sent=True) from error
 
 
-def _trust() -> ssl.SSLContext:
-    """TLS that believes the machine's certificates; reading them blocks for some 50 ms."""
-    made = ssl.create_default_context()
-    made.set_alpn_protocols(("http/1.1",))  # as aiohttp's own: it speaks nothing newer
-    return made
+def _tls_context() -> ssl.SSLContext:
+    """Return a context with the machine's CA certificates; reading them blocks for some 50 ms."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(("http/1.1",))  # as aiohttp's own context: it has no HTTP/2
+    return context
 
 
-async def _departs(
+async def _mark_sent(
     _session: aiohttp.ClientSession,
     context: SimpleNamespace,
     _params: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
-    """Note that bytes may leave: aiohttp calls this just before it writes the first of them."""
+    """Record that bytes may leave: aiohttp calls this just before it writes the first of them."""
     context.trace_request_ctx.sent = True
 
 

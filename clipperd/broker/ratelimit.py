@@ -1,4 +1,4 @@
-"""What an answer's headers say of limits (draft-ietf-httpapi-ratelimit-headers-09). Pure."""
+"""Parses the rate limit headers of draft-ietf-httpapi-ratelimit-headers-09."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from clipperd.broker.reply import Limit
 
 _ITEM = re.compile(r'\s*"([a-z_-]{1,40})"((?:;[a-z]+=[0-9]{1,7})*)\s*', re.ASCII)
 
-_MOST = 10_000  # a larger quota binds nobody here
-_LONGEST_S = 3600  # nobody paces a clip by a longer one
+_MAX_QUOTA = 10_000  # larger quotas never limit one daemon
+_MAX_WINDOW_S = 3600  # longer windows are no help in pacing clips
 
 
 def limits(headers: Mapping[str, str]) -> tuple[Limit, ...]:
-    """Read ``RateLimit-Policy`` and ``RateLimit`` (lower-case names): those that are in both.
+    """Return the limits named in both ``RateLimit-Policy`` and ``RateLimit`` (lower-case names).
 
-    Whatever has another form or size is left out: it is advice, not a condition.
+    Skips malformed or very large limits: the headers are advice only.
     """
     policies = _items(headers.get("ratelimit-policy", ""))
     found = []
     for name, state in _items(headers.get("ratelimit", "")).items():
         policy = policies.get(name, {})
-        quota, span = policy.get("q", 0), policy.get("w", 0)
-        if "r" in state and 0 < quota <= _MOST and 0 < span <= _LONGEST_S:
-            reset = min(span, state.get("t", 0))
-            found.append(Limit(name, quota, float(span), state["r"], float(reset)))
+        quota, window = policy.get("q", 0), policy.get("w", 0)
+        if "r" in state and 0 < quota <= _MAX_QUOTA and 0 < window <= _MAX_WINDOW_S:
+            reset = min(window, state.get("t", 0))
+            found.append(Limit(name, quota, float(window), state["r"], float(reset)))
     return tuple(found)
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """What an answer said of one limit: ``quota`` writes in ``span_s`` seconds, how many are left,
-    and in how many seconds one more comes back."""
+    """One rate limit: ``quota`` writes per ``span_s`` seconds, ``left`` of them remain, and one
+    more is available in ``reset_s`` seconds."""
 
     name: str
     quota: int
@@ -19,13 +19,11 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the broker answered, whatever the status.
+    """An answer of any status.
 
-    ``body`` is the decoded JSON (None when there was none or it was not JSON). ``code`` is the
-    ``code`` of an error body, ``broker_code`` the X-Broker-Code header when the broker itself
-    speaks. ``retry_after_s`` comes from Retry-After in either form. ``date`` is the server's
-    Date header as epoch seconds. ``limits`` are those on which the request drew, as far as the
-    broker tells.
+    ``body`` is the decoded JSON, or None. ``code`` is the ``code`` of an error body,
+    ``broker_code`` the X-Broker-Code header of an answer by the broker itself. ``date`` is the
+    Date header in epoch seconds. ``limits`` are the limits that the request counted against.
     """
 
     status: int
@@ -38,12 +36,12 @@ class Reply(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """True for 2xx."""
+        """Return whether the status is 2xx."""
         return 200 <= self.status < 300
 
     @property
     def message(self) -> str:
-        """The message of an error body, or an empty string."""
+        """Return the message of an error body, or an empty string."""
         if isinstance(self.body, dict):
             return str(self.body.get("message") or "")
         return ""

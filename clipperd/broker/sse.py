@@ -1,40 +1,39 @@
-"""Server-sent events out of bytes (pure). https://html.spec.whatwg.org/#parsing-an-event-stream."""
+"""Parses server-sent events: https://html.spec.whatwg.org/#parsing-an-event-stream."""
 
 from __future__ import annotations
 
 import msgspec
 
-FRAME_BYTES = 64 << 10  # the broker's are some 200 bytes
+FRAME_BYTES = 64 << 10  # most bytes of an event; the broker's have some 200
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One event. ``id``: the number to resume after, None when it has none."""
+    """One event. ``id``: the cursor to resume after, or None."""
 
     event: str
     data: str
     id: str | None
 
 
-class Frames:
-    """Cuts a stream into events."""
+class FrameParser:
+    """Splits a stream of bytes into events."""
 
     def __init__(self) -> None:
-        """Nothing read yet."""
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Take bytes as they come; return the events that they complete.
+        """Add bytes; return the events that they complete.
 
         Raises ValueError for an event of more than 64 KB.
         """
         *whole, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
         if len(self._rest) > FRAME_BYTES:
-            raise ValueError("an event that never ends")
+            raise ValueError("an event is too long")
         return [frame for part in whole if (frame := _frame(part)) is not None]
 
 
 def _frame(part: bytes) -> Frame | None:
-    event, data, number = "message", [], None
+    event, data, id_ = "message", [], None
     for line in part.decode("utf-8", "replace").split("\n"):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -43,5 +42,5 @@ def _frame(part: bytes) -> Frame | None:
         elif name == "data":
             data.append(value)
         elif name == "id":
-            number = value
-    return Frame(event, "\n".join(data), number) if data else None
+            id_ = value
+    return Frame(event, "\n".join(data), id_) if data else None

@@ -48,7 +48,7 @@ class Api:
             "push": self._push,
             "secrets": self._secrets,
         }
-        daemon.connectivity.listen(self._link_changed)
+        daemon.connectivity.observe(self._link_changed)
 
     async def close(self) -> None:
         """Stop the tasks that the API started."""
@@ -83,7 +83,7 @@ class Api:
         return {"status": await status(self._app), "session": await self._daemon.session.view()}
 
     async def _link(self) -> dict[str, Any]:
-        link = self._daemon.connectivity.link
+        link = self._daemon.connectivity.status
         return {"state": link.state, "since": rfc3339(link.since), "why": link.why}
 
     async def _index(self) -> Any:

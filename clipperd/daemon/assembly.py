@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from yarl import URL
 
 from clipperd import health
 from clipperd.broker.auth import BrokerAuth
-from clipperd.broker.client import BrokerClient, broker_url
+from clipperd.broker.client import BrokerClient
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import Http
 from clipperd.clips.clips import Clips
@@ -134,7 +135,7 @@ async def assemble(
         key_file=settings.secrets_key_file,
     )
     connectivity = Connectivity(clock)
-    base_url = broker_url(settings.broker_url)
+    base_url = URL(settings.broker_url)
     broker = BrokerClient(base_url, system.http, connectivity, clock)
     accounts = Accounts(outbox_db, clock)
     logins = Logins(
@@ -237,7 +238,7 @@ async def assemble(
         refresh_s=settings.refresh_s,
     )
     publisher.on_session = background.session_changed
-    connectivity.listen(background.link_changed)
+    connectivity.observe(background.link_changed)
     cache_db.on_recreated = background.refresh_index
     checks: Mapping[str, health.Check] = {
         "disk": partial(health.check_disk, locations.data_dir),

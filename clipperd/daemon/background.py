@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from clipperd.broker.connectivity import Link
+from clipperd.broker.connectivity import ConnectivityStatus
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import ClipperdError, StorageFull
@@ -89,7 +89,7 @@ class Background:
         """Read the session again; called at every ``session`` event."""
         self._changed.set()
 
-    def link_changed(self, link: Link) -> None:
+    def link_changed(self, link: ConnectivityStatus) -> None:
         """Resume when the network is back; called at every change of the connectivity."""
         if link.state == "offline":
             self._reachable.clear()

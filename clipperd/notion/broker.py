@@ -104,7 +104,7 @@ class BrokerNotion:
             body=content,
             code=_text(content, "code"),
             broker_code=answer.headers.get("x-broker-code") or None,
-            retry_after_s=self._wire.retry_after(answer),
+            retry_after_s=self._wire.retry_after(answer.headers),
             date=server_date(answer),
             limits=limits(answer.headers),
         )

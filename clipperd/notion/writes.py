@@ -83,4 +83,4 @@ class BrokerWrites:
 
     def _failed(self, answer: Answer) -> ReadFailed:
         """It cannot be told now. Never a 429: that would speak of calls to Notion."""
-        return ReadFailed(Reply(503, retry_after_s=self._wire.retry_after(answer)))
+        return ReadFailed(Reply(503, retry_after_s=self._wire.retry_after(answer.headers)))

@@ -12,7 +12,7 @@ import msgspec
 
 from clipperd.broker.client import BrokerClient
 from clipperd.broker.http import Incoming
-from clipperd.broker.sse import Frames
+from clipperd.broker.sse import FrameParser
 from clipperd.clock import Clock, rfc3339
 from clipperd.concurrency import race
 from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, ReauthRequired
@@ -157,11 +157,11 @@ class Listener:
                 if incoming.status in (404, 405):
                     raise _Absent
                 if incoming.status != 401 or is_last:
-                    raise _refused(self._wire.pause_of(incoming.headers))
+                    raise _refused(self._wire.retry_after(incoming.headers))
             token = await self._session.token_for(user, stale=token)
 
     async def _read(self, user: str, token: str, incoming: Incoming) -> None:
-        frames = Frames()
+        frames = FrameParser()
         async for chunk in incoming.chunks():
             self._vouching.heard()
             last_id: str | None = None

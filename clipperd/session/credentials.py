@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from clipperd.broker.auth import BrokerAuth, Refused, Tokens
+from clipperd.broker.auth import AuthRefused, BrokerAuth, Tokens
 from clipperd.clock import Clock
 from clipperd.errors import BrokerUnreachable
 from clipperd.keychain.errors import KeychainLocked
@@ -118,7 +118,7 @@ class Credentials:
             raise Expired("no_secret")
         try:
             tokens = await self._ask(self._refresh_token)
-        except Refused as error:
+        except AuthRefused as error:
             raise Expired(error.code) from error
         if tokens.user.id != self.user_id:
             raise Expired("other_user")

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from clipperd.broker.auth import BrokerAuth, Refused, Tokens
+from clipperd.broker.auth import AuthRefused, BrokerAuth, Tokens
 from clipperd.broker.connectivity import Connectivity
 from clipperd.clock import Clock
 from clipperd.errors import (
@@ -75,7 +75,7 @@ class Session:
         if account is not None and account.state != "signed_out":
             self._grant = self._new_grant(account.user_id)
             self._lapsed = account.state == "reauth_required"
-        self._connectivity.account("signed_out" if account is None else account.state)
+        self._connectivity.account_changed("signed_out" if account is None else account.state)
 
     async def check(self) -> None:
         """Open the keychain and see whether the session survived; for the background after start.
@@ -179,7 +179,7 @@ class Session:
             except BrokerUnreachable as error:
                 if self._grant is grant:
                     if isinstance(error, KeychainLocked):
-                        self._connectivity.locked()
+                        self._connectivity.keychain_locked()
                     raise
             else:
                 if self._grant is grant:
@@ -216,7 +216,7 @@ class Session:
             # A crash here leaves a secret, which the next start forgets.
             former = await grant.take()
             await self.secrets.delete(secret_name(grant.user_id))
-            self._connectivity.account("signed_out")
+            self._connectivity.account_changed("signed_out")
             await self._tell()
             self._revoke_behind(*former)
 
@@ -231,12 +231,12 @@ class Session:
         try:
             try:
                 await self._auth.disconnect(token, scope.workspace_id)
-            except Refused as refused:
+            except AuthRefused as refused:
                 if refused.status != 401:
                     raise
                 token = await self.token_for(scope.user_id, stale=token)
                 await self._auth.disconnect(token, scope.workspace_id)
-        except Refused as refused:
+        except AuthRefused as refused:
             if refused.status == 401:
                 raise _sign_in_again() from refused
             raise WorkspaceMismatch(
@@ -248,7 +248,7 @@ class Session:
     async def _exchange(self, pending: Pending, handoff: str) -> None:
         try:
             tokens = await self._auth.exchange(handoff, pending.verifier)
-        except Refused as refused:
+        except AuthRefused as refused:
             await self._logins.cancel(pending.login_id)
             await self._tell()
             if refused.code in _LATE:
@@ -295,7 +295,7 @@ class Session:
         self._grant, self._lapsed = grant, False
         if before is not None and before.user_id != grant.user_id:
             await self.secrets.delete(secret_name(before.user_id))
-        self._connectivity.account("signed_in")
+        self._connectivity.account_changed("signed_in")
         await self._stop_expiry()
         await self._tell()
         self._revoke_behind(*former)
@@ -309,7 +309,7 @@ class Session:
             with contextlib.suppress(StorageFull):  # then it is found out again after a restart
                 await self.accounts.set_state(grant.user_id, "reauth_required", why)
             if is_news:
-                self._connectivity.account("reauth_required")
+                self._connectivity.account_changed("reauth_required")
                 await self._tell()
 
     async def _mend(self, grant: Credentials) -> None:
@@ -319,7 +319,7 @@ class Session:
                 return
             self._lapsed = False
             await self.accounts.set_state(grant.user_id, "signed_in")
-            self._connectivity.account("signed_in")
+            self._connectivity.account_changed("signed_in")
             await self._tell()
 
     def _new_grant(self, user_id: str) -> Credentials:
@@ -337,7 +337,7 @@ class Session:
         """Ask for the account's limits. They are shown only, so an outage does not matter."""
         try:
             return await self._auth.limits(tokens.access_token)
-        except (BrokerUnreachable, Refused):
+        except (BrokerUnreachable, AuthRefused):
             return None
 
     def _revoke_behind(self, refresh_token: str | None, access_token: str | None) -> None:
@@ -354,7 +354,7 @@ class Session:
             if access_token is None or not await self._auth.logout(access_token):
                 renewed = await self._auth.refresh(refresh_token)
                 await self._auth.logout(renewed.access_token)
-        except (BrokerUnreachable, Refused):
+        except (BrokerUnreachable, AuthRefused):
             return
 
     async def _state(self, account: Account | None) -> SessionState:

@@ -82,10 +82,11 @@ def _path(value: Any) -> Path:
 def _broker_url(value: Any) -> str:
     url = urlsplit(_text(value))
     host = url.hostname or ""
-    if url.scheme not in ("http", "https") or not host or url.username or url.query or url.fragment:
+    credentials = url.username or url.password
+    if url.scheme not in ("http", "https") or not host or credentials or url.query or url.fragment:
         raise ValueError("must be an address such as https://broker.example.org")
     if url.scheme == "http" and not _is_loopback(host):
-        raise ValueError("must be https: the session would travel in the clear")
+        raise ValueError("must be https, because http would send the session unencrypted")
     return value.rstrip("/")  # type: ignore[no-any-return]  # _text has shown it to be a str
 
 

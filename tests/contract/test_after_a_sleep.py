@@ -45,7 +45,7 @@ async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machin
         plug.is_in = False
         clip = await daemon.clip(seed.EMPTY_PAGE, "written on the train")
         link = daemon.parts.connectivity
-        while link.link.state != "offline":  # noqa: ASYNC110 - as a client would look
+        while link.status.state != "offline":  # noqa: ASYNC110 - as a client would look
             await asyncio.sleep(0.02)
         plug.is_in = True  # the lid is closed, the train arrives, the lid is opened
         slept[0] += _NIGHT_S

@@ -81,7 +81,7 @@ async def test_a_read_reaches_notion_as_the_account(chain: SessionToSandbox) -> 
     assert reply.ok
     assert reply.body["object"] == "list"
     assert reply.date is not None
-    assert chain.world.connectivity.link.state == "online"
+    assert chain.world.connectivity.status.state == "online"
 
 
 async def test_the_accounts_writes_are_told_with_what_they_made(chain: SessionToSandbox) -> None:

@@ -133,4 +133,4 @@ async def test_after_a_gap_nothing_is_vouched_for(daemon: Pushed) -> None:
 async def test_a_session_that_was_revoked_is_noticed_at_once(daemon: Pushed) -> None:
     await daemon.revoke_session()
     await daemon.until(lambda: daemon.listener.view()["state"] == "off")
-    assert daemon.world.connectivity.link.state == "reauth_required"
+    assert daemon.world.connectivity.status.state == "reauth_required"

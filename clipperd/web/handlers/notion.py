@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from clipperd.broker.client import SEGMENT
 from clipperd.broker.reply import Reply
 from clipperd.errors import (
     BrokerUnreachable,
@@ -31,7 +32,7 @@ from clipperd.web.middleware.problems import NOTION_PREFIX
 from clipperd.web.params import scope_of
 from clipperd.web.routes import Route, RouteScope
 
-_PATH = re.compile(r"(?:v1/)?([A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,5})", re.ASCII)
+_PATH = re.compile(rf"(?:v1/)?({SEGMENT}{{1,64}}(?:/{SEGMENT}{{1,64}}){{0,5}})", re.ASCII)
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

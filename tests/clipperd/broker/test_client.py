@@ -1,4 +1,4 @@
-"""The broker's address, and reading an answer leniently."""
+"""Reading the broker's answers leniently."""
 
 from __future__ import annotations
 
@@ -7,40 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from clipperd.broker.client import BrokerClient, broker_url, decoded, server_date
+from clipperd.broker.client import BrokerClient, decoded, server_date
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp, Answer
 from tests.clipperd.session.session_stage import FakeClock
-
-
-@pytest.mark.parametrize(
-    ("text", "base"),
-    [
-        ("https://broker.example", "https://broker.example"),
-        ("https://broker.example/clips/", "https://broker.example/clips"),
-        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
-        ("http://localhost:8080", "http://localhost:8080"),
-    ],
-)
-def test_an_address_of_the_broker(text: str, base: str) -> None:
-    assert f"{broker_url(text)}/x" == f"{base}/x"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "broker.example",
-        "ftp://broker.example",
-        "http://broker.example",
-        "http://192.168.0.2",
-        "https://user:pw@broker.example",
-        "https://broker.example/?a=1",
-    ],
-)
-def test_an_address_that_would_leak_or_mislead_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        broker_url(text)
 
 
 @given(st.binary(max_size=200), st.text(max_size=40), st.text(max_size=40))
@@ -50,7 +20,7 @@ def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None
     wire = BrokerClient(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
     decoded(answer)
     server_date(answer)
-    seconds = wire.retry_after(answer)
+    seconds = wire.retry_after(answer.headers)
     assert seconds is None or seconds >= 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipperd.broker.connectivity import Link
+from clipperd.broker.connectivity import ConnectivityStatus
 from clipperd.daemon.background import ActiveAccount, Background
 from clipperd.machine.watch import Watch
 from tests.clipperd.machine.fake_os_events import FakeOsEvents
@@ -111,7 +111,7 @@ class Parts:
         return (after[0] - before[0], after[1] - before[1], after[2] - before[2])
 
     def link(self, state: Any) -> None:
-        self.background.link_changed(Link(state, 0.0, None))
+        self.background.link_changed(ConnectivityStatus(state, 0.0, None))
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ async def test_a_refused_connection_has_sent_nothing(
     with pytest.raises(BrokerUnreachable) as failure:
         await world.notion.send(ADA, "PATCH", "blocks/x/children", body=b"{}", key="k")
     assert failure.value.sent is False
-    assert (world.connectivity.link.state, world.connectivity.link.why) == (
+    assert (world.connectivity.status.state, world.connectivity.status.why) == (
         "offline",
         "cannot_connect",
     )
@@ -224,7 +224,7 @@ async def test_anything_after_the_first_byte_may_have_been_applied(
     with pytest.raises(BrokerUnreachable) as failure:
         await world.notion.send(ADA, "PATCH", "blocks/x/children", body=b"{}", key="k")
     assert failure.value.sent is True
-    assert world.connectivity.link.state == "degraded"
+    assert world.connectivity.status.state == "degraded"
     assert len(broker.calls_to("proxy")) == 1
 
 
@@ -280,7 +280,7 @@ async def test_connectivity_follows_results_and_tells_changes_once(
 ) -> None:
     await world.sign_in(broker, ada())
     seen: list[str] = []
-    world.connectivity.listen(lambda link: seen.append(f"{link.state} {link.why}"))
+    world.connectivity.observe(lambda link: seen.append(f"{link.state} {link.why}"))
     broker.faults += [Fault("status", "proxy", 503), Fault("status", "proxy", 503)]
     for _ in range(3):
         await world.notion.send(ADA, "GET", "pages/x")
@@ -293,7 +293,7 @@ async def test_a_rate_limit_is_no_trouble_with_the_connection(
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("status", "proxy", 429))
     await world.notion.send(ADA, "GET", "pages/x")
-    assert world.connectivity.link.state == "online"
+    assert world.connectivity.status.state == "online"
 
 
 async def test_the_servers_clock_is_told_whatever_ours_does(
@@ -353,12 +353,12 @@ async def test_a_part_whose_sender_fails_says_nothing_of_the_network(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
-    before = world.connectivity.link
+    before = world.connectivity.status
     with pytest.raises(InvalidInput, match="broke off"):
         await world.notion.upload(
             ADA, "file_uploads/x/send", a_form(b"x", fails=InvalidInput("It broke off.")), None
         )
-    assert world.connectivity.link == before
+    assert world.connectivity.status == before
 
 
 async def test_a_part_sent_with_a_session_that_ended_is_not_sent_again(

@@ -16,7 +16,7 @@ from tests.clipperd.session.session_stage import SessionStage, running_world
 
 async def test_nobody_is_signed_in_at_first(world: SessionStage) -> None:
     assert (await world.session.view()).state == "signed_out"
-    assert world.connectivity.link.state == "signed_out"
+    assert world.connectivity.status.state == "signed_out"
     with pytest.raises(NotSignedIn):
         await world.session.token_for("user-ada")
 
@@ -35,7 +35,7 @@ async def test_a_sign_in_gives_user_workspaces_and_subscription(
     assert view.subscription is not None
     assert view.subscription.tier == "FREE"
     assert view.limits == {"all": 120}
-    assert world.connectivity.link.state == "online"
+    assert world.connectivity.status.state == "online"
     assert world.last_published()["state"] == "signed_in"
 
 

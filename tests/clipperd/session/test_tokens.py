@@ -84,7 +84,7 @@ async def test_a_refused_refresh_asks_for_a_new_sign_in(
         await world.session.token_for("user-ada")
     view = await world.session.view()
     assert (view.state, view.why) == ("reauth_required", "invalid_grant")
-    assert world.connectivity.link.state == "reauth_required"
+    assert world.connectivity.status.state == "reauth_required"
     assert world.last_published()["state"] == "reauth_required"
     with pytest.raises(ReauthRequired):
         await world.session.token_for("user-ada")
@@ -99,7 +99,7 @@ async def test_signing_in_again_mends_it(world: SessionStage, broker: FakeBroker
         await world.session.token_for("user-ada")
     await world.sign_in(broker, ada())
     assert (await world.session.token_for("user-ada")).startswith("access-")
-    assert world.connectivity.link.state == "online"
+    assert world.connectivity.status.state == "online"
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "garbage", "status", "redirect"])
@@ -181,10 +181,10 @@ async def test_a_locked_keychain_waits_and_ends_no_session(
             await world.session.token_for("user-ada")
         assert locked.value.sent is False
         assert await world.session.state() == "signed_in"
-        assert world.connectivity.link.why == "keychain_locked"
+        assert world.connectivity.status.why == "keychain_locked"
         kept.locked = False
         assert (await world.session.token_for("user-ada")).startswith("access-")
-        assert world.connectivity.link.why is None
+        assert world.connectivity.status.why is None
 
 
 async def test_a_full_disk_leaves_signed_in_who_was(

@@ -40,14 +40,27 @@ def test_a_broken_file_names_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://broker.example.org", "ftp://x", "https://", "https://u:p@x", "https://x?q=1"]
+    "url",
+    [
+        "broker.example.org",
+        "http://broker.example.org",
+        "http://192.168.0.2",
+        "ftp://x",
+        "https://",
+        "https://u:p@x",
+        "https://:p@x",
+        "https://x?q=1",
+        "https://x/?a=1",
+    ],
 )
 def test_an_unsafe_broker_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigInvalid, match="broker_url"):
         config.load({}, {"broker_url": url}, "")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:80", "http://[::1]:80/", "https://x.org/base/"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:80", "http://127.0.0.1:80", "http://[::1]:80/", "https://x.org/base/"]
+)
 def test_a_safe_broker_address_loses_its_last_slash(url: str) -> None:
     assert config.load({}, {"broker_url": url}, "").broker_url == url.rstrip("/")
 
