@@ -104,9 +104,9 @@ class BrokerClient:
         return None if at is None else max(0.0, at - now)
 
     async def drop_connections(self) -> None:
-        """Close the pooled connections, for example after sleep; the next request opens new ones."""
-        await self._http.drop_connections()
         """Close the pooled connections, for example after sleep; requests then open new ones."""
+        await self._http.drop_connections()
+
 
 def server_date(answer: Answer) -> float | None:
     """Return the answer's Date in epoch seconds, or None."""
