@@ -1,8 +1,8 @@
-"""The typed client of the local API, for the command line and the tray.
+"""A typed client of the local API, for the command line and the tray.
 
-It uses the standard library's HTTP, because loading aiohttp costs more than a whole command.
-Every connection first asks for the proof (``POST /v1/hello``): something else that sits on the
-port of a daemon that died is never sent the token. Proxies are ignored by construction.
+Uses the standard library's HTTP: loading aiohttp takes longer than a whole command. Every
+connection first asks the daemon for its proof (``POST /v1/hello``), so that another program on the
+port of a dead daemon never receives the token. Ignores proxies.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from clipperd.broker.sse import FrameParser
 from clipperd.process import endpoint as endpoints
 from clipperd.process.endpoint import Endpoint
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 
 Json = dict[str, Any]
 Find = Callable[[], Endpoint | None]
-_ASK_S = 60.0
-_STREAM_S = 60.0  # the daemon comments every 25 s while a client is attached
+_REQUEST_TIMEOUT_S = 60.0
+_STREAM_TIMEOUT_S = 60.0  # the daemon sends a heartbeat every 25 s
 _DOWN_HINT = "Start it with: clipperd start"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event."""
+class ServerEvent:
+    """One server-sent event with its decoded JSON data."""
 
     type: str
     data: Any
@@ -38,33 +39,21 @@ class Event:
 
 
 def pause(seconds: float) -> None:
-    """Wait; the one blocking sleep, for commands that wait on the daemon."""
+    """Block for ``seconds``; for commands that wait for the daemon."""
     time.sleep(seconds)
 
 
-def read_events(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Parse a server-sent event stream (WHATWG HTML section 9.2.6); comments are dropped."""
-    kind, last_id = "message", None
-    data: list[str] = []
-    for raw in lines:
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if not line:
-            if data:
-                yield Event(kind, json.loads("\n".join(data)), last_id)
-            kind, data = "message", []
-            continue
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            data.append(value)
-        elif name == "id":
-            last_id = value
+def read_events(lines: Iterable[bytes]) -> Iterator[ServerEvent]:
+    """Parse the lines of an event stream. An event without an id keeps the id before it."""
+    frames, last_id = FrameParser(limit_bytes=None), None
+    for line in lines:
+        for frame in frames.feed(line):
+            last_id = frame.id or last_id
+            yield ServerEvent(frame.event, json.loads(frame.data), last_id)
 
 
 class Client:
-    """One daemon, found again whenever it moved."""
+    """A client of one daemon; finds it again after it moved to another port."""
 
     def __init__(
         self, find: Find, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
@@ -76,7 +65,7 @@ class Client:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the daemon is said to be. Raises DaemonDown when nothing is published."""
+        """Return the published endpoint. Raises DaemonDown when there is none."""
         if self._endpoint is None:
             self._endpoint = self._find()
         if self._endpoint is None:
@@ -84,8 +73,8 @@ class Client:
         return self._endpoint
 
     def hello(self) -> Endpoint:
-        """Return the endpoint after its daemon has proven itself. Sends nothing secret."""
-        connection = self._connect(_ASK_S)
+        """Return the endpoint after the daemon has proven its identity. Sends no secret."""
+        connection = self._connect(_REQUEST_TIMEOUT_S)
         connection.close()
         return self.endpoint
 
@@ -98,10 +87,10 @@ class Client:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
-        """Make one request and return the answer's JSON object ({} when it has no body).
+        """Send one request; return the JSON object of the answer ({} when it has no body).
 
-        Raises ApiError with the daemon's problem, DaemonDown, DaemonUntrusted. A request that
-        may have been heard is never repeated here.
+        Raises ApiError with the daemon's problem, DaemonDown, DaemonUntrusted. Never repeats a
+        request that the daemon may have received.
         """
         target = path + _query(query)
         response, payload = self._exchange(method, target, body, headers or {})
@@ -111,9 +100,11 @@ class Client:
             raise ApiError(response.status, payload)
         return payload
 
-    def events(self, types: Iterable[str] = (), last_id: str | None = None) -> Iterator[Event]:
+    def events(
+        self, types: Iterable[str] = (), last_id: str | None = None
+    ) -> Iterator[ServerEvent]:
         """Yield the event stream until it ends. Raises ApiError, DaemonDown, DaemonUntrusted."""
-        connection = self._connect(_STREAM_S)
+        connection = self._connect(_STREAM_TIMEOUT_S)
         headers = self._authorized({"Accept": "text/event-stream"})
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
@@ -125,7 +116,7 @@ class Client:
                 raise ApiError(response.status, _decode(response.read()))
             yield from read_events(response)
         except (OSError, http.client.HTTPException) as error:
-            raise DaemonDown("clipperd went away.", hint=_DOWN_HINT) from error
+            raise DaemonDown("clipperd closed the event stream.", hint=_DOWN_HINT) from error
         finally:
             connection.close()
 
@@ -178,7 +169,7 @@ class Client:
         return self.ask("GET", "/v1/clips", query=query)
 
     def every_clip(self, **query: Any) -> Iterator[Json]:
-        """Every clip that matches, newest first, page by page."""
+        """Yield every matching clip, newest first, page by page."""
         cursor: str | None = None
         while True:
             page = self.clips(**query, limit=100, cursor=cursor)
@@ -213,7 +204,7 @@ class Client:
     def _exchange(
         self, method: str, target: str, body: Json | None, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPResponse, Json]:
-        connection = self._connect(_ASK_S)
+        connection = self._connect(_REQUEST_TIMEOUT_S)
         sent = self._authorized(headers)
         raw = None
         if body is not None:
@@ -225,8 +216,8 @@ class Client:
             return response, _decode(response.read())
         except (OSError, http.client.HTTPException) as error:
             raise DaemonDown(
-                "clipperd went away before it answered.",
-                hint="Look before you repeat it: clipperd status",
+                "clipperd stopped before it answered. It may have done what you asked.",
+                hint="Check before you repeat the command: clipperd status",
             ) from error
         finally:
             connection.close()
@@ -235,7 +226,7 @@ class Client:
         return {**headers, "Authorization": f"Bearer {self.endpoint.token}"}
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        """Open a connection whose other end has proven to hold the token."""
+        """Open a connection to a program that has proven to hold the token."""
         try:
             return self._prove(timeout_s)
         except (DaemonDown, DaemonUntrusted):
@@ -249,7 +240,7 @@ class Client:
         connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=timeout_s)
         try:
             connection.connect()
-            # Without this, http.client would reconnect by itself: to anyone, after the proof.
+            # Otherwise http.client reconnects after the proof, possibly to another program.
             connection.auto_open = 0
             connection.request(
                 "POST",
@@ -268,19 +259,19 @@ class Client:
         if not hmac.compare_digest(due.encode(), str(answer.get("proof")).encode()):
             connection.close()
             raise DaemonUntrusted(
-                f"Something on port {found.port} is not this user's clipperd; it was sent nothing.",
-                hint="Restart it with: clipperd restart",
+                f"The program on port {found.port} is not your clipperd. No data was sent to it.",
+                hint="Restart clipperd with: clipperd restart",
             )
         return connection
 
     def _moved(self) -> bool:
-        """Read endpoint.json again; say whether it names another daemon or token now."""
+        """Read endpoint.json again; return whether it names another daemon or token."""
         before, self._endpoint = self._endpoint, self._find()
         return self._endpoint is not None and self._endpoint != before
 
 
 def answers_of(client: Client) -> Endpoint | None:
-    """Return the endpoint when a daemon that can prove itself is there now."""
+    """Return the endpoint if a daemon answers and proves its identity."""
     try:
         return client.hello()
     except (DaemonDown, DaemonUntrusted):
@@ -288,12 +279,12 @@ def answers_of(client: Client) -> Endpoint | None:
 
 
 def until(patience_s: float | None) -> Iterator[float]:
-    """Yield seconds gone by until ``patience_s`` are over, at least once; None: for ever."""
-    begun = time.monotonic()
+    """Yield the elapsed seconds, at least once, until ``patience_s`` are over; None: forever."""
+    started = time.monotonic()
     while True:
-        gone = time.monotonic() - begun
-        yield gone
-        if patience_s is not None and gone >= patience_s:
+        elapsed_s = time.monotonic() - started
+        yield elapsed_s
+        if patience_s is not None and elapsed_s >= patience_s:
             return
 
 
@@ -307,7 +298,7 @@ def _given(**values: Any) -> Json:
 
 
 def items(answer: Json) -> list[Json]:
-    """The objects of a list answer, whatever their plural is called."""
+    """Return the objects of a list answer, under any field name."""
     return next((list(found) for found in answer.values() if isinstance(found, list)), [])
 
 

@@ -13,7 +13,7 @@ from clipperd.cli.verbs import Verbs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clipperd.client import Client, Event
+    from clipperd.client import Client, ServerEvent
 
 _LOOK_S = 0.3
 
@@ -176,7 +176,7 @@ def _wait_signed_in(client: Client, expires_in: float) -> dict[str, Any] | None:
     return None
 
 
-def _wait_extended(client: Client, stream: Iterator[Event]) -> dict[str, Any]:
+def _wait_extended(client: Client, stream: Iterator[ServerEvent]) -> dict[str, Any]:
     """Follow the session events: the first tells the beginning, the second the end."""
     told = (event for event in stream if event.type == "session")
     for _ in zip(range(2), told, strict=False):

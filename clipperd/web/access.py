@@ -1,8 +1,8 @@
-"""Who may come in: Host, Origin, token. Decisions only; ``middleware.py`` asks them in order.
+"""Decides on a request's Host, Origin and token; ``middleware/chain.py`` applies the decisions.
 
-A loopback port is open to every local program and, through browsers, to every web page, so each
-check here stops another of them: Host stops DNS rebinding (those requests carry no Origin),
-Origin and Sec-Fetch-Site stop pages, the token stops programs.
+Every local program and, through browsers, every web page can reach a loopback port. Each check
+stops one of them: Host stops DNS rebinding (those requests carry no Origin), Origin and
+Sec-Fetch-Site stop web pages, the token stops programs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clipperd.web.routes import Caller
 from clipperd.web.tokens import ApiTokens, token_hash
 
 OWNER = Caller("owner", "owner", frozenset({"read", "clip", "admin"}))
-"""Whoever holds the token of endpoint.json: the app's main process, the command line."""
+"""The caller with the token of endpoint.json: the app's main process, the command line."""
 
 ORIGINS_SETTING = "allowed_origins"
 
@@ -35,12 +35,12 @@ _BEARER = re.compile(r"Bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.ASCII | re.IGNO
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.ASCII)
 _TOKEN_NAMES = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization"})
 _MINUTE_S = 60.0
-_WRONG_PER_MINUTE = 20
-_WRONG_DELAY_S = 0.1
+_WRONG_PER_MINUTE = 20  # wrong tokens answered with 401; later ones with 429
+_WRONG_DELAY_S = 0.1  # seconds before a wrong token is answered, to slow down guessing
 
 
 class Access:
-    """The owner's token, the named clients and the allowed origins of this daemon."""
+    """Authenticates callers: the owner's token, the named clients' tokens, the allowed origins."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Access:
         clock: Clock,
         allowed_origins: Iterable[str] = (),
     ) -> None:
-        """``allowed_origins``: exact origins beside the dashboard's own, ``app://name`` say.
+        """``allowed_origins``: exact origins beside the daemon's own, such as ``app://name``.
 
         Raises ConfigInvalid for ``null`` (every sandboxed frame sends it), wildcards and paths.
         """
@@ -66,22 +66,22 @@ class Access:
         self._wrong: deque[float] = deque(maxlen=_WRONG_PER_MINUTE)
 
     def proof_key(self, client_id: str | None) -> bytes | None:
-        """The key of ``/v1/hello``: SHA-256 of the owner's or that client's token, or None."""
+        """Return the key of ``/v1/hello``: SHA-256 of the owner's or a client's token, or None."""
         if client_id is None or client_id == OWNER.client_id:
             return self._owner_hash
         return self.tokens.proof_key(client_id)
 
     async def caller(self, authorization: Sequence[str]) -> Caller:
-        """Tell who holds the token in these Authorization headers.
+        """Return the caller whose token the Authorization headers hold.
 
         Raises Unauthenticated, and TooManyAttempts from the 21st wrong token in a minute on. A
-        right token is let in at any time: locking everybody out would be the easier attack.
+        valid token always passes: otherwise a program could lock all clients out.
         """
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
         if match is None:
             raise Unauthenticated(
                 "Send the header Authorization: Bearer <token>, once.",
-                hint="The owner's token stands in endpoint.json.",
+                hint="The owner's token is in endpoint.json.",
             )
         digest = token_hash(match[1])
         client = self.tokens.holding(digest)
@@ -97,7 +97,7 @@ class Access:
         )
 
     async def _refuse(self) -> None:
-        """Count a wrong token and let its sender wait: a constant time, whatever was wrong."""
+        """Count a wrong token and delay the answer by a constant time. Raises TooManyAttempts."""
         now = self._clock.boot()
         full = len(self._wrong) == self._wrong.maxlen
         since = now - self._wrong[0] if full else _MINUTE_S
@@ -105,7 +105,7 @@ class Access:
         await self._clock.sleep(_WRONG_DELAY_S)
         if full and since < _MINUTE_S:
             raise TooManyAttempts(
-                "Wrong tokens keep coming.",
+                "Too many wrong tokens were sent within a minute.",
                 hint="Read endpoint.json again, then wait a moment.",
                 retry_after=_MINUTE_S - since,
             )
@@ -126,17 +126,17 @@ def validate_host(hosts: Sequence[str], target: str, port: int) -> None:
 
 
 class Initiator(msgspec.Struct, frozen=True):
-    """What a request says about the page it comes from."""
+    """The headers that describe the page or app which sent a request."""
 
     origins: Sequence[str]
     site: str | None
     mode: str | None
     dest: str | None
-    own: str  # the origin of the address that was called
+    own: str  # the origin of this API as the request addresses it
 
     @classmethod
     def of(cls, headers: Mapping[str, str], origins: Sequence[str]) -> Initiator:
-        """Read the headers; browsers set these themselves, pages cannot."""
+        """Read the headers. Browsers set them; web pages cannot."""
         return cls(
             origins,
             headers.get("Sec-Fetch-Site"),
@@ -146,16 +146,16 @@ class Initiator(msgspec.Struct, frozen=True):
         )
 
     @property
-    def visiting(self) -> bool:
-        """A person's browser following a link or redirect: the sign-in's way back."""
+    def is_navigation(self) -> bool:
+        """Whether the browser follows a link or redirect, as at the end of a sign-in."""
         return self.mode == "navigate" and self.dest in (None, "document")
 
 
 def validate_origin(sender: Initiator, allowed: frozenset[str], *, visitable: bool) -> str | None:
-    """Return the allowed foreign origin, or None for no origin or the dashboard's own.
+    """Return the allowed foreign origin, or None for no origin or the daemon's own.
 
-    ``visitable``: a public GET, which a browser may open from another site. Raises
-    OriginRefused for any other page, extension or app, ``null`` included.
+    ``visitable``: a public GET, which a browser may open from another site. Raises OriginRefused
+    for any other page, extension or app, also for the origin ``null``.
     """
     for origin in sender.origins:
         if len(sender.origins) > 1 or (origin != sender.own and origin not in allowed):
@@ -164,13 +164,13 @@ def validate_origin(sender: Initiator, allowed: frozenset[str], *, visitable: bo
         return sender.origins[0]
     if sender.site in (None, "same-origin", "none") or sender.origins:
         return None
-    if visitable and sender.visiting:
+    if visitable and sender.is_navigation:
         return None
     raise _refused("Sec-Fetch-Site", sender.site)
 
 
 def validate_query(names: Iterable[str]) -> None:
-    """Refuse a token in the address. Raises TokenInQuery."""
+    """Refuse a token in the query string. Raises TokenInQuery."""
     if any(name.lower() in _TOKEN_NAMES for name in names):
         raise TokenInQuery(
             "A token in the address would end up in logs and histories.",

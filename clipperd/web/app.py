@@ -1,4 +1,4 @@
-"""The local API as one application: the table of routes behind the same door for all."""
+"""Builds the application of the local API from the route table, and serves it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHELL_ROUTES: tuple[Route, ...] = tuple(
     for module in (hello, status, health, events, clients, settings, shutdown, openapi, notion)
     for route in module.ROUTES
 )
-"""The routes that belong to no noun of the session, the pages or the queue."""
+"""Routes outside session, pages and queue."""
 
 ROUTES: tuple[Route, ...] = SHELL_ROUTES + tuple(
     route for module in (session, pages, outlines, clips, queue, convert) for route in module.ROUTES
@@ -54,15 +54,15 @@ def create_app(
     reasons: Mapping[str, str] | None = None,
     limits: keys.Limits | None = None,
 ) -> web.Application:
-    """Put ``routes`` behind the door; does no I/O.
+    """Put ``routes`` behind the middleware. Does no I/O.
 
-    The caller sets the AppKeys that its routes read (each stands in its route's module).
-    ``new_id`` names requests; ``reasons`` goes into the OpenAPI document.
+    The caller sets the keys of ``web/keys.py`` that its routes read. ``new_id`` returns request
+    ids; ``reasons`` goes into the OpenAPI document.
     """
     limits = limits or keys.Limits()
     app = web.Application(
         middlewares=ORDER,
-        client_max_size=limits.body_bytes + 1,  # aiohttp refuses from this size on
+        client_max_size=limits.body_bytes + 1,  # aiohttp refuses this size and more
         handler_args={
             "access_log": None,
             "logger": server_log(),
@@ -93,7 +93,7 @@ def create_app(
 
 
 async def _on_expect(_request: web.Request) -> web.StreamResponse | None:
-    """Ask for no body yet: that is for after the token (``middleware.whole_body``)."""
+    """Do not ask for the body yet: ``read_body`` does, after the token is checked."""
     return None
 
 
@@ -103,18 +103,18 @@ async def _end_streams(app: web.Application) -> None:
 
 
 class Listening(msgspec.Struct, frozen=True):
-    """Where the API answers."""
+    """The address of the running API."""
 
     port: int
 
     @property
     def url(self) -> str:
-        """The base URL."""
+        """Return the base URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 GRACE_S = 0.6
-"""So long may requests under way go on at the end; aiohttp waits it twice, and a stop has 2 s."""
+"""Seconds for open requests at shutdown; aiohttp waits twice as long, and a stop has 2 s."""
 
 
 @contextlib.asynccontextmanager
@@ -123,7 +123,7 @@ async def listening(
 ) -> AsyncIterator[Listening]:
     """Serve on 127.0.0.1 until the block ends. Raises OSError when ``port`` is taken.
 
-    At the end: no new connections, streams are closed, requests under way get twice
+    At the end: accepts no new connections, closes streams, and gives open requests twice
     ``shutdown_timeout_s``.
     """
     limits = app[keys.LIMITS]
@@ -134,7 +134,7 @@ async def listening(
             runner,
             port,
             connections=limits.connections,
-            head_timeout_s=limits.header_timeout_s,
+            header_timeout_s=limits.header_timeout_s,
         )
         await site.start()
         yield Listening(site.port)

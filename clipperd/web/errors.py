@@ -1,4 +1,4 @@
-"""Errors of the local API's door: who may come in, and with what."""
+"""Errors of the local API itself: host, origin, token, scope, body, limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from clipperd.errors import ClipperdError, InvalidInput, Kind
 
 
 class Unauthenticated(ClipperdError):
-    """No token, or one that is not (or no longer) valid here."""
+    """The request has no token, or one that is not valid here any more."""
 
     code = "unauthenticated"
     kind = Kind.UNAUTHENTICATED
@@ -14,7 +14,7 @@ class Unauthenticated(ClipperdError):
 
 
 class TooManyAttempts(ClipperdError):
-    """Wrong tokens came faster than a person or a program in order would send them."""
+    """More than 20 wrong tokens arrived within a minute."""
 
     code = "too_many_attempts"
     kind = Kind.TOO_MANY
@@ -22,14 +22,14 @@ class TooManyAttempts(ClipperdError):
 
 
 class TokenInQuery(InvalidInput):
-    """A token in the address ends up in logs and histories, so it is refused there."""
+    """The query string holds a token, which would end up in logs and histories."""
 
     code = "token_in_query"
     title = "The token belongs in a header"
 
 
 class HostRefused(ClipperdError):
-    """The Host header is not this daemon's own address (DNS rebinding, a proxy)."""
+    """The Host header is not the daemon's own address (DNS rebinding, a proxy)."""
 
     code = "host_refused"
     kind = Kind.FORBIDDEN
@@ -37,7 +37,7 @@ class HostRefused(ClipperdError):
 
 
 class OriginRefused(ClipperdError):
-    """A web page or app that is not on the allow-list sent this."""
+    """The sender is a web page or app that is not on the allow-list."""
 
     code = "origin_refused"
     kind = Kind.FORBIDDEN
@@ -45,7 +45,7 @@ class OriginRefused(ClipperdError):
 
 
 class ScopeMissing(ClipperdError):
-    """The token is valid but does not hold the scope of this route."""
+    """The token is valid but lacks the scope of the route."""
 
     code = "scope_missing"
     kind = Kind.FORBIDDEN
@@ -53,7 +53,7 @@ class ScopeMissing(ClipperdError):
 
 
 class OwnerOnly(ClipperdError):
-    """Only the owner's token of endpoint.json may do this, whatever scopes another holds."""
+    """Only the owner's token of endpoint.json may do this; no scope of a client allows it."""
 
     code = "owner_only"
     kind = Kind.FORBIDDEN
@@ -61,7 +61,7 @@ class OwnerOnly(ClipperdError):
 
 
 class TooManyStreams(ClipperdError):
-    """As many event streams are open as the daemon serves at once."""
+    """The daemon serves no more event streams at the same time."""
 
     code = "too_many_streams"
     kind = Kind.TOO_MANY
@@ -69,7 +69,7 @@ class TooManyStreams(ClipperdError):
 
 
 class BodyEncoded(ClipperdError):
-    """The body is compressed; the local API takes it plain."""
+    """The body is compressed; the local API accepts only uncompressed bodies."""
 
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
@@ -77,7 +77,7 @@ class BodyEncoded(ClipperdError):
 
 
 class FormExpected(ClipperdError):
-    """A part of a file is sent as a multipart form, by its Content-Type."""
+    """The part of a file was not sent as a multipart form."""
 
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
@@ -85,7 +85,7 @@ class FormExpected(ClipperdError):
 
 
 class FormTooLarge(ClipperdError):
-    """A form has more bytes than its route takes."""
+    """The form is larger than its route accepts."""
 
     code = "body_too_large"
     kind = Kind.TOO_LARGE
@@ -93,7 +93,7 @@ class FormTooLarge(ClipperdError):
 
 
 class TooManyConnections(ClipperdError):
-    """As many connections are open as the daemon serves at once (``guard.py`` answers so)."""
+    """The daemon serves no more connections at the same time (see ``middleware/guard.py``)."""
 
     code = "too_many_connections"
     kind = Kind.UNAVAILABLE

@@ -1,9 +1,9 @@
-"""What has happened, for those who watch: a ring of recent events and streams that resume.
+"""Publishes events to clients: a ring of recent events, and streams that can resume.
 
-Ids grow through the life of a process and from one process to the next: they start at the
-milliseconds since the epoch times 4096, so they stay below 2**53 (exact in JavaScript) until
-2039. A stream starts with a snapshot, or, resumed, with what it missed; when that is gone, or
-the reader was too slow, or the account changed, it gets a gap and a new snapshot.
+Ids grow within a process and from one process to the next: they start at the milliseconds since
+the epoch times 4096, so they stay below 2**53 (exact in JavaScript) until 2039. A stream starts
+with a snapshot; a resumed one starts with the missed events. If these are gone, the reader was
+too slow or the user changed, the stream gets a gap and a new snapshot.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ COALESCE_S = 0.25
 """At most four of each coalesced type a second (contract of ``GET /v1/events``)."""
 
 KEPT = 1000
-"""Events a client may miss and still resume without a gap."""
+"""Number of events that a client can miss and still resume without a gap."""
 
 Snapshot = Callable[[], Awaitable[Any]]
 Account = Callable[[], Awaitable[str | None]]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One thing that happened. ``id`` None (a gap) leaves the reader's place where it was.
+    """One event. A gap has no id: the reader keeps its position.
 
-    ``user_id`` None concerns every account.
+    ``user_id`` None: the event goes to the streams of every user.
     """
 
     id: int | None
@@ -45,7 +45,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class _Merged(msgspec.Struct):
-    """Events of one kind and place that will go out as one; the dicts are ordered sets."""
+    """Events of one type and workspace, to be sent as one; the dicts are ordered sets."""
 
     rest: dict[str, Any]
     ids: dict[str, None]
@@ -53,10 +53,10 @@ class _Merged(msgspec.Struct):
 
 
 class EventHub:
-    """The hub. One event loop publishes and reads; close it before the loop ends."""
+    """Distributes events to streams, all in one event loop. Close it before the loop ends."""
 
     def __init__(self, clock: Clock, *, kept: int = KEPT, waiting: int = KEPT) -> None:
-        """``kept``: ring size. ``waiting``: events a slow reader may lag before its gap."""
+        """``kept``: ring size. ``waiting``: events that a slow reader may lag before its gap."""
         self._clock = clock
         self._ring: deque[Event] = deque()
         self._kept = kept
@@ -69,11 +69,11 @@ class EventHub:
 
     @property
     def attached(self) -> int:
-        """How many streams are open."""
+        """Return the number of open streams."""
         return len(self._streams)
 
-    def publish(self, type: str, data: Mapping[str, Any], user_id: str | None = None) -> None:  # noqa: A002 - the word of the interface
-        """Tell the readers; publish after the change is stored.
+    def publish(self, type: str, data: Mapping[str, Any], user_id: str | None = None) -> None:  # noqa: A002 - the field's public name
+        """Send an event to the readers. Call it after the change is stored.
 
         ``data`` of ``pages`` and ``outline`` is ``{"workspace_id", "ids": [...], "removed":
         [...]}``, each of which may be absent; calls within a quarter of a second are merged.
@@ -99,8 +99,8 @@ class EventHub:
     ) -> Stream:
         """Attach a reader; iterate it inside ``async with``.
 
-        ``account`` tells whose events may be shown; it is asked again at every ``session``
-        event. ``last_event_id`` is what the reader saw last, any text.
+        ``account`` returns the user whose events are shown; it is called again at every
+        ``session`` event. ``last_event_id``: the last id that the reader saw, any text.
         """
         missed = self._since(last_event_id)
         reader = Stream(self, snapshot, account, types, self._waiting, missed)
@@ -111,11 +111,11 @@ class EventHub:
         return reader
 
     def detach(self, stream: Stream) -> None:
-        """Forget a stream; its own ``async with`` does this."""
+        """Remove a stream; its ``async with`` does this."""
         self._streams.discard(stream)
 
     def head(self) -> int:
-        """The id of the last event, or of the start."""
+        """Return the id of the last event, at first of the start."""
         return self._last
 
     async def close(self) -> None:
@@ -164,7 +164,7 @@ class EventHub:
         self._pacer = None
 
     def _since(self, last_event_id: str | None) -> list[Event] | None:
-        """What came after ``last_event_id``; None when that cannot be known or not be told."""
+        """Return the events after ``last_event_id``; None if the reader needs a snapshot."""
         if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
             return None
         if len(last_event_id) > 19 or not self._floor <= int(last_event_id) <= self._last:
@@ -172,12 +172,12 @@ class EventHub:
         seen = int(last_event_id)
         missed = [event for event in self._ring if event.id is not None and event.id > seen]
         if any(event.type == "session" for event in missed):
-            return None  # the account may be another one now: what the reader holds is void
+            return None  # the user may have changed: the reader's state is void
         return missed
 
 
 class Stream:
-    """One reader's view of the events: an async iterator of Event, or None for a heartbeat."""
+    """The events of one reader: an async iterator of Event, or None for a heartbeat."""
 
     def __init__(
         self,
@@ -188,14 +188,14 @@ class Stream:
         waiting: int,
         missed: list[Event] | None,
     ) -> None:
-        """Use :meth:`Events.stream`."""
+        """Use :meth:`EventHub.stream`."""
         self._events = events
         self._snapshot = snapshot
         self._account = account
         self._types = types
         self._limit = waiting + len(missed or ())
         self._queue: deque[Event] = deque(missed or ())
-        self._fresh = missed is None  # a snapshot is due before anything else
+        self._needs_snapshot = missed is None
         self._wake = asyncio.Event()
         self._beat = False
         self._closed = False
@@ -203,7 +203,7 @@ class Stream:
         self.gap_first = False
 
     async def __aenter__(self) -> Stream:
-        """Nothing to open: it is attached from the start."""
+        """Return the stream, which is already attached."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -212,21 +212,21 @@ class Stream:
         self._events.detach(self)
 
     def offer(self, event: Event) -> None:
-        """Queue an event; a reader too far behind loses the queue and gets a gap instead."""
+        """Queue an event; a reader that lags too far loses its queue and gets a gap instead."""
         if len(self._queue) >= self._limit:
             self._queue.clear()
-            self._fresh = self.gap_first = True
+            self._needs_snapshot = self.gap_first = True
         else:
             self._queue.append(event)
         self._wake.set()
 
     def beat(self) -> None:
-        """Let the reader yield one None."""
+        """Make the iterator yield one None."""
         self._beat = True
         self._wake.set()
 
     def close(self) -> None:
-        """End the iteration after the item under way."""
+        """End the iteration after the current event."""
         self._closed = True
         self._wake.set()
 
@@ -240,24 +240,24 @@ class Stream:
             if self._beat:
                 self._beat = False
                 yield None
-            while not self._closed and (self._fresh or self._queue):
-                if self._fresh:
+            while not self._closed and (self._needs_snapshot or self._queue):
+                if self._needs_snapshot:
                     if self.gap_first:
                         yield Event(None, "gap", {})
                     yield await self._renew()
                     continue
                 event = self._queue.popleft()
                 if event.type == "session" and await self._switched():
-                    self._fresh = self.gap_first = True
+                    self._needs_snapshot = self.gap_first = True
                 elif event.type in self._types and event.user_id in (None, self._user):
                     yield event
             if self._closed:
                 return
 
     async def _renew(self) -> Event:
-        self._fresh = self.gap_first = False
+        self._needs_snapshot = self.gap_first = False
         self._queue.clear()
-        head = self._events.head()  # before the look: what happens during it is told again
+        head = self._events.head()  # read first: later events are sent after the snapshot
         return Event(head, "snapshot", await self._snapshot(), self._user)
 
     async def _switched(self) -> bool:

@@ -1,7 +1,7 @@
-"""What a route is, and how handlers read requests and give answers.
+"""The route type, and the functions by which handlers parse requests and render responses.
 
-Every route module exports ``ROUTES``; ``web/app.py`` registers them, enforces their scope, and
-``web/openapi.py`` describes them. A handler is short: parse, one call, render.
+Every handler module exports ``ROUTES``: ``web/app.py`` registers them, ``web/openapi.py``
+describes them. A handler is short: parse, one call, render.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ NOTION_ID: Mapping[str, Any] = {
     "type": "string",
     "pattern": "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$",
 }
-"""The schema of an id of Notion's, as ``model.notion_id`` reads it."""
+"""The schema of a Notion id, as ``model.notion_id`` parses it."""
 
 NOTION_ERRORS = (BrokerUnreachable, ReadFailed, ReauthRequired)
 """The errors of every route that reads from Notion."""
 
 WORKSPACE: Mapping[str, Mapping[str, Any]] = {"X-Workspace-Id": NOTION_ID}
-"""The header that names a workspace; without it the current one is meant."""
+"""The header that names a workspace; the default is the current one."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One method and path of the API, with all that enforcement and documentation need."""
+    """One method and path of the API, with its scope and its documentation."""
 
     method: str
     path: str
@@ -49,22 +49,22 @@ class Route(msgspec.Struct, frozen=True):
     query: type[msgspec.Struct] | None = None
     answers: Mapping[int, Any] = msgspec.field(default_factory=lambda: {200: None})
     errors: tuple[type[ClipperdError], ...] = ()
-    raw_body: bool = False  # the body is bytes, not JSON (blobs, pass-through)
-    form_bytes: int | None = None  # the body is a form of so many bytes, which the handler reads
+    raw_body: bool = False  # the body is bytes, not JSON
+    form_bytes: int | None = None  # the body is a form of at most so many bytes
     headers: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
-    """Request headers that the handler reads, each with its JSON schema."""
-    is_notions: bool = False  # Notion's answer is handed on; errors are in its words
+    """Request headers that the handler reads, with their JSON schemas."""
+    is_notions: bool = False  # passes Notion's response on; errors have Notion's format
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who is asking: the owner or a named client, and what it may do."""
+    """The caller of a request: the owner or a named client, with its scopes."""
 
     client_id: str
     name: str
     scopes: frozenset[str]
 
     def may(self, scope: RouteScope) -> bool:
-        """Say whether this caller holds ``scope``; admin holds all."""
+        """Return whether the caller has ``scope``; admin includes all scopes."""
         return scope == "public" or scope in self.scopes or "admin" in self.scopes
 
 
@@ -72,7 +72,7 @@ CALLER = web.RequestKey("caller", Caller)
 
 
 async def parse_body(request: web.Request, shape: type[S]) -> S:
-    """Parse the JSON body into ``shape``. Raises InvalidInput naming the place."""
+    """Parse the JSON body into ``shape``. Raises InvalidInput with a pointer to the fault."""
     raw = await request.read()
     if not raw:
         raw = b"{}"
@@ -85,7 +85,7 @@ async def parse_body(request: web.Request, shape: type[S]) -> S:
 
 
 def parse_query(request: web.Request, shape: type[S]) -> S:
-    """Parse the query string into ``shape``, converting numbers and booleans from text."""
+    """Parse the query string into ``shape``. Raises InvalidInput."""
     try:
         return msgspec.convert(dict(request.query), type=shape, strict=False)
     except msgspec.ValidationError as error:
@@ -93,7 +93,7 @@ def parse_query(request: web.Request, shape: type[S]) -> S:
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Render ``value`` (msgspec Struct, dict, list) as JSON."""
+    """Return a JSON response with ``value`` (msgspec Struct, dict, list)."""
     return web.Response(
         body=msgspec.json.encode(value),
         status=status,
@@ -104,8 +104,8 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
 def _invalid(error: msgspec.ValidationError) -> InvalidInput:
     text = str(error)
-    what, _, where = text.partition(" - at `")
-    what = what.partition(" '")[0]  # "Invalid enum value 'what was sent'"
-    pointer = where.rstrip("`").lstrip("$").replace("[...]", "/*").replace("[", "/")
+    fault, _, place = text.partition(" - at `")
+    fault = fault.partition(" '")[0]  # do not quote: "Invalid enum value 'the value'"
+    pointer = place.rstrip("`").lstrip("$").replace("[...]", "/*").replace("[", "/")
     pointer = pointer.replace("]", "").replace(".", "/")
-    return InvalidInput(what + ".", errors=[{"pointer": pointer or "/", "code": "invalid"}])
+    return InvalidInput(fault + ".", errors=[{"pointer": pointer or "/", "code": "invalid"}])

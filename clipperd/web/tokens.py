@@ -1,7 +1,7 @@
-"""Named tokens of the local API: who else than the owner may call, and with which scopes.
+"""Named tokens of the local API, for clients other than the owner, each with its scopes.
 
-A token is shown once, when it is made; kept is its SHA-256, which finds it again and is the key
-with which the daemon proves itself to that client (``web/handlers/hello.py``).
+A token is shown once, at its creation. Only its SHA-256 is stored: it identifies the client, and
+it is the key by which the daemon proves itself to the client (``web/handlers/hello.py``).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from clipperd.errors import ClientNameTaken, NotFound, StorageFull
 from clipperd.storage.database import Database
 
 SCOPES = ("read", "clip", "admin")
-"""All scopes, in the order in which they are shown. ``admin`` holds the others."""
+"""All scopes in display order. ``admin`` includes the others."""
 
-_USED_EVERY_S = 60.0  # last_used is a hint for people; each write costs an fsync
+_USED_EVERY_S = 60.0  # precision of last_used_at; each write costs an fsync
 
 
 def m_api_client(connection: sqlite3.Connection) -> None:
-    """One row per named client, in outbox.db."""
+    """Create the table of named clients in outbox.db."""
     connection.execute(
         "CREATE TABLE api_client ("
         "id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL, "
@@ -39,7 +39,7 @@ CLIENT_STEPS = (m_api_client,)
 
 
 class ApiToken(msgspec.Struct, frozen=True):
-    """A named client. Times are epoch seconds; ``token_hash`` is SHA-256, 32 bytes."""
+    """A named client's token. Times are epoch seconds; ``token_hash`` is its SHA-256."""
 
     id: str
     name: str
@@ -50,12 +50,12 @@ class ApiToken(msgspec.Struct, frozen=True):
 
 
 def token_hash(token: str) -> bytes:
-    """SHA-256 of a token's UTF-8 bytes, 32 bytes."""
+    """Return the SHA-256 of a token's UTF-8 bytes."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 class ApiTokens:
-    """The clients of this daemon; all in memory, every change in the database first."""
+    """The named clients, cached in memory; each change is stored first."""
 
     def __init__(
         self,
@@ -83,27 +83,27 @@ class ApiTokens:
         new_id: Callable[[], str],
         new_token: Callable[[], str],
     ) -> ApiTokens:
-        """Read the clients from ``db`` (its steps include CLIENT_STEPS).
+        """Load the clients from ``db``, whose steps include CLIENT_STEPS.
 
-        ``new_token`` gives at least 256 random bits as URL-safe text.
+        ``new_token`` returns at least 256 random bits as URL-safe text.
         """
         return cls(db, clock, new_id, new_token, await db.read(_load))
 
     def all(self) -> list[ApiToken]:
-        """Every client, oldest first."""
+        """Return every client, oldest first."""
         return sorted(self._by_id.values(), key=lambda client: client.created_at)
 
     def holding(self, digest: bytes) -> ApiToken | None:
-        """The client whose token has this SHA-256."""
+        """Return the client whose token has this SHA-256, or None."""
         return self._by_hash.get(digest)
 
     def proof_key(self, client_id: str) -> bytes | None:
-        """The SHA-256 of that client's token, or None when there is no such client."""
+        """Return the SHA-256 of a client's token, or None for an unknown client."""
         client = self._by_id.get(client_id)
         return client.token_hash if client else None
 
     async def create(self, name: str, scopes: Sequence[str]) -> tuple[ApiToken, str]:
-        """Make a client and its token, which nobody can read again afterwards.
+        """Create a client; return it with its token, which cannot be read again.
 
         Raises ClientNameTaken, StorageFull.
         """
@@ -116,10 +116,10 @@ class ApiTokens:
         return client, token
 
     async def revoke(self, client_id: str) -> None:
-        """Forget the client at once and end its open streams. Raises NotFound, StorageFull."""
+        """Delete the client and end its open streams. Raises NotFound, StorageFull."""
         client = self._by_id.get(client_id)
         if client is None:
-            raise NotFound("There is no such client.")
+            raise NotFound("There is no client with this id.")
         await self._db.write(lambda connection: _delete(connection, client_id))
         self._by_id.pop(client_id, None)
         self._by_hash.pop(client.token_hash, None)
@@ -127,7 +127,7 @@ class ApiTokens:
             stop()
 
     async def used(self, client_id: str) -> None:
-        """Note that the client called just now; written at most once a minute."""
+        """Store the time of the client's last call, at most once a minute."""
         client = self._by_id.get(client_id)
         now = self._clock.now()
         if client is None:
@@ -136,12 +136,12 @@ class ApiTokens:
             return
         seen = replace(client, last_used_at=now)
         self._by_id[client_id] = self._by_hash[client.token_hash] = seen
-        with contextlib.suppress(StorageFull):  # a full disk must not shut a reader out
+        with contextlib.suppress(StorageFull):  # a full disk must not lock a reader out
             await self._db.write(lambda connection: _touch(connection, client_id, now))
 
     @contextlib.contextmanager
     def until_revoked(self, client_id: str, stop: Callable[[], None]) -> Iterator[None]:
-        """Call ``stop`` if the client is revoked inside the ``with`` block (open streams)."""
+        """Call ``stop`` if the client is revoked inside the ``with`` block."""
         self._stops.setdefault(client_id, set()).add(stop)
         try:
             yield
@@ -182,7 +182,9 @@ def _insert(connection: sqlite3.Connection, client: ApiToken) -> None:
         ),
     )
     if done.rowcount == 0:
-        raise ClientNameTaken("A client with that name exists.", hint="Revoke it or name another.")
+        raise ClientNameTaken(
+            "A client with that name exists.", hint="Revoke it or choose another name."
+        )
 
 
 def _delete(connection: sqlite3.Connection, client_id: str) -> None:

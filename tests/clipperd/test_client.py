@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.client import Client, Event, read_events
+from clipperd.client import Client, ServerEvent, read_events
 from clipperd.process import endpoint
 from clipperd.process.errors import ApiError, DaemonDown, DaemonUntrusted
 from tests.clipperd.fake_daemon import FakeDaemon, running
@@ -106,13 +106,13 @@ async def test_yields_events_until_the_stream_ends(tmp_path: Path) -> None:
     async with running(tmp_path) as daemon:
         daemon.events = [("snapshot", {"a": 1}), ("clip", {"id": "c"})]
         events = await asyncio.to_thread(lambda: list(_client(tmp_path).events(["clip"])))
-    assert events == [Event("snapshot", {"a": 1}, "0"), Event("clip", {"id": "c"}, "1")]
+    assert events == [ServerEvent("snapshot", {"a": 1}, "0"), ServerEvent("clip", {"id": "c"}, "1")]
     assert daemon.seen[-1][1] == "/v1/events?types=clip"
 
 
 def test_events_join_data_lines_and_skip_comments() -> None:
     lines = [b": hi\n", b"event: clip\n", b"data: [1,\n", b"data: 2]\n", b"\n", b"id: 3\n", b"\n"]
-    assert list(read_events(lines)) == [Event("clip", [1, 2])]
+    assert list(read_events(lines)) == [ServerEvent("clip", [1, 2])]
 
 
 async def test_lists_every_clip_across_pages(tmp_path: Path) -> None:

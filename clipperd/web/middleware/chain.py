@@ -1,7 +1,7 @@
-"""What every request passes, outermost first: id, problems, Host, Origin, token, scope, body.
+"""The middleware of every request, outermost first: id, problems, Host, Origin, token, body.
 
-The order matters: nothing about the daemon is told before Host and Origin are right, and no
-body is read before the token and its scope are.
+The order matters: a request learns nothing about the daemon until its Host and Origin are valid,
+and its body is not read until its token and scope are.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = web.RequestKey("request_id", str)
 FOREIGN = web.RequestKey("foreign", str)
-"""The allowed foreign origin that sent this request, if any; it gets CORS headers."""
+"""The allowed foreign origin of this request, if any; the response gets CORS headers."""
 
 STREAM = web.RequestKey("stream", web.StreamResponse)
-"""Set by a handler once it has begun to stream: no other answer can follow."""
+"""Set by a handler once it streams: no other response can follow."""
 
 
 def route_of(request: web.Request) -> Route | None:
-    """The table's entry for this request, None for 404 and 405."""
+    """Return the route of this request, or None for a 404 or 405."""
     return request.app[TABLE].get(request.match_info.route)
 
 
 def port_of(request: web.Request) -> int:
-    """The local port that this request came in on."""
+    """Return the local port of the request's connection."""
     transport = request.transport
     if transport is None:
-        raise ConnectionResetError("the client has gone")
+        raise ConnectionResetError("the client has disconnected")
     return int(transport.get_extra_info("sockname")[1])
 
 
 @web.middleware
 async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Name the request, hold its connection's clock, log what became of it (never the path)."""
+    """Assign the request id, stop the header timeout, log the outcome (never the path)."""
     request[REQUEST_ID] = request.app[NEW_ID]()
-    began = request.app[CLOCK].boot()
+    started = request.app[CLOCK].boot()
     guard = Guard.of(request.transport)
     if guard is not None:
         guard.busy(True)
@@ -73,7 +73,7 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
         request.method if route else "-",
         route.path if route else "-",
         response.status,
-        (request.app[CLOCK].boot() - began) * 1000,
+        (request.app[CLOCK].boot() - started) * 1000,
         request[REQUEST_ID],
     )
     return response
@@ -81,7 +81,7 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @web.middleware
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every exception into a problem; the unknown ones are logged, not shown."""
+    """Turn every exception into a problem; log unexpected ones without showing them."""
     id_ = request[REQUEST_ID]
     shown: ClipperdError | None = None
     allow = ""
@@ -98,7 +98,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         allow = error.headers.get(hdrs.ALLOW, "")
     except Exception as error:
         if request.transport is None or request.transport.is_closing():
-            return web.Response(status=400)  # the client has gone: nobody reads this
+            return web.Response(status=400)  # never sent: the client has disconnected
         log.error("%s unexpected: %s", id_, problems.trace(error))
         shown = translate_os_error(error) if isinstance(error, OSError) else None
         problem = (
@@ -116,14 +116,14 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Only requests to this daemon's own name."""
+    """Accept only requests to the daemon's own address. Raises HostRefused."""
     validate_host(request.headers.getall(hdrs.HOST, []), request.raw_path, port_of(request))
     return await handler(request)
 
 
 @web.middleware
 async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """No page that is not on the allow-list; a preflight of one that is gets its answer."""
+    """Refuse origins that are not on the allow-list; answer the preflights of those that are."""
     route = route_of(request)
     foreign = validate_origin(
         Initiator.of(request.headers, request.headers.getall(hdrs.ORIGIN, [])),
@@ -151,7 +151,10 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A valid token, except on public routes and where nothing is (outside ``/v1/``)."""
+    """Require a valid token with the route's scope, except on public routes.
+
+    Paths outside ``/v1/`` without a route pass, and get a 404.
+    """
     route = route_of(request)
     if (route is not None and route.scope == "public") or (
         route is None and not request.path.startswith("/v1/")
@@ -167,9 +170,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """JSON only (unless the route takes bytes), in time, not too long; read before the handler.
+    """Check the body's type, size and timing, and read it before the handler runs.
 
-    A form is the handler's to read: it may be larger than what is kept in memory.
+    The handler reads forms itself: they may be too large for memory.
     """
     route = route_of(request)
     is_form = route is not None and route.form_bytes is not None
@@ -177,19 +180,19 @@ async def read_body(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     limits = request.app[LIMITS]
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise BodyEncoded("Send the body as it is, without Content-Encoding.")
+        raise BodyEncoded("Send the body uncompressed, without Content-Encoding.")
     if route.form_bytes is not None:
         _check_form(request, route.form_bytes)
-        await _go_on(request)
+        await _send_continue(request)
         return await handler(request)
     if not route.raw_body and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
     if request.content_length is not None and request.content_length > limits.body_bytes:
         raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length)
     try:
-        is_here = request.content.is_eof()  # as nearly always: it came with its head
-        async with asyncio.timeout(None if is_here else limits.body_timeout_s):
-            await _go_on(request)
+        is_complete = request.content.is_eof()  # mostly: the body arrived with the headers
+        async with asyncio.timeout(None if is_complete else limits.body_timeout_s):
+            await _send_continue(request)
             await request.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
@@ -198,25 +201,25 @@ async def read_body(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
-async def _go_on(request: web.Request) -> None:
-    """Ask for the body, if its sender waits for that."""
+async def _send_continue(request: web.Request) -> None:
+    """Send ``100 Continue`` if the client waits for it before it sends the body."""
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # so that aiohttp sees an answer not begun
+        request.writer.output_size = 0  # otherwise aiohttp believes that the response has started
 
 
-def _check_form(request: web.Request, most_bytes: int) -> None:
+def _check_form(request: web.Request, max_bytes: int) -> None:
     if _FORM.fullmatch(request.headers.get(hdrs.CONTENT_TYPE, "")) is None:
         raise FormExpected("Send Content-Type: multipart/form-data with a boundary.")
-    if (request.content_length or 0) > most_bytes:
-        raise FormTooLarge(f"This form may have {most_bytes:,} bytes.")
+    if (request.content_length or 0) > max_bytes:
+        raise FormTooLarge(f"A form may have at most {max_bytes:,} bytes here.")
 
 
 ORDER = (request_id, as_problems, check_host, check_origin, authenticate, read_body)
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Headers of every answer; a handler's own Content-Security-Policy (the dashboard) stays."""
+    """Set the security headers; a handler's own Content-Security-Policy stays."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers.setdefault("Cache-Control", "no-store")
@@ -225,7 +228,7 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     if REQUEST_ID in request:
         headers["X-Request-Id"] = request[REQUEST_ID]
-    headers.popall(hdrs.SERVER, None)  # aiohttp's and Python's versions are nobody's business
+    headers.popall(hdrs.SERVER, None)  # do not reveal the versions of aiohttp and Python
     if FOREIGN in request:
         headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request[FOREIGN]

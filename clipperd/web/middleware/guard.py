@@ -1,8 +1,7 @@
-"""The listening socket: 127.0.0.1 only, so many connections, so long for a request's head.
+"""The listening socket on 127.0.0.1, with a limit of connections and a timeout for headers.
 
-aiohttp bounds neither of the last two. A Guard stands between the transport and aiohttp's own
-protocol, hands everything on, and closes a connection whose first or next request does not get
-through its head in time.
+aiohttp has neither of these limits. A Guard wraps aiohttp's protocol and closes a connection
+whose first or next request does not send its headers in time.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ _REFUSAL = (
 
 
 class Guard(asyncio.Protocol):
-    """Delegates to aiohttp's protocol; knows when a request's head is being waited for."""
+    """Delegates to aiohttp's protocol and times the headers of each request."""
 
     def __init__(
-        self, inner: asyncio.Protocol, head_timeout_s: float, gone: Callable[[Guard], None]
+        self, inner: asyncio.Protocol, header_timeout_s: float, on_closed: Callable[[Guard], None]
     ) -> None:
-        """``gone`` is called once the connection is lost."""
+        """``on_closed`` is called once the connection is lost."""
         self._inner = inner
-        self._head_timeout_s = head_timeout_s
-        self._gone = gone
+        self._header_timeout_s = header_timeout_s
+        self._on_closed = on_closed
         self._transport: asyncio.BaseTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
@@ -40,50 +39,50 @@ class Guard(asyncio.Protocol):
 
     @staticmethod
     def of(transport: asyncio.BaseTransport | None) -> Guard | None:
-        """The guard of a request's transport, None where none stands (tests, a gone client)."""
+        """Return the guard of a request's transport; None in tests and after a disconnect."""
         protocol = transport.get_protocol() if isinstance(transport, asyncio.Transport) else None
         return protocol if isinstance(protocol, Guard) else None
 
     def busy(self, busy: bool) -> None:
-        """Say that a request got through its head, or that its answer is done."""
+        """Note that a request's headers have arrived, or that its response is complete."""
         self._busy = busy
         self._disarm()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock."""
+        """Start the header timeout."""
         self._transport = transport
         self._arm()
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock at the first byte of a next request."""
+        """Start the header timeout at the first byte of the next request."""
         if not self._busy and self._timer is None:
             self._arm()
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Hand on."""
+        """Delegate."""
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Hand on."""
+        """Delegate."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand on."""
+        """Delegate."""
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand on, and tell whoever streams on this connection."""
+        """Delegate, and end the streams on this connection."""
         self._disarm()
-        for tell in tuple(self.on_lost):
-            tell()
+        for callback in tuple(self.on_lost):
+            callback()
         self._inner.connection_lost(exc)
-        self._gone(self)
+        self._on_closed(self)
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._head_timeout_s, self._expire)
+        self._timer = loop.call_later(self._header_timeout_s, self._expire)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -97,7 +96,7 @@ class Guard(asyncio.Protocol):
 
 
 class _TooMany(asyncio.Protocol):
-    """Answers one connection too many."""
+    """Answers a connection above the limit with 503."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -110,16 +109,16 @@ class _TooMany(asyncio.Protocol):
 
 
 class LoopbackSite(web.BaseSite):
-    """A port on 127.0.0.1, never on a name or another address."""
+    """A site on 127.0.0.1; it never binds a host name or another address."""
 
     def __init__(
-        self, runner: web.BaseRunner, port: int, *, connections: int, head_timeout_s: float
+        self, runner: web.BaseRunner, port: int, *, connections: int, header_timeout_s: float
     ) -> None:
-        """``port`` 0 lets the system choose; :attr:`port` tells which after start."""
+        """``port`` 0 lets the system choose; :attr:`port` holds the choice after start."""
         super().__init__(runner)
         self._asked = port
         self._limit = connections
-        self._head_timeout_s = head_timeout_s
+        self._header_timeout_s = header_timeout_s
         self._guards: set[Guard] = set()
         self.port = 0
 
@@ -142,24 +141,24 @@ class LoopbackSite(web.BaseSite):
             return _TooMany()
         protocol = inner()
         protocol.__class__ = _QuietHandler
-        guard = Guard(protocol, self._head_timeout_s, self._guards.discard)
+        guard = Guard(protocol, self._header_timeout_s, self._guards.discard)
         self._guards.add(guard)
         return guard
 
 
 class _QuietHandler(RequestHandler):
-    """aiohttp's protocol, but what its parser refuses is answered without quoting it."""
+    """aiohttp's protocol; its responses to malformed requests do not quote the request."""
 
-    __slots__ = ()  # the same layout: aiohttp makes the object, ``_accept`` its class
+    __slots__ = ()  # the same layout: aiohttp creates the object, ``_accept`` sets its class
 
     def handle_error(
         self,
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 (quotes what was sent)
+        message: str | None = None,  # noqa: ARG002 (quotes the request)
     ) -> web.StreamResponse:
-        """Log as aiohttp does, answer with a problem, close."""
+        """Log as aiohttp does, respond with a problem, close the connection."""
         super().handle_error(request, status, exc)
         response = respond(from_status(status, "-"), "/")
         response.force_close()
@@ -168,14 +167,14 @@ class _QuietHandler(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """After a head that asks for an upgrade, aiohttp takes a body for the next request."""
+        """Close after an upgrade request: aiohttp would parse its body as the next request."""
         if "Upgrade" in request.headers:
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
 
 class _NoQuotes(logging.Filter):
-    """aiohttp logs exceptions with their messages; a parser's message quotes the headers."""
+    """Removes the messages of exceptions from aiohttp's logs: a parser's quotes the headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
@@ -188,7 +187,7 @@ class _NoQuotes(logging.Filter):
 
 
 def server_log() -> logging.Logger:
-    """The logger that aiohttp's server part is given."""
+    """Return the logger for aiohttp's server."""
     logger = logging.getLogger("clipperd.web.server")
     if not any(isinstance(each, _NoQuotes) for each in logger.filters):
         logger.addFilter(_NoQuotes())

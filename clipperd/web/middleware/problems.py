@@ -1,7 +1,7 @@
-"""Errors as answers: RFC 9457 bodies, one status for each kind, nothing of the inside.
+"""Renders errors as RFC 9457 problems: one status for each kind of error, no internal details.
 
-Below ``/v1/notion/`` the same body also speaks Notion's error language (``object``, ``message``
-and one of Notion's codes), so that an official SDK understands what the daemon itself refuses.
+Below ``/v1/notion/`` the body also has Notion's error format (``object``, ``message`` and one of
+Notion's codes), so that an official SDK understands errors of the daemon.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ STATUS: Mapping[Kind, int] = {
 }
 
 HTTP: Mapping[int, tuple[str, str, str]] = {
-    400: ("bad_request", "That request is not valid", "The request could not be read."),
-    404: ("not_found", "Not found", "There is nothing at this path."),
+    400: ("bad_request", "That request is not valid", "The request is malformed."),
+    404: ("not_found", "Not found", "There is no such path."),
     405: ("method_not_allowed", "That method is not allowed here", "See the Allow header."),
     408: ("request_timeout", "The body took too long", "Send the body without pauses."),
     413: ("body_too_large", "The body is too large", "A body may have at most 10 MB."),
@@ -47,9 +47,13 @@ HTTP: Mapping[int, tuple[str, str, str]] = {
         "That kind of body is not accepted",
         "Send Content-Type: application/json.",
     ),
-    417: ("expectation_failed", "That Expect header is not understood", "Leave it out."),
+    417: (
+        "expectation_failed",
+        "That Expect header is not understood",
+        "Send the request without it.",
+    ),
 }
-"""Code, title and sentence of what aiohttp or the shell refuses by status alone."""
+"""Code, title and detail of the errors that aiohttp or the middleware raise by status."""
 
 _NOTION_CODES: Mapping[int, str] = {
     400: "validation_error",
@@ -83,7 +87,7 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NotionProblem(Problem, omit_defaults=True, kw_only=True):
-    """A Problem in Notion's words, for the pass-through; the daemon's code stands inside."""
+    """A Problem in Notion's error format; ``additional_data`` holds the daemon's code."""
 
     object: str
     message: str
@@ -91,7 +95,7 @@ class NotionProblem(Problem, omit_defaults=True, kw_only=True):
 
 
 def from_error(error: ClipperdError, request_id: str) -> Problem:
-    """Render a deliberate error."""
+    """Render an error of the daemon."""
     wait = error.retry_after
     return Problem(
         type=f"urn:clipperd:problem:{error.code}",
@@ -108,9 +112,9 @@ def from_error(error: ClipperdError, request_id: str) -> Problem:
 
 
 def from_status(status: int, request_id: str) -> Problem:
-    """Render what is refused by status alone; an unknown one becomes 500 ``internal``."""
+    """Render an error that has only a status; an unknown one becomes 500 ``internal``."""
     code, title, detail = HTTP.get(
-        status, ("internal", "Something went wrong", "clipperd met an error of its own.")
+        status, ("internal", "Something went wrong", "clipperd met an internal error.")
     )
     return Problem(
         type=f"urn:clipperd:problem:{code}",
@@ -119,14 +123,14 @@ def from_status(status: int, request_id: str) -> Problem:
         detail=detail,
         code=code,
         request_id=request_id,
-        hint=None if status in HTTP else "The log tells more under this request_id.",
+        hint=None if status in HTTP else "Search the log for this request_id.",
     )
 
 
 def respond(problem: Problem, path: str, error: ClipperdError | None = None) -> web.Response:
-    """Make the answer; ``path`` decides whether it also speaks Notion's language."""
+    """Return the response; ``path`` decides whether it has Notion's error format."""
     if path.startswith(NOTION_PREFIX):
-        problem = _in_notions_words(problem, error)
+        problem = _in_notion_format(problem, error)
     response = web.Response(
         body=msgspec.json.encode(problem), status=problem.status, content_type=MEDIA_TYPE
     )
@@ -135,16 +139,16 @@ def respond(problem: Problem, path: str, error: ClipperdError | None = None) -> 
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="clipperd"'
     if problem.status in (408, 413):
-        response.force_close()  # the rest of that body is not wanted
+        response.force_close()  # do not read the rest of the body
     return response
 
 
-def _in_notions_words(problem: Problem, error: ClipperdError | None) -> NotionProblem:
+def _in_notion_format(problem: Problem, error: ClipperdError | None) -> NotionProblem:
     status = problem.status
     if problem.code in _NOTION_UNAUTHORIZED:
         status = 401
     elif isinstance(error, BrokerUnreachable) and error.sent:
-        status = 504  # it may have been heard: for a write the outcome is unknown
+        status = 504  # the request was sent: the outcome of a write is unknown
     default = "service_unavailable" if status > 500 else "validation_error"
     return NotionProblem(
         object="error",
@@ -164,7 +168,7 @@ def _in_notions_words(problem: Problem, error: ClipperdError | None) -> NotionPr
 
 
 def trace(error: BaseException) -> str:
-    """Where an exception came from, without its message, which may hold what a user wrote."""
+    """Return the origin of an exception without its message, which may quote user content."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
     text = f"{type(error).__name__} at {' > '.join(places)}"
