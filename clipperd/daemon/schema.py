@@ -1,4 +1,4 @@
-"""The schemas of outbox.db and cache.db, put together from the steps of their owners."""
+"""The migration steps of outbox.db and cache.db, collected from their owners."""
 
 from __future__ import annotations
 

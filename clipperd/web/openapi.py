@@ -1,4 +1,4 @@
-"""``GET /v1/openapi.json``: the API described from the table that enforces it."""
+"""``GET /v1/openapi.json``: describes the API from its route table."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SCOPED = re.compile(r"/v1/(pages|outlines|data_sources|notion)\b")
 _EVERYWHERE = (HostRefused, OriginRefused, TooManyConnections)
 _GUARDED = (Unauthenticated, TooManyAttempts, TokenInQuery, ScopeMissing)
 _OURS = frozenset({"clip_id", "client_id", "login_id", "path"})
-"""Names in paths that are not for an id of Notion's."""
+"""Path parameters that are not Notion ids."""
 
 
 def document(
     routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Build the OpenAPI 3.1 document. ``reasons``: why a delivery stops, each with a sentence."""
+    """Build the OpenAPI 3.1 document. ``reasons``: the reasons of deliveries, with a sentence."""
     shapes = {shape for route in routes for shape in _shapes(route)} | {Problem, NotionProblem}
     ordered = sorted(shapes, key=lambda shape: shape.__qualname__)
     _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
@@ -49,8 +49,8 @@ def document(
         "info": {
             "title": "clipperd",
             "version": version,
-            "description": "The local API of clipperd, on 127.0.0.1 only. The address and the "
-            "owner's token stand in endpoint.json.",
+            "description": "The local API of clipperd, on 127.0.0.1 only. endpoint.json holds the "
+            "address and the owner's token.",
         },
         "servers": [
             {
@@ -64,9 +64,9 @@ def document(
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "x-scopes": {
-            "read": "everything that changes nothing",
-            "clip": "to clip and to steer one's clips; does not hold read",
-            "admin": "everything; endpoint.json's token has it",
+            "read": "read everything, change nothing",
+            "clip": "create clips and act on them; does not include read",
+            "admin": "everything; the token of endpoint.json has this scope",
         },
         "x-codes": _codes(),
         "x-reasons": dict(sorted(reasons.items())),
@@ -136,7 +136,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
-    """One parameter a field; schemas that a field refers to join the components."""
+    """Return one parameter per field; add the schemas of the fields to the components."""
     if route.query is None:
         return []
     _, found = msgspec.json.schema_components([route.query], ref_template=_REF)
@@ -158,7 +158,7 @@ def _answer(shape: Any) -> dict[str, Any]:
 
 
 def _refusals(route: Route, path: str) -> dict[int, list[str]]:
-    """Status to codes: the route's own, and what the door refuses."""
+    """Return the codes by status: those of the route and those of the middleware."""
     errors: set[type[ClipperdError]] = {*route.errors, *_EVERYWHERE}
     if route.scope != "public":
         errors.update(_GUARDED)
@@ -192,7 +192,7 @@ _FORM: dict[str, Any] = {
 }
 
 _NOTIONS: dict[str, Any] = {
-    "description": "What Notion or the broker refuses, or what the daemon does, in Notion's words",
+    "description": "An error of Notion, the broker or the daemon, in Notion's error format",
     "content": {
         "application/json": {"schema": {"type": "object"}},
         MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="NotionProblem")}},
@@ -211,16 +211,16 @@ def _codes() -> dict[str, dict[str, Any]]:
 
 
 def every_error() -> Iterator[type[ClipperdError]]:
-    """Every class below ClipperdError that is loaded."""
-    waiting = list(ClipperdError.__subclasses__())
-    while waiting:
-        error = waiting.pop()
-        waiting.extend(error.__subclasses__())
+    """Yield every loaded subclass of ClipperdError."""
+    pending = list(ClipperdError.__subclasses__())
+    while pending:
+        error = pending.pop()
+        pending.extend(error.__subclasses__())
         yield error
 
 
 class Description:
-    """The document, built when it is first asked for: it takes longer than the daemon's start."""
+    """Builds the document at the first request: it takes longer than the daemon's start."""
 
     def __init__(
         self, routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
@@ -232,14 +232,14 @@ class Description:
         self._encoded: bytes | None = None
 
     async def encoded(self) -> bytes:
-        """The JSON text."""
+        """Return the JSON text."""
         if self._encoded is None:
             self._encoded = await asyncio.to_thread(self._build)
         return self._encoded
 
     def _build(self) -> bytes:
-        whole = document(self._routes, version=self._version, reasons=self._reasons)
-        return msgspec.json.encode(whole)
+        built = document(self._routes, version=self._version, reasons=self._reasons)
+        return msgspec.json.encode(built)
 
 
 async def _openapi(request: web.Request) -> web.Response:
@@ -253,7 +253,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/openapi.json",
         _openapi,
         "read",
-        "This description",
+        "This OpenAPI document",
         answers={200: dict[str, Any]},
     ),
 )

@@ -1,4 +1,4 @@
-"""``/v1/clients``: named tokens, shown once."""
+"""``/v1/clients``: creates, lists and revokes named clients with their tokens."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clipperd.web.tokens import ApiToken
 
 
 class NewClient(msgspec.Struct, forbid_unknown_fields=True):
-    """``admin`` holds the other scopes; ``clip`` does not hold ``read``."""
+    """``admin`` includes the other scopes; ``clip`` does not include ``read``."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern="\\S")]
     scopes: Annotated[list[Literal["read", "clip", "admin"]], msgspec.Meta(min_length=1)]
 
 
 class ClientView(msgspec.Struct):
-    """A client as it is listed. Times are RFC 3339."""
+    """A named client. Times are RFC 3339."""
 
     id: str
     name: str
@@ -32,13 +32,13 @@ class ClientView(msgspec.Struct):
 
 
 class ClientList(msgspec.Struct):
-    """Oldest first."""
+    """All named clients, oldest first."""
 
     clients: list[ClientView]
 
 
 class MadeClient(ClientView):
-    """The one answer that holds the token."""
+    """A new client with its token, which no other answer holds."""
 
     token: str
 
@@ -75,7 +75,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/clients",
         _list,
         "admin",
-        "List the named local clients",
+        "List the named clients",
         answers={200: ClientList},
     ),
     Route(
@@ -83,7 +83,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/clients",
         _create,
         "admin",
-        "Make a named client; its token is shown only here",
+        "Create a named client; only this answer holds its token",
         body=NewClient,
         answers={201: MadeClient},
         errors=(ClientNameTaken, StorageFull),
@@ -93,7 +93,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/clients/{client_id}",
         _revoke,
         "admin",
-        "Revoke a client at once, its open streams included",
+        "Revoke a client and end its open streams",
         answers={204: None},
         errors=(NotFound, StorageFull),
     ),

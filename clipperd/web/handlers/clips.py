@@ -1,4 +1,4 @@
-"""Clips: accept, list, read, and what a person can do to them."""
+"""Routes of clips: accept, list, read, and the actions on a clip."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from clipperd.web.keys import CLIPS, SUBMISSION
 from clipperd.web.params import read_time, workspace_of
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
 
-_UNDO_WAIT = 10.0  # an undo that is done by then is told at once, else with 202
+_UNDO_WAIT_S = 10.0  # seconds; a longer undo is answered with 202
 
 
 class ClipList(msgspec.Struct):
@@ -45,7 +45,7 @@ class ClipList(msgspec.Struct):
 
 
 class ClipsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """How to narrow the list; ``state`` takes several, separated by commas."""
+    """Filters of the list; ``state`` accepts several states, separated by commas."""
 
     state: str = ""
     page_id: str | None = None
@@ -57,26 +57,26 @@ class ClipsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DeliveryChoice(msgspec.Struct, forbid_unknown_fields=True):
-    """Which delivery of the clip; all of them when absent."""
+    """One delivery of the clip; by default all of them."""
 
     delivery_id: str | None = None
 
 
 class ResolveBody(DeliveryChoice, forbid_unknown_fields=True, kw_only=True):
-    """What a person saw on the page."""
+    """The user's decision about a delivery whose outcome is unknown."""
 
     as_: str = msgspec.field(name="as")
 
 
 class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Where an unsent delivery goes instead."""
+    """The new target of an unsent delivery."""
 
     delivery_id: str
     target: TargetBody
 
 
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change in an unsent clip; ``not_before`` null lets it go now."""
+    """Changes of an unsent clip; ``not_before`` null means now."""
 
     content: Content | None = None
     priority: str | None = None
@@ -84,20 +84,20 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which finished clips to remove."""
+    """Filters of the finished clips to remove."""
 
     state: str = ""
     before: str | None = None
 
 
 class Removed(msgspec.Struct):
-    """How many clips were removed."""
+    """The number of removed clips."""
 
     removed: int
 
 
 async def create_clip(request: web.Request) -> web.Response:
-    """Accept a clip; 202 once it is durable."""
+    """Accept a clip; answer 202 once it is durable."""
     body = await parse_body(request, ClipBody)
     key = request.headers.get("Idempotency-Key")
     caller = request[CALLER]
@@ -111,11 +111,12 @@ async def create_clip(request: web.Request) -> web.Response:
 
 
 async def list_clips(request: web.Request) -> web.Response:
-    """Queue and history in one, newest first, of the current account."""
+    """List the queue and history of the signed-in user, newest first."""
     query = parse_query(request, ClipsQuery)
     if not 1 <= query.limit <= 100:
         raise InvalidInput(
-            "limit is a number from 1 to 100.", errors=[{"pointer": "/limit", "code": "invalid"}]
+            "limit must be a number from 1 to 100.",
+            errors=[{"pointer": "/limit", "code": "invalid"}],
         )
     chosen = views.Filter(
         states=parse_states(query.state),
@@ -129,18 +130,18 @@ async def list_clips(request: web.Request) -> web.Response:
 
 
 async def get_clip(request: web.Request) -> web.Response:
-    """One clip."""
+    """Return one clip."""
     return answer(await request.app[CLIPS].get(request.match_info["clip_id"]))
 
 
 async def get_content(request: web.Request) -> web.Response:
-    """The content as it was accepted."""
+    """Return the content as accepted."""
     content = await request.app[CLIPS].content(request.match_info["clip_id"])
     return answer({"content": content})
 
 
 async def cancel_clip(request: web.Request) -> web.Response:
-    """Withdraw what has not been sent."""
+    """Cancel unsent deliveries."""
     body = await parse_body(request, DeliveryChoice)
     view = await request.app[CLIPS].act(
         request.match_info["clip_id"], body.delivery_id, actions.cancel
@@ -149,7 +150,7 @@ async def cancel_clip(request: web.Request) -> web.Response:
 
 
 async def retry_clip(request: web.Request) -> web.Response:
-    """Try again at once."""
+    """Retry now."""
     body = await parse_body(request, DeliveryChoice)
     view = await request.app[CLIPS].act(
         request.match_info["clip_id"], body.delivery_id, actions.retry
@@ -162,7 +163,7 @@ async def resolve_clip(request: web.Request) -> web.Response:
     body = await parse_body(request, ResolveBody)
     if body.as_ not in ("delivered", "resend"):
         raise InvalidInput(
-            '"as" is "delivered" or "resend".', errors=[{"pointer": "/as", "code": "invalid"}]
+            '"as" must be "delivered" or "resend".', errors=[{"pointer": "/as", "code": "invalid"}]
         )
     view = await request.app[CLIPS].act(
         request.match_info["clip_id"],
@@ -173,12 +174,12 @@ async def resolve_clip(request: web.Request) -> web.Response:
 
 
 async def undo_clip(request: web.Request) -> web.Response:
-    """Take back what a clip created; 200 when done, 202 when it waits its turn."""
+    """Remove the blocks that a clip created; answer 202 while the undo is queued."""
     body = await parse_body(request, DeliveryChoice)
     clip_id = request.match_info["clip_id"]
     clips = request.app[CLIPS]
     await clips.act(clip_id, body.delivery_id, actions.request_undo)
-    view = await clips.until(clip_id, _undone, _UNDO_WAIT)
+    view = await clips.until(clip_id, _undone, _UNDO_WAIT_S)
     return answer(view, 200 if _undone(view) else 202)
 
 
@@ -187,7 +188,7 @@ def _undone(view: ClipView) -> bool:
 
 
 async def retarget_clip(request: web.Request) -> web.Response:
-    """Send an unsent delivery somewhere else."""
+    """Change the target of an unsent delivery."""
     body = await parse_body(request, RetargetBody)
     view = await request.app[SUBMISSION].retarget(
         request.match_info["clip_id"], body.delivery_id, body.target
@@ -196,7 +197,7 @@ async def retarget_clip(request: web.Request) -> web.Response:
 
 
 async def edit_clip(request: web.Request) -> web.Response:
-    """Change an unsent clip; ``If-Match`` names the version that was read."""
+    """Change an unsent clip; ``If-Match`` names the version that the client read."""
     body = await parse_body(request, EditBody)
     version = (request.headers.get("If-Match") or "").strip().removeprefix("W/").strip('"')
     if not version.isascii() or not version.isdigit() or len(version) > 15:
@@ -208,7 +209,7 @@ async def edit_clip(request: web.Request) -> web.Response:
     if body.priority is not None:
         if body.priority not in PRIORITIES:
             raise InvalidInput(
-                "priority is high, normal or low.",
+                "priority must be high, normal or low.",
                 errors=[{"pointer": "/priority", "code": "invalid"}],
             )
         priority = PRIORITIES.index(body.priority)
@@ -223,7 +224,7 @@ async def edit_clip(request: web.Request) -> web.Response:
 
 
 def _new_time(given: str | msgspec.UnsetType | None) -> float | None:
-    """None leaves the time alone; null means a time that is over."""
+    """Return the new time: None keeps the old one, 0 means now."""
     if given is msgspec.UNSET:
         return None
     return 0.0 if given is None else read_time(given, "/not_before")
@@ -240,7 +241,7 @@ async def delete_clips(request: web.Request) -> web.Response:
     query = parse_query(request, DeleteQuery)
     states = parse_states(query.state) or sorted(FINISHED)
     if not set(states) <= FINISHED:
-        raise NotFinished("Only delivered, failed or canceled clips can be deleted.")
+        raise NotFinished("Only delivered, failed and canceled clips can be deleted.")
     before = read_time(query.before, "/before")
     return answer(Removed(await request.app[CLIPS].delete_many(states, before)))
 
@@ -251,7 +252,7 @@ def parse_states(text: str) -> list[str]:
     for item in states:
         if item not in set(State):
             raise InvalidInput(
-                f"state is one of {', '.join(State)}.",
+                f"state must be one of {', '.join(State)}.",
                 errors=[{"pointer": "/state", "code": "invalid"}],
             )
     return states
@@ -316,7 +317,7 @@ ROUTES: tuple[Route, ...] = (
         _ONE + "/cancel",
         cancel_clip,
         "clip",
-        "Withdraw what has not been sent",
+        "Cancel unsent deliveries",
         body=DeliveryChoice,
         answers={200: ClipView},
         errors=_ACT,
@@ -326,7 +327,7 @@ ROUTES: tuple[Route, ...] = (
         _ONE + "/retry",
         retry_clip,
         "clip",
-        "Try again now",
+        "Retry now",
         body=DeliveryChoice,
         answers={200: ClipView},
         errors=_ACT,
@@ -346,7 +347,7 @@ ROUTES: tuple[Route, ...] = (
         _ONE + "/undo",
         undo_clip,
         "clip",
-        "Take a delivered clip back",
+        "Remove from Notion the blocks of a delivered clip",
         body=DeliveryChoice,
         answers={200: ClipView, 202: ClipView},
         errors=_ACT,
@@ -356,7 +357,7 @@ ROUTES: tuple[Route, ...] = (
         _ONE + "/retarget",
         retarget_clip,
         "clip",
-        "Send an unsent delivery elsewhere",
+        "Change the target of an unsent delivery",
         body=RetargetBody,
         answers={200: ClipView},
         errors=(*_ACT, InvalidInput, PageRefUnknown, WorkspaceMismatch),

@@ -1,4 +1,4 @@
-"""``POST /v1/convert``: what content would become on a page. Sends nothing, stores nothing."""
+"""``POST /v1/convert``: previews content as Notion blocks. Sends and stores nothing."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from clipperd.web.routes import Route, answer, parse_body
 
 
 class ConvertBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Content as ``POST /v1/clips`` takes it."""
+    """Content as ``POST /v1/clips`` accepts it."""
 
     content: convert.Content
 
 
 class LossView(msgspec.Struct):
-    """One thing that Notion cannot hold."""
+    """One element of the content that Notion cannot hold."""
 
     kind: str
     detail: str
 
 
 class Preview(msgspec.Struct):
-    """The blocks that would be created, what is lost, and how many requests they take."""
+    """The blocks, the losses of the conversion, and the number of requests to Notion."""
 
     blocks: list[dict[str, Any]]
     losses: list[LossView]
@@ -35,7 +35,7 @@ class Preview(msgspec.Struct):
 
 
 async def convert_content(request: web.Request) -> web.Response:
-    """Convert in a thread: a long document must not hold up other callers."""
+    """Convert in a thread, because a long document would block other callers."""
     body = await parse_body(request, ConvertBody)
     return answer(await asyncio.to_thread(_preview, body.content))
 
@@ -55,7 +55,7 @@ ROUTES: tuple[Route, ...] = (
         path="/v1/convert",
         handler=convert_content,
         scope="clip",
-        summary="Preview what content becomes as Notion blocks",
+        summary="Preview content as Notion blocks",
         body=ConvertBody,
         answers={200: Preview},
         errors=(ContentInvalid, FormatUnsupported),

@@ -1,4 +1,4 @@
-"""``GET /v1/events``: the events as a server-sent stream.
+"""``GET /v1/events``: streams events to a client.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -20,7 +20,7 @@ from clipperd.web.middleware.guard import Guard
 from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
-"""A comment this often tells both ends that the other is there (contract)."""
+"""Seconds between the comments by which each end notices that the other is gone (public)."""
 
 
 class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,30 +30,30 @@ class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def frame(event: Event | None) -> bytes:
-    """Render one event as the stream's bytes; None is the heartbeat comment."""
+    """Return the bytes of one event; None is the heartbeat comment."""
     if event is None:
         return b": here\n\n"
     head = "" if event.id is None else f"id: {event.id}\n"
-    # JSON in one line: msgspec escapes every control character inside strings
+    # msgspec escapes control characters, so the JSON is one line.
     return f"{head}event: {event.type}\ndata: ".encode() + msgspec.json.encode(event.data) + b"\n\n"
 
 
-def _wanted(types: str) -> frozenset[str]:
+def _parse_types(types: str) -> frozenset[str]:
     wanted = frozenset(name for name in types.split(",") if name) or frozenset(TYPES)
     if not wanted <= frozenset(TYPES):
         raise InvalidInput(
-            "There is no event type of that name.",
-            hint=f"types: {', '.join(TYPES)}.",
+            "types names an unknown event type.",
+            hint=f"Use {', '.join(TYPES)}.",
             errors=[{"pointer": "/types", "code": "invalid"}],
         )
     return wanted
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
-    wanted = _wanted(parse_query(request, EventsQuery).types)
+    wanted = _parse_types(parse_query(request, EventsQuery).types)
     events, access = request.app[EVENTS], request.app[ACCESS]
     if events.attached >= request.app[LIMITS].streams:
-        raise TooManyStreams("Close an event stream first.", retry_after=5)
+        raise TooManyStreams("Too many event streams are open. Close one first.", retry_after=5)
     stream = events.stream(
         snapshot=request.app[SNAPSHOT],
         account=request.app[ACCOUNTS].current_user,
@@ -66,12 +66,12 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, stream: Stream) -> web.StreamResponse:
-    """Write until the reader goes, is too slow to take anything, or the stream is closed."""
+    """Send events until the client disconnects or stalls, or the stream is closed."""
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
     )
     guard = Guard.of(request.transport)
-    heart = asyncio.create_task(_beat(request, stream))
+    heartbeat = asyncio.create_task(_beat(request, stream))
     try:
         if guard is not None:
             guard.on_lost.add(stream.close)
@@ -86,13 +86,13 @@ async def _serve(request: web.Request, stream: Stream) -> web.StreamResponse:
         if request.transport is not None:
             request.transport.abort()
     except ConnectionResetError:
-        pass  # the reader has gone, which is how most streams end
+        pass  # the client has disconnected, as most streams end
     finally:
         if guard is not None:
             guard.on_lost.discard(stream.close)
-        heart.cancel()
+        heartbeat.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await heart
+            await heartbeat
     return response
 
 
@@ -108,7 +108,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/events",
         _events,
         "read",
-        "Server-sent events: a snapshot, then what changes; resume with Last-Event-ID",
+        "Server-sent events: a snapshot, then changes; resume with Last-Event-ID",
         query=EventsQuery,
         headers={"Last-Event-ID": {"type": "string"}},
         answers={200: "text/event-stream"},

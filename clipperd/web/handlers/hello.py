@@ -1,7 +1,7 @@
-"""Before a client trusts the daemon: is it up, and is it the real one?
+"""``GET /healthz`` and ``POST /v1/hello``: the daemon proves its identity to a client.
 
-A program that squats on the port knows no token, so it cannot answer hello; the client checks
-the proof before it sends its own token.
+Another program on the port does not know the token and cannot compute the proof. The client
+checks the proof before it sends its token.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from clipperd.web.routes import Route, answer, parse_body
 
 
 class Alive(msgspec.Struct):
-    """All that a stranger may learn."""
+    """The public answer: the daemon is up."""
 
     ok: bool
     api: int
 
 
 class HelloBody(msgspec.Struct, forbid_unknown_fields=True):
-    """``nonce``: fresh, random, of the client's making.
+    """``nonce``: fresh random text from the client.
 
-    It may hold no colon: with one, a squatter could pass on our proof for another nonce, port
-    and instance id that read the same when joined.
+    It must not hold a colon. With one, another program could relay a proof for a different nonce,
+    port and instance id that are equal when joined.
     """
 
     nonce: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern="^[^:\\s]+$")]
@@ -45,7 +45,7 @@ class Proof(msgspec.Struct):
 
 
 def proof(key: bytes, nonce: str, port: int, instance_id: str) -> str:
-    """Hex HMAC-SHA256 over ``nonce:port:instance_id``; ``key`` is SHA-256 of the token."""
+    """Return the hex HMAC-SHA256 of ``nonce:port:instance_id``; ``key``: SHA-256 of the token."""
     message = f"{nonce}:{port}:{instance_id}".encode()
     return hmac.new(key, message, hashlib.sha256).hexdigest()
 
@@ -59,19 +59,19 @@ async def _hello(request: web.Request) -> web.Response:
     access = request.app[ACCESS]
     key = access.proof_key(body.client_id)
     if key is None:
-        raise NotFound("There is no such client.", hint="It may have been revoked.")
+        raise NotFound("There is no client with this id.", hint="It may have been revoked.")
     instance_id = access.instance_id
     return answer(Proof(proof(key, body.nonce, port_of(request), instance_id), instance_id))
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/healthz", _healthz, "public", "Is it up", answers={200: Alive}),
+    Route("GET", "/healthz", _healthz, "public", "Whether the daemon is up", answers={200: Alive}),
     Route(
         "POST",
         "/v1/hello",
         _hello,
         "public",
-        "Let the daemon prove that it knows the token",
+        "Make the daemon prove that it knows the token",
         body=HelloBody,
         answers={200: Proof},
         errors=(NotFound,),

@@ -1,8 +1,8 @@
-"""``/v1/notion/...``: Notion's API through the daemon's session, for SDKs and the app.
+"""``/v1/notion/...``: passes calls of Notion's API through the session, for SDKs and the app.
 
-Which calls exist is the broker's closed table to say; here only the shape of the path is
-checked. An official SDK appends ``/v1/`` to its base URL, so both forms are served. Reads need
-the scope read, writes admin: they go around the clip model.
+The broker's allow-list decides which calls exist; this module checks only the form of the path.
+An official SDK appends ``/v1/`` to its base URL, so both forms are served. Reads need the scope
+read; writes need admin, because they bypass the queue.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def path_of(raw: str) -> str:
-    """Take Notion's path from the undecoded request path. Raises InvalidInput.
+    """Return Notion's path from the undecoded request path. Raises InvalidInput.
 
-    Strict on the raw form: with percent signs or dots let through, a decoded ``../`` could name
-    another call than the one that was checked.
+    The raw path may not hold percent signs or dots: a decoded ``../`` could name another call
+    than the checked one.
     """
     match = _PATH.fullmatch(raw.partition("?")[0].removeprefix(NOTION_PREFIX))
     if match is None:
         raise InvalidInput(
-            "That is not a path of Notion's API.",
-            hint="Letters, digits, - and _ in segments, for example pages/<id>.",
+            "This is not a path of Notion's API.",
+            hint="Use segments of letters, digits, - and _, for example pages/<id>.",
         )
     return match[1]
 
@@ -56,7 +56,7 @@ async def _forward(request: web.Request) -> web.Response:
     path = path_of(request.raw_path)
     query = dict(request.query)
     if len(query) != len(request.query):
-        raise InvalidInput("Each query parameter may stand once.")
+        raise InvalidInput("A query parameter is repeated. Send each one once.")
     body = await request.read() if request.method != "GET" else b""
     if body:
         _check_json(body)
@@ -68,7 +68,7 @@ async def _forward(request: web.Request) -> web.Response:
 
 
 async def _send_part(request: web.Request) -> web.Response:
-    """One part of a file goes through as it comes; nothing of it is kept."""
+    """Stream one part of a file to Notion; keep none of it."""
     path = path_of(request.raw_path)
     scope = await scope_of(request)
     form = Form(request.headers["Content-Type"], request.content_length, _pieces(request))
@@ -76,7 +76,7 @@ async def _send_part(request: web.Request) -> web.Response:
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it comes, in time and at most as long as a part may be."""
+    """Yield the body as it arrives. Raises FormTooLarge, HTTPRequestTimeout, InvalidInput."""
     size, within_s = 0, request.app[LIMITS].body_timeout_s
     try:
         while True:
@@ -86,7 +86,7 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
                 return
             size += len(piece)
             if size > PART_BYTES:
-                raise FormTooLarge(f"This form may have {PART_BYTES:,} bytes.")
+                raise FormTooLarge(f"This form may have at most {PART_BYTES:,} bytes.")
             yield piece
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
@@ -104,15 +104,15 @@ def _check_json(body: bytes) -> None:
 
 
 def _version(request: web.Request) -> str | None:
-    """Which ones are understood is the broker's to say."""
+    """Return the Notion-Version header; the broker decides which versions it supports."""
     given = request.headers.get("Notion-Version")
     if given is not None and not _VERSION.fullmatch(given):
-        raise InvalidInput("Notion-Version is a date, for example 2026-03-11.")
+        raise InvalidInput("Notion-Version must be a date, for example 2026-03-11.")
     return given
 
 
 def _render(reply: Reply) -> web.Response:
-    """Answer as Notion did; what was no JSON there becomes an error of the gateway here."""
+    """Return Notion's response; one that is not JSON becomes a gateway error."""
     headers: dict[str, str] = {}
     if reply.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(reply.retry_after_s)))
@@ -125,7 +125,7 @@ def _render(reply: Reply) -> web.Response:
             "object": "error",
             "status": status,
             "code": "internal_server_error" if status < 503 else "service_unavailable",
-            "message": "The service gave no readable answer.",
+            "message": "The service returned an invalid response.",
         }
     return web.Response(
         body=None if body is None else msgspec.json.encode(body),
@@ -136,20 +136,22 @@ def _render(reply: Reply) -> web.Response:
 
 
 PART_BYTES = (20 << 20) + (64 << 10)
-"""A part of 20 MB (https://developers.notion.com/docs/sending-larger-files) and its form."""
+"""A part of 20 MB and its form headers (https://developers.notion.com/docs/sending-larger-files)."""
 
 _QUERIES = ("search", "data_sources/{id}/query", "databases/{id}/query")
-"""Reads that Notion takes by POST."""
+"""Reads that Notion accepts by POST."""
 
 
 def _routes() -> list[Route]:
     routes = []
     for prefix in ("/v1/notion/", "/v1/notion/v1/"):
-        routes += [_route("POST", prefix + path, "read", "A query of Notion") for path in _QUERIES]
+        routes += [
+            _route("POST", prefix + path, "read", "A query of Notion's API") for path in _QUERIES
+        ]
         routes.append(_part_route(prefix + "file_uploads/{file_upload_id}/send"))
         routes.append(_route("GET", prefix + "{path:.+}", "read", "A read of Notion's API"))
         for method in ("POST", "PATCH", "DELETE"):
-            summary = "A write of Notion's API; takes the page's lane"
+            summary = "A write of Notion's API, in order with the page's clips"
             routes.append(_route(method, prefix + "{path:.+}", "admin", summary))
     return routes
 
@@ -174,7 +176,7 @@ def _part_route(path: str) -> Route:
         path,
         _send_part,
         "admin",
-        "One part of a file, as a form",
+        "Send one part of a file as a form",
         answers={200: dict[str, Any]},
         errors=(*_ERRORS, FormExpected, FormTooLarge),
         form_bytes=PART_BYTES,

@@ -1,4 +1,4 @@
-"""Routes of outlines: one page's, or several at once with one result or error for each."""
+"""Routes of outlines: of one page, or of several with a result or error for each."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from clipperd.web.keys import OUTLINES
 from clipperd.web.params import id_of, scope_of
 from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_body, parse_query
 
-_AT_ONCE = 4  # calls to Notion side by side; more would only wait at the broker
+_PARALLEL_READS = 4  # more calls to Notion would only wait at the broker
 
 
 class OutlineQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """How far the answer must be believed."""
+    """``cached`` never asks Notion, ``verified`` always does, ``auto`` does when needed."""
 
     freshness: Literal["cached", "auto", "verified"] = "auto"
 
 
 class OutlinesBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The pages whose outlines are wanted."""
+    """The pages whose outlines the client wants."""
 
     page_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=100)]
     freshness: Literal["cached", "auto", "verified"] = "auto"
 
 
 class OutlineError(msgspec.Struct):
-    """Why one outline is missing."""
+    """The reason for which an outline is missing."""
 
     code: str
     title: str
@@ -49,7 +49,7 @@ class OutlineError(msgspec.Struct):
 
 
 class OutlineResult(msgspec.Struct):
-    """One page's outline, or why there is none."""
+    """The outline of one page, or an error."""
 
     page_id: str
     outline: Outline | UnsetType = UNSET
@@ -57,7 +57,7 @@ class OutlineResult(msgspec.Struct):
 
 
 class OutlineResults(msgspec.Struct):
-    """One result for each page asked for, in that order."""
+    """One result for each requested page, in the order of the request."""
 
     results: list[OutlineResult]
 
@@ -74,14 +74,14 @@ async def show_outlines(request: web.Request) -> web.StreamResponse:
     body = await parse_body(request, OutlinesBody)
     page_ids = [_page_id(text, index) for index, text in enumerate(body.page_ids)]
     scope, outlines = await scope_of(request), request.app[OUTLINES]
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_PARALLEL_READS)
 
     async def one(page_id: str) -> OutlineResult:
         async with slots:
             return await _result(outlines, scope, page_id, body.freshness)
 
-    once = list(dict.fromkeys(page_ids))
-    results = dict(zip(once, await asyncio.gather(*map(one, once)), strict=True))
+    distinct = list(dict.fromkeys(page_ids))
+    results = dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
     return answer(OutlineResults([results[page_id] for page_id in page_ids]))
 
 
@@ -90,7 +90,7 @@ async def _result(
 ) -> OutlineResult:
     try:
         return OutlineResult(page_id, outline=await outlines.get(scope, page_id, freshness))
-    except ClipperdError as error:  # one page's trouble is not the others'
+    except ClipperdError as error:  # one page's error must not hide the other outlines
         return OutlineResult(page_id, error=OutlineError(error.code, error.title, error.detail))
 
 

@@ -1,4 +1,4 @@
-"""Routes of the page index and of database schemas: from the store, never waiting for Notion."""
+"""Routes of the page index and of database schemas, answered from the local store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_query
 
 
 class PagesQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which pages: a view with its cursor, or ``q`` to search; ``remote`` also asks Notion."""
+    """A view with its cursor, or ``q`` to search; ``remote`` also searches Notion."""
 
     view: Literal["recent", "used", "favorites", "all"] = "recent"
     kind: Literal["", "page", "database", "data_source"] = ""
@@ -45,7 +45,7 @@ async def list_pages(request: web.Request) -> web.StreamResponse:
     if query.q is None:
         return answer(await pages.list(scope, query.view, query.kind, query.limit, query.cursor))
     if query.cursor is not None:
-        raise CursorInvalid("A search has no cursor: it gives the best matches at once.")
+        raise CursorInvalid("A search has no cursor: it returns the best matches in one page.")
     return answer(await pages.search(scope, query.q, query.kind, query.limit, remote=query.remote))
 
 
@@ -57,24 +57,24 @@ async def show_page(request: web.Request) -> web.StreamResponse:
 
 
 async def mark_favorite(request: web.Request) -> web.StreamResponse:
-    """Make the page a favourite (PUT) or not (DELETE)."""
+    """Mark the page as a favorite (PUT) or remove the mark (DELETE)."""
     page_id, scope = id_of(request), await scope_of(request)
     on = request.method == "PUT"
     return answer(await request.app[PAGES].set_favorite(scope, page_id, on=on))
 
 
 async def refresh_pages(request: web.Request) -> web.StreamResponse:
-    """Fetch what is new now."""
+    """Update the index now."""
     scope, pages = await scope_of(request), request.app[PAGES]
     calls = await pages.refresh(scope)
     index = await pages.index_status(scope)
     if not index.complete:
-        pages.poke(scope)  # the rest goes on behind
+        pages.poke(scope)  # read the rest in the background
     return answer(Refreshed(index, calls))
 
 
 async def show_data_source(request: web.Request) -> web.StreamResponse:
-    """Show the schema of a database."""
+    """Show the schema of a data source."""
     source_id, scope = id_of(request), await scope_of(request)
     return answer(await request.app[PAGES].data_source(scope, source_id))
 
@@ -112,14 +112,17 @@ ROUTES: tuple[Route, ...] = (
             answers={200: Entry},
             errors=(NotFound, *_ACCOUNT),
         )
-        for method, summary in (("PUT", "Make a favourite"), ("DELETE", "No favourite any more"))
+        for method, summary in (
+            ("PUT", "Mark as a favorite"),
+            ("DELETE", "Remove the favorite mark"),
+        )
     ),
     Route(
         "POST",
         "/v1/pages/refresh",
         refresh_pages,
         "read",
-        "Fetch what is new",
+        "Update the index from Notion",
         answers={200: Refreshed},
         errors=(*_ACCOUNT, *NOTION_ERRORS),
     ),
@@ -128,7 +131,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/data_sources/{id}",
         show_data_source,
         "read",
-        "The schema of a database, offline too once it was seen",
+        "The schema of a database; also offline once it was read",
         answers={200: dict[str, Any]},
         errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION_ERRORS),
     ),

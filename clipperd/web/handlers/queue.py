@@ -1,4 +1,4 @@
-"""The queue as a whole: pause, resume, retry; and how a page treats a parked clip."""
+"""Routes of the whole queue (pause, resume, retry) and of a page's lane."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from clipperd.web.routes import Route, answer, parse_body
 
 
 class PauseBody(msgspec.Struct, forbid_unknown_fields=True):
-    """For how many seconds; until resumed when absent."""
+    """``for_s``: seconds of the pause; without it the pause lasts until resumed."""
 
     for_s: float | None = None
 
 
 class LaneBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether later clips wait for one that needs attention."""
+    """``parked``: whether later clips wait for one that needs attention."""
 
     parked: Literal["wait", "skip"]
 
 
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
-    """No fields."""
+    """An empty object."""
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Hold the whole queue."""
+    """Pause the whole queue."""
     body = await parse_body(request, PauseBody)
     if body.for_s is not None and not 0 < body.for_s <= 31_536_000:
         raise InvalidInput(
-            "for_s is a number of seconds, at most a year.",
+            "for_s must be more than 0 and at most 31,536,000 seconds (a year).",
             errors=[{"pointer": "/for_s", "code": "invalid"}],
         )
     await request.app[CLIPS].pause(body.for_s)
@@ -42,20 +42,20 @@ async def pause(request: web.Request) -> web.Response:
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let the queue go on."""
+    """End the pause."""
     await parse_body(request, Empty)
     await request.app[CLIPS].resume()
     return answer({"queue": await request.app[CLIPS].status()})
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Try everything now that waits for its next attempt, or was parked where trying may help."""
+    """Retry waiting deliveries now, also those that need attention where a retry may help."""
     await parse_body(request, Empty)
     return answer({"retried": await request.app[CLIPS].retry_all()})
 
 
 async def set_lane(request: web.Request) -> web.Response:
-    """Choose what a page's later clips do behind one that needs attention."""
+    """Choose whether a page's later clips wait for one that needs attention."""
     body = await parse_body(request, LaneBody)
     page_id, scope = id_of(request, "page_id"), await scope_of(request)
     await request.app[CLIPS].set_parked(scope, page_id, body.parked)
@@ -68,7 +68,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/queue/pause",
         pause,
         "clip",
-        "Hold the whole queue",
+        "Pause the whole queue",
         body=PauseBody,
         answers={200: dict[str, Any]},
         errors=(InvalidInput, StorageFull),
@@ -78,7 +78,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/queue/resume",
         resume,
         "clip",
-        "Let the queue go on",
+        "Resume the queue",
         body=Empty,
         answers={200: dict[str, Any]},
     ),
@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/pages/{page_id}/lane",
         set_lane,
         "clip",
-        "Wait for or skip a clip that needs attention",
+        "Let later clips wait for one that needs attention, or skip it",
         body=LaneBody,
         answers={200: dict[str, str]},
         errors=(InvalidInput, NotSignedIn, WorkspaceMismatch),

@@ -1,4 +1,4 @@
-"""Routes of the session and its workspaces."""
+"""Routes of the session and its workspaces, and the page at the end of a sign-in."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _HEADERS = {
         " form-action 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",  # the address still holds the hand-off token
+    "Referrer-Policy": "no-referrer",  # the address holds the hand-off token
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
-    """How the person signs in. ``device`` names this machine in their list of sessions."""
+    """How to sign in. ``device`` names this machine in the user's list of sessions."""
 
     return_to: Literal["app", "loopback"] = msgspec.field(name="return", default="app")
     purpose: Purpose = "sign_in"
@@ -58,7 +58,7 @@ class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LoginStarted(msgspec.Struct):
-    """The address to open in the person's browser, good for ``expires_in`` seconds."""
+    """The address to open in the user's browser, valid for ``expires_in`` seconds."""
 
     login_id: str
     login_url: str
@@ -72,44 +72,44 @@ class CallbackBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CurrentBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The workspace to choose."""
+    """The new current workspace."""
 
     workspace_id: str
 
 
 class WorkspaceList(msgspec.Struct):
-    """The connected workspaces of the current account."""
+    """The connected workspaces of the signed-in user."""
 
     workspaces: list[SessionWorkspace]
 
 
 class DisconnectQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """``confirm=1`` disconnects although clips are waiting."""
+    """``confirm=1`` disconnects even if clips are waiting."""
 
     confirm: bool = False
 
 
 async def start_login(request: web.Request) -> web.StreamResponse:
-    """Begin a sign-in."""
+    """Start a sign-in."""
     body = await parse_body(request, LoginBody)
     started = await request.app[SESSION].start_login(body.return_to, body.purpose, body.device)
     return answer(LoginStarted(started.login_id, started.login_url, int(started.expires_in)))
 
 
 async def cancel_login(request: web.Request) -> web.StreamResponse:
-    """Stop waiting for a sign-in."""
+    """Cancel a sign-in."""
     await request.app[SESSION].cancel_login(request.match_info["login_id"])
     return web.Response(status=204)
 
 
 async def finish_login(request: web.Request) -> web.StreamResponse:
-    """Take the deep link over from the app."""
+    """Complete a sign-in with the deep link that the app received."""
     body = await parse_body(request, CallbackBody)
     return answer(await request.app[SESSION].finish_login(read_answer(body.url)))
 
 
 async def loopback_callback(request: web.Request) -> web.StreamResponse:
-    """Receive the browser after a sign-in; whatever happens, a person reads the answer."""
+    """Complete a sign-in in the browser; every answer is a page for the user."""
     try:
         view = await request.app[SESSION].finish_login(
             read_answer(f"http://127.0.0.1{request.path_qs}")
@@ -125,12 +125,12 @@ async def loopback_callback(request: web.Request) -> web.StreamResponse:
 
 
 async def show_session(request: web.Request) -> web.StreamResponse:
-    """Tell who is signed in."""
+    """Return the session."""
     return answer(await request.app[SESSION].view())
 
 
 async def sign_out(request: web.Request) -> web.StreamResponse:
-    """End the session; the queue stays, bound to its account."""
+    """End the session; the queue stays and belongs to the user."""
     await request.app[SESSION].sign_out()
     return answer(await request.app[SESSION].view())
 
@@ -141,7 +141,7 @@ async def list_workspaces(request: web.Request) -> web.StreamResponse:
 
 
 async def choose_workspace(request: web.Request) -> web.StreamResponse:
-    """Choose the workspace that requests without one mean."""
+    """Set the workspace of requests that name none."""
     body = await parse_body(request, CurrentBody)
     await request.app[SESSION].set_current(body.workspace_id)
     return answer(await _workspaces(request))
@@ -155,8 +155,8 @@ async def disconnect_workspace(request: web.Request) -> web.StreamResponse:
     count = await request.app[CLIPS].unsent(scope.workspace_id)
     if count and not query.confirm:
         raise UnsentClips(
-            "Clips that wait for this workspace could no longer be sent.",
-            hint="Repeat with ?confirm=1 to disconnect it nevertheless.",
+            "Clips are waiting for this workspace and could no longer be sent.",
+            hint="Send ?confirm=1 to disconnect it anyway.",
             params={"count": count},
         )
     await session.disconnect(scope)
@@ -200,7 +200,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/session/login",
         start_login,
         "admin",
-        "Begin a sign-in",
+        "Start a sign-in",
         body=LoginBody,
         answers={200: LoginStarted},
         errors=(NotSignedIn,),
@@ -219,7 +219,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/session/callback",
         finish_login,
         "admin",
-        "Hand over the deep link of a sign-in",
+        "Complete a sign-in with its deep link",
         body=CallbackBody,
         answers={200: SessionView},
         errors=_LOGIN_ERRORS,
@@ -229,7 +229,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/session/callback",
         loopback_callback,
         "public",
-        "Where the browser returns to after a sign-in: a page for people",
+        "The page that the browser opens after a sign-in",
         answers=dict.fromkeys((200, 400, 503, 507), "text/html"),
     ),
     Route(
@@ -237,7 +237,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/session",
         show_session,
         "read",
-        "Who is signed in",
+        "The session and the signed-in user",
         answers={200: SessionView},
     ),
     Route(
@@ -262,7 +262,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/workspaces/current",
         choose_workspace,
         "admin",
-        "Choose the current workspace",
+        "Set the current workspace",
         body=CurrentBody,
         answers={200: WorkspaceList},
         errors=(NotSignedIn, WorkspaceMismatch),

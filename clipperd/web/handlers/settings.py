@@ -1,4 +1,4 @@
-"""``/v1/settings``: what a client may read and change; never the broker's URL or a secret."""
+"""``/v1/settings``: reads and changes settings, except the broker's URL and secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/settings",
         _show,
         "read",
-        "The settings in force, and which of them change at the next start",
+        "The current settings, and those that change at the next start",
         answers={200: SettingsView},
     ),
     Route(
@@ -39,7 +39,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/settings",
         _change,
         "admin",
-        "Change some settings by name, all or none; null means the default",
+        "Change settings by name, all or none; null restores the default",
         answers={200: SettingsView},
         errors=(InvalidInput, SettingFixed),
     ),

@@ -1,4 +1,4 @@
-"""``POST /v1/shutdown``: the owner ends the daemon."""
+"""``POST /v1/shutdown``: the owner stops the daemon."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from clipperd.web.routes import CALLER, Route, answer, parse_body
 
 
 class ShutdownBody(msgspec.Struct, forbid_unknown_fields=True):
-    """When to stop."""
+    """``now``: finish the requests in flight, then stop. ``idle``: stop once the queue is empty."""
 
     when: ShutdownTime = "now"
 
 
 async def _shutdown(request: web.Request) -> web.Response:
     if request[CALLER].client_id != OWNER.client_id:
-        raise OwnerOnly("Ending the daemon takes the owner's token, that of endpoint.json.")
+        raise OwnerOnly("Only the owner can stop the daemon. Send the token of endpoint.json.")
     body = await parse_body(request, ShutdownBody)
     request.app[SHUTDOWN](body.when)
     return answer(body, 202)
@@ -31,7 +31,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/shutdown",
         _shutdown,
         "admin",
-        "Stop the daemon, now or once nothing waits",
+        "Stop the daemon, now or once the queue is idle",
         body=ShutdownBody,
         answers={202: ShutdownBody},
         errors=(OwnerOnly,),

@@ -1,4 +1,4 @@
-"""``GET /v1/status``: what every part of the daemon says about itself, put together."""
+"""``GET /v1/status``: the state of every part of the daemon."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clipperd.web.routes import Route, answer
 
 
 async def status(app: web.Application) -> dict[str, Any]:
-    """Assemble the answer; ``status`` events and the snapshot carry the same."""
+    """Return the status, which ``status`` events and snapshots also carry."""
     about = app[ABOUT]
-    whole: dict[str, Any] = {
+    found: dict[str, Any] = {
         "version": about.version,
         "api": 1,
         "instance_id": about.instance_id,
@@ -22,8 +22,8 @@ async def status(app: web.Application) -> dict[str, Any]:
         "uptime_s": round(app[CLOCK].boot() - about.started_boot, 3),
     }
     for name, provider in app[STATUS_PARTS].items():
-        whole[name] = await provider()
-    return whole
+        found[name] = await provider()
+    return found
 
 
 async def _status(request: web.Request) -> web.Response:
