@@ -99,7 +99,7 @@ class Audit:
             await self._append(tx, told)
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
-        """Note that a token is opened: the witness that ``Tokens`` asks for.
+        """Note that a token is opened: the hook that ``Tokens`` calls.
 
         A relayed call's row follows within FLUSH_S, unless rows could not be written last time:
         then they are first. For any other purpose the row is written first. Raises DatabaseFailed
@@ -153,6 +153,13 @@ class Audit:
                 self._is_failing = False
                 for _ in group:
                     self._waiting.popleft()
+
+    async def close(self) -> None:
+        """Write what still waits, once; log when the database does not take it."""
+        try:
+            await self.flush()
+        except DatabaseFailed as error:
+            log.error("The last audit rows were not written.", exc_info=error)
 
     async def _append(self, tx: Tx, events: Sequence[AuditEvent]) -> None:
         """Append, naming nobody who is gone.

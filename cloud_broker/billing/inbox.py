@@ -104,7 +104,7 @@ class Billing:
             self._changed(owner)
         return outcome
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """Bring every account up to date and forget what is old."""
         after = ""
         while True:

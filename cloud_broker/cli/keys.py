@@ -9,7 +9,7 @@ import secrets
 
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.cli.database import existing_database
-from cloud_broker.cli.operator import a_desk, progress
+from cloud_broker.cli.operator import operator_context, progress
 from cloud_broker.cli.verbs import add_verb
 from cloud_broker.crypto.keyproof import require
 from cloud_broker.crypto.sealing import KeyRing
@@ -102,13 +102,13 @@ async def rewrap(settings: Settings, *, dry_run: bool) -> str:
 
     Raises KeysRefused, KeysInUse when rows are left, or DatabaseFailed; what was done stays.
     """
-    async with a_desk(settings) as desk:
-        ring = desk.parts.ring
-        task = Rewrap(desk.database, ring, desk.parts.audit)
+    async with operator_context(settings) as operator:
+        ring = operator.identity.ring
+        task = Rewrap(operator.database, ring, operator.identity.audit)
         if dry_run:
             return f"{_counted(await task.left())} would be sealed anew with {ring.first}."
         done = await task.run(progress("rows"))
-        await desk.database.tidy()
+        await operator.database.tidy()
     told = f"{done.moved} rows sealed anew with {ring.first}"
     if done.broken:
         names = sorted(done.broken)[:BROKEN_TOLD]
@@ -125,8 +125,8 @@ async def rewrap(settings: Settings, *, dry_run: bool) -> str:
 
 
 async def _trim(settings: Settings) -> str:
-    async with a_desk(settings) as desk, desk.database.transaction() as tx:
-        ring = desk.parts.ring
+    async with operator_context(settings) as operator, operator.database.transaction() as tx:
+        ring = operator.identity.ring
         used = await keycheck.rows_by_key(tx)
         older = {kid: many for kid, many in sorted(used.items()) if kid != ring.first}
         if older:
@@ -136,7 +136,7 @@ async def _trim(settings: Settings) -> str:
             )
         gone = await keycheck.drop_proofs(tx, but=ring.first)
         facts: dict[str, Fact] = {"kept": ring.first, "given_up": len(gone)}
-        await desk.parts.audit.write(tx, "keys_trimmed", "", facts=facts, subject={})
+        await operator.identity.audit.write(tx, "keys_trimmed", "", facts=facts, subject={})
     if not gone:
         return f"{ring.first} is the only key."
     return f"No row needs {', '.join(gone)}. Take them out of BROKER_ENCRYPTION_KEYS."

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from cloud_broker.app import Identity, build_identity
 from cloud_broker.cli.database import existing_database
 from cloud_broker.clock import SystemClock
 from cloud_broker.monitoring.metrics import Metrics
@@ -18,7 +19,6 @@ from cloud_broker.settings.config import Settings
 from cloud_broker.storage import connections
 from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring.identity import Parts, assemble
 
 TURNS = 10_000  # of ten tokens each; what is left is the running brokers' to do
 
@@ -28,26 +28,26 @@ class OperatorContext:
     """An open database and the broker's parts over it."""
 
     database: Database
-    parts: Parts
+    identity: Identity
 
     async def revoke_at_notion(self) -> int:
         """Have Notion revoke what waits for it and is due; return how many tokens still wait."""
         for _ in range(TURNS):
-            if await self.parts.revocations.step() > 0:
+            if await self.identity.revocations.step() > 0:
                 break
         async with self.database.reading() as tx:
             return await connections.count_revocations(tx)
 
 
 @asynccontextmanager
-async def a_desk(settings: Settings) -> AsyncIterator[OperatorContext]:
+async def operator_context(settings: Settings) -> AsyncIterator[OperatorContext]:
     """Open all for the length of a block. Raises DatabaseFailed or KeysRefused."""
     clock, random = SystemClock(), SystemRandomness()
     async with existing_database(settings) as database, AiohttpTransport() as transport:
-        parts = assemble(settings, database, transport, clock, random, Metrics())
-        await parts.open(database, clock, random)
-        yield OperatorContext(database, parts)
-        await parts.audit.flush()
+        identity = build_identity(settings, database, transport, clock, random, Metrics())
+        await identity.open(database, clock, random)
+        yield OperatorContext(database, identity)
+        await identity.audit.flush()
 
 
 def progress(what: str) -> Callable[[int], None]:

@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from cloud_broker.cli.configuration import add_config, settings_of
-from cloud_broker.cli.operator import a_desk, progress
+from cloud_broker.cli.operator import operator_context, progress
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage import accounts as rows
 
@@ -40,15 +40,16 @@ async def revoke_all(settings: Settings) -> str:
     """End everything; return a sentence. Raises DatabaseFailed or KeysRefused."""
     sessions = connections = 0
     told = progress("accounts")
-    async with a_desk(settings) as desk:
-        async with desk.database.reading() as tx:
+    async with operator_context(settings) as operator:
+        accounts = operator.identity.accounts
+        async with operator.database.reading() as tx:
             users = await rows.user_ids(tx)
         for number, user_id in enumerate(users, 1):
-            ended, dropped = await desk.parts.accounts.revoke_everything(user_id, why="revoke_all")
+            ended, dropped = await accounts.revoke_everything(user_id, why="revoke_all")
             sessions, connections = sessions + ended, connections + dropped
             told(number)
-        waiting = await desk.revoke_at_notion()
-        await desk.database.tidy()
+        waiting = await operator.revoke_at_notion()
+        await operator.database.tidy()
     return (
         f"{sessions} sessions ended, {connections} connections destroyed, of {len(users)} accounts."
         f" {waiting} tokens wait to be revoked at Notion"

@@ -8,6 +8,7 @@ import signal
 
 from aiohttp import web
 
+from cloud_broker.app import INBOUND, create_app
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.clock import SystemClock
 from cloud_broker.errors import PortTaken
@@ -18,7 +19,6 @@ from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import IDLE_S
 from cloud_broker.web.keys import CLOCK, DRAIN
-from cloud_broker.wiring.app import INBOUND, create_app
 
 OPEN_FILES = 8_192  # connections from outside and to Notion, the database's files, and room
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from cloud_broker.cli.configuration import add_config, settings_of
-from cloud_broker.cli.operator import OperatorContext, a_desk
+from cloud_broker.cli.operator import OperatorContext, operator_context
 from cloud_broker.cli.verbs import add_verb
 from cloud_broker.errors import NotFound
 from cloud_broker.settings.config import Settings
@@ -57,28 +57,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _show(settings: Settings, name: str) -> str:
-    async with a_desk(settings) as desk:
-        user_id = await _user(desk, name)
-        summary = await desk.parts.accounts.summary(user_id)
-        sessions = await desk.parts.sessions.sessions_of(user_id)
+    async with operator_context(settings) as operator:
+        user_id = await _user(operator, name)
+        summary = await operator.identity.accounts.summary(user_id)
+        sessions = await operator.identity.sessions.sessions_of(user_id)
         return _json({**summary, "sessions": len(sessions)})
 
 
 async def _export(settings: Settings, name: str) -> str:
-    async with a_desk(settings) as desk:
-        return _json(await desk.parts.accounts.export(await _user(desk, name)))
+    async with operator_context(settings) as operator:
+        return _json(await operator.identity.accounts.export(await _user(operator, name)))
 
 
 async def _delete(settings: Settings, name: str) -> str:
-    async with a_desk(settings) as desk:
-        await desk.parts.accounts.erase(await _user(desk, name))
-        waiting = await desk.revoke_at_notion()
+    async with operator_context(settings) as operator:
+        await operator.identity.accounts.erase(await _user(operator, name))
+        waiting = await operator.revoke_at_notion()
     return f"The account is erased. {waiting} tokens wait to be revoked at Notion."
 
 
 async def _unblock(settings: Settings, workspace_id: str) -> str:
-    async with a_desk(settings) as desk:
-        if not await desk.parts.accounts.release_workspace(workspace_id):
+    async with operator_context(settings) as operator:
+        if not await operator.identity.accounts.release_workspace(workspace_id):
             raise NotFound(
                 "No account has connected this workspace: whoever does so first gets it.",
                 hint="The id is that of the workspace, as `users show` prints it.",
@@ -86,9 +86,9 @@ async def _unblock(settings: Settings, workspace_id: str) -> str:
     return "The next account that connects this workspace gets it."
 
 
-async def _user(desk: OperatorContext, name: str) -> str:
+async def _user(operator: OperatorContext, name: str) -> str:
     """The account's id. Raises NotFound."""
-    async with desk.database.reading() as tx:
+    async with operator.database.reading() as tx:
         found = await rows.find_user(tx, name)
     if len(found) > 1:
         raise NotFound(

@@ -25,7 +25,7 @@ class Cluster:
     """
 
     limiter: Limiter
-    notices: Notifier
+    notifier: Notifier
     is_shared: Callable[[], bool]
     brokers: Callable[[], int]
     steps: tuple[Callable[[], Awaitable[float]], ...]
@@ -73,22 +73,22 @@ def over_redis(
         rng=rng,
         missed=instances.wake,
     )
-    notices = RedisNotifier(redis)
+    notifier = RedisNotifier(redis)
 
     async def look() -> float:
         await limiter.look(clock.monotonic())
         return LOOK_S / 4
 
     async def close() -> None:
-        await notices.close()
+        await notifier.close()
         await instances.leave()
         await redis.close()
 
     return Cluster(
         limiter,
-        notices,
+        notifier,
         lambda: limiter.is_shared,
         lambda: instances.alive,
-        (instances.turn, notices.listen, look),
+        (instances.run_once, notifier.listen, look),
         close,
     )

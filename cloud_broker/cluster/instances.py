@@ -22,7 +22,7 @@ class Instances:
     """This broker among the others."""
 
     def __init__(self, database: Database, clock: Clock, randomness: Randomness) -> None:
-        """Alone until the first ``turn``."""
+        """Alone until the first ``run_once``."""
         self._database = database
         self._clock = clock
         self._id = randomness.new_id()
@@ -39,7 +39,7 @@ class Instances:
         """Count at once: the number is about to matter, and brokers may just have started."""
         self._at_once.set()
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """When it is time, say that this one lives and count all. Raises DatabaseFailed."""
         await within(self._clock, BEAT_S, self._at_once.wait())
         self._at_once.clear()

@@ -74,7 +74,7 @@ class Tokens:
         *,
         clock: Clock,
         randomness: Randomness,
-        witness: AuditHook,
+        audit: AuditHook,
         revocations: Revocations,
     ) -> None:
         """Take what it works with; call ``close`` before those are closed."""
@@ -83,7 +83,7 @@ class Tokens:
         self._oauth = oauth
         self._clock = clock
         self._instance = randomness.new_id()
-        self._witness = witness
+        self._audit = audit
         self._revocations = revocations
         self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
         self._recent: TtlCache[str, Sequence[Row]] = TtlCache(clock, size=CACHE_SIZE)
@@ -93,7 +93,7 @@ class Tokens:
     ) -> OpenToken:
         """Open the token of the user's workspace (the only one when None).
 
-        ``purpose`` goes to the witness. Not ``fresh``: the sealed row may have been read up to
+        ``purpose`` goes to the audit. Not ``fresh``: the sealed row may have been read up to
         five seconds ago, if it still answers the question; what is open is never kept. Raises
         NoConnection, WorkspaceRequired, ReauthRequired.
         """
@@ -191,7 +191,7 @@ class Tokens:
 
     async def _refresh_leased(self, row: Row, fence: Callable[[], None]) -> OpenToken:
         try:
-            await self._witness.opened(connection=row, purpose="refresh")
+            await self._audit.opened(connection=row, purpose="refresh")
             refresh_token = open_refresh(self._ring, row)
             if refresh_token is None:
                 return await self._give_up(row)
@@ -256,7 +256,7 @@ class Tokens:
             raise ReauthRequired(
                 "Notion no longer accepts this connection.", hint="Connect Notion again."
             )
-        await self._witness.opened(connection=row, purpose=purpose)
+        await self._audit.opened(connection=row, purpose=purpose)
         return _opened(row, open_access(self._ring, row), kept=kept)
 
 

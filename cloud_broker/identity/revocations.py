@@ -68,7 +68,7 @@ class Revocations:
         """Say that something was added and committed."""
         self._more.set()
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """Try what is due, then wait until more is; return 0 so that the owner calls again."""
         self._more.clear()
         wait_s = await self.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from msgspec import Struct
@@ -35,11 +35,11 @@ class Budgets:
     ``scale`` multiplies every limit per user and endpoint; so does the tier's factor.
     """
 
+    scale: float
+    tiers: Mapping[str, float]
+    notion_rate: float  # requests a second
+    notion_burst: int
     per_minute: int = 120
-    scale: float = 1.0
-    tiers: Mapping[str, float] = field(default_factory=dict)
-    notion_rate: float = 2.5
-    notion_burst: int = 6
 
     def window(self, per_minute: int, tier: str) -> Window:
         """Return the limit per user for a row's number and the user's tier.

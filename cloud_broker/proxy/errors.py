@@ -16,7 +16,7 @@ class ProxyError(Exception):
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "validation_error"
-    broker_code: ClassVar[str] = "invalid_request"
+    broker_code: str = "invalid_request"
     message: ClassVar[str] = "The request is not valid."
 
     def __init__(
@@ -31,7 +31,7 @@ class ProxyError(Exception):
         """Take the class's sentence and code unless others are given."""
         self.text = message or self.message
         super().__init__(self.text)
-        self.sign = broker_code or self.broker_code
+        self.broker_code = broker_code or type(self).broker_code
         self.retry_after_s = retry_after_s
         self.data = dict(data or {})
         self.headers = dict(headers or {})

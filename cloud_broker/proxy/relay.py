@@ -120,14 +120,14 @@ class Relay:
             sign = f"{answer.status // 100}xx"
         except ProxyError as refusal:
             answer = self._refused(refusal, call)
-            sign = refusal.sign
+            sign = refusal.broker_code
         except BrokerError:
             raise
         except Exception as error:  # the proxy's boundary: this too takes Notion's shape
             log.error("a call failed", exc_info=error)
             failure = self._failed(call)
             answer = self._refused(failure, call)
-            sign = failure.sign
+            sign = failure.broker_code
         finally:
             took = self._clock.monotonic() - begun
             trace.has_answered = True

@@ -64,7 +64,7 @@ def from_notion(
 
 def from_refusal(refusal: ProxyError, request_id: str) -> ProxyResponse:
     """Render a refusal of the broker's own as Notion would."""
-    headers = {**_base(), **refusal.headers, "X-Broker-Code": refusal.sign}
+    headers = {**_base(), **refusal.headers, "X-Broker-Code": refusal.broker_code}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(whole_seconds(refusal.retry_after_s))
     body = {
@@ -73,7 +73,7 @@ def from_refusal(refusal: ProxyError, request_id: str) -> ProxyResponse:
         "code": refusal.code,
         "message": refusal.text,
         "request_id": request_id,
-        "additional_data": {"broker_code": refusal.sign, **refusal.data},
+        "additional_data": {"broker_code": refusal.broker_code, **refusal.data},
     }
     return ProxyResponse(refusal.status, encode(body), headers)
 

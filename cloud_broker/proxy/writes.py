@@ -129,7 +129,7 @@ class Writes:
     async def refuse(self, keyed: Keyed | None) -> None:
         """Nothing is sent, for a reason of before :meth:`run`. Raises InProgress."""
         if keyed is not None:
-            await self._intent(keyed).give_back()
+            await self._intent(keyed).release()
 
     async def run(
         self, job: Job, keyed: Keyed | None, finished: Callable[[Outcome | None], None]
@@ -205,7 +205,7 @@ class Writes:
         except KeyExpired:
             raise  # it may have been executed long ago
         except ProxyError:
-            await intent.give_back()
+            await intent.release()
             raise
         finally:
             heart.cancel()
@@ -225,7 +225,7 @@ class Writes:
             await intent.unknown(outcome.status, answered=answered, latest=latest)
             raise self._unknown(outcome.status, answered=answered, latest=latest)
         else:
-            await intent.give_back()
+            await intent.release()
         return outcome
 
     async def _known(self, keyed: Keyed, record: Record) -> Replay:
@@ -360,7 +360,7 @@ class _Intent:
             )
         )
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Nothing was applied: forget the key, or spend it when it was for a single use.
 
         A caller that hears a refusal makes a new key and sends again, while a copy of this

@@ -103,26 +103,26 @@ class Stream:
 
 
 class Fanout:
-    """Owns the streams; ``turn``, ``check`` and ``beat``, again and again, serve them."""
+    """Owns the streams; ``run_once``, ``check`` and ``beat``, again and again, serve them."""
 
     def __init__(
         self,
         database: Database,
-        notices: Notifier,
+        notifier: Notifier,
         clock: Clock,
         *,
         poll_s: float,
-        hears: Callable[[], Awaitable[bool]],
+        expects_webhooks: Callable[[], Awaitable[bool]],
     ) -> None:
         """``poll_s``: how often others' rows are looked for, 0 for never.
 
-        ``hears``: whether webhooks are expected, so that silence means that nothing changed.
+        ``expects_webhooks``: whether silence means that nothing changed.
         """
         self._database = database
-        self._notices = notices
+        self._notifier = notifier
         self._clock = clock
         self._poll_s = poll_s
-        self._hears = hears
+        self._expects_webhooks = expects_webhooks
         self._streams: dict[Stream, None] = {}
         self._owners: dict[str, dict[Stream, None]] = defaultdict(dict)  # by workspace
         self._cursor = 0
@@ -151,7 +151,7 @@ class Fanout:
         self._make_room(claims.user_id)
         self._streams[stream] = None
         try:
-            hears = await self._hears()
+            hears = await self._expects_webhooks()
             async with self._database.reading() as tx:
                 found = await rows.connections(tx, [stream.user_id])
             self._learn(stream, found)
@@ -164,12 +164,12 @@ class Fanout:
             self._streams.pop(stream, None)
             self._bind(stream, {})
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """Wait for news and hand them out."""
         if self._poll_s > 0:
-            await within(self._clock, self._poll_s, self._notices.wait())
+            await within(self._clock, self._poll_s, self._notifier.wait())
         else:
-            await self._notices.wait()
+            await self._notifier.wait()
         await self._hand_out()
         return 0.0
 

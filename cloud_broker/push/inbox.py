@@ -36,24 +36,24 @@ class Inbox:
         self,
         database: Database,
         ring: KeyRing,
-        notices: Notifier,
+        notifier: Notifier,
         clock: Clock,
         *,
         token: Secret | None,
         is_pending: bool,
-        look_s: float = 0.0,
+        poll_s: float = 0.0,
     ) -> None:
         """``token``: given by setting, else from the handshake, taken while ``is_pending``.
 
-        ``look_s``: how often to look for events that another broker took before it died; 0: never.
+        ``poll_s``: how often to look for events that another broker took before it died; 0: never.
         """
         self._database = database
         self._ring = ring
-        self._notices = notices
+        self._notifier = notifier
         self._clock = clock
         self._token = token
         self._is_pending = is_pending
-        self._look_s = look_s
+        self._poll_s = poll_s
         self._more = asyncio.Event()
         self._more.set()  # what a former process left
 
@@ -67,6 +67,10 @@ class Inbox:
             return None
         sealed = Sealed(row["kid"], row["wrapped_key"], {COLUMN: row[COLUMN]})
         return self._ring.open(PLACE, sealed, COLUMN)
+
+    async def expects_webhooks(self) -> bool:
+        """Whether a verification token is known, so that webhooks can arrive."""
+        return await self.token() is not None
 
     async def take(self, body: bytes, signature: str | None) -> Outcome:
         """Take one request's raw body. Durable when it returns.
@@ -126,7 +130,7 @@ class Inbox:
             )
         return "handshake"
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """Wait for events, give them a second to gather, move them to the log."""
         if not await self._some():
             return 0.0
@@ -142,9 +146,9 @@ class Inbox:
 
     async def _some(self) -> bool:
         """Wait for events taken here, or find some that were left behind by another broker."""
-        if self._look_s <= 0:
+        if self._poll_s <= 0:
             return await self._more.wait()
-        if await within(self._clock, self._look_s, self._more.wait()):
+        if await within(self._clock, self._poll_s, self._more.wait()):
             return True
         async with self._database.reading() as tx:
             return await rows.is_left_behind(tx, before=to_ms(self._clock.now() - LEFT_S))
@@ -162,7 +166,7 @@ class Inbox:
                 numbered = [{**row, "at": at, "seq": first + n} for n, row in enumerate(merged)]
                 await rows.append(tx, numbered)
         if merged:
-            self._notices.notify()
+            self._notifier.notify()
         return len(waiting)
 
     async def sweep(self) -> None:

@@ -22,8 +22,8 @@ from cloud_broker.identity.signin import Arrival, read_request
 from cloud_broker.web.bodies import answer, read_body, signed_in
 from cloud_broker.web.keys import (
     ACCOUNTS,
-    FLOOD,
     RANDOMNESS,
+    RATE_LIMIT,
     REQUEST_ID,
     SESSIONS,
     SETTINGS,
@@ -52,7 +52,7 @@ async def depart(request: web.Request) -> web.StreamResponse:
     """Send the browser to Notion."""
     settings = request.app[SETTINGS]
     try:
-        await request.app[FLOOD].by_address(request, "sign_in", SIGN_INS)
+        await request.app[RATE_LIMIT].by_address(request, "sign_in", SIGN_INS)
         asked = read_request(list(request.query.items()), settings.app_return_uris)
     except (InvalidInput, TooManyRequests) as error:
         return _refusal(request, error)
@@ -74,7 +74,7 @@ async def depart(request: web.Request) -> web.StreamResponse:
 async def arrive(request: web.Request) -> web.StreamResponse:
     """Take what Notion sent the browser back with, and send it on to the daemon."""
     try:
-        await request.app[FLOOD].by_address(request, "callback", CALLBACKS)
+        await request.app[RATE_LIMIT].by_address(request, "callback", CALLBACKS)
     except TooManyRequests as error:  # nothing was used up: the same address works later
         return _refusal(request, error)
     sign_in = request.app[SIGN_IN]
@@ -121,7 +121,7 @@ def _refusal(request: web.Request, error: BrokerError) -> web.Response:
 @ROUTES.post("/api/auth/token")
 async def token(request: web.Request) -> web.StreamResponse:
     """Trade a hand-off or a refresh token for an access token."""
-    await request.app[FLOOD].by_address(request, "token", TOKENS)
+    await request.app[RATE_LIMIT].by_address(request, "token", TOKENS)
     body = await read_body(request, TokenRequest)
     sessions = request.app[SESSIONS]
     if body.grant_type == "handoff":

@@ -10,7 +10,7 @@ from cloud_broker.identity.sessions import Claims
 from cloud_broker.push.fanout import Fanout
 from cloud_broker.web.bodies import signed_in
 from cloud_broker.web.completion import READS
-from cloud_broker.web.keys import FLOOD
+from cloud_broker.web.keys import RATE_LIMIT
 
 OPENINGS = 60  # a minute and account
 WRITE_WITHIN_S = 30.0  # a reader that takes nothing for so long is gone
@@ -22,7 +22,7 @@ ROUTES = web.RouteTableDef()
 @signed_in
 async def events(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Stream until the token ends, the session is revoked, or the reader leaves."""
-    await request.app[FLOOD].by_account(claims.user_id, "events", OPENINGS)
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "events", OPENINGS)
     request[READS] = True
     response = web.StreamResponse(
         headers={

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.web.bodies import answer
-from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
+from cloud_broker.web.keys import CLUSTER, DATABASE, DRAIN
 
 ROUTES = web.RouteTableDef()
 
@@ -23,7 +23,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     checks = {"database": await _answers(request), "accepting": not request.app[DRAIN].has_begun}
     ready = all(checks.values())
     # Without Redis a broker serves on: limits are divided among the brokers meanwhile.
-    limits = "shared" if request.app[SHARING].is_shared() else "divided"
+    limits = "shared" if request.app[CLUSTER].is_shared() else "divided"
     body = {"ok": ready, "checks": checks, "limits": limits}
     return answer(body, status=200 if ready else 503)
 

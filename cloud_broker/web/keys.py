@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from aiohttp import web
 
 from cloud_broker.clock import Clock
@@ -14,11 +11,12 @@ from cloud_broker.identity.accounts import Accounts
 from cloud_broker.identity.connections import Tokens
 from cloud_broker.identity.sessions import Sessions
 from cloud_broker.identity.signin import SignIn
+from cloud_broker.proxy.admission import Budgets
 from cloud_broker.randomness import Randomness
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.rate_limit import AddressLimit
+from cloud_broker.web.rate_limit import RateLimit
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
@@ -29,9 +27,9 @@ SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts")
 TOKENS: web.AppKey[Tokens] = web.AppKey("tokens")
 RANDOMNESS: web.AppKey[Randomness] = web.AppKey("randomness")
-LIMITS: web.AppKey[Callable[[str], dict[str, Any]]] = web.AppKey("limits")  # of a tier
+BUDGETS: web.AppKey[Budgets] = web.AppKey("budgets")
 DRAIN: web.AppKey[Drain] = web.AppKey("drain")
-SHARING: web.AppKey[Cluster] = web.AppKey("sharing")
-FLOOD: web.AppKey[AddressLimit] = web.AppKey("flood")
+CLUSTER: web.AppKey[Cluster] = web.AppKey("cluster")
+RATE_LIMIT: web.AppKey[RateLimit] = web.AppKey("rate_limit")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from aiohttp import web
 
 from cloud_broker.errors import (
+    BodyTooSlow,
     BrokerError,
+    InvalidInput,
     NoConnection,
     ReauthRequired,
     SessionExpired,
@@ -32,15 +33,14 @@ from cloud_broker.proxy.errors import (
     Unauthorized,
 )
 from cloud_broker.proxy.keys import parse_key
-from cloud_broker.proxy.ports import Sessions
 from cloud_broker.proxy.relay import Call, Relay
 from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import Match, match, parse_uuid
-from cloud_broker.randomness import Randomness
 from cloud_broker.transport import Interrupted, TransportError
-from cloud_broker.web.bodies import is_coded
+from cloud_broker.web import bodies as request_bodies
+from cloud_broker.web.bodies import is_coded, read_raw
 from cloud_broker.web.completion import READS
-from cloud_broker.web.keys import REQUEST_ID
+from cloud_broker.web.keys import RANDOMNESS, REQUEST_ID, SESSIONS, SETTINGS
 from cloud_broker.web.metrics import METRICS
 
 log = logging.getLogger(__name__)
@@ -54,19 +54,7 @@ _MULTIPART = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """What limits a request from outside, and what it is checked with."""
-
-    sessions: Sessions
-    randomness: Randomness
-    pinned: str
-    max_bytes: int = 500 * 1024
-    body_within_s: float = 30.0
-
-
 RELAY: web.AppKey[Relay] = web.AppKey("relay")
-INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 
 
 def only_reads(request: web.Request) -> bool:
@@ -76,11 +64,10 @@ def only_reads(request: web.Request) -> bool:
 
 async def relay(request: web.Request) -> web.StreamResponse:
     """Relay one call; every refusal takes Notion's shape."""
-    intake = request.app[INTAKE]
-    request_id = request.get(REQUEST_ID) or intake.randomness.new_id()
+    request_id = request.get(REQUEST_ID) or request.app[RANDOMNESS].new_id()
     try:
-        claims = await _claims(request, intake.sessions)
-        call = await _call(request, intake, request_id)
+        claims = await _claims(request)
+        call = await _call(request, request_id)
         request[READS] = call.match.route.kind == "read"
         answer = await request.app[RELAY].answer(claims, call)
     except ProxyError as refusal:
@@ -91,22 +78,22 @@ async def relay(request: web.Request) -> web.StreamResponse:
 
 
 def _refused(request: web.Request, refusal: ProxyError, request_id: str) -> ProxyResponse:
-    request.app[METRICS].requests.add("(none)", refusal.sign)
+    request.app[METRICS].requests.add("(none)", refusal.broker_code)
     return from_refusal(refusal, request_id)
 
 
-async def _claims(request: web.Request, sessions: Sessions) -> Claims:
+async def _claims(request: web.Request) -> Claims:
     header = request.headers.get("Authorization", "")
     if header[: len(_BEARER)].lower() != _BEARER:
         raise Unauthorized
-    return await sessions.verify(header[len(_BEARER) :].strip())
+    return await request.app[SESSIONS].verify(header[len(_BEARER) :].strip())
 
 
-async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
+async def _call(request: web.Request, request_id: str) -> Call:
     query = list(request.rel_url.query.items()) if request.rel_url.raw_query_string else []
     found = match(request.method, _path(request), query)
     asked = request.headers.get("Notion-Version")
-    version = versions.spoken(asked, intake.pinned, found.route)
+    version = versions.spoken(asked, request.app[SETTINGS].notion_version, found.route)
     workspace, within_s = _workspace(request), _within(request)
     if is_coded(request):
         raise InvalidRequest("The body should have no Content-Encoding.")
@@ -115,13 +102,13 @@ async def _call(request: web.Request, intake: Intake, request_id: str) -> Call:
             found,
             version,
             request_id,
-            stream=_Upload(request, intake.body_within_s),
+            stream=_Upload(request),
             content_type=_multipart(request),
             length=request.content_length,
             workspace=workspace,
             within_s=within_s,
         )
-    raw = await _read(request, intake)
+    raw = await _read(request)
     return Call(
         found,
         version,
@@ -185,33 +172,29 @@ def _multipart(request: web.Request) -> str:
     return given
 
 
-async def _read(request: web.Request, intake: Intake) -> bytes:
-    """Read the body, at most the cap, in time. Raises TooLarge or TooSlow."""
+async def _read(request: web.Request) -> bytes:
+    """Read the whole body in time. Raises TooLarge, TooSlow or InvalidJson."""
     if not request.body_exists:
         return b""
-    cap = TooLarge(f"The request body may have {intake.max_bytes} bytes.")
-    if (request.content_length or 0) > intake.max_bytes:
-        raise cap
-    raw = bytearray()
+    max_bytes = request.app[SETTINGS].request_max_bytes
+    too_large = TooLarge(f"The request body may have {max_bytes} bytes.")
+    if (request.content_length or 0) > max_bytes:
+        raise too_large
     try:
-        async with asyncio.timeout(intake.body_within_s):
-            async for chunk in request.content.iter_any():
-                raw += chunk
-                if len(raw) > intake.max_bytes:
-                    raise cap
-    except TimeoutError:
+        return await read_raw(request, max_bytes)
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
+    except BodyTooSlow:
         raise TooSlow from None
-    except web.RequestPayloadError:  # its chunks are none
+    except InvalidInput:
         raise InvalidJson from None
-    return bytes(raw)
 
 
 class _Upload:
     """A form, counted and watched while it goes through; see ports.Upload."""
 
-    def __init__(self, request: web.Request, within_s: float) -> None:
+    def __init__(self, request: web.Request) -> None:
         self._content = request.content
-        self._within_s = within_s  # for each piece; the whole has the time that a write has
         self._refusal: ProxyError | None = None
         self._is_awaited = False
 
@@ -226,7 +209,7 @@ class _Upload:
     async def _next(self) -> bytes:
         self._is_awaited = True  # and stays so when the time for the whole ends here
         try:
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(request_bodies.BODY_WITHIN_S):
                 piece = await self._content.readany()
         except TimeoutError:
             raise self._cut(TooSlow()) from None
@@ -263,3 +246,6 @@ def refusal_of(error: BrokerError) -> ProxyError:
 
 def _response(answer: ProxyResponse) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
+
+
+ROUTES = (web.route("*", PREFIX + "{path:.*}", relay),)

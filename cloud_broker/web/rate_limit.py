@@ -21,7 +21,7 @@ Network = IPv4Network | IPv6Network
 _PREFIX = 64
 
 
-class AddressLimit:
+class RateLimit:
     """Counts by address or account, at most so many in any minute."""
 
     def __init__(

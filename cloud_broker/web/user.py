@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from cloud_broker.identity.sessions import Claims
+from cloud_broker.proxy.admission import Budgets
+from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.web.bodies import answer, signed_in
-from cloud_broker.web.keys import ACCOUNTS, FLOOD, LIMITS
+from cloud_broker.web.keys import ACCOUNTS, BUDGETS, RATE_LIMIT
 
 EXPORTS = 6  # a minute and account; each reads every row about it
 ROUTES = web.RouteTableDef()
@@ -17,14 +21,15 @@ ROUTES = web.RouteTableDef()
 async def me(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Profile, workspaces, subscription, limits."""
     summary = await request.app[ACCOUNTS].summary(claims.user_id)
-    return answer({**summary, "limits": request.app[LIMITS](summary["subscription"]["tier"])})
+    limits = _limits(request.app[BUDGETS], summary["subscription"]["tier"])
+    return answer({**summary, "limits": limits})
 
 
 @ROUTES.get("/api/user/export")
 @signed_in
 async def export(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Everything that is kept about the account."""
-    await request.app[FLOOD].by_account(claims.user_id, "export", EXPORTS)
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "export", EXPORTS)
     return answer(
         await request.app[ACCOUNTS].export(claims.user_id),
         headers={"Content-Disposition": 'attachment; filename="account.json"'},
@@ -45,3 +50,16 @@ async def disconnect(request: web.Request, claims: Claims) -> web.StreamResponse
     """Disconnect a workspace."""
     await request.app[ACCOUNTS].disconnect(claims.user_id, request.match_info["workspace_id"])
     return web.Response(status=204)
+
+
+def _limits(budgets: Budgets, tier: str) -> dict[str, Any]:
+    """The limits that the proxy enforces for a tier."""
+    return {
+        "window_s": 60,
+        "all": budgets.window(budgets.per_minute, tier).limit,
+        "routes": {
+            f"{route.method} /{'/'.join(route.words)}": budgets.window(route.per_minute, tier).limit
+            for route in PROXY_ROUTES
+        },
+        "notion": {"rate_per_s": budgets.notion_rate, "burst": budgets.notion_burst},
+    }

@@ -9,7 +9,7 @@ from cloud_broker.push.webhook import SIGNATURE
 from cloud_broker.web.bodies import answer, read_raw
 
 EVENT_MAX_BYTES = 256 * 1024  # ids of one page's changes; the largest known are a tenth of it
-INTAKE: web.AppKey[Inbox] = web.AppKey("webhooks")
+INBOX: web.AppKey[Inbox] = web.AppKey("webhooks")
 ROUTES = web.RouteTableDef()
 
 
@@ -17,5 +17,5 @@ ROUTES = web.RouteTableDef()
 async def webhook(request: web.Request) -> web.StreamResponse:
     """Acknowledge once the event is stored; what became of it is in ``outcome``."""
     body = await read_raw(request, EVENT_MAX_BYTES)
-    outcome = await request.app[INTAKE].take(body, request.headers.get(SIGNATURE))
+    outcome = await request.app[INBOX].take(body, request.headers.get(SIGNATURE))
     return answer({"outcome": outcome})

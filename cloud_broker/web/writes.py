@@ -21,7 +21,7 @@ from cloud_broker.proxy.routes import parse_uuid
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Write
 from cloud_broker.web.bodies import answer, read_body, signed_in
-from cloud_broker.web.keys import CLOCK, DATABASE, FLOOD
+from cloud_broker.web.keys import CLOCK, DATABASE, RATE_LIMIT
 
 ASKED = 120  # a minute and account, both routes together
 MOST = 2_000  # writes told at once: an account's limit for an hour and a half
@@ -43,7 +43,7 @@ async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
     the words of each block: what is not in it, the write cannot have made.
     ``from`` is the time since which none is missing.
     """
-    await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", ASKED)
     workspace, since = _workspace(request), _since(request)
     rows = Idempotency(request.app[DATABASE])
     since_ms = to_ms(since)
@@ -55,7 +55,7 @@ async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
 @signed_in
 async def settled(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Take in what the caller has found out about its own write."""
-    await request.app[FLOOD].by_account(claims.user_id, "writes", ASKED)
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", ASKED)
     who = KeyId(claims.user_id, _workspace(request), _key(request))
     body = await read_body(request, Settled)
     created = [found for each in body.created if (found := parse_uuid(each))]

@@ -11,11 +11,11 @@ from typing import Any
 from aiohttp import ClientSession, CookieJar
 from aiohttp.test_utils import TestServer, unused_port
 
+from cloud_broker.app import create_app
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring.app import create_app
 from tests.cloud_broker.broker_stage import an_environment
 from tests.servers.broker_database import open_kept
 from tests.stack.lone_broker import signed_in

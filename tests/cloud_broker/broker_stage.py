@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import ClientResponse, CookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from cloud_broker.app import create_app
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring.app import create_app
 from tests.servers.broker_database import open_kept
 
 KEY = base64.b64encode(b"k" * 32).decode()

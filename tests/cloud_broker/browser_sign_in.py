@@ -10,13 +10,13 @@ from typing import Any
 from aiohttp import CookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from cloud_broker.app import create_app
 from cloud_broker.clock import Clock, SystemClock
 from cloud_broker.sandbox.app import WORLD
 from cloud_broker.sandbox.app import create_app as create_sandbox
 from cloud_broker.sandbox.world import World
 from cloud_broker.settings.config import Settings
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring.app import create_app
 from tests.cloud_broker.broker_stage import (
     LOOPBACK,
     VERIFIER,

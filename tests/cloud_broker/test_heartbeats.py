@@ -51,5 +51,5 @@ async def test_the_number_is_brought_up_to_date_when_it_is_about_to_matter(
     assert one.alive == 1
     one.wake()
     one.wake()
-    await asyncio.wait_for(one.turn(), 20)  # counts, and does not wait for its clock
+    await asyncio.wait_for(one.run_once(), 20)  # counts, and does not wait for its clock
     assert one.alive == 2

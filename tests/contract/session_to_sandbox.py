@@ -14,12 +14,12 @@ from yarl import URL
 
 from clipperd.web.handlers.session import ROUTES
 from clipperd.web.keys import CLIPS, SESSION
+from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring import app as broker
 from tests.clipperd.session.session_stage import SessionStage, running_world
 
 

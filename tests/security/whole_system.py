@@ -37,6 +37,7 @@ from clipperd.storage.disposable import Cache, open_cache
 from clipperd.web.access import Access
 from clipperd.web.app import ROUTES, create_app, listening
 from clipperd.web.keys import Limits
+from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.sandbox import app as sandbox
 from cloud_broker.settings.config import Settings
@@ -44,7 +45,6 @@ from cloud_broker.storage.database import Database as BrokerDatabase
 from cloud_broker.storage.opening import open_database
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import Inbound
-from cloud_broker.wiring import app as broker
 from tests.security.broker_log import broker_log
 from tests.security.witness import Witness
 from tests.servers.broker_database import tables

@@ -22,6 +22,7 @@ from cloud_broker.clock import from_rfc3339
 from cloud_broker.errors import BrokerError, DatabaseFailed
 from cloud_broker.identity.connections import OpenToken
 from cloud_broker.identity.sessions import Claims
+from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.errors import ProxyError, Unauthorized
 from cloud_broker.proxy.keys import first_key, parse_key
@@ -33,13 +34,13 @@ from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.web.proxy import PREFIX, RELAY, refusal_of
 from cloud_broker.web.writes import told
-from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
 from tests.chaos.sim.disk import SharedRows
 from tests.chaos.sim.loop import Loop
 from tests.chaos.sim.machine import Machine
 from tests.chaos.sim.notion import Notion
 from tests.chaos.sim.trace import Trace
 from tests.chaos.sim.upstream import Upstream
+from tests.cloud_broker.proxy.wired import a_relay, some_settings
 
 USER = "user-mira"
 ACCESS_S = 600
@@ -78,13 +79,6 @@ class _Connected:
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         return opened
-
-
-class _NoSessions:
-    """The proxy's port ``Sessions``: claims are read by :class:`Broker`."""
-
-    async def verify(self, token: str) -> Claims:
-        raise AssertionError("not asked here")
 
 
 class _NoAudit(Audit):
@@ -131,21 +125,22 @@ class Broker:
         ids = Ids(rng)
         limits = {} if self._is_tight else {"notion_rate": 500.0, "notion_burst": 500}
         self._app = web.Application()
-        setup_proxy(
-            self._app,
-            settings=ProxySettings(
-                notion_api_url="https://notion.example",
-                limit_scale=1.0 if self._is_tight else 1000.0,
-                **limits,  # type: ignore[arg-type]  # a float and an int by their names
-            ),
+        settings = some_settings(
+            notion_api_url="https://notion.example",
+            limit_scale=1.0 if self._is_tight else 1000.0,
+            tiers={},
+            **limits,
+        )
+        self._app[RELAY], _ = a_relay(
+            settings,
             database=self._rows,
             tokens=_Connected(self._notion),
-            sessions=_NoSessions(),
             transport=self._upstream,
             clock=self.machine,
             rng=rng,
             randomness=ids,
             audit=_NoAudit(),
+            metrics=Metrics(),
         )
         _ = process.start(self._purge())
         self._trace.note(self.machine.name, "starts")

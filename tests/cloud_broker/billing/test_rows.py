@@ -53,10 +53,10 @@ async def test_events_do_not_pile_up(stage: BrokerStage) -> None:
     await subscribe(stage, user_id)
     await told(stage, CREATED, a_subscription(id="sub_x", customer="cus_nobody"))
     stage.clock.advance(KEPT_S)
-    await stage.app[BILLING].turn()
+    await stage.app[BILLING].run_once()
     assert len((await everything(stage))["stripe_events"]) == 3
     stage.clock.advance(1)
-    await stage.app[BILLING].turn()
+    await stage.app[BILLING].run_once()
     left = await everything(stage)
     assert left["stripe_events"] == []
     assert [row["id"] for row in left["stripe_subscriptions"]] == [SUBSCRIPTION]
@@ -95,7 +95,7 @@ async def test_a_price_that_the_settings_learn_later_counts_then(tmp_path: Path)
             await stage.turn()
             stage.clock.advance(0.1)
     async with a_billed_broker(tmp_path) as stage:  # and one that they forget counts no more
-        await stage.app[BILLING].turn()
+        await stage.app[BILLING].run_once()
         assert await standing(stage, token) == FREE
 
 

@@ -145,6 +145,6 @@ async def test_a_tier_that_was_given_by_hand_stays(stage: BrokerStage) -> None:
     async with stage.database.transaction() as tx:
         await tx.execute("UPDATE subscriptions SET tier = 'TEAM'")
     await told(stage, CHECKOUT, a_checkout(user_id))
-    await stage.app[BILLING].turn()
+    await stage.app[BILLING].run_once()
     stage.clock.advance(5)
     assert await standing(stage, token) == TEAM

@@ -190,7 +190,7 @@ def test_a_command_is_imported_when_it_is_asked_for_and_not_before() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cloud_broker.cli.about" in run.stdout
-    for module in ("cloud_broker.sandbox", "cloud_broker.wiring.app", "cloud_broker.storage"):
+    for module in ("cloud_broker.sandbox", "cloud_broker.app", "cloud_broker.storage"):
         assert module not in run.stdout
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from aiohttp.test_utils import TestServer
 
+from cloud_broker.app import Identity, build_identity
 from cloud_broker.clock import Clock, SystemClock
 from cloud_broker.identity.connections import open_access
 from cloud_broker.identity.oauth import Grant, NotionUser, TokenPair
@@ -21,7 +22,6 @@ from cloud_broker.storage import connections
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring.identity import Parts, assemble
 from tests.cloud_broker.broker_stage import KEY, SEED, FakeNotion, an_environment
 from tests.servers.broker_database import database_url, open_kept
 
@@ -33,13 +33,13 @@ class Broker:
     """A broker's parts over a database of its own handle; nothing of it runs by itself."""
 
     database: Database
-    parts: Parts
+    identity: Identity
 
     async def token_of(self, user_id: str) -> str:
         """What is stored, opened; no broker notices."""
         async with self.database.reading() as tx:
             (row,) = await connections.connections_of(tx, user_id)
-        return open_access(self.parts.ring, row).reveal()
+        return open_access(self.identity.ring, row).reveal()
 
     async def kids(self) -> set[str]:
         """The keys that seal anything."""
@@ -72,10 +72,10 @@ class Place:
             await migrate(database, now=0)
             async with AiohttpTransport() as transport:
                 time, random = clock or SystemClock(), SystemRandomness()
-                parts = assemble(settings, database, transport, time, random, Metrics())
-                await parts.open(database, time, random)
-                yield Broker(database, parts)
-                await parts.tokens.close()
+                identity = build_identity(settings, database, transport, time, random, Metrics())
+                await identity.open(database, time, random)
+                yield Broker(database, identity)
+                await identity.tokens.close()
         finally:
             await database.close()
 
@@ -92,7 +92,7 @@ class Place:
         )
         owner = NotionUser(str(UUID(int=number + 1)), f"Person {number}", None, None)
         async with broker.database.transaction() as tx:
-            return await broker.parts.accounts.connect(tx, grant, owner)
+            return await broker.identity.accounts.connect(tx, grant, owner)
 
 
 @asynccontextmanager

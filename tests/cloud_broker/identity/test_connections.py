@@ -60,7 +60,7 @@ def another_instance(
         oauth,
         clock=clock,
         randomness=random,
-        witness=audit,
+        audit=audit,
         revocations=Revocations(
             stage.database, ring, oauth, clock=clock, randomness=random, audit=audit
         ),

@@ -144,16 +144,16 @@ async def test_a_call_at_another_broker_that_ends_later_names_nobody(
 ) -> None:
     async with a_place(tmp_path) as place, place.broker(NEW) as one, place.broker(NEW) as two:
         user = await place.connect(one, 1)
-        await two.parts.tokens.open(user, None, "proxy:search")  # written within 0.2 s
+        await two.identity.tokens.open(user, None, "proxy:search")  # written within 0.2 s
         await Idempotency(two.database).claim(
             KeyId(user, WORKSPACE, "key"), "print", Lease("o", 0, 0), expires_at=2_000_000_000_000
         )
-        await one.parts.accounts.erase(user)
+        await one.identity.accounts.erase(user)
         await Idempotency(two.database).claim(
             KeyId(user, WORKSPACE, "late"), "print", Lease("o", 0, 0), expires_at=2_000_000_000_000
         )
-        await two.parts.audit.flush()
-        await two.parts.accounts.sweep()  # once an hour
+        await two.identity.audit.flush()
+        await two.identity.accounts.sweep()  # once an hour
         assert stored.of({"account": user}) == set()
         assert (await audit.verify(one.database))[1] is None
         async with one.database.reading() as tx:

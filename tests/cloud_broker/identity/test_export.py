@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from cloud_broker.app import EXPORTS
 from cloud_broker.storage import billing
 from cloud_broker.storage.database import Database
-from cloud_broker.wiring.identity import EXPORTS
 from tests.cloud_broker.broker_stage import BrokerStage, a_broker
 from tests.cloud_broker.push.push_listener import TOKEN
 from tests.cloud_broker.storage.freeze import live

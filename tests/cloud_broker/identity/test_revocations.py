@@ -22,7 +22,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 async def disconnected(place: Place, broker: Broker) -> None:
     """Somebody connects, and leaves: two tokens wait."""
     user = await place.connect(broker, 1)
-    await broker.parts.accounts.disconnect(user, str(UUID(int=2_000_001)))
+    await broker.identity.accounts.disconnect(user, str(UUID(int=2_000_001)))
 
 
 async def waiting(broker: Broker) -> int:
@@ -37,7 +37,7 @@ async def test_waits_double_from_half_a_minute_to_six_hours(place: Place) -> Non
         place.notion.revoke_status = 503
         waits = []
         for _ in range(13):
-            await broker.parts.revocations.step()
+            await broker.identity.revocations.step()
             async with broker.database.reading() as tx:
                 row = await tx.one("SELECT MAX(next_attempt_at) AS at FROM pending_revocations")
             assert row is not None
@@ -54,10 +54,10 @@ async def test_after_thirty_days_it_is_given_up_destroyed_and_noted(place: Place
         await disconnected(place, broker)
         place.notion.revoke_status = 503
         clock.advance(GIVE_UP_S - 1)
-        await broker.parts.revocations.step()
+        await broker.identity.revocations.step()
         assert await waiting(broker) == 2
         clock.advance(LONGEST_RETRY_S)
-        await broker.parts.revocations.step()
+        await broker.identity.revocations.step()
         assert await waiting(broker) == 0
         async with broker.database.reading() as tx:
             rows = await tx.all("SELECT facts FROM audit_log WHERE event = 'revocation_given_up'")
@@ -69,5 +69,5 @@ async def test_a_token_that_is_dead_already_counts_as_revoked(place: Place) -> N
         await disconnected(place, broker)
         place.notion.revoke_status = 400
         place.notion.revoke_body = {"error": "invalid_token"}
-        await broker.parts.revocations.step()
+        await broker.identity.revocations.step()
         assert await waiting(broker) == 0

@@ -57,7 +57,7 @@ class Meanwhile:
 
 async def moved_by(broker: Broker, *, meanwhile: Act | None = None) -> Moved:
     database = Meanwhile(broker.database, meanwhile) if meanwhile else broker.database
-    task = Rewrap(database, broker.parts.ring, broker.parts.audit)
+    task = Rewrap(database, broker.identity.ring, broker.identity.audit)
     return await task.run(lambda count: None)
 
 
@@ -86,7 +86,8 @@ async def test_no_token_is_lost_while_brokers_refresh(
 
     async with place.broker(NEW, OLD) as one, place.broker(NEW, OLD) as two:
         refreshing = [
-            refresh((one, two)[number % 2].parts.tokens, user) for number, user in enumerate(users)
+            refresh((one, two)[number % 2].identity.tokens, user)
+            for number, user in enumerate(users)
         ]
         async with place.broker(NEW, OLD) as third:
             moving = asyncio.ensure_future(moved_by(third))
@@ -103,12 +104,12 @@ async def test_no_token_is_lost_while_brokers_refresh(
 async def test_a_pair_that_was_refreshed_meanwhile_stays(place: Place) -> None:
     (user,) = await connected(place, 1)
     async with place.broker(OLD) as stale, place.broker(NEW, OLD) as broker:
-        opened = await stale.parts.tokens.open(user, None, "proxy:test")
+        opened = await stale.identity.tokens.open(user, None, "proxy:test")
         done: list[str] = []
 
         async def refresh_once() -> None:
             if not done:
-                done.append((await stale.parts.tokens.refresh(opened)).access_token.reveal())
+                done.append((await stale.identity.tokens.refresh(opened)).access_token.reveal())
 
         result = await moved_by(broker, meanwhile=refresh_once)
         assert result.left == {}
@@ -120,8 +121,8 @@ async def test_a_refresh_that_is_under_way_finds_its_row(place: Place) -> None:
     (user,) = await connected(place, 1)
     place.notion.hold = asyncio.Event()
     async with place.broker(NEW, OLD) as broker:
-        opened = await broker.parts.tokens.open(user, None, "proxy:test")
-        refreshing = asyncio.ensure_future(broker.parts.tokens.refresh(opened))
+        opened = await broker.identity.tokens.open(user, None, "proxy:test")
+        refreshing = asyncio.ensure_future(broker.identity.tokens.refresh(opened))
         await place.notion.asked.wait()
         assert (await moved_by(broker)).left == {}
         place.notion.hold.set()
@@ -134,7 +135,7 @@ async def test_a_broker_that_seals_with_the_old_key_is_noticed(place: Place) -> 
     async with place.broker(OLD) as stale, place.broker(NEW, OLD) as broker:
 
         async def refresh() -> None:
-            tokens = stale.parts.tokens
+            tokens = stale.identity.tokens
             await tokens.refresh(await tokens.open(user, None, "proxy:test"))
 
         assert (await moved_by(broker, meanwhile=refresh)).left == {"old": 1}
@@ -175,7 +176,7 @@ async def test_keys_turn_over_by_the_commands(
 ) -> None:
     users = await connected(place, 2)
     async with place.broker(OLD) as broker:
-        hashed = broker.parts.pepper.hash("workspace", "w")
+        hashed = broker.identity.pepper.hash("workspace", "w")
     both = f"{NEW},{OLD}"
     assert await command(place, both, "keys", "rewrap", "--dry-run") == 0
     assert "3 rows (old: 3) would be sealed anew" in capsys.readouterr().out
@@ -190,7 +191,7 @@ async def test_keys_turn_over_by_the_commands(
     assert "No row needs old" in capsys.readouterr().out
     async with place.broker(NEW) as broker:
         assert await broker.token_of(users[0]) == "ntn_canary_access_1"
-        assert broker.parts.pepper.hash("workspace", "w") == hashed
+        assert broker.identity.pepper.hash("workspace", "w") == hashed
 
 
 async def test_without_the_old_key_nothing_is_moved_and_no_broker_starts(place: Place) -> None:

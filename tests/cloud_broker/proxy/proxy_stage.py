@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiohttp import ClientResponse, web
@@ -18,11 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from msgspec.structs import replace
 from yarl import URL
 
+from cloud_broker.app import in_background
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken
-from cloud_broker.identity.sessions import Claims
+from cloud_broker.identity.sessions import Claims, Sessions
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
@@ -33,8 +34,11 @@ from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
-from cloud_broker.web.proxy import only_reads
-from cloud_broker.wiring.proxy import ProxySettings, setup_proxy
+from cloud_broker.web.keys import RANDOMNESS, SESSIONS, SETTINGS
+from cloud_broker.web.metrics import METRICS
+from cloud_broker.web.metrics import ROUTES as METRICS_ROUTES
+from cloud_broker.web.proxy import RELAY, ROUTES, only_reads
+from tests.cloud_broker.proxy.wired import a_relay, some_settings
 from tests.servers.broker_database import open_kept
 
 PAGE = "11111111-1111-4111-8111-111111111111"
@@ -312,23 +316,34 @@ async def a_proxy(
         app = web.Application(middlewares=[Completion(only_reads).middleware()])
         gone: set[str] = set()
         audit = an_audit(database, clock, metrics, gone)
-        setup_proxy(
-            app,
-            settings=ProxySettings(
-                notion_api_url=base_url or str(server.make_url("")),
-                **{"drain_s": 5.0, "notion_rate": 1000.0, "notion_burst": 100} | settings,
-            ),
+        chosen = {"drain_s": 5.0, "notion_rate": 1000.0, "notion_burst": 100, "tiers": {}}
+        asked = some_settings(
+            notion_api_url=base_url or str(server.make_url("")), **chosen | settings
+        )
+        random = SystemRandomness()
+        relay, writes = a_relay(
+            asked,
             database=database,
             tokens=tokens,
-            sessions=FakeSessions(),
             transport=SleepyTransport(transport, clock, asleep_s),
             clock=clock,
             rng=Random(seed),
-            randomness=SystemRandomness(),
+            randomness=random,
             audit=audit,
             metrics=metrics,
             limiter=limiter,
         )
+        app[RELAY], app[METRICS], app[SETTINGS], app[RANDOMNESS] = relay, metrics, asked, random
+        app[SESSIONS] = cast(Sessions, FakeSessions())
+        app.router.add_routes([*ROUTES, *METRICS_ROUTES])
+
+        async def lifespan(_: web.Application) -> AsyncIterator[None]:
+            async with in_background(writes.purge_for_ever), in_background(audit.run):
+                yield
+                await writes.close(asked.drain_s)
+            await audit.close()
+
+        app.cleanup_ctx.append(lifespan)
         client = TestClient(TestServer(app))  # cancels handlers, as cli/serve.py asks for
         await client.start_server()
         stack.push_async_callback(client.close)

@@ -9,10 +9,11 @@ import pytest
 
 from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
-from cloud_broker.proxy.admission import SEATS, Admission, Budgets, Charge, Party
+from cloud_broker.proxy.admission import SEATS, Admission, Charge, Party
 from cloud_broker.proxy.errors import LimitReached
 from cloud_broker.proxy.routes import BY_NAME
 from tests.cloud_broker.proxy.proxy_stage import QuickClock
+from tests.cloud_broker.proxy.wired import DEFAULTS, budgets_of
 
 ADA = Party("ada", "FREE", "of-ada", "w")
 BOB = Party("bob", "FREE", "of-bob", "w")
@@ -20,7 +21,7 @@ ROUTE = BY_NAME["pages.get"]
 
 
 def test_one_connection_cannot_hold_every_way_to_notion() -> None:
-    admission = Admission(MemoryLimiter(), QuickClock(), Budgets(notion_burst=6))
+    admission = Admission(MemoryLimiter(), QuickClock(), budgets_of(DEFAULTS))
     with ExitStack() as held:
         for _ in range(SEATS + 6):
             held.enter_context(admission.seat(ADA))
@@ -34,14 +35,14 @@ def test_one_connection_cannot_hold_every_way_to_notion() -> None:
 
 async def test_a_probe_whose_caller_leaves_is_given_back() -> None:
     clock, limiter = QuickClock(), MemoryLimiter()
-    admission = Admission(limiter, clock, Budgets())
+    admission = Admission(limiter, clock, budgets_of(DEFAULTS))
     gate = "v1:{c:of-ada}:gate"
     for _ in range(5):  # strikes
         now = clock.monotonic()
         await limiter.throttled(gate, now, entered=now, pause_s=0.001, counts=True)
         clock.shift += 1
     clock.shift += 61
-    bucket = Budgets().bucket()
+    bucket = budgets_of(DEFAULTS).bucket()
     asks = [LimitCheck("connection", "v1:{c:of-ada}:bucket", bucket)]
     for _ in range(bucket.burst):  # so that who enters has to wait
         await limiter.decide(asks, (), clock.monotonic(), 0.0)

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import FormData, web
 from aiohttp.test_utils import TestServer
 
+from cloud_broker.web import bodies
 from tests.cloud_broker.proxy.proxy_stage import CANARY, PAGE, PROXY, ProxyStage, a_proxy
 
 
@@ -47,14 +48,17 @@ async def test_a_body_at_the_cap_is_relayed(proxy: ProxyStage) -> None:
 
 
 @pytest.mark.parametrize("pause_s", [0.02, 3600.0])
-async def test_a_body_that_trickles_is_cut_off(tmp_path: Path, pause_s: float) -> None:
+async def test_a_body_that_trickles_is_cut_off(
+    tmp_path: Path, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"{"
         while True:
             await asyncio.sleep(pause_s)
             yield b" "
 
-    async with a_proxy(tmp_path, body_within_s=0.2) as proxy:
+    monkeypatch.setattr(bodies, "BODY_WITHIN_S", 0.2)
+    async with a_proxy(tmp_path) as proxy:
         answer = await proxy.call("POST", "search", data=trickle())
         assert (answer.status, answer.headers["X-Broker-Code"]) == (408, "request_timeout")
 
@@ -217,13 +221,14 @@ async def test_a_file_part_over_its_cap_is_not_sent_whole(proxy: ProxyStage) -> 
 
 
 async def test_a_form_that_trickles_or_breaks_off_says_nothing_against_notion(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = (
         f"POST {PROXY}file_uploads/{PAGE}/send HTTP/1.1\r\nHost: x\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 999\r\n"
     )
-    async with a_proxy(tmp_path, speed=1, limit_scale=100, body_within_s=0.2) as proxy:
+    monkeypatch.setattr(bodies, "BODY_WITHIN_S", 0.2)
+    async with a_proxy(tmp_path, speed=1, limit_scale=100) as proxy:
         url = proxy.client.make_url("/")
         for number in range(60):  # of more accounts than are needed to close the way for all
             proxy.upstream.arrived.clear()

@@ -10,7 +10,6 @@ import pytest
 from aiohttp import ClientResponse, web
 
 from cloud_broker.clock import from_rfc3339
-from cloud_broker.wiring.proxy import ProxySettings
 from tests.cloud_broker.proxy.proxy_stage import (
     PAGE,
     WORKSPACE,
@@ -23,6 +22,7 @@ from tests.cloud_broker.proxy.proxy_stage import (
     drops,
     says,
 )
+from tests.cloud_broker.proxy.wired import DEFAULTS
 
 
 def committed(*ids: str) -> Reply:
@@ -291,7 +291,7 @@ async def test_a_write_saved_but_answered_after_55_seconds_is_a_success(proxy: P
     gate.set()
     assert await ids(await _until_replayed(proxy, key)) == [an_id(7)]
     assert len(proxy.upstream.seen) == 1
-    assert ProxySettings(notion_api_url="http://x").upstream_write_s == 65
+    assert DEFAULTS.upstream_write_s == 65
 
 
 async def test_a_caller_who_leaves_does_not_stop_the_write(proxy: ProxyStage) -> None:

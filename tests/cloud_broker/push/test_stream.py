@@ -17,7 +17,7 @@ from cloud_broker.push.inbox import LEFT_S, LOG_KEPT_S, Inbox
 from cloud_broker.push.notifier import LocalNotifier
 from cloud_broker.secret import Secret
 from cloud_broker.web.keys import TOKENS
-from cloud_broker.web.webhooks import INTAKE
+from cloud_broker.web.webhooks import INBOX
 from tests.cloud_broker.broker_stage import (
     OTHER_WORKSPACE,
     WORKSPACE,
@@ -90,11 +90,11 @@ async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: Broke
     await stage.sign_in()
     clock, notices, ring = HandClock(), LocalNotifier(), KeyRing([("one", b"k" * 32)])
     other = Inbox(
-        stage.database, ring, notices, clock, token=Secret(TOKEN), is_pending=False, look_s=2.0
+        stage.database, ring, notices, clock, token=Secret(TOKEN), is_pending=False, poll_s=2.0
     )
 
     async def a_turn() -> None:
-        turning = asyncio.ensure_future(other.turn())
+        turning = asyncio.ensure_future(other.run_once())
         while not turning.done():
             clock.advance(0.1)
             await stage.turn()
@@ -119,7 +119,7 @@ async def test_history_that_was_forgotten_is_a_gap(stage: BrokerStage) -> None:
     await stage.sign_in()
     await post(stage, an_event(stage))
     await told(stage)
-    intake = stage.app[INTAKE]
+    intake = stage.app[INBOX]
     await intake.publish()
     stage.clock.advance(LOG_KEPT_S + 1)
     await intake.sweep()

@@ -21,7 +21,7 @@ from cloud_broker.proxy.responses import from_refusal
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.keys import DATABASE, DRAIN, SHARING
+from cloud_broker.web.keys import CLUSTER, DATABASE, DRAIN
 from cloud_broker.web.problems import STATUS, problems, request_ids
 from tests.cloud_broker.broker_stage import BrokerStage, HandClock
 from tests.servers.broker_database import open_kept
@@ -169,7 +169,7 @@ async def test_without_its_database_a_broker_is_not_ready(tmp_path: Path) -> Non
     app = web.Application()
     app[DATABASE] = database
     app[DRAIN] = Drain()
-    app[SHARING] = single_process()
+    app[CLUSTER] = single_process()
     app.router.add_routes(health.ROUTES)
     async with TestClient(TestServer(app)) as client:
         ready = await client.get("/readyz")

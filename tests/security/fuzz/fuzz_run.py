@@ -17,12 +17,12 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
+from cloud_broker import app as broker
 from cloud_broker.clock import SystemClock
 from cloud_broker.proxy.routes import ROUTES
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.sqlite import open_sqlite
 from cloud_broker.transport import AiohttpTransport
-from cloud_broker.wiring import app as broker
 from tests.security.fuzz.grammar import PROXY, Case, case
 from tests.security.fuzz.recorder import Recorder, workspace_of
 from tests.security.fuzz.verdict import Who, judge, row_of

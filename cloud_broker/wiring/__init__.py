@@ -1,1 +1,0 @@
-"""The composition root: builds every part of the broker and connects them."""
