@@ -74,7 +74,7 @@ class BrokerNotion:
     async def _believed(self, scope: Scope, token: str, reply: Reply) -> Reply:
         """The reply, unless it ends the session. Raises ReauthRequired then."""
         if reply.broker_code == "NOTION_TOKEN_INVALID":
-            if not await self._session.lapse(scope.user_id, token, "notion_token_invalid"):
+            if not await self._session.expire(scope.user_id, token, "notion_token_invalid"):
                 raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
             raise ReauthRequired(
                 "Notion no longer accepts this connection. What is queued is safe.",

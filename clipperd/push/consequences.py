@@ -103,7 +103,7 @@ class Consequences:
         scope = await self._current()
         named = Scope(user_id, notion_id(workspace_id) or workspace_id)
         if scope == named:
-            await self._session.lapse(user_id, token, "notion_token_invalid")
+            await self._session.expire(user_id, token, "notion_token_invalid")
         else:
             await self._check(user_id, token)
 

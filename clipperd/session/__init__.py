@@ -1,1 +1,1 @@
-"""Who is signed in: accounts, the sign-in, the tokens, and Notion through the broker."""
+"""The user's session: accounts and workspaces, sign-in and tokens."""

@@ -1,6 +1,6 @@
-"""The accounts that have signed in here, and their workspaces: all SQL about both.
+"""Stores the accounts that have signed in here and their workspaces; holds all SQL about both.
 
-The last account stays current after signing out, so that clips go on finding their owner.
+The last account stays current after a sign-out, so that its clips keep their owner.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Workspace(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A person, as the broker described them last, and how their session stands."""
+    """A user as the broker described them last, and the state of their session."""
 
     user_id: str
     email: str
@@ -50,43 +50,43 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def current_workspace(self) -> Workspace | None:
-        """The workspace that requests without a workspace mean."""
+        """The workspace of requests that name none."""
         return next((w for w in self.workspaces if w.current), None)
 
 
 class Accounts:
-    """Reads and writes ``account`` and ``workspace`` in outbox.db."""
+    """The tables ``account`` and ``workspace`` in outbox.db."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         """``db`` is outbox.db with SESSION_STEPS applied."""
         self._db = db
         self._clock = clock
-        self._kept: tuple[Account | None] | None = None
-        self._edition = 0
+        self._cached: tuple[Account | None] | None = None
+        self._version = 0  # of the cached account; each write raises it
 
     async def current(self) -> Account | None:
-        """The account that is signed in, or was last; None when nobody ever was.
+        """Return the account that is signed in, or was last; None before the first sign-in.
 
-        Nearly every request asks, so the answer is kept until something is written here.
+        Nearly every request needs it, so it is cached until the next write.
         """
-        if self._kept is None:
-            edition = self._edition
+        if self._cached is None:
+            version = self._version
             found = await self._db.read(_current)
-            if edition != self._edition:
+            if version != self._version:
                 return found
-            self._kept = (found,)
-        return self._kept[0]
+            self._cached = (found,)
+        return self._cached[0]
 
     async def current_user(self) -> str | None:
-        """The user id of :meth:`current`."""
+        """Return the user id of :meth:`current`."""
         account = await self.current()
         return None if account is None else account.user_id
 
     async def scope(self, workspace_id: str | None = None) -> Scope:
-        """Whose data a request means: the current account, and the workspace or its current one.
+        """Return the current account with ``workspace_id``, by default its current workspace.
 
-        Raises NotSignedIn when nobody ever signed in, WorkspaceMismatch when the workspace is
-        not connected to the account (or none is).
+        Raises NotSignedIn before the first sign-in, WorkspaceMismatch when the workspace (or any)
+        is not connected.
         """
         account = await self._known()
         if workspace_id is None:
@@ -97,7 +97,7 @@ class Accounts:
         return Scope(account.user_id, _find(account, workspace_id).id)
 
     async def bot_id(self, scope: Scope) -> str | None:
-        """Our bot's Notion user id in that workspace, as far as the broker told it."""
+        """Return our bot's Notion user id in that workspace, or None if unknown."""
 
         def work(connection: sqlite3.Connection) -> str | None:
             row = connection.execute(
@@ -109,7 +109,7 @@ class Accounts:
         return await self._db.read(work)
 
     async def workspaces(self) -> tuple[Workspace, ...]:
-        """The current account's connected workspaces. Raises NotSignedIn."""
+        """Return the current account's connected workspaces. Raises NotSignedIn."""
         return (await self._known()).workspaces
 
     async def remember(
@@ -121,9 +121,9 @@ class Accounts:
         *,
         login_id: str | None = None,
     ) -> None:
-        """Make ``user`` the current, signed-in account; with ``login_id``, end that sign-in.
+        """Make ``user`` the current, signed-in account; with ``login_id``, complete that sign-in.
 
-        Whoever else was signed in is signed out. Workspaces not named are no longer connected.
+        Signs every other account out, and disconnects workspaces that are not listed.
         """
         now = self._clock.now()
 
@@ -155,13 +155,13 @@ class Accounts:
         subscription: Subscription | None = None,
         limits: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Bring a known account up to date without changing its state; say whether it changed.
+        """Update a known account's profile, not its state; return whether it changed.
 
-        Writes only when it did: an access token is renewed every few minutes.
+        Writes only changes, because tokens are refreshed every few minutes.
         """
         now = self._clock.now()
         known = await self._db.read(lambda connection: _account(connection, user.id))
-        if known is None or _is_known(known, user, workspaces, subscription, limits):
+        if known is None or _is_unchanged(known, user, workspaces, subscription, limits):
             return False
 
         def work(connection: sqlite3.Connection) -> None:
@@ -173,7 +173,7 @@ class Accounts:
         return True
 
     async def set_state(self, user_id: str, state: AccountState, why: str | None = None) -> bool:
-        """Record how the account's session stands; say whether that is news."""
+        """Store the state of the account's session; return whether it changed."""
 
         def work(connection: sqlite3.Connection) -> bool:
             done = connection.execute(
@@ -199,7 +199,7 @@ class Accounts:
         )
 
     async def disconnect(self, scope: Scope) -> None:
-        """Record that the workspace is no longer connected; another becomes current."""
+        """Mark the workspace as disconnected, and make another one current."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -211,19 +211,19 @@ class Accounts:
         await self._write(work)
 
     async def _write(self, work: Work[T]) -> T:
-        """Write, and forget what is kept once it is done, even when the caller is canceled."""
+        """Write, then drop the cached account, even when the caller is canceled."""
         writing = asyncio.ensure_future(self._db.write(work))
-        writing.add_done_callback(self._forget)
+        writing.add_done_callback(self._drop_cached)
         return await asyncio.shield(writing)
 
-    def _forget(self, _written: object) -> None:
-        self._edition += 1
-        self._kept = None
+    def _drop_cached(self, _written: object) -> None:
+        self._version += 1
+        self._cached = None
 
     async def _known(self) -> Account:
         account = await self.current()
         if account is None:
-            raise NotSignedIn("Nobody has signed in here yet.", hint="Sign in to Notion first.")
+            raise NotSignedIn("No account has signed in here yet.", hint="Sign in to Notion first.")
         return account
 
 
@@ -280,29 +280,29 @@ def _account(connection: sqlite3.Connection, user_id: str) -> Account | None:
     )
 
 
-def _is_known(
+def _is_unchanged(
     account: Account,
     user: User,
     workspaces: Sequence[GrantedWorkspace] | None,
     subscription: Subscription | None,
     limits: Mapping[str, Any] | None,
 ) -> bool:
-    """Whether the broker tells nothing new about the account. What it leaves out is not new."""
+    """Return whether the broker reports nothing new; fields that it omits are unchanged."""
     paid = (account.tier, account.subscription_status)
     connected = [(w.id, w.name, w.icon, w.bot_id) for w in account.workspaces]
     bots = {w.id: w.bot_id for w in account.workspaces}
-    told_paid, told_connected = paid, connected
+    new_paid, new_connected = paid, connected
     if subscription is not None:
-        told_paid = (subscription.tier or paid[0], subscription.status or paid[1])
+        new_paid = (subscription.tier or paid[0], subscription.status or paid[1])
     if workspaces is not None:
-        told_connected = [
+        new_connected = [
             (w.id, w.name or "", w.icon, w.bot_id or bots.get(w.id)) for w in workspaces
         ]
     return (
         (account.email, account.name, account.avatar_url)
         == (user.email, user.name or "", user.avatar_url)
-        and paid == told_paid
-        and connected == told_connected
+        and paid == new_paid
+        and connected == new_connected
         and (limits is None or account.limits == dict(limits))
     )
 
@@ -314,7 +314,7 @@ def _write_profile(
     limits: Mapping[str, Any] | None,
     now: float,
 ) -> None:
-    """Insert or update; what this answer of the broker does not tell stays as it was."""
+    """Insert or update the account; fields that the broker omits stay unchanged."""
     connection.execute(
         "INSERT INTO account (user_id, email, name, avatar_url, tier, subscription_status, limits,"
         " state, is_current, signed_in_at)"
@@ -355,7 +355,7 @@ def _write_workspaces(
 
 
 def _choose_current(connection: sqlite3.Connection, user_id: str) -> None:
-    """Keep the chosen workspace while it is connected, else take the first that is."""
+    """Keep the chosen workspace while it is connected, else choose the first connected one."""
     connection.execute(
         "UPDATE account SET current_workspace_id = coalesce("
         "  (SELECT w.workspace_id FROM workspace AS w WHERE w.user_id = account.user_id"

@@ -1,4 +1,4 @@
-"""Errors of signing in."""
+"""Errors of the session."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from clipperd.errors import ClipperdError, Kind
 
 
 class LoginDenied(ClipperdError):
-    """The person, Notion or the service said no; ``params.error`` is the service's word for it."""
+    """The user, Notion or the service refused; ``params.error`` is the service's code."""
 
     code = "login_denied"
     kind = Kind.CONFLICT
@@ -14,7 +14,7 @@ class LoginDenied(ClipperdError):
 
 
 class LoginExpired(ClipperdError):
-    """The sign-in took longer than its ten minutes, or its one-time link was used up."""
+    """The sign-in took more than ten minutes, or its one-time link was used before."""
 
     code = "login_expired"
     kind = Kind.GONE
@@ -22,7 +22,7 @@ class LoginExpired(ClipperdError):
 
 
 class LoginStateUnknown(ClipperdError):
-    """A sign-in answer that this daemon is not waiting for, possibly forged."""
+    """No pending sign-in matches the answer; it may be forged."""
 
     code = "login_state_unknown"
     kind = Kind.CONFLICT
@@ -30,7 +30,7 @@ class LoginStateUnknown(ClipperdError):
 
 
 class LoginOtherAccount(ClipperdError):
-    """Somebody else signed in where a workspace was to be added to the current account."""
+    """Another user signed in to add a workspace to the current account."""
 
     code = "login_other_account"
     kind = Kind.CONFLICT
@@ -38,7 +38,7 @@ class LoginOtherAccount(ClipperdError):
 
 
 class UnsentClips(ClipperdError):
-    """Disconnecting would strand clips that wait for this workspace; ``params.count`` of them."""
+    """``params.count`` clips still wait for the workspace to disconnect."""
 
     code = "unsent_clips"
     kind = Kind.CONFLICT

@@ -1,9 +1,9 @@
-"""A sign-in under way: the address to open, and the answer that comes back through the browser.
+"""Starts sign-ins and reads their answers, which come back through the browser.
 
-PKCE (https://www.rfc-editor.org/rfc/rfc7636): the answer carries a hand-off token that is worth
-nothing without the verifier, which never leaves this machine but in the exchange itself. Any web
-page can make the browser or the app deliver a forged answer, so only a state that is pending
-counts. Sign-ins are in outbox.db and survive a restart of the daemon.
+PKCE (https://www.rfc-editor.org/rfc/rfc7636): the answer carries a hand-off token that is useless
+without the verifier, which leaves this machine only in the exchange. Any web page can deliver a
+forged answer, so only the state of a pending sign-in is accepted. Pending sign-ins are stored in
+outbox.db and survive a restart of the daemon.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from clipperd.errors import InvalidInput, NotFound
 from clipperd.session.errors import LoginExpired, LoginStateUnknown
 from clipperd.storage.database import Database
 
-Return = Literal["app", "loopback"]
+ReturnTo = Literal["app", "loopback"]
 Purpose = Literal["sign_in", "add_workspace", "change_access"]
 
-LIFETIME_S = 600.0  # the broker's own state lasts as long
+LIFETIME_S = 600.0  # the same as at the broker
 CALLBACK = "/v1/session/callback"
 
 
-class Started(msgspec.Struct, frozen=True):
-    """What a client needs to send the person to the broker."""
+class StartedLogin(msgspec.Struct, frozen=True):
+    """The answer to a client that starts a sign-in; ``login_url``: the page for the user."""
 
     login_id: str
     login_url: str
@@ -41,7 +41,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingLogin:
     """A sign-in that this daemon waits for, or has just completed."""
 
     login_id: str
@@ -51,8 +51,8 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What the browser brought back: a hand-off token, or an error word instead of one."""
+class LoginAnswer:
+    """The browser's answer: a hand-off token or an error code."""
 
     state: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
@@ -60,7 +60,7 @@ class Answered:
 
 
 class Logins:
-    """Starts sign-ins and knows the pending ones: all SQL about ``pending_login``."""
+    """Starts and finds sign-ins; holds all SQL about ``pending_login``."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Logins:
         device: str,
         random: Callable[[int], bytes],
     ) -> None:
-        """``port`` tells the daemon's own port, ``device`` names this machine to people."""
+        """``port`` returns the local API's port; ``device``: this machine's name for the user."""
         self._db = db
         self._clock = clock
         self._broker = broker
@@ -80,8 +80,10 @@ class Logins:
         self._device = device
         self._random = random
 
-    async def start(self, return_to: Return, purpose: Purpose, device: str | None) -> Started:
-        """Begin a sign-in: make its secrets, store it, tell the address to open."""
+    async def start(
+        self, return_to: ReturnTo, purpose: Purpose, device: str | None
+    ) -> StartedLogin:
+        """Create and store a sign-in; return the address to open."""
         login_id = _text(self._random(16))
         state, verifier = _text(self._random(32)), _text(self._random(32))
         query = {
@@ -106,9 +108,9 @@ class Logins:
 
         await self._db.write(work)
         url = URL(f"{self._broker}/api/auth/notion").with_query(query)
-        return Started(login_id, str(url), LIFETIME_S)
+        return StartedLogin(login_id, str(url), LIFETIME_S)
 
-    async def find(self, state: str) -> Pending:
+    async def find(self, state: str) -> PendingLogin:
         """Return the sign-in of ``state``. Raises LoginStateUnknown, LoginExpired."""
         now = self._clock.now()
 
@@ -123,16 +125,17 @@ class Logins:
         row = await self._db.read(work)
         if row is None:
             raise LoginStateUnknown(
-                "This answer belongs to no sign-in that was started here.", hint="Sign in again."
+                "This answer belongs to no sign-in that was started here.",
+                hint="Sign in again.",
             )
         if row["expires_at"] <= now:
             raise LoginExpired("The sign-in took too long.", hint="Start it again.")
-        return Pending(
+        return PendingLogin(
             row["login_id"], row["purpose"], bool(row["completed"]), row["verifier"] or ""
         )
 
-    async def waiting(self) -> bool:
-        """Say whether a sign-in is pending."""
+    async def has_pending(self) -> bool:
+        """Return whether a sign-in is pending."""
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> bool:
@@ -144,7 +147,7 @@ class Logins:
         return await self._db.read(work)
 
     async def cancel(self, login_id: str) -> None:
-        """Stop waiting for a sign-in. Raises NotFound."""
+        """Delete a pending sign-in. Raises NotFound."""
 
         def work(connection: sqlite3.Connection) -> int:
             return connection.execute(
@@ -155,8 +158,8 @@ class Logins:
             raise NotFound("There is no such sign-in; it may be over.")
 
 
-def read_answer(url: str) -> Answered:
-    """Read a deep link or the loopback callback's URL. Raises InvalidInput for anything else."""
+def read_answer(url: str) -> LoginAnswer:
+    """Parse a deep link or the loopback callback's URL. Raises InvalidInput for any other URL."""
     try:
         parts = urlsplit(url)
         place = (parts.scheme.lower(), (parts.hostname or "").lower(), parts.path.rstrip("/"))
@@ -168,24 +171,24 @@ def read_answer(url: str) -> Answered:
         place[0] == "http" and place[1] in ("127.0.0.1", "localhost") and place[2] == CALLBACK
     )
     values = dict(pairs)
-    # A name given twice would let two readers of one address see two different answers.
+    # With a name given twice, two parsers could read two different answers.
     if not (deep_link or loopback) or len(values) != len(pairs) or not values.get("state"):
         raise InvalidInput("That is not the address of a sign-in.")
     token, error_word = values.get("token"), values.get("error")
     if error_word is not None:
-        return Answered(values["state"], error=_word(error_word))
+        return LoginAnswer(values["state"], error=_word(error_word))
     if not token:
         raise InvalidInput("The address of this sign-in is incomplete.")
-    return Answered(values["state"], token=token)
+    return LoginAnswer(values["state"], token=token)
 
 
 def _label(text: str) -> str:
-    """A machine's name as the broker takes it: up to 100 printable characters."""
+    """Return a device name as the broker accepts it: up to 100 printable characters."""
     return "".join(c for c in text if c.isprintable()).strip()[:100] or "clipperd"
 
 
 def _word(text: str) -> str:
-    """An error word fit to be repeated: whatever else a page wrote there is dropped."""
+    """Return the error code if it is safe to repeat: any web page can write there."""
     return text if re.fullmatch(r"[a-z0-9_]{1,40}", text, re.ASCII) else "unknown"
 
 

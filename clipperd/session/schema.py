@@ -1,4 +1,4 @@
-"""The session's tables in outbox.db: who has signed in here, and sign-ins under way."""
+"""Creates the session's tables in outbox.db: accounts, workspaces, pending sign-ins."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 
 _TABLES = (
-    # No secret is in these tables: tokens are in the keychain. The verifier of a sign-in under
-    # way is worth nothing without the hand-off token, and is erased when the sign-in ends.
+    # These tables hold no secret: tokens are in the keychain. The verifier of a pending sign-in
+    # is useless without the hand-off token, and is erased when the sign-in ends.
     """
     CREATE TABLE account (
         user_id TEXT PRIMARY KEY,

@@ -1,7 +1,7 @@
-"""The session: who is signed in now, and the only way to a token.
+"""Holds the session of the signed-in account, and hands out its tokens.
 
-One account at a time. Its tokens are asked for by user id, so work that belongs to another
-account can never leave under this one's name; it waits.
+One account is signed in at a time. Callers ask for a token by user id, so a clip of another
+account is never sent with this account's token; it waits.
 """
 
 from __future__ import annotations
@@ -30,15 +30,22 @@ from clipperd.model import Scope
 from clipperd.session.accounts import Account, Accounts
 from clipperd.session.credentials import Credentials, Expired, secret_name
 from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount
-from clipperd.session.login import Answered, Logins, Pending, Purpose, Return, Started
+from clipperd.session.login import (
+    LoginAnswer,
+    Logins,
+    PendingLogin,
+    Purpose,
+    ReturnTo,
+    StartedLogin,
+)
 from clipperd.session.view import SessionState, SessionView, view_of
 
 Publish = Callable[[str, dict[str, Any]], None]
 
-_LAST_WORD_S = 0.5  # a stop has two seconds; a session that is not ended there ends unused
+_REVOKE_TIMEOUT_S = 0.5  # a stop has two seconds; an unrevoked session expires unused
 
-# What the broker calls a hand-off that came too late or twice.
-_LATE = frozenset({"invalid_grant", "handoff_expired", "handoff_used", "login_expired"})
+# The broker's codes for a hand-off that came too late or twice.
+_EXPIRED_CODES = frozenset({"invalid_grant", "handoff_expired", "handoff_used", "login_expired"})
 
 
 class Session:
@@ -55,7 +62,7 @@ class Session:
         clock: Clock,
         publish: Publish,
     ) -> None:
-        """``publish`` gets ("session", the view) at every change."""
+        """Call ``publish`` with ("session", the view) at every change."""
         self.accounts = accounts
         self.secrets = secrets
         self._logins = logins
@@ -63,167 +70,167 @@ class Session:
         self._connectivity = connectivity
         self._clock = clock
         self._publish = publish
-        self._grant: Credentials | None = None
-        self._lapsed = False
-        self._turn = asyncio.Lock()  # sign-in, sign-out and switching, one after the other
-        self._expiry: asyncio.Task[None] | None = None
+        self._credentials: Credentials | None = None
+        self._is_expired = False
+        self._lock = asyncio.Lock()  # one sign-in or sign-out at a time
+        self._login_expiry: asyncio.Task[None] | None = None
         self._revoking: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Take up the last session from the store; needs neither keychain nor network."""
+        """Load the last session from outbox.db; needs neither keychain nor network."""
         account = await self.accounts.current()
         if account is not None and account.state != "signed_out":
-            self._grant = self._new_grant(account.user_id)
-            self._lapsed = account.state == "reauth_required"
+            self._credentials = self._new_credentials(account.user_id)
+            self._is_expired = account.state == "reauth_required"
         self._connectivity.account_changed("signed_out" if account is None else account.state)
 
     async def check(self) -> None:
-        """Open the keychain and see whether the session survived; for the background after start.
+        """Open the keychain and check that it holds the session; runs in the background at start.
 
-        A session kept in memory only ended with the last process: that is told here, not at the
-        first clip. Raises SecretsUnusable.
+        A session in memory ended with the last process; this reports it before the first clip.
+        Raises SecretsUnusable.
         """
         await self.secrets.open()
-        await self._forget_left_over()
-        account, grant = await self.accounts.current(), self._grant
-        if account is None or grant is None or grant.holds_tokens:
+        await self._delete_leftover()
+        account, credentials = await self.accounts.current(), self._credentials
+        if account is None or credentials is None or credentials.holds_tokens:
             return
         try:
-            found = await self.secrets.get(secret_name(grant.user_id))
+            found = await self.secrets.get(secret_name(credentials.user_id))
         except KeychainLocked:
-            return  # not known yet: the first request asks again
-        if self._grant is not grant or grant.holds_tokens:
-            return  # somebody signed in or out meanwhile
-        if found is None and not self._lapsed:
-            await self._lapse(grant, "no_secret")
+            return  # unknown; the first request checks again
+        if self._credentials is not credentials or credentials.holds_tokens:
+            return  # another sign-in or sign-out came first
+        if found is None and not self._is_expired:
+            await self._expire(credentials, "no_secret")
         elif found is not None and account.why == "no_secret":
-            await self._mend(grant)
+            await self._restore(credentials)
 
-    async def _forget_left_over(self) -> None:
-        """A crash while signing out may have left the secret."""
-        async with self._turn:
+    async def _delete_leftover(self) -> None:
+        """Delete the secret that a crash during a sign-out may have left."""
+        async with self._lock:
             account = await self.accounts.current()
             if account is not None and account.state == "signed_out":
                 await self.secrets.delete(secret_name(account.user_id))
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
-        await self._stop_expiry()
-        if self._grant is not None:
-            await self._grant.close()
+        """Stop the background tasks."""
+        await self._stop_login_expiry()
+        if self._credentials is not None:
+            await self._credentials.close()
         if self._revoking:
-            _, late = await asyncio.wait(self._revoking, timeout=_LAST_WORD_S)
+            _, late = await asyncio.wait(self._revoking, timeout=_REVOKE_TIMEOUT_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     async def state(self) -> SessionState:
-        """The state now."""
+        """Return the current state."""
         return await self._state(await self.accounts.current())
 
     async def view(self) -> SessionView:
-        """The whole session as clients see it."""
+        """Return the session as clients see it."""
         account = await self.accounts.current()
         return view_of(await self._state(account), account)
 
     async def start_login(
-        self, return_to: Return, purpose: Purpose = "sign_in", device: str | None = None
-    ) -> Started:
-        """Begin a sign-in. Raises NotSignedIn when there is no account to extend."""
-        if purpose != "sign_in" and self._grant is None:
+        self, return_to: ReturnTo, purpose: Purpose = "sign_in", device: str | None = None
+    ) -> StartedLogin:
+        """Start a sign-in. Raises NotSignedIn when there is no account to add a workspace to."""
+        if purpose != "sign_in" and self._credentials is None:
             raise NotSignedIn("Sign in first; then workspaces can be added.")
         started = await self._logins.start(return_to, purpose, device)
-        await self._stop_expiry()
-        self._expiry = asyncio.create_task(self._tell_expiry(started.expires_in))
-        await self._tell()
+        await self._stop_login_expiry()
+        self._login_expiry = asyncio.create_task(self._publish_expiry(started.expires_in))
+        await self._publish_view()
         return started
 
     async def cancel_login(self, login_id: str) -> None:
-        """Stop waiting for a sign-in. Raises NotFound."""
+        """Cancel a pending sign-in. Raises NotFound."""
         await self._logins.cancel(login_id)
-        await self._tell()
+        await self._publish_view()
 
-    async def finish_login(self, answered: Answered) -> SessionView:
-        """Complete a sign-in with what the browser brought; a second delivery changes nothing.
+    async def finish_login(self, answer: LoginAnswer) -> SessionView:
+        """Complete a sign-in with the browser's answer; repeating it changes nothing.
 
         Raises LoginStateUnknown, LoginExpired, LoginDenied, LoginOtherAccount, and
-        BrokerUnreachable, after which the same answer may be handed over again.
+        BrokerUnreachable, after which the caller may try the same answer again.
         """
-        async with self._turn:
-            pending = await self._logins.find(answered.state)
+        async with self._lock:
+            pending = await self._logins.find(answer.state)
             if not pending.completed:
-                if answered.token is None:
+                if answer.token is None:
                     await self._logins.cancel(pending.login_id)
-                    await self._tell()
-                    raise _denied(answered.error or "unknown")
-                await self._exchange(pending, answered.token)
+                    await self._publish_view()
+                    raise _denied(answer.error or "unknown")
+                await self._exchange(pending, answer.token)
             return await self.view()
 
     async def token_for(self, user_id: str, stale: str | None = None) -> str:
         """Return an access token of ``user_id`` other than ``stale``.
 
-        Raises NotSignedIn unless that user is the one signed in, ReauthRequired when the session
-        has ended, BrokerUnreachable(sent=False) when it cannot be refreshed now.
+        Raises NotSignedIn unless that user is signed in, ReauthRequired when the session has
+        ended, BrokerUnreachable(sent=False) when the token cannot be refreshed now.
         """
         while True:
-            grant = self._grant
-            if grant is None or grant.user_id != user_id:
+            credentials = self._credentials
+            if credentials is None or credentials.user_id != user_id:
                 raise NotSignedIn("That account is not signed in now.")
-            if self._lapsed:
+            if self._is_expired:
                 raise _sign_in_again()
             try:
-                token = await grant.token(stale)
-            except Expired as lapsed:
-                if self._grant is grant:
-                    await self._lapse(grant, lapsed.why)
+                token = await credentials.token(stale)
+            except Expired as expired:
+                if self._credentials is credentials:
+                    await self._expire(credentials, expired.why)
             except BrokerUnreachable as error:
-                if self._grant is grant:
+                if self._credentials is credentials:
                     if isinstance(error, KeychainLocked):
                         self._connectivity.keychain_locked()
                     raise
             else:
-                if self._grant is grant:
+                if self._credentials is credentials:
                     return token
-            # Signed out, switched or signed in again while the refresh was under way: look again.
+            # A sign-in or sign-out happened during the refresh: check again.
 
-    async def lapse(self, user_id: str, token: str, why: str) -> bool:
-        """Note that the account must sign in again, its queue being kept; ``why`` is a stable word.
+    async def expire(self, user_id: str, token: str, why: str) -> bool:
+        """Require a new sign-in and keep the queue; ``why`` is a stable code.
 
-        ``token`` is the access token that was refused. Returns False, and changes nothing, when
-        it is not the one in use any more: then the refusal says nothing about the session now.
+        ``token`` is the refused access token. If it is no longer in use, the refusal does not
+        concern the current session: returns False and changes nothing.
         """
-        grant = self._grant
-        if grant is None or grant.user_id != user_id or not grant.issued(token):
+        credentials = self._credentials
+        if credentials is None or credentials.user_id != user_id or not credentials.issued(token):
             return False
-        await self._lapse(grant, why)
+        await self._expire(credentials, why)
         return True
 
     async def sign_out(self) -> None:
-        """Forget the session here; the broker is told behind, as far as it can be reached.
+        """Sign out here; revoke the session at the broker in the background, best effort.
 
-        Raises StorageFull, and whoever was signed in still is.
+        Raises StorageFull, after which the account is still signed in.
         """
-        async with self._turn:
-            grant, lapsed = self._grant, self._lapsed
-            if grant is None:
+        async with self._lock:
+            credentials, expired = self._credentials, self._is_expired
+            if credentials is None:
                 return
-            self._grant, self._lapsed = None, False  # from here on nothing leaves
+            self._credentials, self._is_expired = None, False  # from here on nothing is sent
             try:
-                await self.accounts.set_state(grant.user_id, "signed_out")
+                await self.accounts.set_state(credentials.user_id, "signed_out")
             except StorageFull:
-                self._grant, self._lapsed = grant, lapsed
+                self._credentials, self._is_expired = credentials, expired
                 raise
-            # A crash here leaves a secret, which the next start forgets.
-            former = await grant.take()
-            await self.secrets.delete(secret_name(grant.user_id))
+            # A crash here leaves the secret; the next start deletes it.
+            former = await credentials.retire()
+            await self.secrets.delete(secret_name(credentials.user_id))
             self._connectivity.account_changed("signed_out")
-            await self._tell()
-            self._revoke_behind(*former)
+            await self._publish_view()
+            self._revoke_in_background(*former)
 
     async def set_current(self, workspace_id: str) -> None:
         """Choose the current workspace. Raises NotSignedIn, WorkspaceMismatch."""
         await self.accounts.set_current(workspace_id)
-        await self._tell()
+        await self._publish_view()
 
     async def disconnect(self, scope: Scope) -> None:
         """Disconnect a workspace at the broker. Raises as :meth:`token_for`."""
@@ -243,23 +250,23 @@ class Session:
                 "The service refuses to disconnect that workspace.", params={"error": refused.code}
             ) from refused
         await self.accounts.disconnect(scope)
-        await self._tell()
+        await self._publish_view()
 
-    async def _exchange(self, pending: Pending, handoff: str) -> None:
+    async def _exchange(self, pending: PendingLogin, handoff: str) -> None:
         try:
             tokens = await self._auth.exchange(handoff, pending.verifier)
         except AuthRefused as refused:
             await self._logins.cancel(pending.login_id)
-            await self._tell()
-            if refused.code in _LATE:
+            await self._publish_view()
+            if refused.code in _EXPIRED_CODES:
                 raise LoginExpired("The sign-in took too long.", hint="Start it again.") from None
             raise _denied(refused.code) from None
-        before = self._grant
+        before = self._credentials
         if pending.purpose != "sign_in" and (before is None or before.user_id != tokens.user.id):
             await self._logins.cancel(pending.login_id)
-            self._revoke_behind(tokens.refresh_token, tokens.access_token)
+            self._revoke_in_background(tokens.refresh_token, tokens.access_token)
             raise LoginOtherAccount(
-                "Somebody else signed in than the account to be extended.",
+                "Another account signed in than the one that is signed in here.",
                 hint="Sign out first to change accounts.",
             )
         limits = await self._limits(tokens)
@@ -273,8 +280,8 @@ class Session:
         login_id: str,
     ) -> None:
         if before is not None and before.user_id != tokens.user.id:
-            self._grant = None  # from here on nothing leaves as the account before
-        former = (None, None) if before is None else await before.take()
+            self._credentials = None  # from here on nothing is sent as the previous account
+        former = (None, None) if before is None else await before.retire()
         try:
             await self.accounts.remember(
                 tokens.user,
@@ -284,70 +291,70 @@ class Session:
                 login_id=login_id,
             )
         except ClipperdError:
-            self._grant = before  # the disk is full: who was signed in still is
+            self._credentials = before  # the disk is full: keep the previous account
             if before is not None:
                 before.resume()
-            self._revoke_behind(tokens.refresh_token, tokens.access_token)
+            self._revoke_in_background(tokens.refresh_token, tokens.access_token)
             raise
-        # A crash here leaves an account without its secret, which asks for one more sign-in.
-        grant = self._new_grant(tokens.user.id)
-        await grant.adopt(tokens)
-        self._grant, self._lapsed = grant, False
-        if before is not None and before.user_id != grant.user_id:
+        # A crash here leaves the account without its secret: the user must sign in once more.
+        credentials = self._new_credentials(tokens.user.id)
+        await credentials.adopt(tokens)
+        self._credentials, self._is_expired = credentials, False
+        if before is not None and before.user_id != credentials.user_id:
             await self.secrets.delete(secret_name(before.user_id))
         self._connectivity.account_changed("signed_in")
-        await self._stop_expiry()
-        await self._tell()
-        self._revoke_behind(*former)
+        await self._stop_login_expiry()
+        await self._publish_view()
+        self._revoke_in_background(*former)
 
-    async def _lapse(self, grant: Credentials, why: str) -> None:
-        """The session of ``grant`` has ended. A sign-in under way goes first: it may replace it."""
-        async with self._turn:
-            if self._grant is not grant:
+    async def _expire(self, credentials: Credentials, why: str) -> None:
+        """End the session of ``credentials``, unless a sign-in in progress replaces it."""
+        async with self._lock:
+            if self._credentials is not credentials:
                 return
-            is_news, self._lapsed = not self._lapsed, True
-            with contextlib.suppress(StorageFull):  # then it is found out again after a restart
-                await self.accounts.set_state(grant.user_id, "reauth_required", why)
-            if is_news:
+            is_new, self._is_expired = not self._is_expired, True
+            with contextlib.suppress(StorageFull):  # detected again after a restart
+                await self.accounts.set_state(credentials.user_id, "reauth_required", why)
+            if is_new:
                 self._connectivity.account_changed("reauth_required")
-                await self._tell()
+                await self._publish_view()
 
-    async def _mend(self, grant: Credentials) -> None:
-        """The keychain was away, not the session: go on with it."""
-        async with self._turn:
-            if self._grant is not grant:
+    async def _restore(self, credentials: Credentials) -> None:
+        """Resume a session whose keychain was unavailable at the last start."""
+        async with self._lock:
+            if self._credentials is not credentials:
                 return
-            self._lapsed = False
-            await self.accounts.set_state(grant.user_id, "signed_in")
+            self._is_expired = False
+            await self.accounts.set_state(credentials.user_id, "signed_in")
             self._connectivity.account_changed("signed_in")
-            await self._tell()
+            await self._publish_view()
 
-    def _new_grant(self, user_id: str) -> Credentials:
-        return Credentials(user_id, self._auth, self.secrets, self._clock, self._refreshed)
+    def _new_credentials(self, user_id: str) -> Credentials:
+        return Credentials(user_id, self._auth, self.secrets, self._clock, self._on_refresh)
 
-    async def _refreshed(self, tokens: Tokens) -> None:
-        """Keep up with the profile. A full disk does not stop a refresh: the next one tells it."""
+    async def _on_refresh(self, tokens: Tokens) -> None:
+        """Store a changed profile; with a full disk the next refresh stores it."""
         with contextlib.suppress(StorageFull):
             if await self.accounts.refresh(tokens.user, tokens.workspaces, tokens.subscription):
-                limits = await self._limits(tokens)  # they depend on what is paid for
+                limits = await self._limits(tokens)  # they depend on the subscription
                 await self.accounts.refresh(tokens.user, None, limits=limits)
-                await self._tell()
+                await self._publish_view()
 
     async def _limits(self, tokens: Tokens) -> dict[str, Any] | None:
-        """Ask for the account's limits. They are shown only, so an outage does not matter."""
+        """Return the account's limits, or None in an outage: clients only display them."""
         try:
             return await self._auth.limits(tokens.access_token)
         except (BrokerUnreachable, AuthRefused):
             return None
 
-    def _revoke_behind(self, refresh_token: str | None, access_token: str | None) -> None:
-        """Nobody who signs out or in waits for the network."""
+    def _revoke_in_background(self, refresh_token: str | None, access_token: str | None) -> None:
+        """Revoke a session without making the caller wait for the network."""
         task = asyncio.create_task(self._revoke(refresh_token, access_token))
         self._revoking.add(task)
         task.add_done_callback(self._revoking.discard)
 
     async def _revoke(self, refresh_token: str | None, access_token: str | None) -> None:
-        """End a session at the broker. Best effort: it ends by itself there when unused."""
+        """Revoke a session at the broker, best effort: an unused one expires."""
         if refresh_token is None:
             return
         try:
@@ -358,36 +365,36 @@ class Session:
             return
 
     async def _state(self, account: Account | None) -> SessionState:
-        if account is not None and account.state == "signed_in" and not self._lapsed:
+        if account is not None and account.state == "signed_in" and not self._is_expired:
             return "signed_in"
-        if await self._logins.waiting():
+        if await self._logins.has_pending():
             return "signing_in"
         if account is None:
             return "signed_out"
-        return "reauth_required" if self._lapsed else account.state
+        return "reauth_required" if self._is_expired else account.state
 
-    async def _tell(self) -> None:
+    async def _publish_view(self) -> None:
         self._publish("session", msgspec.to_builtins(await self.view()))
 
-    async def _stop_expiry(self) -> None:
-        task, self._expiry = self._expiry, None
+    async def _stop_login_expiry(self) -> None:
+        task, self._login_expiry = self._login_expiry, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _tell_expiry(self, after_s: float) -> None:
-        """Say so when a sign-in has run out: the one deadline that no request would notice."""
+    async def _publish_expiry(self, after_s: float) -> None:
+        """Publish the session when a sign-in expires: no request notices that deadline."""
         await self._clock.sleep(after_s)
-        await self._tell()
+        await self._publish_view()
 
 
 def _denied(word: str) -> LoginDenied:
     return LoginDenied(
-        "The sign-in was refused or given up.", hint="Start it again.", params={"error": word}
+        "The sign-in was refused or canceled.", hint="Start it again.", params={"error": word}
     )
 
 
 def _sign_in_again() -> ReauthRequired:
     return ReauthRequired(
-        "The session has ended. What is queued is safe.", hint="Sign in again to send it."
+        "The session has ended. Your queued clips are safe.", hint="Sign in again to send them."
     )

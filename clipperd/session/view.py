@@ -1,4 +1,4 @@
-"""What clients see of the session: ``GET /v1/session`` and the data of a ``session`` event."""
+"""Renders the session for clients: ``GET /v1/session`` and the ``session`` event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SessionState = Literal["signed_out", "signing_in", "signed_in", "reauth_required
 
 
 class SessionUser(msgspec.Struct):
-    """The person, for clients."""
+    """The user, for clients."""
 
     id: str
     email: str
@@ -31,7 +31,7 @@ class SessionWorkspace(msgspec.Struct):
 
 
 class SessionSubscription(msgspec.Struct):
-    """What the account pays for, for clients."""
+    """The account's subscription, for clients."""
 
     tier: str | None
     status: str | None
@@ -46,11 +46,11 @@ class SessionView(msgspec.Struct):
     subscription: SessionSubscription | None = None
     limits: dict[str, Any] | None = None
     why: str | None = None
-    signed_in_at: str | None = None  # moves with every completed sign-in, whatever its purpose
+    signed_in_at: str | None = None  # changes with every completed sign-in of any purpose
 
 
 def view_of(state: SessionState, account: Account | None) -> SessionView:
-    """Render the account. Signed out there is a last account, but it is nobody's business."""
+    """Render the account. When signed out, do not reveal the previous account."""
     if account is None or account.state == "signed_out":
         return SessionView(state)
     return SessionView(

@@ -12,7 +12,7 @@ from clipperd.errors import ReauthRequired
 from clipperd.keychain.system import MemorySecrets
 from clipperd.session.credentials import secret_name
 from clipperd.session.errors import LoginDenied, LoginExpired
-from clipperd.session.login import Purpose, Return, read_answer
+from clipperd.session.login import Purpose, ReturnTo, read_answer
 from clipperd.session.view import SessionView
 from tests.clipperd.session.session_stage import SessionStage, running_world
 from tests.cloud_broker.broker_stage import (
@@ -60,7 +60,10 @@ async def _through_the_browser(stage: BrokerStage, login_url: str, code: str = "
 
 
 async def _sign_in(
-    world: SessionStage, stage: BrokerStage, return_to: Return = "app", purpose: Purpose = "sign_in"
+    world: SessionStage,
+    stage: BrokerStage,
+    return_to: ReturnTo = "app",
+    purpose: Purpose = "sign_in",
 ) -> SessionView:
     started = await world.session.start_login(return_to, purpose)
     back = await _through_the_browser(stage, started.login_url)
@@ -69,7 +72,7 @@ async def _sign_in(
 
 @pytest.mark.parametrize("return_to", ["app", "loopback"])
 async def test_a_person_signs_in_by_deep_link_and_by_loopback(
-    world: SessionStage, stage: BrokerStage, return_to: Return
+    world: SessionStage, stage: BrokerStage, return_to: ReturnTo
 ) -> None:
     view = await _sign_in(world, stage, return_to)
     assert view.state == "signed_in"

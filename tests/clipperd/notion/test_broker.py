@@ -147,7 +147,7 @@ async def test_a_late_refusal_of_an_old_token_does_not_end_the_new_session(
     await world.sign_in(broker, ada())
     old = await world.session.token_for("user-ada")
     await world.sign_in(broker, ada())
-    assert await world.session.lapse("user-ada", old, "notion_token_invalid") is False
+    assert await world.session.expire("user-ada", old, "notion_token_invalid") is False
     assert await world.session.state() == "signed_in"
 
 

@@ -21,7 +21,7 @@ from clipperd.keychain.system import MemorySecrets
 from clipperd.model import Scope
 from clipperd.notion.broker import BrokerNotion
 from clipperd.session.accounts import Accounts
-from clipperd.session.login import Logins, Purpose, Return, read_answer
+from clipperd.session.login import Logins, Purpose, ReturnTo, read_answer
 from clipperd.session.schema import SESSION_STEPS
 from clipperd.session.session import Session
 from clipperd.session.view import SessionView
@@ -79,7 +79,7 @@ class SessionStage:
         broker: FakeBroker,
         person: Person,
         *,
-        return_to: Return = "app",
+        return_to: ReturnTo = "app",
         purpose: Purpose = "sign_in",
     ) -> SessionView:
         """The whole sign-in, the person agreeing at once."""

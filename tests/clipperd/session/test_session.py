@@ -9,7 +9,7 @@ import pytest
 
 from clipperd.errors import BrokerUnreachable, NotFound, NotSignedIn
 from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount, LoginStateUnknown
-from clipperd.session.login import Answered, read_answer
+from clipperd.session.login import LoginAnswer, read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
 from tests.clipperd.session.session_stage import SessionStage, running_world
 
@@ -62,7 +62,7 @@ async def test_an_answer_nobody_waits_for_is_refused(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     with pytest.raises(LoginStateUnknown):
-        await world.session.finish_login(Answered("made-up", token="attacker"))
+        await world.session.finish_login(LoginAnswer("made-up", token="attacker"))
     assert broker.calls == []
 
 
@@ -71,7 +71,7 @@ async def test_an_error_nobody_waits_for_cancels_nothing(
 ) -> None:
     await world.session.start_login("app")
     with pytest.raises(LoginStateUnknown):
-        await world.session.finish_login(Answered("made-up", error="access_denied"))
+        await world.session.finish_login(LoginAnswer("made-up", error="access_denied"))
     assert await world.session.state() == "signing_in"
 
 
@@ -100,7 +100,7 @@ async def test_a_stale_hand_off_counts_as_expired(world: SessionStage, broker: F
     started = await world.session.start_login("app")
     answered = read_answer(broker.answer_login(started.login_url, ada()))
     with pytest.raises(LoginExpired):
-        await world.session.finish_login(Answered(answered.state, token="used-elsewhere"))
+        await world.session.finish_login(LoginAnswer(answered.state, token="used-elsewhere"))
 
 
 async def test_the_same_deep_link_twice_is_one_sign_in(
