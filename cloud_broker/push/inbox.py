@@ -156,7 +156,7 @@ class Inbox:
     async def publish(self) -> int:
         """Move what waits to the log, one row for each page and kind; return how many waited."""
         async with self._database.transaction() as tx:
-            await tx.lock("push log")
+            await tx.lock(rows.LOG_LOCK)
             waiting = await rows.pending(tx, BATCH)
             merged = coalesced(waiting)
             if merged:
@@ -173,7 +173,7 @@ class Inbox:
         """Forget what is old."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
-            await tx.lock("push log")
+            await tx.lock(rows.LOG_LOCK)
             await rows.sweep(
                 tx, log_before=to_ms(now - LOG_KEPT_S), events_before=to_ms(now - IDS_KEPT_S)
             )

@@ -7,6 +7,9 @@ from typing import Any
 
 from cloud_broker.storage.database import Row, Tx
 
+LOG_LOCK = "push log"
+"""Held by each transaction that moves events into the log or removes names from it."""
+
 STEPS = [
     # What Notion sent: the key against duplicates, and until it is in the log what it said.
     """
@@ -181,7 +184,12 @@ async def erase(tx: Tx, user_id: str) -> int:  # noqa: ARG001 (the form of every
 
 
 async def forget_party(tx: Tx, workspace_id: str, party: str) -> None:
-    """Take one bot or person out of the rows of a workspace that others are connected to."""
+    """Take one bot or person out of the rows of a workspace that others are connected to.
+
+    Locks the log: an event moves between the two tables in one transaction, and a statement that
+    ran beside it would miss the new row.
+    """
+    await tx.lock(LOG_LOCK)
     for table in ("push_log", "webhook_events"):
         await tx.execute(
             f"""

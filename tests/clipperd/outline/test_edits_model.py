@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipperd.errors import PlaceGone
@@ -85,9 +85,9 @@ class Page:
         is_toggle = bool(heading.body.get("is_toggleable"))
         if kind == "after_heading":  # no look is spent on what it has become
             return [(heading.parent.id, heading.id), *([(heading.id, None)] if is_toggle else [])]
-        if not level(heading):
+        if not level(heading) and heading.type != "toggle":
             return []
-        if is_toggle:
+        if is_toggle or heading.type == "toggle":  # a toggle that was a heading keeps its section
             inside = self.world.living(heading)
             return [(heading.id, inside[-1].id if inside else None)]
         siblings = self.world.living(self.world.nodes[heading.parent.id])
@@ -141,6 +141,7 @@ def lab(
 
 @settings(max_examples=120, deadline=None)
 @given(steps=STEPS)
+@example(steps=[("turn", 14, "+ {}"), ("end_of_section", 7, "")])
 def test_whatever_people_do_a_clip_lands_in_its_section(
     lab: tuple[asyncio.Runner, OutlineOnSandbox], steps: list[tuple[str, int, str | int]]
 ) -> None:

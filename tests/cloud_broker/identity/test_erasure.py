@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from cloud_broker.storage import audit
+from cloud_broker.storage import push as push_rows
+from cloud_broker.storage.database import Tx
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
 from cloud_broker.web.keys import ACCOUNTS
 from tests.cloud_broker.broker_stage import (
@@ -114,6 +117,38 @@ async def test_after_an_erasure_the_databases_bytes_hold_nothing_of_the_person(
     assert (await stage.delete("/api/user", last["access_token"])).status == 204
     assert stored.of(all_of_it) == set(kept)
     assert (await audit.verify(stage.database))[1] is None
+
+
+async def waiting(tx: Tx) -> int:
+    """Transactions of this PostgreSQL database that wait for a lock."""
+    row = await tx.one(
+        """SELECT count(*) AS n FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    )
+    assert row is not None
+    return int(row["n"])
+
+
+async def test_an_event_that_enters_the_log_during_an_erasure_names_nobody_erased(
+    stage: BrokerStage, stored: Stored, kept_in: str
+) -> None:
+    stage.notion.person = ADA
+    ada = await stage.sign_in()
+    assert await stage.app[ACCOUNTS].release_workspace(WORKSPACE)
+    stage.notion.person = BOB
+    await stage.sign_in()
+    parties = [{"id": BOB.id, "type": "person"}, {"id": ADA.id, "type": "person"}]
+    await post(stage, an_event(stage, accessible_by=parties))
+    async with stage.database.transaction() as tx:
+        await tx.lock(push_rows.LOG_LOCK)
+        (row,) = await push_rows.pending(tx, 10)
+        erasing = asyncio.ensure_future(stage.delete("/api/user", ada["access_token"]))
+        while kept_in == "postgres" and not await waiting(tx):
+            pass  # the erasure starts, and waits for this transaction
+        seq = await push_rows.advance(tx, 1)
+        await push_rows.append(tx, [{**row, "seq": seq, "at": 0}])
+    assert (await erasing).status == 204
+    assert stored.of({"ada": ADA.id, "bob": BOB.id}) == {"bob"}
 
 
 async def test_a_disconnection_destroys_the_ciphertext_with_the_row(
