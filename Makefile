@@ -47,11 +47,11 @@ soak: $(STAMP) ## three brokers killed in turn, Redis lost; prints what must not
 
 LOCK := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet
 lock: ## refresh the pinned requirements (needs uv)
-	{ echo "# What make test installs, each file pinned by its hash. Refresh with: make lock"; \
+	{ echo "# Packages for make test, each file pinned by its hash. Refresh with: make lock"; \
 	  $(LOCK) --extra dev pyproject.toml; } > packaging/requirements-dev.txt
-	{ echo "# What a broker needs to run, and no more. Refresh with: make lock"; \
+	{ echo "# Packages that a broker needs at run time, and no others. Refresh with: make lock"; \
 	  $(LOCK) --group broker --constraint packaging/requirements-dev.txt; } > packaging/requirements-broker.txt
-	{ echo "# What builds our wheel. Refresh with: make lock"; \
+	{ echo "# Packages that build the wheel. Refresh with: make lock"; \
 	  $(LOCK) --group build --constraint packaging/requirements-dev.txt; } > packaging/requirements-build.txt
 
 clean: ## remove what the tools left (never the virtual environment)
