@@ -1,4 +1,4 @@
-# Everything a person or CI runs. `make` alone prints this help.
+# All commands for you and CI. `make` alone prints this help.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,31 +18,31 @@ $(STAMP): packaging/requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-install: $(STAMP) ## create .venv and install everything, each file pinned by hash
+install: $(STAMP) ## create .venv and install everything, pinned by hash
 
-demo: $(STAMP) ## sandbox Notion, broker and daemon: watch a clip survive (ARGS=--once exits)
+demo: $(STAMP) ## run sandbox, broker and daemon: watch your clip survive (ARGS=--once exits)
 	$(BIN)/python -m clipperd demo $(ARGS)
 
-test: $(STAMP) ## the whole suite, on real parts
+test: $(STAMP) ## run the whole suite (ARGS='tests/clipperd/outbox -q' runs a part)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(STAMP) ## format, lint, types, imports
+check: $(STAMP) ## check format, lint, types and imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## rewrite to the house format
+format: $(STAMP) ## format the code and fix lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## measure, in ratios
+bench: $(STAMP) ## measure, in ratios (ARGS=push measures one part)
 	$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(STAMP) ## seeded kills and faults, simulated and real; prints lost/doubled/misplaced/out of order
+chaos: $(STAMP) ## kill and break the programs; count clips lost, doubled, misplaced, out of order
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-soak: $(STAMP) ## three brokers killed in turn, Redis lost; prints what must not be
+soak: $(STAMP) ## kill three brokers in turn, and Redis; print violations
 	$(BIN)/python -m tests.scale $(ARGS)
 
 LOCK := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet
@@ -54,5 +54,5 @@ lock: ## refresh the pinned requirements (needs uv)
 	{ echo "# Packages that build the wheel. Refresh with: make lock"; \
 	  $(LOCK) --group build --constraint packaging/requirements-dev.txt; } > packaging/requirements-build.txt
 
-clean: ## remove what the tools left (never the virtual environment)
+clean: ## remove caches and builds (never the virtual environment)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
