@@ -75,7 +75,7 @@ class LanePassThrough:
             try:
                 return await self._write(scope, method, path, query, body, key, version)
             finally:
-                await self._places.touched(scope, page)
+                await self._places.record_change(scope, page)
 
     async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
         """Send one part of a file; it is on no page yet, so it takes no lane."""

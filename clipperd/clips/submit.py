@@ -82,7 +82,7 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
 class Directory(Protocol):
     """What is known of pages without asking anybody."""
 
-    async def recognise(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
+    async def lookup(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
         """Titles of the pages that are known. Raises WorkspaceMismatch for one known elsewhere."""
 
 
@@ -203,7 +203,7 @@ class ClipSubmission:
     async def _titled(self, scope: Scope, targets: Sequence[Target]) -> list[Target]:
         """The targets with what their pages are called. Raises WorkspaceMismatch."""
         known = [target.page_id for target in targets if target.page_id is not None]
-        titles = await self._directory.recognise(scope, known) if known else {}
+        titles = await self._directory.lookup(scope, known) if known else {}
         return [replace(target, title=titles.get(target.page_id or "")) for target in targets]
 
     async def _user(self) -> str:

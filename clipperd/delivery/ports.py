@@ -47,7 +47,7 @@ class Places(Protocol):
     async def resolve(self, scope: Scope, page_id: str, position: Position) -> InsertionPoint:
         """Find the place. Raises PlaceGone, ReadFailed, BrokerUnreachable and session errors."""
 
-    async def wrote(
+    async def record_append(
         self,
         scope: Scope,
         page_id: str,
@@ -58,10 +58,10 @@ class Places(Protocol):
     ) -> None:
         """Our append after ``place`` was applied."""
 
-    async def refused(self, scope: Scope, page_id: str, place: InsertionPoint) -> None:
+    async def record_refusal(self, scope: Scope, page_id: str, place: InsertionPoint) -> None:
         """Notion says that this place is gone."""
 
-    async def undone(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
+    async def record_removal(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
         """We removed these blocks."""
 
 

@@ -67,7 +67,7 @@ class Undoing:
             await self._blocks(row, _Own(scope, row["seq"], bot, prints), undo)
         undo["state"] = "done"
         await self._record(row, undo)
-        await self._places.undone(scope, lane[2], undo["removed"])
+        await self._places.record_removal(scope, lane[2], undo["removed"])
 
     async def _record(self, row: sqlite3.Row, undo: dict[str, Any]) -> None:
         now = self._clock.now()

@@ -257,7 +257,7 @@ class Worker:
             return StepResult.MOVED  # the lane goes on under the page's own id
         if ids:
             blocks = msgspec.json.decode(request.body)["children"]
-            await self._places.wrote(
+            await self._places.record_append(
                 request.scope, request.lane, _place_of(request), list(ids), ids[-1], blocks
             )
         await self._around.delivered(request.scope, request.lane)
@@ -296,7 +296,7 @@ class Worker:
             await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
             return StepResult.AGAIN
         await self._ledger.release(request, calls=calls, burned=True)
-        await self._places.refused(request.scope, request.lane, _place_of(request))
+        await self._places.record_refusal(request.scope, request.lane, _place_of(request))
         return StepResult.AGAIN
 
     async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> StepResult:

@@ -1,1 +1,1 @@
-"""Outlines of pages: headings, section ends, anchors, and how fresh they are."""
+"""Outlines of pages: headings, section ends, insertion points, and their freshness."""

@@ -1,7 +1,7 @@
-"""What the event stream vouches for: in memory only, on the boot clock.
+"""Tracks the pages that the event stream shows to be unchanged; in memory, on the boot clock.
 
-While the stream is up, a page that was looked at, and of which no change was told since, is as it
-was. Notion's webhooks are best effort, so that is believed for ten minutes after the look.
+While the stream is up, a page without a change event since its last read is unchanged. Notion's
+webhooks are best effort, so this holds for ten minutes after the read.
 """
 
 from __future__ import annotations
@@ -9,101 +9,100 @@ from __future__ import annotations
 from clipperd.clock import Clock
 from clipperd.model import Scope
 
-BELIEVED_S = 600.0
-SILENT_S = 60.0  # the broker's line says something every 25 s
+BELIEVED_S = 600.0  # seconds after a read without an event; webhooks may get lost
+SILENT_S = 60.0  # seconds; the broker sends something every 25 s
 ECHO_S = 360.0  # webhooks come within five minutes (Notion: reference/webhooks-events-delivery)
-_REMEMBERED = 1_000
+_REMEMBERED = 1_000  # pages in each table, to bound memory
 
 Page = tuple[Scope, str]
 
 
 class FreshnessTracker:
-    """Which pages are known to be unchanged. Never up without a stream."""
+    """Knows which pages are unchanged since they were read; none without an event stream."""
 
     def __init__(self, clock: Clock) -> None:
-        """Nothing is vouched for."""
         self._clock = clock
         self._is_up = False
-        self._since: float | None = None  # nothing told was missed since
-        self._heard_at = 0.0
-        self._looked: dict[Page, float] = {}
-        self._doubted: dict[Page, float] = {}
+        self._since: float | None = None  # no event was missed since this boot time
+        self._active_at = 0.0
+        self._read: dict[Page, float] = {}
+        self._changed: dict[Page, float] = {}
         self._written: dict[Page, float] = {}
 
     @property
     def is_up(self) -> bool:
-        """Whether changes are told now; a line that went silent (sleep) is not up."""
-        return self._is_up and self._clock.boot() - self._heard_at <= SILENT_S
+        """Whether events arrive; a stream that is silent for too long (sleep) is not up."""
+        return self._is_up and self._clock.boot() - self._active_at <= SILENT_S
 
-    def ready(self) -> None:
-        """What was missed has been told; from here on everything is."""
+    def on_ready(self) -> None:
+        """Note that the stream has replayed missed events and is live."""
         self._is_up = True
-        self.heard()
+        self.on_activity()
         if self._since is None:
-            self._since = self._heard_at
+            self._since = self._active_at
 
-    def heard(self) -> None:
-        """The line has shown that it stands."""
-        self._heard_at = self._clock.boot()
+    def on_activity(self) -> None:
+        """Note that the stream delivered something."""
+        self._active_at = self._clock.boot()
 
-    def down(self) -> None:
-        """Nothing is told now; what was believed may be believed again after a resume."""
+    def on_disconnect(self) -> None:
+        """Note that the stream is down; earlier reads count again after a resume."""
         self._is_up = False
 
     def reset(self) -> None:
-        """Something was missed, or somebody else is signed in: believe nothing seen so far."""
+        """Forget all reads: events were missed, or the account changed."""
         self._since = None
-        self._looked.clear()
+        self._read.clear()
 
-    def looked(self, page: Page, began: float) -> None:
-        """The page was read whole; ``began``: boot time before anything of it was read."""
+    def record_read(self, page: Page, began: float) -> None:
+        """Note that the whole page was read; ``began``: boot time before the first request."""
         if self.is_unchanged(page, began) and began > self._written.get(page, -1.0):
-            self._doubted.pop(page, None)
+            self._changed.pop(page, None)
             if self._since is not None and began >= self._since:
-                self._looked[page] = began
-                _trim(self._looked)
+                self._read[page] = began
+                _trim(self._read)
 
-    def doubt(self, page: Page) -> None:
-        """Somebody changed the page."""
-        self.unsure(page)
-        self._doubted[page] = self._clock.boot()
-        _trim(self._doubted)
+    def mark_changed(self, page: Page) -> None:
+        """Note a change event of the page that was not our own write."""
+        self.invalidate(page)
+        self._changed[page] = self._clock.boot()
+        _trim(self._changed)
 
-    def unsure(self, page: Page) -> None:
-        """What is stored of the page is not known to be exact any more."""
-        self._looked.pop(page, None)
+    def invalidate(self, page: Page) -> None:
+        """Forget the read: the stored outline may differ from the page."""
+        self._read.pop(page, None)
 
-    def wrote(self, page: Page) -> None:
-        """We changed the page: what is being read may lack that, and an echo will come."""
+    def record_write(self, page: Page) -> None:
+        """Note our own write: a read in progress may miss it, and its event follows."""
         self._written[page] = self._clock.boot()
         _trim(self._written)
 
     def is_echo(self, page: Page) -> bool:
-        """Whether a change that our bot made is taken for what we wrote ourselves."""
+        """Whether a change event of our bot is the echo of our own write."""
         at = self._written.get(page)
         return at is not None and self._clock.boot() - at <= ECHO_S
 
-    def is_doubted(self, page: Page) -> bool:
-        """Whether a change was told that nobody has looked at."""
-        return page in self._doubted
+    def has_unread_change(self, page: Page) -> bool:
+        """Whether a change event arrived after the last read."""
+        return page in self._changed
 
     def is_unchanged(self, page: Page, since: float) -> bool:
-        """Whether no change was told after boot time ``since``."""
-        return since > self._doubted.get(page, -1.0)
+        """Whether no change event arrived after boot time ``since``."""
+        return since > self._changed.get(page, -1.0)
 
-    def holds(self, page: Page) -> bool:
-        """Whether what is stored of the page is vouched for now."""
-        at = self._looked.get(page)
+    def is_fresh(self, page: Page) -> bool:
+        """Whether the page is unchanged since it was read."""
+        at = self._read.get(page)
         return at is not None and self.covers(at)
 
     def covers(self, at: float) -> bool:
-        """Whether everything since boot time ``at`` was told, and that was not too long ago."""
+        """Whether all events since boot time ``at`` arrived and ``at`` is recent enough."""
         if not self.is_up or self._since is None or at < self._since:
             return False
         return self._clock.boot() - at <= BELIEVED_S
 
 
 def _trim(kept: dict[Page, float]) -> None:
-    """Forget the oldest entries beyond what is remembered."""
+    """Drop the oldest entries above the limit."""
     while len(kept) > _REMEMBERED:
         del kept[min(kept, key=kept.__getitem__)]

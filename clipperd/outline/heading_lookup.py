@@ -1,9 +1,9 @@
-"""Finding a heading and the true end of its section, in the fewest reads.
+"""Finds a heading and the current end of its section, in the fewest reads.
 
-The read begins at the heading where section and answer (100 blocks) allow: for the same one call
-as a read from the section's old end it also shows a heading that is gone or changed, and headings
-set in between. In a long section it begins at the old end. A heading that stands elsewhere by now
-is asked for itself, which takes as many reads on a page of any length.
+If the section fits one response (100 blocks), the read starts at the heading: the same single call
+then also shows that the heading is gone or changed, and new headings in the section. In a longer
+section it starts at the stored end. A heading that has moved is read by its id, which costs the
+same on a page of any length.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from clipperd.outline.reading import Reader
 from clipperd.outline.tree import Node, Tree, to_node
 from clipperd.storage.database import Store
 
-_DEEPEST = 8  # containers around a heading that are asked for; Notion nests without limit
-_NEAR = 90  # a section of up to so many blocks, and what was added to it, fits one answer of 100
+_DEEPEST = 8  # enclosing containers to read per heading; Notion nests without limit
+_NEAR = 90  # blocks; a section of this length and a few new blocks fit one response of 100
 
 
-class Task(msgspec.Struct, frozen=True):
-    """One resolve: whose page, what was asked for, and the reader that counts."""
+class PositionQuery(msgspec.Struct, frozen=True):
+    """A position to resolve on a page, and the reader that counts the calls."""
 
     scope: Scope
     page_id: str
@@ -38,8 +38,8 @@ class Task(msgspec.Struct, frozen=True):
     reader: Reader
 
 
-class Found(msgspec.Struct, frozen=True):
-    """A heading among its siblings. ``end``: the last block of its section, if seen just now."""
+class LocatedHeading(msgspec.Struct, frozen=True):
+    """A heading among its siblings. ``end``: the last block of its section, if just read."""
 
     parent_id: str
     position: int
@@ -48,30 +48,30 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class HeadingLookup:
-    """Looks headings up in the stored outlines and confirms their sections at Notion."""
+    """Looks up headings in the stored outlines and confirms their sections at Notion."""
 
     def __init__(self, outlines: Outlines, cache: Store) -> None:
-        """``cache`` holds the outlines that confirmed runs are spliced into."""
+        """``cache`` holds the outlines, which every read updates."""
         self._outlines = outlines
         self._cache = cache
 
-    async def heading(self, task: Task) -> Found:
-        """The heading of the task's position: by id from the store, by text on a verified outline.
+    async def heading(self, query: PositionQuery) -> LocatedHeading:
+        """Return the heading of the position: an id from the store, a text from a verified outline.
 
         Raises PlaceGone (heading_gone, heading_ambiguous), PageGone, PageTrashed, ReadFailed,
         BrokerUnreachable.
         """
-        if task.position.heading_id is None:
-            return await self._by_text(task)
-        snapshot = await self._outlines.stored(task.scope, task.page_id)
+        if query.position.heading_id is None:
+            return await self._by_text(query)
+        snapshot = await self._outlines.stored(query.scope, query.page_id)
         if snapshot is None:
-            return await self._from_top(task, task.position.heading_id)
-        found = locate(snapshot.tree, task.position.heading_id)
-        return found or await self._elsewhere(task, task.position.heading_id)
+            return await self._from_top(query, query.position.heading_id)
+        found = locate(snapshot.tree, query.position.heading_id)
+        return found or await self._elsewhere(query, query.position.heading_id)
 
-    async def confirm(self, task: Task, found: Found) -> Found:
-        """Read the section from the heading or its old end on; where it is now if that fails."""
-        snapshot = await self._outlines.stored(task.scope, task.page_id)
+    async def confirm(self, query: PositionQuery, found: LocatedHeading) -> LocatedHeading:
+        """Read the section from the heading or its stored end; if that fails, read the heading."""
+        snapshot = await self._outlines.stored(query.scope, query.page_id)
         siblings = snapshot.tree.lists.get(found.parent_id, ()) if snapshot else ()
         starts = [found.node.id]
         if found.position < len(siblings) and siblings[found.position].id == found.node.id:
@@ -79,79 +79,81 @@ class HeadingLookup:
             if last - found.position >= _NEAR:
                 starts.insert(0, siblings[last].id)
         for start in starts:
-            fresh = await self._run_from(task, found, start)
+            fresh = await self._run_from(query, found, start)
             if fresh is not None:
                 return fresh
-        return await self._elsewhere(task, found.node.id)
+        return await self._elsewhere(query, found.node.id)
 
-    async def _by_text(self, task: Task) -> Found:
-        snapshot, calls = await self._outlines.current(task.scope, task.page_id)
-        task.reader.calls += calls
+    async def _by_text(self, query: PositionQuery) -> LocatedHeading:
+        snapshot, calls = await self._outlines.current(query.scope, query.page_id)
+        query.reader.calls += calls
         matches = sections.named(
             sections.headings(snapshot.tree),
-            task.position.heading_text or "",
-            task.position.heading_path,
+            query.position.heading_text or "",
+            query.position.heading_path,
         )
         if len(matches) != 1:
             raise PlaceGone("heading_ambiguous" if matches else "heading_gone")
         return _seen(snapshot.tree, matches[0].id)
 
-    async def _from_top(self, task: Task, heading_id: str) -> Found:
+    async def _from_top(self, query: PositionQuery, heading_id: str) -> LocatedHeading:
         snapshot = await self._outlines.reread(
-            task.scope, task.page_id, task.reader, wanted=heading_id
+            query.scope, query.page_id, query.reader, wanted=heading_id
         )
         if locate(snapshot.tree, heading_id) is None:
-            return await self._elsewhere(task, heading_id)
+            return await self._elsewhere(query, heading_id)
         return _seen(snapshot.tree, heading_id)
 
-    async def _elsewhere(self, task: Task, heading_id: str) -> Found:
-        """Ask the heading itself where on the page it is, then read its section there."""
-        block = await task.reader.block(heading_id)
+    async def _elsewhere(self, query: PositionQuery, heading_id: str) -> LocatedHeading:
+        """Read the heading by its id, then its section at its current place."""
+        block = await query.reader.block(heading_id)
         node = None if block is None else to_node(block)
-        parent_id = None if block is None else await self._parent_on_page(task, block)
+        parent_id = None if block is None else await self._parent_on_page(query, block)
         if node is not None and node.level and parent_id is not None:
-            fresh = await self._run_from(task, Found(parent_id, 0, node), heading_id)
+            fresh = await self._run_from(query, LocatedHeading(parent_id, 0, node), heading_id)
             if fresh is not None:
                 return fresh
-        await self._outlines.require(task.scope, task.page_id, task.reader)
+        await self._outlines.require(query.scope, query.page_id, query.reader)
         raise PlaceGone("heading_gone")
 
-    async def _parent_on_page(self, task: Task, block: Mapping[str, Any]) -> str | None:
-        """The id of the block's parent; None where it is on another page, or too deep to tell."""
-        snapshot = await self._outlines.stored(task.scope, task.page_id)
+    async def _parent_on_page(self, query: PositionQuery, block: Mapping[str, Any]) -> str | None:
+        """Return the id of the block's parent; None on another page or too deep to decide."""
+        snapshot = await self._outlines.stored(query.scope, query.page_id)
         parent_id = above = _parent_of(block)
         for _ in range(_DEEPEST):
-            if above == task.page_id:
+            if above == query.page_id:
                 return parent_id
             if above is None or "page_id" in block["parent"]:
                 return None
             if snapshot is not None and snapshot.tree.find(above) is not None:
                 return parent_id
-            container = await task.reader.block(above)
+            container = await query.reader.block(above)
             if container is None:
                 return None
             block, above = container, _parent_of(container)
         return None
 
-    async def _run_from(self, task: Task, found: Found, start: str) -> Found | None:
-        """Read siblings from ``start`` to the section's end; None when that cannot be relied on.
+    async def _run_from(
+        self, query: PositionQuery, found: LocatedHeading, start: str
+    ) -> LocatedHeading | None:
+        """Read siblings from ``start`` to the section's end; None if the result is not reliable.
 
-        Raises PlaceGone when ``start`` is the heading itself and no heading any more.
+        Raises PlaceGone if ``start`` is the heading and is not a heading any more.
         """
         run: list[Node] = []
         level = found.node.level
         to_end = False
         try:
-            async with aclosing(task.reader.children(found.parent_id, start)) as parts:
+            async with aclosing(query.reader.children(found.parent_id, start)) as parts:
                 async for part in parts:
                     run.extend(to_node(block) for block in part.blocks)
                     if not run or run[0].id != start:
-                        return None  # the cursor was taken for another place
+                        return None  # Notion read the cursor as another place
                     if start == found.node.id:
                         level = run[0].level
                     to_end = not part.has_more
                     if not level or run[0].toggleable:
-                        break  # no heading, or its section is inside it: no need to go on
+                        break  # not a heading, or its section is its children
                     if any(sections.ends_section(node, level) for node in run[1:]):
                         break
         except ReadFailed as error:
@@ -159,8 +161,8 @@ class HeadingLookup:
                 raise
             return None
         if start != found.node.id and sections.ends_section(run[0], level):
-            return None  # the old end was turned into a heading
-        await self._splice(task, found.parent_id, run, to_end=to_end)
+            return None  # the stored end is a heading now
+        await self._splice(query, found.parent_id, run, to_end=to_end)
         if not level:
             raise PlaceGone("heading_gone")
         stop = next(
@@ -170,15 +172,15 @@ class HeadingLookup:
         return replace(found, node=heading, end=run[stop - 1].id)
 
     async def _splice(
-        self, task: Task, parent_id: str, run: Sequence[Node], *, to_end: bool
+        self, query: PositionQuery, parent_id: str, run: Sequence[Node], *, to_end: bool
     ) -> None:
         def work(c: sqlite3.Connection) -> None:
-            snapshot = store.load(c, task.scope, task.page_id)
+            snapshot = store.load(c, query.scope, query.page_id)
             if snapshot is not None:
                 tree = snapshot.tree.spliced(parent_id, run, to_end=to_end)
-                store.save(c, task.scope, task.page_id, replace(snapshot, tree=tree))
+                store.save(c, query.scope, query.page_id, replace(snapshot, tree=tree))
 
-        with contextlib.suppress(StorageFull, sqlite3.Error):  # what was seen is seen all the same
+        with contextlib.suppress(StorageFull, sqlite3.Error):  # the read is valid without the cache
             await self._cache.write(work)
 
 
@@ -187,16 +189,16 @@ def _parent_of(block: Mapping[str, Any]) -> str | None:
     return parent.get("block_id") or parent.get("page_id")
 
 
-def locate(tree: Tree, heading_id: str) -> Found | None:
-    """The heading in a tree, or None when it is not there or is no heading."""
+def locate(tree: Tree, heading_id: str) -> LocatedHeading | None:
+    """Return the heading in a tree, or None if it is missing or not a heading."""
     at = tree.find(heading_id)
     if at is None or not at[2].level:
         return None
-    return Found(parent_id=at[0], position=at[1], node=at[2])
+    return LocatedHeading(parent_id=at[0], position=at[1], node=at[2])
 
 
-def _seen(tree: Tree, heading_id: str) -> Found:
-    """The heading in a tree that was true just now. Raises PlaceGone."""
+def _seen(tree: Tree, heading_id: str) -> LocatedHeading:
+    """Return the heading with its section end from a tree that was just read. Raises PlaceGone."""
     found = locate(tree, heading_id)
     if found is None:
         raise PlaceGone("heading_gone")

@@ -1,4 +1,4 @@
-"""Outlines of pages: from the store where that is honest, verified or read again where not."""
+"""Serves outlines of pages from the store, and verifies or reads them at Notion if needed."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from clipperd.storage.database import Store, Work
 
 Freshness = Literal["cached", "auto", "verified"]
 
-NESTED_CALLS = 10  # the most that looking into containers may cost per reading
-_RECHECK_S = 30.0  # a stored outline younger than this is not looked at again behind
+NESTED_CALLS = 10  # calls for nested containers, at most, each time a page is read
+_RECHECK_S = 30.0  # seconds; a newer stored outline is not refreshed in the background
 _OUTAGE = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """The headings of a page and how far they can be believed.
+    """The headings of a page and their freshness.
 
-    ``total_blocks`` counts blocks of the first level. ``stale``: the page is known to have
-    changed, or could not be asked about. ``notion_calls``: made for this answer. ``unlisted``:
-    containers (toggles, columns, ...) that may hold more headings but were not looked into.
+    ``total_blocks`` counts blocks of the first level. ``stale``: the page has changed, or Notion
+    could not be asked. ``notion_calls``: calls made for this response. ``unlisted``: containers
+    (toggles, columns, ...) that may hold more headings but were not listed.
     """
 
     page_id: str
@@ -64,8 +64,8 @@ class Outline(msgspec.Struct, frozen=True):
     unlisted: int
 
 
-class Look(msgspec.Struct, frozen=True):
-    """The outcome of asking Notion: the snapshot as it holds now, and what that took."""
+class ReadResult(msgspec.Struct, frozen=True):
+    """A snapshot that Notion just confirmed or returned, and the calls that took."""
 
     snapshot: Snapshot
     source: Literal["verified", "fetched"]
@@ -73,7 +73,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Outlines:
-    """The stored outlines of every (user, workspace) and their way to Notion."""
+    """The outlines of every (user, workspace)."""
 
     def __init__(
         self,
@@ -81,57 +81,57 @@ class Outlines:
         notion: Notion,
         clock: Clock,
         publish: Publish,
-        vouching: FreshnessTracker | None = None,
+        freshness: FreshnessTracker | None = None,
     ) -> None:
         """``publish`` gets ``outline`` events when a stored outline has changed.
 
-        ``vouching``: what the event stream says; by default nothing.
+        ``freshness``: fed by the event stream; without it no page counts as unchanged.
         """
-        self.vouching = vouching or FreshnessTracker(clock)
+        self.freshness = freshness or FreshnessTracker(clock)
         self._cache = cache
         self._notion = notion
         self._clock = clock
         self._publish = publish
-        self._flights: SingleFlight[Look] = SingleFlight()
+        self._reads: SingleFlight[ReadResult] = SingleFlight()
 
     async def get(self, scope: Scope, page_id: str, freshness: Freshness = "auto") -> Outline:
-        """The outline of a page.
+        """Return the outline of a page.
 
-        ``cached`` never waits: what is stored, else OutlineNotCached, and a look behind. ``auto``
-        asks Notion and falls back on what is stored, marked stale, when that fails.
-        ``verified`` asks in any case. Raises PageGone, PageTrashed, ReadFailed,
-        BrokerUnreachable, NotSignedIn, ReauthRequired.
+        ``cached`` never waits: it returns the stored outline or raises OutlineNotCached, and
+        refreshes in the background. ``auto`` asks Notion unless the outline is fresh, and returns
+        the stored outline as stale if Notion fails. ``verified`` always asks. Raises PageGone,
+        PageTrashed, ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired.
         """
         stored = await self.stored(scope, page_id)
         if freshness == "cached":
             return await self._cached(scope, page_id, stored)
-        if freshness == "auto" and stored is not None and self.vouching.holds((scope, page_id)):
+        if freshness == "auto" and stored is not None and self.freshness.is_fresh((scope, page_id)):
             return await self._render(scope, stored, "push", 0, stale=False)
         try:
-            look, mine = await self._share(scope, page_id)
+            result, is_own = await self._read_once(scope, page_id)
         except _OUTAGE as error:
             if freshness == "verified" or stored is None or not _passes(error):
                 raise
             calls = error.reads if isinstance(error, ReadFailed) else 0
             return await self._render(scope, stored, "cache", calls, stale=True)
-        calls = look.calls if mine else 0
-        return await self._render(scope, look.snapshot, look.source, calls, stale=False)
+        calls = result.calls if is_own else 0
+        return await self._render(scope, result.snapshot, result.source, calls, stale=False)
 
     async def current(self, scope: Scope, page_id: str) -> tuple[Snapshot, int]:
-        """The page's snapshot as Notion has it now, and the calls that took; raises as get."""
+        """Return the page's current snapshot and the calls that took. Raises as ``get`` does."""
         stored = await self.stored(scope, page_id)
-        if stored is not None and self.vouching.holds((scope, page_id)):
+        if stored is not None and self.freshness.is_fresh((scope, page_id)):
             return stored, 0
-        look, mine = await self._share(scope, page_id)
-        return look.snapshot, look.calls if mine else 0
+        result, is_own = await self._read_once(scope, page_id)
+        return result.snapshot, result.calls if is_own else 0
 
-    def doubt(self, scope: Scope, page_id: str) -> None:
-        """Somebody changed the page: look before it is believed again."""
-        self.vouching.doubt((scope, page_id))
-        self._tell(scope, [page_id], [])
+    def mark_changed(self, scope: Scope, page_id: str) -> None:
+        """Note a change by another client: the next use reads the page."""
+        self.freshness.mark_changed((scope, page_id))
+        self._announce(scope, [page_id], [])
 
     async def stored(self, scope: Scope, page_id: str) -> Snapshot | None:
-        """What is stored of the page, without a call; nothing where the cache cannot be read."""
+        """Return the stored snapshot without a call; None if the cache cannot be read."""
         try:
             return await self._cache.read(lambda c: store.load(c, scope, page_id))
         except (StorageFull, sqlite3.Error):
@@ -140,7 +140,7 @@ class Outlines:
     async def reread(
         self, scope: Scope, page_id: str, reader: Reader, wanted: str | None = None
     ) -> Snapshot:
-        """List the page from the top; where heading ``wanted`` is of the first level, only that.
+        """List the page; without nested containers if heading ``wanted`` is on the first level.
 
         Raises PageGone, PageTrashed, ReadFailed, BrokerUnreachable.
         """
@@ -152,7 +152,7 @@ class Outlines:
             raise
 
     async def require(self, scope: Scope, page_id: str, reader: Reader) -> None:
-        """Ask whether the page is still there. Raises as reread does."""
+        """Check that the page still exists. Raises as ``reread`` does."""
         try:
             await reader.page(page_id)
         except (PageGone, PageTrashed) as error:
@@ -160,61 +160,63 @@ class Outlines:
             raise
 
     async def close(self) -> None:
-        """End what runs behind."""
-        await self._flights.close()
+        """Cancel the reads in the background."""
+        await self._reads.close()
 
     async def _cached(self, scope: Scope, page_id: str, stored: Snapshot | None) -> Outline:
         age = float("inf") if stored is None else self._clock.now() - stored.verified_at
         page = (scope, page_id)
-        is_vouched = stored is not None and self.vouching.holds(page)
-        is_stale = self.vouching.is_doubted(page) or (stored is not None and stored.moved)
-        if not is_vouched and (is_stale or not 0 <= age < _RECHECK_S):
-            self._flights.start((scope, page_id), lambda: self._look(scope, page_id))
+        is_fresh = stored is not None and self.freshness.is_fresh(page)
+        is_stale = self.freshness.has_unread_change(page) or (
+            stored is not None and stored.changed_by_us
+        )
+        if not is_fresh and (is_stale or not 0 <= age < _RECHECK_S):
+            self._reads.start((scope, page_id), lambda: self._read(scope, page_id))
         if stored is None:
             raise OutlineNotCached(
-                "The outline of that page was not read yet.",
-                hint="An outline event follows when it is here.",
+                "The outline of that page is not here yet.",
+                hint="Wait for its outline event, then ask again.",
             )
-        return await self._render(scope, stored, "cache", 0, stale=is_stale and not is_vouched)
+        return await self._render(scope, stored, "cache", 0, stale=is_stale and not is_fresh)
 
-    async def _share(self, scope: Scope, page_id: str) -> tuple[Look, bool]:
-        """Look once for all who ask at the same time; True for the one that began it."""
-        task, mine = self._flights.start((scope, page_id), lambda: self._look(scope, page_id))
-        return await asyncio.shield(task), mine
+    async def _read_once(self, scope: Scope, page_id: str) -> tuple[ReadResult, bool]:
+        """Read once for all concurrent callers; True for the caller that started the read."""
+        task, is_own = self._reads.start((scope, page_id), lambda: self._read(scope, page_id))
+        return await asyncio.shield(task), is_own
 
-    async def _look(self, scope: Scope, page_id: str) -> Look:
+    async def _read(self, scope: Scope, page_id: str) -> ReadResult:
         reader = Reader(self._notion, self._clock, scope)
         began = self._clock.boot()
         snapshot = await self.stored(scope, page_id)
         try:
             page: dict[str, Any] | None = None
-            if snapshot is None or _may_hold(snapshot):
+            if snapshot is None or _can_confirm(snapshot):
                 page = await reader.page(page_id)
-                await self._note_page(scope, page)
-            if snapshot is not None and page is not None and _holds(snapshot, page):
-                held, is_kept = await self._vouch(scope, snapshot, page)
-                if is_kept:
-                    self.vouching.looked((scope, page_id), began)
-                return Look(held, "verified", reader.calls)
-            snapshot, is_kept = await self._list(scope, page_id, reader, snapshot, page=page)
+                await self._index_page(scope, page)
+            if snapshot is not None and page is not None and _matches(snapshot, page):
+                confirmed, is_stored = await self._confirm(scope, snapshot, page)
+                if is_stored:
+                    self.freshness.record_read((scope, page_id), began)
+                return ReadResult(confirmed, "verified", reader.calls)
+            snapshot, is_stored = await self._list(scope, page_id, reader, snapshot, page=page)
         except (PageGone, PageTrashed) as error:
             await self._drop(scope, page_id, error)
             raise
-        if is_kept and not snapshot.shallow:
-            self.vouching.looked((scope, page_id), began)
-        return Look(snapshot, "fetched", reader.calls)
+        if is_stored and not snapshot.is_partial:
+            self.freshness.record_read((scope, page_id), began)
+        return ReadResult(snapshot, "fetched", reader.calls)
 
-    async def _vouch(
+    async def _confirm(
         self, scope: Scope, snapshot: Snapshot, page: dict[str, Any]
     ) -> tuple[Snapshot, bool]:
-        """Note that the snapshot still holds; its tree is left alone, we may have written since."""
-        held = replace(
+        """Store that the snapshot still matches; keep the stored tree, it may hold newer writes."""
+        confirmed = replace(
             snapshot,
             stamp=str(page["last_edited_time"]),
             title=_title(page),
             verified_at=self._clock.now(),
         )
-        return held, await self._keep(lambda c: store.vouch(c, scope, held))
+        return confirmed, await self._try_write(lambda c: store.confirm(c, scope, confirmed))
 
     async def _list(
         self,
@@ -226,7 +228,7 @@ class Outlines:
         page: dict[str, Any] | None = None,
         wanted: str | None = None,
     ) -> tuple[Snapshot, bool]:
-        """Read the page; returns also whether it could be stored."""
+        """Read the page; return its snapshot and whether it was stored."""
         try:
             blocks, read_at = await _all_children(reader, page_id)
         except ReadFailed as error:
@@ -234,10 +236,10 @@ class Outlines:
                 await reader.page(page_id)  # raises when the page is gone or in the trash
             raise
         nodes = [to_node(block) for block in blocks]
-        shallow = any(node.id == wanted and node.level for node in nodes)
-        base = old.tree if old is not None and shallow else Tree(page_id)
+        only_top = any(node.id == wanted and node.level for node in nodes)
+        base = old.tree if old is not None and only_top else Tree(page_id)
         tree = base.with_list(page_id, nodes)
-        if not shallow:
+        if not only_top:
             tree = await _with_containers(reader, tree)
         stamps = [str(b["last_edited_time"]) for b in blocks if b.get("last_edited_time")]
         known = [old.stamp] if old is not None and old.stamp else []
@@ -249,29 +251,29 @@ class Outlines:
             read_at=read_at,
             fetched_at=now,
             verified_at=now,
-            shallow=shallow and bool(sections.containers(tree, listed=None)),
+            is_partial=only_top and bool(sections.containers(tree, listed=None)),
         )
-        if not await self._keep(lambda c: store.save(c, scope, page_id, snapshot)):
-            self.vouching.unsure((scope, page_id))
+        if not await self._try_write(lambda c: store.save(c, scope, page_id, snapshot)):
+            self.freshness.invalidate((scope, page_id))
             return snapshot, False
         if old is None or sections.headings(old.tree) != sections.headings(tree):
-            self._tell(scope, [page_id], [])
+            self._announce(scope, [page_id], [])
         return snapshot, True
 
-    async def _keep(self, work: Work[object]) -> bool:
-        """Write to the cache if that can be: what was read is true without it."""
+    async def _try_write(self, work: Work[object]) -> bool:
+        """Write to the cache and return whether that worked; the read is valid without it."""
         try:
             await self._cache.write(work)
         except (StorageFull, sqlite3.Error):
             return False
         return True
 
-    async def _note_page(self, scope: Scope, page: dict[str, Any]) -> None:
-        """The page index learns what we saw: search does not show every page."""
+    async def _index_page(self, scope: Scope, page: dict[str, Any]) -> None:
+        """Add the page to the page index, because search does not return every page."""
         record = from_notion(page)
         if record is not None:
             now = self._clock.now()
-            await self._keep(lambda c: pages.upsert(c, scope, [record], now, evidence=True))
+            await self._try_write(lambda c: pages.upsert(c, scope, [record], now, evidence=True))
 
     async def _drop(self, scope: Scope, page_id: str, error: PageGone | PageTrashed) -> None:
         now = self._clock.now()
@@ -281,10 +283,10 @@ class Outlines:
             store.forget(c, scope, page_id)
             pages.mark_lost(c, scope, page_id, access, now)
 
-        if await self._keep(work):
-            self._tell(scope, [], [page_id])
+        if await self._try_write(work):
+            self._announce(scope, [], [page_id])
 
-    def _tell(self, scope: Scope, ids: list[str], removed: list[str]) -> None:
+    def _announce(self, scope: Scope, ids: list[str], removed: list[str]) -> None:
         data = {"workspace_id": scope.workspace_id, "ids": ids, "removed": removed}
         self._publish("outline", data, scope.user_id)
 
@@ -299,7 +301,7 @@ class Outlines:
     ) -> Outline:
         tree = snapshot.tree
         title = snapshot.title
-        if title is None:  # read from the anchor on only: the page itself was never asked for
+        if title is None:  # only children were read, never the page object
             with contextlib.suppress(StorageFull, sqlite3.Error):
                 title = await self._cache.read(lambda c: pages.title_of(c, scope, tree.page_id))
         return Outline(
@@ -318,14 +320,14 @@ class Outlines:
         )
 
 
-def _may_hold(snapshot: Snapshot) -> bool:
-    """False when even an equal stamp could not prove the snapshot: list at once, one call less."""
-    if snapshot.moved or snapshot.shallow:
+def _can_confirm(snapshot: Snapshot) -> bool:
+    """Return whether an equal stamp can prove the snapshot; if not, listing saves a call."""
+    if snapshot.changed_by_us or snapshot.is_partial:
         return False
     return snapshot.stamp is None or timestamps.is_unchanged(snapshot.stamp, snapshot.read_at)
 
 
-def _holds(snapshot: Snapshot, page: dict[str, Any]) -> bool:
+def _matches(snapshot: Snapshot, page: dict[str, Any]) -> bool:
     return timestamps.is_unchanged(str(page.get("last_edited_time")), snapshot.read_at)
 
 
@@ -354,7 +356,7 @@ async def _all_children(
 
 
 async def _with_containers(reader: Reader, tree: Tree) -> Tree:
-    """List what may hold headings, as far as the allowance goes."""
+    """List containers that may hold headings, with at most NESTED_CALLS calls."""
     most = reader.calls + NESTED_CALLS
     waiting: list[Node] = sections.containers(tree, listed=False)
     while waiting and reader.calls < most:

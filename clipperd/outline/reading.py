@@ -1,4 +1,4 @@
-"""Reading pages and children lists from Notion, every call counted."""
+"""Reads pages and their children from Notion, and counts the calls."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clipperd.errors import BrokerUnreachable, PageGone, PageTrashed, ReadFailed
 from clipperd.model import Scope
 from clipperd.notion.port import Notion
 
-PAGE_SIZE = "100"  # Notion's most (developers.notion.com/reference/intro#pagination)
+PAGE_SIZE = "100"  # items, Notion's maximum (developers.notion.com/reference/intro#pagination)
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One answer of a listing. ``read_at``: server time before which Notion did not read it."""
+    """One response of a listing; Notion read it at server time ``read_at`` or later."""
 
     blocks: list[dict[str, Any]]
     has_more: bool
@@ -25,27 +25,28 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Reads for one purpose; ``calls`` is what they have cost so far."""
+    """Reads for one task; ``calls`` counts its Notion calls so far."""
 
     def __init__(self, notion: Notion, clock: Clock, scope: Scope) -> None:
-        """Nothing was read yet."""
         self._notion = notion
         self._clock = clock
         self._scope = scope
         self.calls = 0
 
     async def page(self, page_id: str) -> dict[str, Any]:
-        """The page's own object. Raises PageGone, PageTrashed, ReadFailed, BrokerUnreachable."""
+        """Return the page object. Raises PageGone, PageTrashed, ReadFailed, BrokerUnreachable."""
         reply = await self._get(f"pages/{page_id}")
         if reply.status == 404:
-            raise PageGone("The page is gone or no longer shared with this connection.")
+            raise PageGone(
+                "The page is gone or no longer shared with this connection. Share it in Notion."
+            )
         body = self._object(reply)
         if body.get("in_trash") or body.get("archived"):
             raise PageTrashed("The page is in Notion's trash.", hint="Restore it in Notion.")
         return body
 
     async def block(self, block_id: str) -> dict[str, Any] | None:
-        """A block, or None when it is gone or in the trash. Raises as page does."""
+        """Return a block, or None if it is gone or in the trash. Raises as ``page`` does."""
         reply = await self._get(f"blocks/{block_id}")
         if reply.status == 404:
             return None
@@ -55,10 +56,10 @@ class Reader:
     async def children(
         self, parent_id: str, start: str | None = None
     ) -> AsyncGenerator[Part, None]:
-        """The children of a block or page in order, from ``start`` (a child's id) on if given.
+        """Yield the children of a block or page in order, from the child ``start`` on if given.
 
-        A child's id is today's cursor form, though undocumented, so the caller checks that the
-        listing begins with it. Raises ReadFailed, BrokerUnreachable.
+        Notion's cursors are ids of children today, but this is undocumented: check that the listing
+        begins with ``start``. Raises ReadFailed, BrokerUnreachable.
         """
         cursor = start
         while True:
@@ -70,7 +71,7 @@ class Reader:
             body = self._object(reply)
             blocks = [b for b in body.get("results") or [] if isinstance(b, dict) and "id" in b]
             more = body.get("next_cursor") if body.get("has_more") else None
-            # Notion read somewhere between our asking and the answer's Date: take the earliest.
+            # Notion read between our request and the Date of the response: use the earliest time.
             took = self._clock.boot() - began
             read_at = None if reply.date is None else reply.date - took
             yield Part(blocks, more is not None, read_at)

@@ -1,4 +1,4 @@
-"""Schema of the stored outlines, in cache.db."""
+"""Defines the tables of the stored outlines, in cache.db."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 
 def m002_outlines(connection: sqlite3.Connection) -> None:
-    """One snapshot per page: ids, types and headings, never the text of paragraphs."""
+    """Create a snapshot per page: ids, types and headings, never the text of paragraphs."""
     connection.execute(
         """CREATE TABLE outline (
             user_id TEXT NOT NULL,

@@ -1,4 +1,4 @@
-"""Which section ends were true a moment ago: in memory only, on the boot clock."""
+"""Caches section ends that are known to be fresh; in memory, on the boot clock."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from clipperd.clock import Clock
 from clipperd.model import Scope
 from clipperd.outline.freshness import BELIEVED_S
 
-_WRITE_S = 90.0  # a write that was resolved while vouched for may take this long (65 s + waits)
+_WRITE_S = 90.0  # seconds that a write to a fresh section end may take (65 s, plus waits)
 
 
-class Vouched(msgspec.Struct, frozen=True):
+class SectionEnd(msgspec.Struct, frozen=True):
     """A section that ended at ``anchor``, a child of ``parent_id``, at boot time ``at``.
 
-    ``lent_at``: when a write was last resolved to it. ``seen_at``: when it was last read at
-    Notion, for what the event stream vouches for.
+    ``used_at``: boot time when a write was last resolved to it. ``seen_at``: boot time when it was
+    last read from Notion, to compare with the event stream.
     """
 
     parent_id: str
     anchor: str
     at: float
-    lent_at: float
+    used_at: float
     seen_at: float
 
 
 class SectionEnds:
-    """Section ends that may be written after without a look, for a few seconds."""
+    """Section ends that a write may follow without another read, for a few seconds."""
 
     def __init__(self, clock: Clock, trust_s: float, is_covered: Callable[[float], bool]) -> None:
-        """``trust_s``: how long nobody else is expected to have changed the section's end.
+        """``trust_s``: seconds for which a section end stays fresh without an event stream.
 
-        ``is_covered``: whether every change since that boot time was told (and is forgotten here).
+        ``is_covered``: says whether the event stream delivered all changes since a boot time.
         """
         self._is_covered = is_covered
         self._clock = clock
         self._trust_s = trust_s
-        self._known: dict[tuple[Scope, str], dict[str, Vouched]] = {}
+        self._known: dict[tuple[Scope, str], dict[str, SectionEnd]] = {}
 
-    def vouch(
+    def record(
         self,
         scope: Scope,
         page_id: str,
@@ -51,44 +51,44 @@ class SectionEnds:
         *,
         seen_at: float,
     ) -> None:
-        """The section of the heading was just seen to end at ``anchor``."""
+        """Store that the section of the heading was just read to end at ``anchor``."""
         now = self._clock.boot()
         self._sweep(now)
         page = self._known.setdefault((scope, page_id), {})
-        page[heading_id] = Vouched(parent_id, anchor, now, now, seen_at)
+        page[heading_id] = SectionEnd(parent_id, anchor, now, now, seen_at)
 
-    def anchor(self, scope: Scope, page_id: str, heading_id: str) -> Vouched | None:
-        """Where to write at the section's end, when that was true just now or is vouched for."""
+    def fresh(self, scope: Scope, page_id: str, heading_id: str) -> SectionEnd | None:
+        """Return the end of the section if it is fresh."""
         page = self._known.get((scope, page_id), {})
         known, now = page.get(heading_id), self._clock.boot()
         if known is None or not self._is_fresh(known, now):
             return None
-        page[heading_id] = replace(known, lent_at=now)
+        page[heading_id] = replace(known, used_at=now)
         return known
 
     def advance(
         self, scope: Scope, page_id: str, after: str, end_of: Callable[[str], str], *, edge: bool
     ) -> None:
-        """We wrote right after ``after``: sections that ended there end at ``end_of(heading)``.
+        """Move sections that ended at ``after`` to ``end_of(heading)``: we wrote directly after it.
 
-        A section that was not vouched for stays so: somebody may have added to it behind the
-        anchor, and what we wrote then stands in its middle. ``edge``: we wrote at the parent's
-        end and only take ``after`` for its last block, so nothing was resolved to it.
+        A section end that is not fresh is dropped: another client may have added blocks after the
+        anchor, so our blocks may be in the middle of the section. ``edge``: we wrote at the end of
+        the parent and assume that ``after`` was its last block, so no write was resolved to it.
         """
         now = self._clock.boot()
         page = self._known.get((scope, page_id), {})
         for heading_id, known in list(page.items()):
             if known.anchor != after:
                 continue
-            lent = not edge and now - known.lent_at <= _WRITE_S
-            if lent or self._is_fresh(known, now):
+            in_use = not edge and now - known.used_at <= _WRITE_S
+            if in_use or self._is_fresh(known, now):
                 end = end_of(heading_id)
-                page[heading_id] = replace(known, anchor=end, at=now, lent_at=now)
+                page[heading_id] = replace(known, anchor=end, at=now, used_at=now)
             else:
-                del page[heading_id]  # its end has moved on: never to be vouched for again
+                del page[heading_id]  # its end has moved and is unknown
 
     def forget(self, scope: Scope, page_id: str, anchors: Collection[str] | None = None) -> None:
-        """Trust nothing of the page any more, or nothing that ends at one of ``anchors``."""
+        """Drop the section ends of the page, or only those at one of ``anchors``."""
         if anchors is None:
             self._known.pop((scope, page_id), None)
             return
@@ -98,18 +98,18 @@ class SectionEnds:
                 del page[heading_id]
 
     def forget_children(self, scope: Scope, page_id: str, parent_id: str) -> None:
-        """Trust no section whose blocks are the parent's own children."""
+        """Drop the section ends among the direct children of the parent."""
         page = self._known.get((scope, page_id), {})
         for heading_id, known in list(page.items()):
             if known.parent_id == parent_id:
                 del page[heading_id]
 
-    def _is_fresh(self, known: Vouched, now: float) -> bool:
+    def _is_fresh(self, known: SectionEnd, now: float) -> bool:
         return now - known.at <= self._trust_s or self._is_covered(known.seen_at)
 
     def _sweep(self, now: float) -> None:
         for key, page in list(self._known.items()):
-            kept = {h: v for h, v in page.items() if now - v.lent_at <= BELIEVED_S}
+            kept = {h: v for h, v in page.items() if now - v.used_at <= BELIEVED_S}
             if kept:
                 self._known[key] = kept
             else:

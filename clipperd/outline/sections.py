@@ -1,4 +1,4 @@
-"""Headings and their sections (pure): where a section ends, and which heading a name means."""
+"""Finds the ends of sections, and headings by their text (pure)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from clipperd.outline.tree import Node, Tree
 
-# Containers of the first level that are worth a call of their own to find headings in.
+# First-level containers that are listed, one call each, to find headings in them.
 _EXPANDED = frozenset({"column_list", "callout", "toggle", "synced_block"})
 
 
@@ -34,7 +34,7 @@ class Heading(msgspec.Struct, frozen=True):
 
 
 def headings(tree: Tree) -> list[Heading]:
-    """All headings of the tree, those in listed containers where they are displayed."""
+    """Return all headings of the tree in display order, with those in listed containers."""
     found: list[Heading] = []
     for node, parent_id, position, path in _walk(tree, tree.page_id, (), frozenset()):
         found.append(
@@ -54,7 +54,7 @@ def headings(tree: Tree) -> list[Heading]:
 
 
 def section_end(tree: Tree, parent_id: str, position: int) -> str | None:
-    """The last block of the section of the heading at ``position`` among its siblings."""
+    """Return the last block of the section of the heading at ``position`` among its siblings."""
     siblings = tree.lists[parent_id]
     heading = siblings[position]
     if heading.toggleable:
@@ -66,7 +66,7 @@ def section_end(tree: Tree, parent_id: str, position: int) -> str | None:
 
 
 def last_of_section(siblings: Sequence[Node], position: int) -> int:
-    """Index of the last sibling before the next heading of the same or a higher level."""
+    """Return the index of the last sibling before the next heading of this or a higher level."""
     level = siblings[position].level
     for index in range(position + 1, len(siblings)):
         if ends_section(siblings[index], level):
@@ -75,15 +75,15 @@ def last_of_section(siblings: Sequence[Node], position: int) -> int:
 
 
 def ends_section(node: Node, level: int) -> bool:
-    """True when ``node`` is a heading of ``level`` or higher (a smaller number)."""
+    """Return whether ``node`` is a heading of ``level`` or higher (a smaller number)."""
     return 0 < node.level <= level
 
 
 def containers(tree: Tree, *, listed: bool | None = None) -> list[Node]:
-    """Blocks that may hold headings: all, those listed so far, or those not listed.
+    """Return blocks that may hold headings: all, those listed so far, or those not listed.
 
-    Of the first level: toggle headings, columns, callouts, toggles, synced blocks; and the
-    columns of a listed column list. Deeper ones are left alone: every one costs a call.
+    These are toggle headings, columns, callouts, toggles and synced blocks of the first level, and
+    the columns of a listed column list. Deeper ones would each cost a call.
     """
     first = [n for n in tree.top if n.has_children and (n.toggleable or n.type in _EXPANDED)]
     columns = [
@@ -97,17 +97,17 @@ def containers(tree: Tree, *, listed: bool | None = None) -> list[Node]:
 
 
 def named(found: Sequence[Heading], text: str, path: Sequence[str]) -> list[Heading]:
-    """Headings with that text, or failing that with that text in another case.
+    """Return the headings with this text; if there are none, compare without case.
 
-    ``path`` narrows: the texts of the headings around it, or the innermost of them; it may end
-    with the heading's own text.
+    ``path`` narrows the result: the texts of all enclosing headings or the innermost ones, with or
+    without the heading's own text at the end.
     """
     for same in (_exact, _loose):
-        wanted, around = same(text), [same(p) for p in path]
-        if around and around[-1] == wanted and len(around) > 1:
-            shapes = [around, around[:-1]]
+        wanted, enclosing = same(text), [same(p) for p in path]
+        if enclosing and enclosing[-1] == wanted and len(enclosing) > 1:
+            shapes = [enclosing, enclosing[:-1]]
         else:
-            shapes = [around]
+            shapes = [enclosing]
         matches = [
             h
             for h in found
@@ -131,7 +131,7 @@ def _loose(text: str) -> str:
 
 
 def _walk(
-    tree: Tree, parent_id: str, around: tuple[str, ...], above: frozenset[str]
+    tree: Tree, parent_id: str, enclosing: tuple[str, ...], above: frozenset[str]
 ) -> Iterator[tuple[Node, str, int, tuple[str, ...]]]:
     """Yield (heading, parent id, position, path); ``above`` guards against a damaged store."""
     open_: list[Node] = []  # headings of this list whose sections contain the current block
@@ -139,10 +139,10 @@ def _walk(
         if node.level:
             while open_ and ends_section(node, open_[-1].level):
                 open_.pop()
-            yield node, parent_id, position, (*around, *(h.text for h in open_))
+            yield node, parent_id, position, (*enclosing, *(h.text for h in open_))
             open_.append(node)
         if node.id in tree.lists and node.id not in above:
-            inside = (*around, *(h.text for h in open_))
+            inside = (*enclosing, *(h.text for h in open_))
             yield from _walk(tree, node.id, inside, above | {parent_id, node.id})
         if node.toggleable:
-            open_.pop()  # its section is inside it, not behind it
+            open_.pop()  # its section is its children, not its siblings

@@ -1,4 +1,4 @@
-"""All SQL about outlines in cache.db. Every function runs inside a Database job."""
+"""Reads and writes the outlines in cache.db; every function runs inside a database job."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clipperd.outline.tree import Tree, decode, encode
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a page looked like when it was read.
+    """The outline of a page as it was read. Times are epoch seconds.
 
-    ``stamp`` is the page's last_edited_time as last heard (None: never asked). ``read_at`` is the
-    server's time before which no part of it was read (None: unknown). ``moved``: something of ours
-    changed the page since, so its stamp is newer and cannot vouch for others' edits.
-    ``shallow``: containers were not looked into. Times: epoch seconds.
+    ``stamp``: the page's last_edited_time, or None if it was never read. ``read_at``: server time
+    before which no part was read, or None if unknown. ``changed_by_us``: we changed the page since,
+    so its stamp is newer and does not exclude other edits. ``is_partial``: containers were not
+    listed.
     """
 
     tree: Tree
@@ -26,12 +26,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     read_at: float | None
     fetched_at: float
     verified_at: float
-    moved: bool = False
-    shallow: bool = False
+    changed_by_us: bool = False
+    is_partial: bool = False
 
 
 def load(connection: sqlite3.Connection, scope: Scope, page_id: str) -> Snapshot | None:
-    """Return the stored snapshot, or None when there is none that can be read."""
+    """Return the stored snapshot, or None if there is no readable one."""
     row = connection.execute(
         """SELECT title, stamp, read_at, fetched_at, verified_at, moved, shallow, tree
             FROM outline WHERE user_id = :user AND workspace_id = :workspace
@@ -48,8 +48,8 @@ def load(connection: sqlite3.Connection, scope: Scope, page_id: str) -> Snapshot
         read_at=row["read_at"],
         fetched_at=row["fetched_at"],
         verified_at=row["verified_at"],
-        moved=bool(row["moved"]),
-        shallow=bool(row["shallow"]),
+        changed_by_us=bool(row["moved"]),
+        is_partial=bool(row["shallow"]),
     )
 
 
@@ -70,15 +70,15 @@ def save(connection: sqlite3.Connection, scope: Scope, page_id: str, snapshot: S
             "read_at": snapshot.read_at,
             "fetched_at": snapshot.fetched_at,
             "verified_at": snapshot.verified_at,
-            "moved": int(snapshot.moved),
-            "shallow": int(snapshot.shallow),
+            "moved": int(snapshot.changed_by_us),
+            "shallow": int(snapshot.is_partial),
             "tree": encode(snapshot.tree),
         },
     )
 
 
-def vouch(connection: sqlite3.Connection, scope: Scope, held: Snapshot) -> None:
-    """Note what asking about the page said, unless its snapshot was replaced meanwhile."""
+def confirm(connection: sqlite3.Connection, scope: Scope, held: Snapshot) -> None:
+    """Store a confirmed title and stamp, unless the snapshot was replaced in the meantime."""
     connection.execute(
         """UPDATE outline SET title = :title, stamp = :stamp, verified_at = :verified_at
             WHERE user_id = :user AND workspace_id = :workspace AND page_id = :page
@@ -94,7 +94,7 @@ def vouch(connection: sqlite3.Connection, scope: Scope, held: Snapshot) -> None:
 
 
 def forget(connection: sqlite3.Connection, scope: Scope, page_id: str) -> None:
-    """Drop the snapshot of a page that is gone."""
+    """Delete the snapshot of a page that is gone."""
     connection.execute(
         """DELETE FROM outline WHERE user_id = :user AND workspace_id = :workspace
             AND page_id = :page""",

@@ -1,4 +1,4 @@
-"""A page's blocks as the outline keeps them: ids, types, headings, order, parents (pure)."""
+"""Holds a page's blocks for its outline: ids, types, headings, order, parents (pure)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from clipperd.pages.entries import plain_text
 
 _HEADINGS = {"heading_1": 1, "heading_2": 2, "heading_3": 3, "heading_4": 4}
 UNKNOWN = "unknown"
-"""The type of a block of our own whose echo we have not read."""
+"""The type of a block that we wrote and have not read back."""
 
 
 class Node(msgspec.Struct, frozen=True, array_like=True):
-    """One block. ``level`` is 1-4 for a heading and 0 otherwise; ``text`` is a heading's whole."""
+    """One block; ``level`` is 1-4 for a heading, else 0; only headings have a ``text``."""
 
     id: str
     type: str
@@ -26,13 +26,13 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
 
 def to_node(block: Mapping[str, Any], block_id: str | None = None) -> Node:
-    """Keep what the outline needs of a block object; ``block_id`` names one that we requested."""
+    """Convert a block object; ``block_id`` is the id of one in request shape."""
     kind = str(block.get("type") or UNKNOWN)
     level = _HEADINGS.get(kind, 0)
     body = block.get(kind)
     body = body if isinstance(body, dict) else {}
     if kind == "synced_block" and body.get("synced_from"):
-        kind = "synced_copy"  # its children belong to the original: nothing can be put here
+        kind = "synced_copy"  # its children belong to the original, so no block can be added
     return Node(
         id=block_id or str(block["id"]),
         type=kind,
@@ -51,7 +51,7 @@ class Tree(msgspec.Struct, frozen=True):
 
     @property
     def top(self) -> tuple[Node, ...]:
-        """The page's own children."""
+        """The direct children of the page."""
         return self.lists.get(self.page_id, ())
 
     def find(self, block_id: str) -> tuple[str, int, Node] | None:
@@ -63,7 +63,7 @@ class Tree(msgspec.Struct, frozen=True):
         return None
 
     def with_list(self, parent_id: str, nodes: Iterable[Node]) -> Tree:
-        """This tree with other children of one parent; lists of lost parents are dropped."""
+        """Return the tree with new children of one parent, without lists of lost parents."""
         lists = {**self.lists, parent_id: tuple(nodes)}
         kept = {self.page_id}
         waiting = [self.page_id]
@@ -77,7 +77,7 @@ class Tree(msgspec.Struct, frozen=True):
     def inserted(
         self, parent_id: str, after: str | None, edge: str, nodes: Sequence[Node]
     ) -> Tree | None:
-        """This tree with ``nodes`` where an append put them; None where it lacks that place."""
+        """Return the tree with appended ``nodes``, or None if their place is not in it."""
         siblings = self.lists.get(parent_id)
         held = self.find(parent_id)
         if held is not None and not held[2].has_children:
@@ -85,7 +85,9 @@ class Tree(msgspec.Struct, frozen=True):
         if siblings is None:
             return None
         new = {node.id for node in nodes}
-        kept = [node for node in siblings if node.id not in new]  # told twice, inserted once
+        kept = [
+            node for node in siblings if node.id not in new
+        ]  # a repeated report must not insert twice
         if after is None:
             at = len(kept) if edge == "end" else 0
         else:
@@ -96,14 +98,14 @@ class Tree(msgspec.Struct, frozen=True):
         return self.with_list(parent_id, [*kept[:at], *nodes, *kept[at:]])
 
     def _opened(self, held: tuple[str, int, Node]) -> Tree:
-        """This tree with a block that had no children as one that has (an empty list so far)."""
+        """Return the tree with an empty list of children for a block without one."""
         parent_id, index, node = held
         nodes = list(self.lists[parent_id])
         nodes[index] = msgspec.structs.replace(node, has_children=True)
         return self.with_list(parent_id, nodes).with_list(node.id, ())
 
     def without(self, block_ids: Iterable[str]) -> Tree:
-        """This tree after those blocks (and all in them) went to the trash."""
+        """Return the tree without these blocks and their children."""
         gone = set(block_ids)
         tree = self
         for parent_id, nodes in self.lists.items():
@@ -112,11 +114,11 @@ class Tree(msgspec.Struct, frozen=True):
         return tree
 
     def spliced(self, parent_id: str, fresh: Sequence[Node], *, to_end: bool) -> Tree:
-        """This tree with a freshly listed run of siblings in the place of the old one.
+        """Return the tree with a freshly listed run of siblings instead of the old one.
 
-        The run begins at a sibling that was known; what stood between it and the last one that
-        both know is replaced; ``to_end``: the listing reached the end of the parent. What stood
-        under another parent has moved.
+        Replaces the siblings from the first block of the run to the last one that both lists have,
+        or to the end if the listing reached it (``to_end``). Blocks of the run that were under
+        another parent have moved.
         """
         ids = {node.id for node in fresh}
         for other, nodes in self.lists.items():
@@ -140,7 +142,7 @@ def encode(tree: Tree) -> bytes:
 
 
 def decode(page_id: str, raw: bytes) -> Tree | None:
-    """Unpack what encode packed; None when it cannot be read (the caller fetches again)."""
+    """Unpack the lists, or return None if they are damaged (the caller fetches the page again)."""
     try:
         return Tree(page_id, _DECODER.decode(raw))
     except msgspec.MsgspecError:

@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
     edited: str
 
 
-class Look(msgspec.Struct, frozen=True):
+class CandidateQuery(msgspec.Struct, frozen=True):
     """Where is looked: ``kind`` as in lists ("" is every kind); ``want`` pages are enough."""
 
     connection: sqlite3.Connection
@@ -48,7 +48,7 @@ class Look(msgspec.Struct, frozen=True):
         return f"{_MINE} AND {KINDS[self.kind]}"
 
 
-def known(look: Look, page_ids: Iterable[str]) -> list[Candidate]:
+def by_id(look: CandidateQuery, page_ids: Iterable[str]) -> list[Candidate]:
     """Those of ``page_ids`` that can be shown."""
     return _ask(
         look,
@@ -58,7 +58,7 @@ def known(look: Look, page_ids: Iterable[str]) -> list[Candidate]:
     )
 
 
-def titled(look: Look, query: str) -> list[Candidate]:
+def exact(look: CandidateQuery, query: str) -> list[Candidate]:
     """Pages whose whole title is ``query``."""
     return _ask(
         look,
@@ -68,7 +68,7 @@ def titled(look: Look, query: str) -> list[Candidate]:
     )
 
 
-def beginning(look: Look, query: str) -> list[Candidate]:
+def prefix(look: CandidateQuery, query: str) -> list[Candidate]:
     """Pages whose title begins with ``query``."""
     begun = f"""FROM page WHERE {look.mine}
         AND page.folded >= :query AND page.folded < :query || char(1114111)"""
@@ -79,18 +79,18 @@ def beginning(look: Look, query: str) -> list[Candidate]:
     return _freshest(found, look.want)
 
 
-def worded(look: Look, words: Sequence[str]) -> list[Candidate]:
+def words(look: CandidateQuery, words: Sequence[str]) -> list[Candidate]:
     """Pages whose title has a word that begins with each of ``words``."""
     return _matching(look, "title : (" + _all_of(words) + ")", _TIERS * look.want)
 
 
-def below(look: Look, words: Sequence[str]) -> list[Candidate]:
+def path(look: CandidateQuery, words: Sequence[str]) -> list[Candidate]:
     """Pages with each of ``words`` in the title or in the titles above it."""
     return _matching(look, f"{{title path}} : ({_all_of(words)})", _TIERS * look.want)
 
 
-def spelt(
-    look: Look, choices: Sequence[Sequence[str]], *, in_paths: bool = False
+def fuzzy(
+    look: CandidateQuery, choices: Sequence[Sequence[str]], *, in_paths: bool = False
 ) -> list[Candidate]:
     """Pages whose title has one of each word's ``choices``: the first may go on, others are whole.
 
@@ -103,7 +103,7 @@ def spelt(
     return _matching(look, f"{{title{' path' if in_paths else ''}}} : ({wanted})", look.want)
 
 
-def containing(look: Look, query: str) -> list[Candidate]:
+def infix(look: CandidateQuery, query: str) -> list[Candidate]:
     """Pages whose title holds ``query`` anywhere: the middle of a word, scripts without spaces."""
     if len(query) >= _GRAM:
         phrase = 'title : "' + query.replace('"', '""') + '"'
@@ -133,7 +133,9 @@ def _freshest(found: list[Candidate], most: int) -> list[Candidate]:
     return sorted(found, key=attrgetter("edited"), reverse=True)[:most]
 
 
-def _matching(look: Look, wanted: str, most: int, *, table: str = "page_words") -> list[Candidate]:
+def _matching(
+    look: CandidateQuery, wanted: str, most: int, *, table: str = "page_words"
+) -> list[Candidate]:
     """The newest ``most`` pages for a full-text query."""
     if look.kind in ("database", "data_source"):
         wanted = f'kind : "{DATABASE}" AND ({wanted})'
@@ -152,7 +154,7 @@ def _matching(look: Look, wanted: str, most: int, *, table: str = "page_words") 
     return _freshest(found, most)
 
 
-def _newest(look: Look, condition: str, most: int, **keys: str) -> list[Candidate]:
+def _newest(look: CandidateQuery, condition: str, most: int, **keys: str) -> list[Candidate]:
     # Few pages are databases, so these have an index; nearly all are pages.
     index = "page_recent" if look.kind in ("", "page") else "page_kind"
     return _ask(
@@ -164,10 +166,10 @@ def _newest(look: Look, condition: str, most: int, **keys: str) -> list[Candidat
     )
 
 
-def _ask(look: Look, sql: str, **keys: str | int) -> list[Candidate]:
+def _ask(look: CandidateQuery, sql: str, **keys: str | int) -> list[Candidate]:
     return list(map(Candidate._make, _rows(look, sql, **keys)))
 
 
-def _rows(look: Look, sql: str, **keys: str | int) -> list[sqlite3.Row]:
+def _rows(look: CandidateQuery, sql: str, **keys: str | int) -> list[sqlite3.Row]:
     scope = {"user": look.scope.user_id, "workspace": look.scope.workspace_id}
     return look.connection.execute(sql, {**scope, **keys}).fetchall()

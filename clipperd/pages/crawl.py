@@ -35,7 +35,7 @@ PAGE_SIZE = 100  # Notion's most per page (developers.notion.com/reference/intro
 OVERLAP_S = 120.0  # times are rounded down to the minute, and search shows edits late
 
 
-class Found(msgspec.Struct, frozen=True):
+class SearchResults(msgspec.Struct, frozen=True):
     """What one search call brought."""
 
     records: list[Record] = msgspec.field(default_factory=list)
@@ -83,7 +83,9 @@ class Crawl:
             calls += 1
             reply = await self._search(scope, PAGE_SIZE, row.cursor)
             if reply.status == 400 and row.cursor is not None:
-                row = await self._store(scope, Found(), {"phase": "filling", "cursor": None})
+                row = await self._store(
+                    scope, SearchResults(), {"phase": "filling", "cursor": None}
+                )
                 continue  # the cursor has expired: from the top again, what we have stays
             found, cursor = _results(reply, calls)
             phase = "complete" if cursor is None else "filling"
@@ -92,7 +94,7 @@ class Crawl:
 
     async def failed(self, scope: Scope, code: str) -> None:
         """Remember why the index could not be read; its pages stay."""
-        await self._store(scope, Found(), {"error": code})
+        await self._store(scope, SearchResults(), {"error": code})
 
     async def _recents(self, scope: Scope) -> int:
         found, cursor = _results(await self._search(scope, RECENTS, None), 1)
@@ -141,7 +143,9 @@ class Crawl:
             body["start_cursor"] = cursor
         return await self._notion.send(scope, "POST", "search", body=msgspec.json.encode(body))
 
-    async def _store(self, scope: Scope, found: Found, progress: dict[str, Any]) -> IndexRow:
+    async def _store(
+        self, scope: Scope, found: SearchResults, progress: dict[str, Any]
+    ) -> IndexRow:
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> tuple[IndexRow, list[str], bool]:
@@ -160,10 +164,10 @@ class Crawl:
         return row
 
 
-def _results(reply: Reply, calls: int) -> tuple[Found, str | None]:
+def _results(reply: Reply, calls: int) -> tuple[SearchResults, str | None]:
     if not reply.ok or not isinstance(reply.body, dict):
         raise ReadFailed(reply, reads=calls)
-    found = Found()
+    found = SearchResults()
     for thing in reply.body.get("results") or []:
         if (record := from_notion(thing)) is not None:
             found.records.append(record)

@@ -14,26 +14,26 @@ from clipperd.model import Scope
 _CHECK_BYTES = 6  # against garbage and cursors of another list; not a secret
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """Everything after this key, in the order of the view."""
 
     key: float | str
     page_id: str
 
 
-def encode(scope: Scope, view: str, kind: str, mark: Mark) -> str:
+def encode(scope: Scope, view: str, kind: str, mark: Cursor) -> str:
     """Render ``mark`` as an opaque string that only this list accepts."""
     body = msgspec.json.encode(mark)
     return base64.urlsafe_b64encode(_check(scope, view, kind, body) + body).decode().rstrip("=")
 
 
-def decode(scope: Scope, view: str, kind: str, text: str) -> Mark:
+def decode(scope: Scope, view: str, kind: str, text: str) -> Cursor:
     """Read a cursor of this list back. Raises CursorInvalid for any other string."""
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         body = raw[_CHECK_BYTES:]
         if raw[:_CHECK_BYTES] == _check(scope, view, kind, body):
-            return msgspec.json.decode(body, type=Mark)
+            return msgspec.json.decode(body, type=Cursor)
     except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError) as error:
         raise _invalid() from error
     raise _invalid()

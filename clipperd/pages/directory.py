@@ -18,7 +18,7 @@ class Directory:
         """``cache`` is cache.db."""
         self._cache = cache
 
-    async def recognise(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
+    async def lookup(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
         """The stored titles of those pages that are known here; the others are left out.
 
         Raises WorkspaceMismatch for a page known to be in another workspace of the account only.

@@ -28,7 +28,7 @@ from clipperd.model import Scope
 from clipperd.notion.port import Notion
 from clipperd.pages import cursors, search, store, usage
 from clipperd.pages.crawl import Crawl, Publish
-from clipperd.pages.cursors import Mark
+from clipperd.pages.cursors import Cursor
 from clipperd.pages.entries import Access, Entry, IndexStatus, Listing, from_notion, schema_of
 from clipperd.storage.database import Database, Store
 
@@ -83,7 +83,7 @@ class Pages:
                 items=[store.to_entry(c, scope, row, favorites) for _, row in page],
                 next_cursor=None
                 if last is None
-                else cursors.encode(scope, view, kind, Mark(last[0], last[1]["page_id"])),
+                else cursors.encode(scope, view, kind, Cursor(last[0], last[1]["page_id"])),
                 has_more=last is not None,
                 index=store.index_status(c, scope),
             )
@@ -314,14 +314,14 @@ class Pages:
         return frozenset(page_id for page_id, _ in pairs)
 
     async def _sorted(
-        self, scope: Scope, view: View, kind: str, after: Mark | None, limit: int
+        self, scope: Scope, view: View, kind: str, after: Cursor | None, limit: int
     ) -> tuple[_Rows, frozenset[str]]:
         ordered = store.recent if view == "recent" else store.by_title
         rows = await self._cache.read(lambda c: ordered(c, scope, kind, after, limit + 1))
         return [(row["sort_key"], row) for row in rows], await self._favorites(scope)
 
     async def _marked(
-        self, scope: Scope, view: View, kind: str, after: Mark | None, limit: int
+        self, scope: Scope, view: View, kind: str, after: Cursor | None, limit: int
     ) -> tuple[_Rows, frozenset[str]]:
         """The order of these views is in outbox.db, their pages in cache.db."""
         pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))

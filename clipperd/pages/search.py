@@ -14,7 +14,7 @@ import msgspec
 from clipperd.clock import from_rfc3339
 from clipperd.model import Scope
 from clipperd.pages import candidates, typos
-from clipperd.pages.candidates import Candidate, Look
+from clipperd.pages.candidates import Candidate, CandidateQuery
 from clipperd.pages.entries import WORDS, fold
 from clipperd.pages.usage import Use
 
@@ -59,26 +59,26 @@ def find(
     if not query:
         return []
     words = WORDS.findall(query)[:_MAX_WORDS]
-    look = Look(connection, scope, kind, limit + _SPARE)
-    found = _Found(query, words, look.want)
+    look = CandidateQuery(connection, scope, kind, limit + _SPARE)
+    found = _BestMatches(query, words, look.want)
     marked = [*habits.favorites, *habits.uses][:_HABITS]
-    found.take(page for page in candidates.known(look, marked) if query in page.title)
-    found.take(candidates.titled(look, query))
-    found.ask(lambda: candidates.beginning(look, query))
+    found.take(page for page in candidates.by_id(look, marked) if query in page.title)
+    found.take(candidates.exact(look, query))
+    found.ask(lambda: candidates.prefix(look, query))
     if words:
-        found.ask(lambda: candidates.worded(look, words))
+        found.ask(lambda: candidates.words(look, words))
     # Several words that one title has: none of them is a part of a word, and none is misspelt.
     is_plain = len(words) > 1 and found.has_all_words()
     if not is_plain:
-        found.ask(lambda: candidates.containing(look, query), _PART)
+        found.ask(lambda: candidates.infix(look, query), _PART)
     if words and len(query) > 1:  # one letter is in every path
-        found.ask(lambda: candidates.below(look, words))
+        found.ask(lambda: candidates.path(look, words))
     if not is_plain and len(found.best) < _ENOUGH:
         choices = [[word, *typos.near(connection, word)] for word in words]
         if any(others for _, *others in choices):
-            found.take(candidates.spelt(look, choices), _TYPO)
+            found.take(candidates.fuzzy(look, choices), _TYPO)
             if len(found.best) < _ENOUGH:
-                found.take(candidates.spelt(look, choices, in_paths=True), _TYPO_ABOVE)
+                found.take(candidates.fuzzy(look, choices, in_paths=True), _TYPO_ABOVE)
     return list(found.best.values())
 
 
@@ -94,7 +94,7 @@ def score(hit: Hit, habits: Habits, now: float) -> float:
     return round(value + (0.1 if hit.page_id in habits.favorites else 0.0), 4)
 
 
-class _Found:
+class _BestMatches:
     """The best match of each page so far."""
 
     def __init__(self, query: str, words: list[str], want: int) -> None:

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from clipperd.clock import rfc3339
 from clipperd.model import Scope
 from clipperd.pages import typos
-from clipperd.pages.cursors import Mark
+from clipperd.pages.cursors import Cursor
 from clipperd.pages.entries import (
     SPACELESS,
     WORDS,
@@ -123,7 +123,7 @@ def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str 
 
 
 def recent(
-    connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
+    connection: sqlite3.Connection, scope: Scope, kind: str, after: Cursor | None, limit: int
 ) -> list[sqlite3.Row]:
     """Rows by last edit, newest first, after the mark."""
     index = "page_kind" if kind in ("database", "data_source") else "page_recent"
@@ -137,7 +137,7 @@ def recent(
 
 
 def by_title(
-    connection: sqlite3.Connection, scope: Scope, kind: str, after: Mark | None, limit: int
+    connection: sqlite3.Connection, scope: Scope, kind: str, after: Cursor | None, limit: int
 ) -> list[sqlite3.Row]:
     """Rows by title, after the mark."""
     index = "page_kind" if kind in ("database", "data_source") else "page_title"
@@ -146,7 +146,7 @@ def by_title(
             WHERE user_id = :user AND workspace_id = :workspace AND access = 'ok' AND {KINDS[kind]}
               AND (folded, page_id) > (:key, :page)
             ORDER BY folded, page_id LIMIT :limit""",  # noqa: S608 (constants)
-        _list_keys(scope, after or Mark("", ""), limit),
+        _list_keys(scope, after or Cursor("", ""), limit),
     ).fetchall()
 
 
@@ -274,7 +274,7 @@ def _keys(scope: Scope, **more: Any) -> dict[str, Any]:
     return {"user": scope.user_id, "workspace": scope.workspace_id, **more}
 
 
-def _list_keys(scope: Scope, after: Mark | None, limit: int) -> dict[str, Any]:
+def _list_keys(scope: Scope, after: Cursor | None, limit: int) -> dict[str, Any]:
     key, page = (after.key, after.page_id) if after else (None, None)
     return _keys(scope, key=key, page=page, limit=limit)
 

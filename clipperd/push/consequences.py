@@ -37,13 +37,13 @@ class Consequences:
     """Takes events in, one after the other."""
 
     def __init__(
-        self, session: Session, places: PositionResolver, pages: Pages, vouching: FreshnessTracker
+        self, session: Session, places: PositionResolver, pages: Pages, freshness: FreshnessTracker
     ) -> None:
-        """``vouching`` is told whether the stream can be relied on."""
+        """``freshness`` is told whether the stream can be relied on."""
         self._session = session
         self._places = places
         self._pages = pages
-        self._vouching = vouching
+        self._freshness = freshness
         self._edited: set[Scope] = set()  # pages there have newer edits than the index knows
 
     async def take(self, user_id: str, token: str, frame: Frame) -> bool | None:
@@ -57,7 +57,7 @@ class Consequences:
                 ready = _read(frame, _Ready)
                 return ready is not None and ready.pages
             case "gap":
-                self._vouching.reset()
+                self._freshness.reset()
                 await self._poke_current()
             case "page":
                 page = _read(frame, _Page)
@@ -76,9 +76,9 @@ class Consequences:
     async def _page(self, user_id: str, told: _Page) -> None:
         scope = Scope(user_id, notion_id(told.workspace_id) or told.workspace_id)
         page_id = notion_id(told.page_id) or told.page_id
-        if told.by_bot and told.what == "content" and self._vouching.is_echo((scope, page_id)):
+        if told.by_bot and told.what == "content" and self._freshness.is_echo((scope, page_id)):
             return
-        self._places.doubt(scope, page_id)
+        self._places.mark_changed(scope, page_id)
         if told.what == "deleted":
             await self._pages.lost(scope, page_id)
         elif told.what in _LISTED:

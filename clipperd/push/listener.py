@@ -51,7 +51,7 @@ class Listener:
         wire: BrokerClient,
         session: Session,
         consequences: Consequences,
-        vouching: FreshnessTracker,
+        freshness: FreshnessTracker,
         cache: Store,
         clock: Clock,
         *,
@@ -62,7 +62,7 @@ class Listener:
         self._wire = wire
         self._session = session
         self._consequences = consequences
-        self._vouching = vouching
+        self._freshness = freshness
         self._cache = cache
         self._clock = clock
         self._active_user = active_user
@@ -75,7 +75,7 @@ class Listener:
     @property
     def is_telling(self) -> bool:
         """Whether changes of pages are told now."""
-        return self._vouching.is_up
+        return self._freshness.is_up
 
     def vouches_for_index(self, scope: Scope) -> bool:
         """Whether a refresh of the page list would find nothing new."""
@@ -99,7 +99,7 @@ class Listener:
         """Follow whoever is signed in, for ever."""
         while True:
             self._changed.clear()
-            self._vouching.reset()
+            self._freshness.reset()
             self._failures = 0
             user = self._active_user()
             if user is None:
@@ -107,7 +107,7 @@ class Listener:
                 await self._changed.wait()
                 continue
             await race(self._follow(user), self._account_left(user))
-            self._vouching.down()
+            self._freshness.on_disconnect()
 
     async def _account_left(self, user: str) -> None:
         while self._active_user() == user:
@@ -129,7 +129,7 @@ class Listener:
             except (ClipperdError, ValueError, sqlite3.Error) as error:
                 wait_s = self._pause(error)
             finally:
-                self._vouching.down()
+                self._freshness.on_disconnect()
             await race(self._clock.sleep(wait_s), self._hurry.wait())
 
     def _pause(self, error: Exception) -> float:
@@ -163,7 +163,7 @@ class Listener:
     async def _read(self, user: str, token: str, incoming: Incoming) -> None:
         frames = FrameParser()
         async for chunk in incoming.chunks():
-            self._vouching.heard()
+            self._freshness.on_activity()
             last_id: str | None = None
             for frame in frames.feed(chunk):
                 tells = await self._consequences.take(user, token, frame)
@@ -176,10 +176,10 @@ class Listener:
     def _begin(self, *, tells: bool) -> None:
         self._failures = 0
         if tells:
-            self._vouching.ready()
+            self._freshness.on_ready()
             self._stand("up", None)
         else:
-            self._vouching.reset()
+            self._freshness.reset()
             self._stand("off", "no_webhooks")
 
     async def _keep(self, user: str, last_id: str) -> None:

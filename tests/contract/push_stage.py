@@ -88,16 +88,16 @@ class Pushed:
         self.removed: list[str] = []
         self.scope = Scope("", "")
         self.active = ActiveAccount()
-        self.vouching = FreshnessTracker(self.clock)
-        self.outlines = Outlines(cache, world.notion, self.clock, self._heard, self.vouching)
+        self.freshness = FreshnessTracker(self.clock)
+        self.outlines = Outlines(cache, world.notion, self.clock, self._heard, self.freshness)
         self.places = PositionResolver(self.outlines, world.notion, cache, self.clock)
         self.pages = Pages(cache, world.db, world.notion, self.clock, self._heard)
         session: Session = world.session
         self.listener = Listener(
             world.wire,
             session,
-            Consequences(session, self.places, self.pages, self.vouching),
-            self.vouching,
+            Consequences(session, self.places, self.pages, self.freshness),
+            self.freshness,
             cache,
             self.clock,
             active_user=self.active.get,
@@ -118,10 +118,10 @@ class Pushed:
         made = await self.ask("POST", "pages", {"title": "Pushed", "outline": OUTLINE})
         await self.settled()
         page = str(made["id"])
-        await self.until(lambda: self.vouching.is_doubted((self.scope, page)))
+        await self.until(lambda: self.freshness.has_unread_change((self.scope, page)))
         await asyncio.sleep(_TURN_S)  # creation and content are two events of one batch
         self.clock.advance(1)
-        self.vouching.heard()
+        self.freshness.on_activity()
         return page
 
     async def edit(self, **edit: Any) -> None:
@@ -151,7 +151,7 @@ class Pushed:
         )
         assert reply.ok, reply
         made = [reply.body["results"][0]["id"]]
-        await self.places.wrote(self.scope, page, place, made, made[0], [block])
+        await self.places.record_append(self.scope, page, place, made, made[0], [block])
 
     async def blocks(self, page: str) -> list[dict[str, Any]]:
         return list((await self.ask("GET", f"pages/{page}/blocks"))["blocks"])

@@ -33,7 +33,7 @@ async def test_a_persons_edit_reaches_the_outline(daemon: Pushed) -> None:
     await daemon.outline(page)
     assert (await daemon.outline(page)).source == "push"
     await daemon.edit(op="insert", page_id=page, text="# Added by hand")
-    await daemon.until(lambda: daemon.vouching.is_doubted((daemon.scope, page)))
+    await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
     outline = await daemon.outline(page)
     assert outline.headings[-1].text == "Added by hand"
     assert (await daemon.outline(page)).source == "push"
@@ -61,7 +61,7 @@ async def test_a_section_that_a_person_added_to_is_read_before_it_is_written_to(
     await daemon.clip_to_section(page, inbox, "one")
     last = (await daemon.blocks(page))[2]["id"]
     await daemon.edit(op="insert", page_id=page, after=last, text="by hand")
-    await daemon.until(lambda: daemon.vouching.is_doubted((daemon.scope, page)))
+    await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
     await daemon.forget_calls()
     await daemon.clip_to_section(page, inbox, "two")
     assert await daemon.section(page, "Inbox") == ["first", "one", "by hand", "two"]
@@ -72,7 +72,7 @@ async def test_after_ten_minutes_even_an_undoubted_outline_is_looked_at(daemon: 
     page = await daemon.page()
     await daemon.outline(page)
     daemon.clock.advance(601)
-    daemon.vouching.heard()
+    daemon.freshness.on_activity()
     assert (await daemon.outline(page)).source in ("verified", "fetched")
 
 
@@ -98,7 +98,7 @@ async def test_the_page_list_needs_no_refresh_until_somebody_edits(daemon: Pushe
     daemon.listener.vouches_for_index(daemon.scope)  # of what happened so far
     assert daemon.listener.vouches_for_index(daemon.scope)
     await daemon.edit(op="insert", page_id=page, text="typed")
-    await daemon.until(lambda: daemon.vouching.is_doubted((daemon.scope, page)))
+    await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
     assert not daemon.listener.vouches_for_index(daemon.scope)
     assert daemon.listener.vouches_for_index(daemon.scope)
 
@@ -115,7 +115,7 @@ async def test_what_was_missed_while_the_broker_was_away_is_told_on_its_return(
     await daemon.edit(op="insert", page_id=page, text="# While away")
     await daemon.start_broker()
     await daemon.until(lambda: daemon.listener.is_telling)
-    await daemon.until(lambda: daemon.vouching.is_doubted((daemon.scope, page)))
+    await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
     assert (await daemon.outline(page)).headings[-1].text == "While away"
 
 

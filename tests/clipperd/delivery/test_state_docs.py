@@ -87,7 +87,9 @@ class Life:
         await self.parked()
         await self.faulty("429", place="after_heading")
         self.world.remove(self.anchor)
-        await self.rig.places.refused(SCOPE, self.page, InsertionPoint(self.page, self.anchor))
+        await self.rig.places.record_refusal(
+            SCOPE, self.page, InsertionPoint(self.page, self.anchor)
+        )
         await self.rig.drain()
 
     async def refused(self) -> None:

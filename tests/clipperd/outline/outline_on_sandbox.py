@@ -99,13 +99,13 @@ class OutlineOnSandbox:
         place = await self.places.resolve(SCOPE, page_id, position)
         response = await self._append(place, blocks)
         if response.status in (400, 404):
-            await self.places.refused(SCOPE, page_id, place)
+            await self.places.record_refusal(SCOPE, page_id, place)
             place = await self.places.resolve(SCOPE, page_id, position)
             response = await self._append(place, blocks)
         got = await response.json()
         assert response.status == 200, got
         ids = [block["id"] for block in got["results"][: len(blocks)]]
-        await self.places.wrote(SCOPE, page_id, place, ids, ids[-1], blocks)
+        await self.places.record_append(SCOPE, page_id, place, ids, ids[-1], blocks)
         return place
 
     async def _append(self, place: InsertionPoint, blocks: list[Any]) -> ClientResponse:

@@ -87,7 +87,7 @@ class OutlineStage:
         for line in lines[1:]:
             created.append(self.write(line, after=created[-1], parent=place.parent_id))
         blocks = [self.notion.blocks[i] for i in created]
-        await self.places.wrote(SCOPE, self.page, place, created, created[-1], blocks)
+        await self.places.record_append(SCOPE, self.page, place, created, created[-1], blocks)
         return created
 
 

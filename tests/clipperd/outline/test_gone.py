@@ -13,7 +13,7 @@ from tests.clipperd.outline.outline_stage import OutlineStage, after, end_of, kn
 
 async def refuse(world: OutlineStage, position: Position) -> InsertionPoint:
     """Resolve, hear from Notion that the place is not there, resolve again."""
-    await world.places.refused(SCOPE, world.page, await world.resolve(position))
+    await world.places.record_refusal(SCOPE, world.page, await world.resolve(position))
     world.notion.take_calls()
     return await world.resolve(position)
 

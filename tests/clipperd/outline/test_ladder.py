@@ -14,7 +14,7 @@ LIST = "GET blocks/ID/children"
 async def vouched(world: OutlineStage) -> dict[str, str]:
     """A page that was looked at while the stream was up, long after its last edit."""
     ids = await known(world, "## A", "a1", "## B")
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_ready()
     assert await asked(world) == ("verified", [GET])
     return ids
 
@@ -31,7 +31,7 @@ async def asked(world: OutlineStage) -> tuple[str, list[str]]:
 
 def told(world: OutlineStage) -> None:
     """The stream tells that somebody changed the page."""
-    world.places.doubt(SCOPE, world.page)
+    world.places.mark_changed(SCOPE, world.page)
 
 
 async def test_without_a_stream_every_look_is_a_call(world: OutlineStage) -> None:
@@ -50,7 +50,7 @@ async def test_what_was_seen_before_the_stream_was_up_is_not_vouched_for(
     world: OutlineStage,
 ) -> None:
     await known(world, "## A")
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_ready()
     assert await asked(world) == ("verified", [GET])
     assert await asked(world) == ("push", [])
 
@@ -80,24 +80,24 @@ async def test_an_edit_told_during_a_look_is_looked_at_again(world: OutlineStage
 
 async def test_a_lost_stream_vouches_for_nothing(world: OutlineStage) -> None:
     await vouched(world)
-    world.outlines.vouching.down()
+    world.outlines.freshness.on_disconnect()
     assert await asked(world) == ("verified", [GET])
 
 
 async def test_a_resumed_stream_vouches_for_what_it_did_before(world: OutlineStage) -> None:
     await vouched(world)
-    world.outlines.vouching.down()
+    world.outlines.freshness.on_disconnect()
     world.clock.advance(30)
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_ready()
     assert await asked(world) == ("push", [])
 
 
 async def test_what_was_missed_and_told_on_resuming_is_looked_at(world: OutlineStage) -> None:
     ids = await vouched(world)
-    world.outlines.vouching.down()
+    world.outlines.freshness.on_disconnect()
     world.write("## New", after=ids["a1"])
     told(world)  # comes before the stream says that it is complete
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_ready()
     assert await asked(world) == ("fetched", [GET, LIST])
 
 
@@ -105,9 +105,9 @@ async def test_after_a_gap_only_what_is_seen_from_then_on_is_vouched_for(
     world: OutlineStage,
 ) -> None:
     await vouched(world)
-    world.outlines.vouching.down()
-    world.outlines.vouching.reset()
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_disconnect()
+    world.outlines.freshness.reset()
+    world.outlines.freshness.on_ready()
     assert await asked(world) == ("verified", [GET])
     assert await asked(world) == ("push", [])
 
@@ -125,10 +125,10 @@ async def test_nothing_is_believed_for_more_than_ten_minutes(world: OutlineStage
     await vouched(world)
     for _ in range(9):
         world.clock.advance(60)
-        world.outlines.vouching.heard()
+        world.outlines.freshness.on_activity()
         assert await asked(world) == ("push", [])
     world.clock.advance(55)
-    world.outlines.vouching.heard()
+    world.outlines.freshness.on_activity()
     assert await asked(world) == ("verified", [GET])
     assert await asked(world) == ("push", [])
 
@@ -139,7 +139,7 @@ async def test_a_clip_to_a_section_vouched_for_costs_no_read_and_keeps_it_so(
     ids = await vouched(world)
     for text in ("one", "two"):
         world.clock.advance(50)  # far longer than our own write is trusted
-        world.outlines.vouching.heard()
+        world.outlines.freshness.on_activity()
         assert (await world.clip(end_of(ids["A"]), text)).reads == 0
     assert await asked(world) == ("push", [])
     assert world.texts() == ["A", "a1", "one", "two", "B"]
@@ -163,7 +163,7 @@ async def test_a_look_that_our_own_write_overtook_vouches_for_nothing(world: Out
         world.notion.meanwhile = None
         world.clock.advance(0.1)
         world.write("## Ours", after=ids["a1"])
-        world.outlines.vouching.wrote((SCOPE, world.page))
+        world.outlines.freshness.record_write((SCOPE, world.page))
 
     world.notion.meanwhile = meanwhile
     await asked(world)

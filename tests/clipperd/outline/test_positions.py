@@ -301,7 +301,7 @@ async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
     world: OutlineStage, kind: str
 ) -> None:
     ids = await known(world, "## A", "a1", "## B")
-    world.outlines.vouching.ready()
+    world.outlines.freshness.on_ready()
     world.clock.advance(1)
     await world.outlines.get(SCOPE, world.page, "verified")
     world.notion.take_calls()
@@ -314,10 +314,10 @@ async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
         case "undone":
             (last,) = [b for b in world.notion.children[world.page] if world.text(b) == "one"]
             world.notion.remove(last)
-            await world.places.undone(SCOPE, world.page, [last])
+            await world.places.record_removal(SCOPE, world.page, [last])
         case _:
             world.write("two", after=world.notion.children[world.page][2])
-            await world.places.touched(SCOPE, world.page)
+            await world.places.record_change(SCOPE, world.page)
     await world.cache.write(lambda c: c.execute("DROP TRIGGER full"))
     await world.clip(end_of(ids["A"]), "three")
     between = {"written": ["one", "two"], "undone": [], "touched": ["one", "two"]}[kind]
@@ -330,14 +330,14 @@ async def test_undo_rewinds_the_end_of_the_section(world: OutlineStage) -> None:
     created = await world.append(place, "one", "two")
     for block_id in created:
         world.notion.remove(block_id)
-    await world.places.undone(SCOPE, world.page, created)
+    await world.places.record_removal(SCOPE, world.page, created)
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
 
 
 async def test_something_else_of_ours_ends_all_trust(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.resolve(end_of(ids["A"]))
-    await world.places.touched(SCOPE, world.page)
+    await world.places.record_change(SCOPE, world.page)
     assert (await world.resolve(end_of(ids["A"]))).reads == 1
 
 
@@ -345,7 +345,7 @@ async def test_ids_alone_are_enough_to_go_on(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     new = world.write("one", after=place.after)
-    await world.places.wrote(SCOPE, world.page, place, [new], new)
+    await world.places.record_append(SCOPE, world.page, place, [new], new)
     follow = await world.resolve(end_of(ids["A"]))
     assert (follow.after, follow.reads) == (new, 0)
 
@@ -354,6 +354,6 @@ async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(
     world: OutlineStage,
 ) -> None:
     new = world.write("one")
-    await world.places.wrote(SCOPE, world.page, InsertionPoint(world.page), [new], new)
-    await world.places.undone(SCOPE, world.page, [new])
+    await world.places.record_append(SCOPE, world.page, InsertionPoint(world.page), [new], new)
+    await world.places.record_removal(SCOPE, world.page, [new])
     assert world.notion.take_calls() == []

@@ -92,7 +92,7 @@ class Page:
         """Resolve as delivery does: told by Notion that the anchor is gone, it asks again."""
         place = await self.world.resolve(position)
         if place.after and place.after not in self.world.notion.children[place.parent_id]:
-            await self.world.places.refused(SCOPE, self.world.page, place)
+            await self.world.places.record_refusal(SCOPE, self.world.page, place)
             place = await self.world.resolve(position)
         return place
 
