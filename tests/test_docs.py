@@ -53,6 +53,15 @@ def test_every_test_that_is_named_exists(document: Path) -> None:
     assert named - known == set()
 
 
+@pytest.mark.parametrize("package", ["clipperd", "cloud_broker"])
+def test_the_readme_lists_every_folder_of_a_package(package: str) -> None:
+    tree = (ROOT / "README.md").read_text("utf-8").partition(f"\n{package}/")[2]
+    rows = re.split(r"\n(?! )", tree)[0]
+    names = "".join(re.findall(r"^  (\w+/(?:  \w+/)*)", rows, re.MULTILINE))
+    listed = set(names.replace(" ", "").rstrip("/").split("/"))
+    assert listed == {file.parent.name for file in (ROOT / package).glob("*/__init__.py")}
+
+
 def test_the_index_leads_to_every_document() -> None:
     index = (ROOT / "docs" / "README.md").read_text("utf-8")
     listed = {(ROOT / "docs" / target).resolve() for target in LINK.findall(index)}
