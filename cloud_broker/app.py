@@ -233,7 +233,7 @@ def create_app(
     running_writes = Writes(
         idempotency.Idempotency(database),
         attempts,
-        spans=Timeouts.of(settings.upstream_write_s),
+        timeouts=Timeouts.of(settings.upstream_write_s),
         clock=clock,
         randomness=random,
     )
@@ -245,7 +245,6 @@ def create_app(
         metrics=measured,
         clock=clock,
         answer_within_s=settings.answer_within_s,
-        pinned=settings.notion_version,
     )
 
     # Notion's webhooks, and the event streams of daemons.

@@ -75,7 +75,7 @@ class Party(Struct, frozen=True):
     workspace_id: str
 
 
-class Entered(Struct, frozen=True):
+class Admitted(Struct, frozen=True):
     """A request that may be sent now; hand it back with what became of it."""
 
     party: Party
@@ -118,7 +118,7 @@ class Admission:
             else:
                 del self._seated[party.connection_id]
 
-    async def enter(self, party: Party, route: Route, until: float, charge: Charge) -> Entered:
+    async def enter(self, party: Party, route: Route, until: float, charge: Charge) -> Admitted:
         """Wait until the request may be sent, at most to ``until`` (steady clock) and MAX_WAIT_S.
 
         Raises LimitReached or NotSent; nothing is spent then.
@@ -136,7 +136,7 @@ class Admission:
                 await self._wait(decision)
                 if decision.wait_s == 0 or decision.probes:
                     at = self._clock.monotonic()
-                    return Entered(party, route, at, decision.probes, quotas)
+                    return Admitted(party, route, at, decision.probes, quotas)
                 asks = ()  # spent; but a gate may have closed while we waited
             elif decision.refused_by in gates and now + decision.wait_s <= until:
                 await self._clock.sleep(decision.wait_s)
@@ -152,30 +152,30 @@ class Admission:
             await self._limiter.released(decision.probes)
             raise
 
-    async def report(self, entered: Entered, outcome: Outcome) -> None:
+    async def report(self, admitted: Admitted, outcome: Outcome) -> None:
         """Take in how an attempt ended: pauses, health, probes."""
         now = self._clock.monotonic()
-        party, watches = entered.party, _watches(entered.party)
+        party, watches = admitted.party, _watches(admitted.party)
         if outcome.throttle is None:
             await self._limiter.finished(
-                watches, now, entered=entered.at, failed=outcome.is_failure
+                watches, now, entered=admitted.at, failed=outcome.is_failure
             )
             return
         scope = outcome.throttle.scope
         await self._limiter.throttled(
-            _gate_of(scope, party, entered.route),
+            _gate_of(scope, party, admitted.route),
             now,
-            entered=entered.at,
+            entered=admitted.at,
             pause_s=_pause(outcome.throttle),
             counts=scope is Scope.CONNECTION,
         )
-        await self._limiter.finished(watches[:1], now, entered=entered.at, failed=False)
+        await self._limiter.finished(watches[:1], now, entered=admitted.at, failed=False)
         if scope is not Scope.CONNECTION:
-            await self.forget(entered)
+            await self.forget(admitted)
 
-    async def forget(self, entered: Entered) -> None:
+    async def forget(self, admitted: Admitted) -> None:
         """The attempt ended without saying anything about Notion."""
-        await self._limiter.released(entered.probes)
+        await self._limiter.released(admitted.probes)
 
     def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[LimitCheck]:
         budgets = self._budgets

@@ -1,8 +1,7 @@
-"""Sends a request to Notion until it is done, refused, unknown, or the deadline does not allow.
+"""Sends a request to Notion and retries it within its deadline.
 
-One attempt: be admitted, send, judge, report. Most calls need one; for the others tenacity waits
-by our clock between attempts. A write gets here only under a fence, which is asked again before
-each attempt and once more when the connection stands and no byte was sent.
+One attempt: pass admission, send, judge the answer, report it. A write with a key needs a fence,
+which is checked before each attempt and again when the connection is open, before the first byte.
 """
 
 from __future__ import annotations
@@ -17,39 +16,38 @@ from urllib.parse import urlencode
 from msgspec import Struct
 from msgspec.structs import replace
 from multidict import CIMultiDict, CIMultiDictProxy
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import BrokerError, ReauthRequired
-from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.connections import OpenToken, Tokens
 from cloud_broker.limits.limiter import Quota
 from cloud_broker.monitoring.metrics import Metrics
-from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Charge, Entered, Party
+from cloud_broker.proxy.admission import MAX_WAIT_S, Admission, Admitted, Charge, Party
+from cloud_broker.proxy.call import Upload
 from cloud_broker.proxy.errors import LimitReached, NotionTokenInvalid, NotSent
 from cloud_broker.proxy.outcome import Outcome, Verdict, judge
-from cloud_broker.proxy.ports import Tokens, Upload
-from cloud_broker.proxy.routes import Route
+from cloud_broker.proxy.routes import Query, Route
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
 
 MAX_RETRIES = 3  # seed section 7.1
-BACKOFF_S = 0.5
-BACKOFF_CAP_S = 8.0
-REFRESH_AGAIN_S = 5.0
+BACKOFF_S = 0.5  # seconds: ceiling of the first wait, doubled for each further one
+BACKOFF_CAP_S = 8.0  # seconds: ceiling of any wait
+REFRESH_AGAIN_S = 5.0  # seconds: Retry-After while the token cannot be refreshed
 AGENT = "clipperd-broker"
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where Notion is and how it is spoken to. ``origin`` is scheme, host and port only."""
+    """Notion's address and version. ``origin`` is scheme, host and port only."""
 
     origin: URL
     version: str
     max_bytes: int = 5 * 1024 * 1024
 
-    def url(self, path: str, query: tuple[tuple[str, str], ...]) -> URL:
-        """Build an address from the table's path and checked pairs; nothing is decoded again."""
+    def url(self, path: str, query: Query) -> URL:
+        """Build an address from the row's path and checked pairs, without decoding them again."""
         return URL.build(
             scheme=self.origin.scheme,
             host=self.origin.host or "",
@@ -62,9 +60,9 @@ class Upstream:
     def headers(
         self, token: Secret, content_type: str | None, length: int | None
     ) -> dict[str, str]:
-        """Build the headers from nothing: none of the caller's gets through.
+        """Build the headers from scratch: none of the client's reaches Notion.
 
-        ``length`` is that of a body which goes through as it comes; without it, it is chunked.
+        ``length`` is that of a streamed body; without it the body is sent in chunks.
         """
         headers = {
             "Authorization": f"Bearer {token.reveal()}",
@@ -83,17 +81,16 @@ Fence = Callable[[], Awaitable[Callable[[], None]]]
 
 
 class Job(Struct):
-    """One request on its way: what to send, for whom, until when, and what has been learnt.
+    """One request to Notion, with the state of its attempts.
 
-    ``until``: no attempt starts after it (steady clock). ``answer_s``: how long an answer is
-    awaited; None: no longer than ``until``. ``fence``: awaited before each attempt of a write,
-    gives the last check before the first byte; both may raise. ``refreshes``: how often the token
-    may yet be renewed.
+    ``until``: no attempt starts after it (monotonic clock). ``answer_s``: seconds to wait for an
+    answer; None: until ``until``. ``fence``: awaited before each attempt of a write, returns the
+    last check before the first byte; both may raise. ``refreshes``: token refreshes left.
     """
 
     route: Route
     ids: tuple[str, ...]
-    query: tuple[tuple[str, str], ...]
+    query: Query
     body: bytes | Upload | None
     content_type: str | None
     length: int | None
@@ -107,8 +104,6 @@ class Job(Struct):
     attempts: int = 0
     refreshes: int = 1
     sent_at: float | None = None  # wall clock, the last attempt
-    last: Outcome | None = None
-    may_go_on: bool = True  # False: resends are used up, the last outcome stands
     quotas: tuple[Quota, ...] = ()
 
 
@@ -126,7 +121,7 @@ class Attempts:
         clock: Clock,
         rng: Random,
     ) -> None:
-        """Send through ``transport`` what ``admission`` lets through."""
+        """Send through ``transport`` the requests that ``admission`` admits."""
         self._upstream = upstream
         self._transport = transport
         self._admission = admission
@@ -136,51 +131,41 @@ class Attempts:
         self._rng = rng
 
     async def run(self, job: Job) -> Outcome:
-        """Return the last attempt's outcome. AGAIN means: not applied, and no time to go on.
+        """Return the last attempt's outcome. AGAIN: not applied, and no time for another attempt.
 
-        Raises a Refusal (nothing applied) when the job may not be sent, or what its fence raises.
+        Raises a ProxyError (nothing applied) when the job may not be sent, or the fence's error.
         """
-        outcome = await self._once(job)
-        return await self._again(job, outcome) if _wants_again(outcome) else outcome
-
-    async def _again(self, job: Job, first: Outcome) -> Outcome:
-        """Go on after a ``first`` attempt that may be repeated."""
-        known: list[Outcome] = [first]
-
-        async def attempt() -> Outcome:
-            return known.pop() if known else await self._once(job)
-
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            wait=self._wait,
-            stop=lambda state: self._must_stop(state, job),
-            retry=retry_if_result(_wants_again),
-            retry_error_callback=_outcome_of,
-        )
-        outcome: Outcome = await retrying(attempt)
-        return outcome
+        retries, last = 0, None
+        while True:
+            try:
+                last = await self._once(job)
+            except LimitReached:
+                if last is None:
+                    raise
+                return last  # no retries left for this connection
+            if last.verdict is not Verdict.AGAIN or retries == MAX_RETRIES:
+                return last
+            wait_s = self._backoff(retries, last)
+            if not self._may_wait(job, wait_s):
+                return last
+            await self._clock.sleep(wait_s)
+            retries += 1
 
     async def _once(self, job: Job) -> Outcome:
-        try:
-            outcome = await self._send(job)
-        except LimitReached:
-            if job.last is None:
-                raise
-            job.may_go_on = False
-            return job.last
+        """Make one attempt, and another with a new token each time that Notion refuses the old."""
+        outcome = await self._send(job)
         while outcome.verdict is Verdict.REFRESH and job.refreshes:
             job.refreshes -= 1
             job.token = await self._refreshed(job)
-            if not isinstance(job.body, (bytes, type(None))):
-                raise NotSent("Notion's token was renewed. Send the file again.")
+            if not _is_replayable(job.body):
+                raise NotSent("The broker renewed Notion's token. Send the file again.")
             outcome = await self._send(job)
         if outcome.verdict is Verdict.REFRESH:
             raise NotionTokenInvalid
-        job.last = outcome
         return outcome
 
     async def _refreshed(self, job: Job) -> OpenToken:
-        """A newer token, if there is one in time: behind a broker that died it takes its lease."""
+        """Refresh the token within the deadline; the lease of a crashed broker delays that."""
         refresh = asyncio.ensure_future(self._tokens.refresh(job.token))
         timer = asyncio.ensure_future(self._clock.sleep(job.until - self._clock.monotonic()))
         try:
@@ -190,7 +175,7 @@ class Attempts:
             return refresh.result()
         except ReauthRequired as error:
             raise NotionTokenInvalid from error
-        except BrokerError as error:  # Notion cannot say, or the new pair cannot be kept
+        except BrokerError as error:  # Notion is unavailable, or the new pair cannot be stored
             raise NotSent(retry_after_s=REFRESH_AGAIN_S) from error
         finally:
             refresh.cancel()
@@ -202,20 +187,20 @@ class Attempts:
             return await self._send_seated(job)
 
     async def _send_seated(self, job: Job) -> Outcome:
-        entered = await self._admission.enter(job.party, job.route, job.until, job.charge)
+        admitted = await self._admission.enter(job.party, job.route, job.until, job.charge)
         if job.charge is Charge.USER:
-            job.quotas = entered.quotas
+            job.quotas = admitted.quotas
         job.charge = Charge.RETRY
         reported = False
         try:
             check = await job.fence() if job.fence else None
             outcome = await self._attempt(job, check)
-            await self._admission.report(entered, outcome)
+            await self._admission.report(admitted, outcome)
             reported = True
         finally:
             if not reported:
-                await self._admission.forget(entered)
-        self._count(entered, outcome)
+                await self._admission.forget(admitted)
+        self._count(admitted, outcome)
         return outcome
 
     async def _attempt(self, job: Job, check: Callable[[], None] | None) -> Outcome:
@@ -223,7 +208,7 @@ class Attempts:
             if check is not None:
                 check()
             elif job.route.kind == "write" and self._clock.monotonic() >= job.until:
-                raise NotSent  # its caller has been told until when it can have been sent
+                raise NotSent  # the client already knows the latest time of sending
             job.sent_at = self._clock.now()
 
         job.attempts += 1
@@ -243,53 +228,41 @@ class Attempts:
         except TransportError as error:
             fault = None if isinstance(job.body, (bytes, type(None))) else job.body.fault(error)
             if fault is not None:
-                raise fault from None  # it says nothing of Notion
-            result = error.with_traceback(None)  # whose frames hold what was read of the answer
+                raise fault from None  # Notion is not at fault
+            result = error.with_traceback(None)  # its frames hold parts of the answer
         return judge(result, job.route, children=job.children, now=self._clock.now())
 
-    def _wait(self, state: RetryCallState) -> float:
-        """Full jitter, and never before the time that Notion named."""
-        ceiling = min(BACKOFF_CAP_S, BACKOFF_S * 2 ** (state.attempt_number - 1))
-        jitter = self._rng.uniform(0, ceiling)
-        named = _outcome_of(state).retry_after_s
-        return jitter if named is None else named + min(jitter, BACKOFF_S)
+    def _backoff(self, retries: int, outcome: Outcome) -> float:
+        """Return the wait in seconds: full jitter, never shorter than Notion's Retry-After."""
+        jitter = self._rng.uniform(0, min(BACKOFF_CAP_S, BACKOFF_S * 2.0**retries))
+        after_s = outcome.retry_after_s
+        return jitter if after_s is None else after_s + min(jitter, BACKOFF_S)
 
-    def _must_stop(self, state: RetryCallState, job: Job) -> bool:
-        if not job.may_go_on or state.attempt_number > MAX_RETRIES:
-            return True
-        if not isinstance(job.body, (bytes, type(None))):
-            return True
-        wait = state.upcoming_sleep
-        return wait > MAX_WAIT_S or self._clock.monotonic() + wait >= job.until
+    def _may_wait(self, job: Job, wait_s: float) -> bool:
+        is_in_time = self._clock.monotonic() + wait_s < job.until
+        return _is_replayable(job.body) and wait_s <= MAX_WAIT_S and is_in_time
 
-    def _count(self, entered: Entered, outcome: Outcome) -> None:
+    def _count(self, admitted: Admitted, outcome: Outcome) -> None:
         status = outcome.status
         shown = f"{status // 100}xx" if status else type(outcome.result).__name__
         shown = str(status) if status in {401, 409, 429, 529} else shown
-        self._metrics.upstream.add(entered.route.name, shown)
+        self._metrics.upstream.add(admitted.route.name, shown)
 
 
 def without(response: Response, secret: Secret) -> Response:
-    """Take ``secret`` out of an answer: a gateway on the way may echo what it was sent."""
+    """Remove ``secret`` from an answer: a gateway may echo the request."""
     text, removed = secret.reveal(), "[removed]"
     body = response.body.replace(text.encode(), removed.encode())
     headers = CIMultiDict((k, v.replace(text, removed)) for k, v in response.headers.items())
     return replace(response, headers=CIMultiDictProxy(headers), body=body)
 
 
-def _wants_again(outcome: Any) -> bool:
-    return isinstance(outcome, Outcome) and outcome.verdict is Verdict.AGAIN
-
-
-def _outcome_of(state: RetryCallState) -> Outcome:
-    assert state.outcome is not None
-    found = state.outcome.result()
-    assert isinstance(found, Outcome)
-    return found
+def _is_replayable(body: bytes | Upload | None) -> bool:
+    return isinstance(body, (bytes, type(None)))
 
 
 def facts_of(outcome: Outcome | None) -> Mapping[str, str | int | None]:
-    """What the audit log may hold of an outcome."""
+    """Return the facts of an outcome that the audit log may hold."""
     if outcome is None:
         return {}
     response = outcome.response

@@ -1,8 +1,8 @@
-"""What the proxy refuses by itself, in the words and codes that Notion's SDKs know.
+"""Defines the refusals of the proxy, with codes that Notion's SDKs understand.
 
-``code`` is one of Notion's (https://developers.notion.com/reference/status-codes); what the
-broker means exactly stands in ``broker_code``, sent as the X-Broker-Code header and in
-``additional_data``. Messages never repeat a body's text.
+``code`` is one of Notion's (https://developers.notion.com/reference/status-codes). ``broker_code``
+names the exact reason; the X-Broker-Code header and ``additional_data`` carry it. Messages never
+quote a body.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 
 class ProxyError(Exception):
-    """Base: an answer that the broker gives in Notion's stead. Shown to the caller as it is."""
+    """Base: an error that the broker returns in place of Notion. Clients see its text."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "validation_error"
@@ -28,7 +28,7 @@ class ProxyError(Exception):
         data: Mapping[str, str | list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the class's sentence and code unless others are given."""
+        """Use the class's message and code unless others are given."""
         self.text = message or self.message
         super().__init__(self.text)
         self.broker_code = broker_code or type(self).broker_code
@@ -38,7 +38,7 @@ class ProxyError(Exception):
 
 
 class NoSuchRoute(ProxyError):
-    """Not in the table."""
+    """The allow-list has no such route."""
 
     status = 404
     code = "invalid_request_url"
@@ -47,11 +47,11 @@ class NoSuchRoute(ProxyError):
 
 
 class InvalidRequest(ProxyError):
-    """A path, query, header or body that the table does not allow."""
+    """The allow-list refuses the path, query, header or body."""
 
 
 class InvalidJson(ProxyError):
-    """A body that is not JSON."""
+    """The body is not JSON."""
 
     code = "invalid_json"
     broker_code = "invalid_json"
@@ -68,7 +68,7 @@ class TooSlow(ProxyError):
 
 
 class TooLarge(ProxyError):
-    """More bytes than the broker takes."""
+    """The body has more bytes than the broker accepts."""
 
     status = 413
     broker_code = "request_too_large"
@@ -90,11 +90,11 @@ class NotionTokenInvalid(ProxyError):
     status = 401
     code = "unauthorized"
     broker_code = "NOTION_TOKEN_INVALID"
-    message = "Notion refused the connection's token: connect the workspace again."
+    message = "Notion refused the connection's token. Connect the workspace again."
 
 
 class NotConnected(ProxyError):
-    """The account has no such workspace. Not a 404: that would say that the page is gone."""
+    """The account has no such workspace. A 404 would mean that the page is gone."""
 
     status = 403
     code = "restricted_resource"
@@ -117,20 +117,20 @@ class InProgress(ProxyError):
     status = 409
     code = "conflict_error"
     broker_code = "in_progress"
-    message = "The same write is under way. Ask again with the same key."
+    message = "The same write is under way. Repeat the request with the same key."
 
 
 class KeyExpired(ProxyError):
-    """A key older than what is remembered: whether it was executed cannot be known."""
+    """The key is older than the stored outcomes, so the broker cannot tell if it was executed."""
 
     status = 409
     code = "conflict_error"
     broker_code = "idempotency_key_expired"
-    message = "The idempotency key is too old to be executed. Nothing was sent."
+    message = "The idempotency key is too old. Nothing was sent."
 
 
 class KeyReused(ProxyError):
-    """The same key with another request."""
+    """The key belongs to another request."""
 
     status = 422
     broker_code = "idempotency_key_reused"
@@ -138,16 +138,16 @@ class KeyReused(ProxyError):
 
 
 class KeySpent(ProxyError):
-    """A key for a single use, whose write was refused: a copy of it that came late, or a replay."""
+    """The write under this single-use key was refused before: this is a late copy or a replay."""
 
     status = 409
     code = "conflict_error"
     broker_code = "idempotency_key_spent"
-    message = "The write was refused under this key. Nothing was applied, and nothing will be."
+    message = "The write under this key was refused. Nothing was applied. Send it with a new key."
 
 
 class OutcomeUnknown(ProxyError):
-    """A write was sent and whether it was applied is not known."""
+    """A write was sent, but the broker does not know whether Notion applied it."""
 
     status = 504
     code = "gateway_timeout"
@@ -155,17 +155,17 @@ class OutcomeUnknown(ProxyError):
     message = "The write was sent, but its outcome is not known. Read before you repeat it."
 
 
-class Broken(ProxyError):
-    """The broker failed at a read."""
+class InternalError(ProxyError):
+    """A read failed on a fault of the broker."""
 
     status = 500
     code = "internal_server_error"
     broker_code = "internal"
-    message = "The broker failed at this request."
+    message = "The broker failed on this request. Try it again."
 
 
 class UpstreamSilent(ProxyError):
-    """A read got no answer."""
+    """Notion did not answer a read in time."""
 
     status = 504
     code = "gateway_timeout"
@@ -174,7 +174,7 @@ class UpstreamSilent(ProxyError):
 
 
 class UpstreamGarbled(ProxyError):
-    """An answer that is not Notion's: no JSON, or more than the broker takes."""
+    """The answer is not Notion's: it is not JSON, or too large."""
 
     status = 502
     code = "service_unavailable"

@@ -1,9 +1,9 @@
-"""The closed table of what may be asked of Notion. Everything else does not exist.
+"""Lists the calls that clients may make to Notion. The broker refuses every other call.
 
-The first nine rows and the numbers per minute are the seed's (section 3.1); the others are the
-contract's (section 5). A path is matched as a whole against characters that cannot mean anything
-but themselves, and the address sent upstream is built from the row's words and the parsed ids,
-never from the caller's text: ``..%2f``, ``//`` and their like cannot get past ``match``.
+The first nine rows and the limits per minute come from the seed (section 3.1), the other rows from
+the contract (section 5). ``match`` accepts only characters without a special meaning in a URL. The
+upstream address is built from the row's words and the parsed ids, never from the client's text, so
+``..%2f``, ``//`` and similar tricks have no effect.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cloud_broker.proxy.errors import InvalidRequest, NoSuchRoute
 
 Kind = Literal["read", "write"]
 Creates = Literal["children", "page", "file_upload", "none"]
+Query = tuple[tuple[str, str], ...]
 
 _PLAIN_PATH = re.compile(r"\A[A-Za-z0-9_/-]{1,300}\Z", re.ASCII)
 _UUID = re.compile(r"\A[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\Z", re.ASCII | re.IGNORECASE)
@@ -37,8 +38,8 @@ class Route(Struct, frozen=True):
     """One row: a method and a path of Notion's API after ``/v1/``.
 
     ``words`` that begin with ``:`` are ids (UUIDs), named for Notion's messages. ``query`` and
-    ``body`` list the keys that may be given (``body`` None: no body at all). ``per_minute`` is
-    the limit per user. ``creates`` says which new ids an idempotent outcome keeps.
+    ``body`` list the allowed keys (``body`` None: no body). ``per_minute`` is the limit per user.
+    ``creates`` names the kind of the new ids that a stored outcome keeps.
     """
 
     name: str
@@ -49,10 +50,10 @@ class Route(Struct, frozen=True):
     query: frozenset[str] = frozenset()
     body: frozenset[str] | None = None
     creates: Creates = "none"
-    streams: bool = False  # a multipart body goes through as it comes
+    streams: bool = False  # a multipart body is streamed, not parsed
 
     def path(self, ids: Sequence[str]) -> str:
-        """Return Notion's path with ``ids`` in place."""
+        """Return Notion's path with ``ids`` filled in."""
         rest = iter(ids)
         return "/v1/" + "/".join(next(rest) if w.startswith(":") else w for w in self.words)
 
@@ -172,19 +173,13 @@ for _route in ROUTES:
     _ROWS[_route.method, len(_route.words)].append(_route)
 
 
-class Match(Struct, frozen=True):
-    """A row, its parsed ids (dashed, lower case) and the query pairs to send."""
+def match(
+    method: str, path: str, query: Sequence[tuple[str, str]]
+) -> tuple[Route, tuple[str, ...], Query]:
+    """Return the row of ``path``, its ids (dashed, lower case) and the query pairs to send.
 
-    route: Route
-    ids: tuple[str, ...]
-    query: tuple[tuple[str, str], ...]
-
-
-def match(method: str, path: str, query: Sequence[tuple[str, str]]) -> Match:
-    """Find the row for ``path`` as it stands on the request line, after ``/api/notion/proxy/``.
-
-    ``query`` holds the decoded pairs. Raises NoSuchRoute, or InvalidRequest for a bad id or
-    query in a row that exists.
+    ``path`` is the part of the raw request line after ``/api/notion/proxy/``; ``query`` holds the
+    decoded pairs. Raises NoSuchRoute, or InvalidRequest for a bad id or query in a row that exists.
     """
     if not _PLAIN_PATH.match(path):
         raise NoSuchRoute
@@ -192,12 +187,12 @@ def match(method: str, path: str, query: Sequence[tuple[str, str]]) -> Match:
     for route in _ROWS.get((method, len(words)), ()):
         if _fits(route.words, words):
             ids = tuple(_parse_id(word, name) for name, word in _ids(route.words, words))
-            return Match(route, ids, _parse_query(route, query))
+            return route, ids, _parse_query(route, query)
     raise NoSuchRoute
 
 
 def parse_uuid(text: str) -> str | None:
-    """Return the id dashed and in lower case, or None when it is none."""
+    """Return the id dashed and in lower case, or None if ``text`` is no UUID."""
     if not _UUID.match(text):
         return None
     plain = text.replace("-", "").lower()
@@ -226,7 +221,7 @@ def _parse_id(word: str, name: str) -> str:
     return found
 
 
-def _parse_query(route: Route, query: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _parse_query(route: Route, query: Sequence[tuple[str, str]]) -> Query:
     if len(query) > MAX_QUERY_PAIRS:
         raise InvalidRequest(f"The query has more than {MAX_QUERY_PAIRS} parameters.")
     pairs: list[tuple[str, str]] = []
@@ -239,7 +234,7 @@ def _parse_query(route: Route, query: Sequence[tuple[str, str]]) -> tuple[tuple[
         if not _QUERY_VALUE.match(value):
             raise InvalidRequest(f"query.{key} should be 1 to 512 printable ASCII characters.")
         if key == "page_size":
-            value = _page_size(value)  # noqa: PLW2901 # the capped value takes its place
+            value = _page_size(value)  # noqa: PLW2901 # capped
         seen.add(key)
         pairs.append((key, value))
     return tuple(pairs)

@@ -1,9 +1,10 @@
-"""Executes writes: at most one under a key, to its end even when the caller has gone.
+"""Executes writes: at most once per key, and to the end even when the client disconnects.
 
-The order is what makes it safe: look the key up, be admitted, commit the intent with a lease,
-check the fence, send, keep the outcome, answer. A broker that dies after the commit leaves a
-lease that ends; whoever asks for the key then hears that nobody knows, and until when it can have
-been sent. A broker that was asleep finds at its fence that its lease has ended and sends nothing.
+The order makes that safe: look the key up, pass admission, commit the intent with a lease, check
+the fence, send, store the outcome, answer. If a broker crashes after the commit, its lease ends;
+a client that repeats the key then learns that the outcome is unknown, and the latest time at which
+the request was sent. A broker that was suspended finds its lease expired at the fence and sends
+nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from cloud_broker.clock import Clock, rfc3339
 from cloud_broker.errors import DatabaseFailed
 from cloud_broker.proxy.attempts import Attempts, Job
+from cloud_broker.proxy.call import Call
 from cloud_broker.proxy.errors import (
     InProgress,
     KeyExpired,
@@ -33,18 +35,18 @@ from cloud_broker.storage.idempotency import SPENT, Idempotency, KeyId, Lease, R
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_S = 2.0
-PURGE_EVERY_S = 600.0
-_NOT_KEPT = "The broker cannot keep the write's outcome. Nothing was sent."
+ASK_AGAIN_S = 2.0  # seconds: Retry-After of a write under way
+PURGE_EVERY_S = 600.0  # seconds
+_NOT_STORED = "The broker cannot store the write's outcome. Nothing was sent."
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long things may take, in seconds.
+    """The time limits of a write, in seconds.
 
-    ``answer_s``: a write's answer from Notion (the committed 503 comes after some 55 s,
+    ``answer_s``: for Notion's answer (its committed 503 comes after some 55 s,
     https://developers.notion.com/reference/request-limits). ``send_s``: from the fence to the
-    first byte. ``lease_s``: how long a dead broker's row looks alive; renewed by a living one.
+    first byte. ``lease_s``: how long the lease of a crashed broker blocks others.
     """
 
     answer_s: float = 65.0
@@ -53,13 +55,13 @@ class Timeouts:
 
     @classmethod
     def of(cls, answer_s: float) -> Timeouts:
-        """Derive the lease from ``answer_s``, so that one setting shortens all."""
+        """Derive the other limits from ``answer_s``, so that one setting shortens all."""
         lease_s = min(20.0, max(1.0, answer_s * 0.3))
         return cls(answer_s, lease_s / 2, lease_s)
 
 
 class LeaseLost(ProxyError):
-    """The fence did not hold: this attempt was not sent."""
+    """The lease or the time to send has ended: this attempt was not sent."""
 
     status = NotSent.status
     code = NotSent.code
@@ -75,71 +77,66 @@ class Replay:
     created: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A write under a key. ``once``: the key is spent by a refusal, too."""
-
-    who: KeyId
-    fingerprint: str
-    once: bool = False
-
-
 class Writes:
-    """Owns the writes under way: keeps them, awaits them, ends them at shutdown."""
+    """Owns the writes under way, until their end or the shutdown."""
 
     def __init__(
         self,
         rows: Idempotency,
         attempts: Attempts,
         *,
-        spans: Timeouts,
+        timeouts: Timeouts,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """Keep outcomes in ``rows`` and send by ``attempts``."""
+        """Store outcomes in ``rows`` and send through ``attempts``."""
         self._rows = rows
         self._attempts = attempts
-        self._spans = spans
+        self._timeouts = timeouts
         self._clock = clock
         self._randomness = randomness
         self._under_way: set[asyncio.Task[Outcome]] = set()
 
     @property
     def under_way(self) -> int:
-        """How many writes are being executed now."""
+        """The number of writes under way."""
         return len(self._under_way)
 
-    async def replay(self, keyed: Keyed) -> Replay | None:
-        """Return the stored success of a key, None when it has never been seen.
+    async def replay(self, call: Call) -> Replay | None:
+        """Return the stored success of the call's key; None for a new key or a call without one.
 
-        Raises InProgress, OutcomeUnknown, KeySpent, KeyReused, or KeyExpired; DatabaseFailed, for
-        a key for a single use InProgress.
+        Raises InProgress, OutcomeUnknown, KeySpent, KeyReused or KeyExpired. When the database
+        fails, raises InProgress for a single-use key, else DatabaseFailed.
         """
+        key_id = call.key_id
+        if key_id is None:
+            return None
         try:
-            record = await self._rows.find(keyed.who)
+            record = await self._rows.find(key_id)
             if record is not None:
-                return await self._known(keyed, record)
+                return await self._known(call, key_id, record)
         except DatabaseFailed as error:
-            if keyed.once:  # nothing was sent, but the key cannot be spent either
+            if call.is_single_use:  # nothing was sent, but the key cannot be spent either
                 raise InProgress(retry_after_s=ASK_AGAIN_S) from error
             raise
-        refuse_expired(keyed.who.key, self._now_ms())
+        refuse_expired(key_id.key, self._now_ms())
         return None
 
-    async def refuse(self, keyed: Keyed | None) -> None:
-        """Nothing is sent, for a reason of before :meth:`run`. Raises InProgress."""
-        if keyed is not None:
-            await self._intent(keyed).release()
+    async def refuse(self, call: Call) -> None:
+        """Release or spend the key of a call refused before :meth:`run`. Raises InProgress."""
+        if call.key_id is not None:
+            await self._intent(call, call.key_id).release()
 
     async def run(
-        self, job: Job, keyed: Keyed | None, finished: Callable[[Outcome | None], None]
+        self, job: Job, call: Call, finished: Callable[[Outcome | None], None]
     ) -> Outcome | Replay:
-        """Execute ``job`` and answer by ``job.until``; the execution itself goes on after that.
+        """Execute ``job`` and return by ``job.until``; the execution may continue after that.
 
-        ``finished`` is called once with the outcome, at the true end. The outcome is DONE,
-        REFUSED or AGAIN. Raises what ``replay`` raises, or a Refusal of which nothing was applied.
+        ``finished`` is called once, with the outcome at the end of the execution. The outcome is
+        DONE, REFUSED or AGAIN. Raises the errors of ``replay``, or a ProxyError (nothing applied).
         """
-        execution = self._execute(job, keyed)
+        key_id = call.key_id
+        execution = self._execute(job, call, key_id)
         task = asyncio.create_task(execution, name=f"write {job.route.name}")
         self._under_way.add(task)
         task.add_done_callback(lambda done: self._end(done, finished))
@@ -148,15 +145,13 @@ class Writes:
             try:
                 return task.result()
             except _Known as known:
-                if keyed is None:
-                    raise
-                return await self._known(keyed, known.record)
-        if keyed is not None:
+                return await self._known(call, known.key_id, known.record)
+        if key_id is not None:
             raise InProgress(retry_after_s=ASK_AGAIN_S)
         raise self._unknown(None, answered=False, latest=self._latest(job))
 
     async def close(self, drain_s: float) -> None:
-        """Give writes under way ``drain_s`` to end, then cancel them and wait for that."""
+        """Wait up to ``drain_s`` seconds for the writes under way, then cancel them."""
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=drain_s)
         left = set(self._under_way)
@@ -165,12 +160,12 @@ class Writes:
         await asyncio.gather(*left, return_exceptions=True)
 
     async def purge_for_ever(self) -> None:
-        """Delete outcomes past their time, every ten minutes."""
+        """Delete expired outcomes every ten minutes."""
         while True:
             try:
                 await self._rows.purge(self._now_ms())
-            except DatabaseFailed as error:  # next time
-                log.warning("old outcomes were not deleted", exc_info=error)
+            except DatabaseFailed as error:  # the next round deletes them
+                log.warning("Expired outcomes were not deleted.", exc_info=error)
             await self._clock.sleep(PURGE_EVERY_S)
 
     async def _wait(self, task: asyncio.Task[Outcome], until: float) -> None:
@@ -186,37 +181,38 @@ class Writes:
         error = None if task.cancelled() else task.exception()
         finished(None if task.cancelled() or error else task.result())
         if error is not None and not isinstance(error, (ProxyError, _Known)):
-            log.error("a write failed", exc_info=error)
+            log.error("A write failed.", exc_info=error)
 
-    async def _execute(self, job: Job, keyed: Keyed | None) -> Outcome:
-        job.answer_s = self._spans.answer_s
-        if keyed is None:
+    async def _execute(self, job: Job, call: Call, key_id: KeyId | None) -> Outcome:
+        job.answer_s = self._timeouts.answer_s
+        if key_id is None:
             outcome = await self._attempts.run(job)
             if outcome.verdict is Verdict.UNKNOWN:
                 raise self._unknown(
                     outcome.status, answered=outcome.is_over, latest=self._latest(job)
                 )
             return outcome
-        intent = self._intent(keyed)
+        intent = self._intent(call, key_id)
         job.fence = intent.fence
-        heart = asyncio.create_task(intent.beat(), name="write lease")
+        heartbeat = asyncio.create_task(intent.renew_lease(), name="write lease")
         try:
             outcome = await self._attempts.run(job)
         except KeyExpired:
-            raise  # it may have been executed long ago
+            raise  # the key may have been executed long ago
         except ProxyError:
             await intent.release()
             raise
         finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
         return await self._settle(job, intent, outcome)
 
-    def _intent(self, keyed: Keyed) -> _Intent:
-        return _Intent(self._rows, keyed, self._spans, self._clock, self._randomness.new_id())
+    def _intent(self, call: Call, key_id: KeyId) -> _Intent:
+        owner = self._randomness.new_id()
+        return _Intent(self._rows, call, key_id, self._timeouts, self._clock, owner)
 
     async def _settle(self, job: Job, intent: _Intent, outcome: Outcome) -> Outcome:
-        """Keep what became of it. A database that fails now leaves the lease to end: unknown."""
+        """Store the outcome. If the database fails, the lease ends and the outcome is unknown."""
         if outcome.verdict is Verdict.DONE:
             await intent.done(outcome.status or 200, outcome.created)
         elif outcome.verdict is Verdict.UNKNOWN:
@@ -228,12 +224,12 @@ class Writes:
             await intent.release()
         return outcome
 
-    async def _known(self, keyed: Keyed, record: Record) -> Replay:
-        if not is_same(record.fingerprint, keyed.fingerprint):
+    async def _known(self, call: Call, key_id: KeyId, record: Record) -> Replay:
+        if not is_same(record.fingerprint, call.fingerprint):
             raise KeyReused
         now = self._now_ms()
         if record.state == "sending" and record.lease_until <= now:
-            record = await self._rows.abandon(keyed.who, now) or record
+            record = await self._rows.abandon(key_id, now) or record
         match record.state:
             case "done":
                 if record.status == SPENT:
@@ -246,11 +242,11 @@ class Writes:
                 raise InProgress(retry_after_s=ASK_AGAIN_S)
 
     def _latest(self, job: Job) -> float:
-        """Return the latest moment at which some of the request can have left."""
+        """Return the latest time at which a part of the request can have been sent."""
         now = self._clock.now()
         if not isinstance(job.body, (bytes, type(None))):
-            return now  # a stream leaves piece by piece
-        return now if job.sent_at is None else min(now, job.sent_at + self._spans.send_s)
+            return now  # a stream is sent piece by piece
+        return now if job.sent_at is None else min(now, job.sent_at + self._timeouts.send_s)
 
     def _unknown(self, status: int | None, *, answered: bool, latest: float) -> OutcomeUnknown:
         data: dict[str, str | list[str]] = {
@@ -266,34 +262,42 @@ class Writes:
 
 
 class _Known(Exception):
-    """Another one has written the key's row in the meantime."""
+    """Another request has written the key's row in the meantime."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, key_id: KeyId, record: Record) -> None:
         super().__init__("the key is known")
+        self.key_id = key_id
         self.record = record
 
 
 class _Intent:
-    """The row of a write that this process executes, and its lease."""
+    """The stored intent of a write that this process executes, with its lease."""
 
     def __init__(
-        self, rows: Idempotency, keyed: Keyed, spans: Timeouts, clock: Clock, owner: str
+        self,
+        rows: Idempotency,
+        call: Call,
+        key_id: KeyId,
+        timeouts: Timeouts,
+        clock: Clock,
+        owner: str,
     ) -> None:
         self._rows = rows
-        self._keyed = keyed
-        self._spans = spans
+        self._call = call
+        self._key_id = key_id
+        self._timeouts = timeouts
         self._clock = clock
         self._lease = Lease(owner, 0, 0)
         self._is_claimed = False
 
     async def fence(self) -> Callable[[], None]:
-        """Commit the right to send, anew before each attempt; return its last check."""
+        """Commit the right to send, before each attempt; return the last check before sending."""
         now = self._clock.now()
-        steady = self._clock.monotonic() + self._spans.send_s
+        steady = self._clock.monotonic() + self._timeouts.send_s
         lease = replace(
             self._lease,
-            send_by=to_ms(now + self._spans.send_s),
-            until=to_ms(now + self._spans.lease_s),
+            send_by=to_ms(now + self._timeouts.send_s),
+            until=to_ms(now + self._timeouts.lease_s),
         )
         if self._is_claimed:
             await self._renew(lease, to_ms(now))
@@ -308,51 +312,48 @@ class _Intent:
         return check
 
     async def _claim(self, lease: Lease, now: int) -> None:
-        who = self._keyed.who
-        refuse_expired(who.key, now)
+        key_id = self._key_id
+        refuse_expired(key_id.key, now)
+        expires_at = forget_at(key_id.key, now)
         try:
-            known = await self._rows.claim(
-                who, self._keyed.fingerprint, lease, forget_at(who.key, now)
-            )
+            known = await self._rows.claim(key_id, self._call.fingerprint, lease, expires_at)
         except DatabaseFailed as error:
-            raise NotSent(
-                "The broker cannot keep the write's outcome. Nothing was sent."
-            ) from error
+            raise NotSent(_NOT_STORED) from error
         if known is not None:
-            raise _Known(known)
+            raise _Known(key_id, known)
         self._is_claimed = True
 
     async def _renew(self, lease: Lease, now: int) -> None:
         try:
-            is_ours = await self._rows.renew(self._keyed.who, lease, now)
+            is_ours = await self._rows.renew(self._key_id, lease, now)
         except DatabaseFailed as error:
-            raise NotSent(_NOT_KEPT) from error
+            raise NotSent(_NOT_STORED) from error
         if not is_ours:
             raise LeaseLost
 
-    async def beat(self) -> None:
-        """Renew the lease, not the fence, while the write is under way."""
+    async def renew_lease(self) -> None:
+        """Renew the lease, but not the time to send, while the write is under way."""
         while True:
-            await self._clock.sleep(self._spans.lease_s / 3)
+            await self._clock.sleep(self._timeouts.lease_s / 3)
             if not self._is_claimed:
                 continue
             now = self._clock.now()
-            lease = replace(self._lease, until=to_ms(now + self._spans.lease_s))
+            lease = replace(self._lease, until=to_ms(now + self._timeouts.lease_s))
             try:
-                if not await self._rows.renew(self._keyed.who, lease, to_ms(now)):
+                if not await self._rows.renew(self._key_id, lease, to_ms(now)):
                     return
             except DatabaseFailed as error:
-                log.warning("a lease was not renewed", exc_info=error)
+                log.warning("The lease of a write was not renewed.", exc_info=error)
 
     async def done(self, status: int, created: tuple[str, ...]) -> None:
-        """Keep a success."""
-        await self._keep(self._rows.done(self._keyed.who, self._lease.owner, status, created))
+        """Store a success."""
+        await self._store(self._rows.done(self._key_id, self._lease.owner, status, created))
 
     async def unknown(self, status: int | None, *, answered: bool, latest: float) -> None:
-        """Keep that nobody knows."""
-        await self._keep(
+        """Store that the outcome is unknown."""
+        await self._store(
             self._rows.unknown(
-                self._keyed.who,
+                self._key_id,
                 self._lease.owner,
                 status=status,
                 answered=answered,
@@ -361,34 +362,33 @@ class _Intent:
         )
 
     async def release(self) -> None:
-        """Nothing was applied: forget the key, or spend it when it was for a single use.
+        """Delete the intent after a refusal, or spend a single-use key.
 
-        A caller that hears a refusal makes a new key and sends again, while a copy of this
-        request may still be on its way to another instance. Raises InProgress when the refusal
-        cannot be kept: then that copy might be executed.
+        After a refusal the client sends again under a new key, while a copy of this request may
+        still be on its way to another instance. Raises InProgress when the refusal cannot be
+        stored: that instance might then execute the copy.
         """
-        if self._keyed.once:
+        if self._call.is_single_use:
             await self._spend()
         elif self._is_claimed:
-            await self._keep(self._rows.release(self._keyed.who, self._lease.owner))
+            await self._store(self._rows.release(self._key_id, self._lease.owner))
 
     async def _spend(self) -> None:
         now = to_ms(self._clock.now())
-        who = self._keyed.who
+        key_id = self._key_id
         lease = replace(self._lease, send_by=now, until=now)
+        spent = spent_until(key_id.key, now)
         try:
-            is_spent = await self._rows.spend(
-                who, self._keyed.fingerprint, lease, spent_until(who.key, now)
-            )
+            is_spent = await self._rows.spend(key_id, self._call.fingerprint, lease, spent)
         except DatabaseFailed as error:
-            log.error("a refusal was not kept", exc_info=error)
+            log.error("A single-use key was not spent.", exc_info=error)
             is_spent = False
         if not is_spent:
             raise InProgress(retry_after_s=ASK_AGAIN_S)
 
-    async def _keep(self, change: Coroutine[None, None, None]) -> None:
-        """The caller hears the truth even if it could not be kept; the lease's end covers that."""
+    async def _store(self, change: Coroutine[None, None, None]) -> None:
+        """Store the outcome if possible: the client gets it anyway, then the lease ends."""
         try:
             await change
         except DatabaseFailed as error:
-            log.error("a write's outcome was not kept", exc_info=error)
+            log.error("The outcome of a write was not stored.", exc_info=error)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from cloud_broker.errors import (
 )
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.proxy import bodies, versions
+from cloud_broker.proxy.call import Call
 from cloud_broker.proxy.errors import (
     InvalidJson,
     InvalidRequest,
@@ -33,9 +35,9 @@ from cloud_broker.proxy.errors import (
     Unauthorized,
 )
 from cloud_broker.proxy.keys import parse_key
-from cloud_broker.proxy.relay import Call, Relay
+from cloud_broker.proxy.relay import Relay
 from cloud_broker.proxy.responses import ProxyResponse, from_refusal
-from cloud_broker.proxy.routes import Match, match, parse_uuid
+from cloud_broker.proxy.routes import Route, match, parse_uuid
 from cloud_broker.transport import Interrupted, TransportError
 from cloud_broker.web import bodies as request_bodies
 from cloud_broker.web.bodies import is_coded, read_raw
@@ -67,9 +69,9 @@ async def relay(request: web.Request) -> web.StreamResponse:
     request_id = request.get(REQUEST_ID) or request.app[RANDOMNESS].new_id()
     try:
         claims = await _claims(request)
-        call = await _call(request, request_id)
-        request[READS] = call.match.route.kind == "read"
-        answer = await request.app[RELAY].answer(claims, call)
+        call = await _call(request, claims, request_id)
+        request[READS] = call.route.kind == "read"
+        answer = await request.app[RELAY].answer(call)
     except ProxyError as refusal:
         answer = _refused(request, refusal, request_id)
     except BrokerError as error:
@@ -89,35 +91,33 @@ async def _claims(request: web.Request) -> Claims:
     return await request.app[SESSIONS].verify(header[len(_BEARER) :].strip())
 
 
-async def _call(request: web.Request, request_id: str) -> Call:
-    query = list(request.rel_url.query.items()) if request.rel_url.raw_query_string else []
-    found = match(request.method, _path(request), query)
-    asked = request.headers.get("Notion-Version")
-    version = versions.spoken(asked, request.app[SETTINGS].notion_version, found.route)
-    workspace, within_s = _workspace(request), _within(request)
+async def _call(request: web.Request, claims: Claims, request_id: str) -> Call:
+    """Check the request against the allow-list and build its call. Raises ProxyError."""
+    given = list(request.rel_url.query.items()) if request.rel_url.raw_query_string else []
+    pinned = request.app[SETTINGS].notion_version
+    route, ids, query = match(request.method, _path(request), given)
+    version = versions.spoken(request.headers.get("Notion-Version"), pinned, route)
+    call = Call(
+        claims=claims,
+        route=route,
+        ids=ids,
+        query=query,
+        version=version,
+        pinned=pinned,
+        request_id=request_id,
+        workspace=_workspace(request),
+        within_s=_within(request),
+    )
     if is_coded(request):
         raise InvalidRequest("The body should have no Content-Encoding.")
-    if found.route.streams:
-        return Call(
-            found,
-            version,
-            request_id,
-            stream=_Upload(request),
-            content_type=_multipart(request),
-            length=request.content_length,
-            workspace=workspace,
-            within_s=within_s,
-        )
-    raw = await _read(request)
-    return Call(
-        found,
-        version,
-        request_id,
-        body=_body(found, raw, version),
-        workspace=workspace,
-        key=_key(request, found),
-        once=request.headers.get("Idempotency-Key-Use") == "once",
-        within_s=within_s,
+    if route.streams:
+        upload, length = _Upload(request), request.content_length
+        return replace(call, upload=upload, content_type=_multipart(request), length=length)
+    return replace(
+        call,
+        body=_body(route, await _read(request), version),
+        key=_key(request, route),
+        is_single_use=request.headers.get("Idempotency-Key-Use") == "once",
     )
 
 
@@ -132,14 +132,14 @@ def _path(request: web.Request) -> str:
     return target.partition("?")[0][len(PREFIX) :]
 
 
-def _body(found: Match, raw: bytes, version: str) -> dict[str, object] | None:
-    body = bodies.parse(found.route, raw)
-    return None if body is None else versions.to_upstream(found.route, body, version)
+def _body(route: Route, raw: bytes, version: str) -> dict[str, object] | None:
+    body = bodies.parse(route, raw)
+    return None if body is None else versions.to_upstream(route, body, version)
 
 
-def _key(request: web.Request, found: Match) -> str | None:
+def _key(request: web.Request, route: Route) -> str | None:
     """The write's key. What is none is refused here, so that no other text gets any further."""
-    given = request.headers.get("Idempotency-Key") if found.route.kind == "write" else None
+    given = request.headers.get("Idempotency-Key") if route.kind == "write" else None
     return None if given is None else parse_key(given)
 
 
@@ -191,7 +191,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 class _Upload:
-    """A form, counted and watched while it goes through; see ports.Upload."""
+    """A form, counted and watched while it goes through; see call.Upload."""
 
     def __init__(self, request: web.Request) -> None:
         self._content = request.content

@@ -20,13 +20,13 @@ from clipperd.broker.http import Answer as Heard
 from cloud_broker.audit import Audit
 from cloud_broker.clock import from_rfc3339
 from cloud_broker.errors import BrokerError, DatabaseFailed
-from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.connections import OpenToken, Tokens
 from cloud_broker.identity.sessions import Claims
 from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy import bodies, versions
+from cloud_broker.proxy.call import Call
 from cloud_broker.proxy.errors import ProxyError, Unauthorized
 from cloud_broker.proxy.keys import first_key, parse_key
-from cloud_broker.proxy.relay import Call
 from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import match
 from cloud_broker.secret import Secret
@@ -63,14 +63,14 @@ class Ids:
         return self._rng.randbytes(32).hex()
 
 
-class _Connected:
-    """The proxy's port ``Tokens``: one connection, always open."""
+class _Connected(Tokens):
+    """One connection, always open."""
 
     def __init__(self, notion: Notion) -> None:
         self._notion = notion
 
     async def open(
-        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool = True
     ) -> OpenToken:
         assert workspace_id == self._notion.workspace
         token = self._notion.token
@@ -174,8 +174,8 @@ class Broker:
                 with contextlib.suppress(DatabaseFailed):
                     return await self._written(method, url, body or b"")
                 return self._heard(503, b"{}", {})
-            call = _call(method, url, headers, body, request_id)
-            answer = await self._app[RELAY].answer(claims, call)
+            call = _call(claims, method, url, headers, body, request_id)
+            answer = await self._app[RELAY].answer(call)
         except ProxyError as refusal:
             answer = from_refusal(refusal, request_id)
         except BrokerError as error:
@@ -235,19 +235,28 @@ class Broker:
 
 
 def _call(
-    method: str, url: URL, headers: Mapping[str, str], body: bytes | None, request_id: str
+    claims: Claims,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    request_id: str,
 ) -> Call:
     """What ``web/proxy.py`` makes of a request. Raises Refusal."""
     query = parse_qsl(url.query_string, keep_blank_values=True)
-    found = match(method, url.raw_path.removeprefix(PREFIX), query)
-    parsed = bodies.parse(found.route, body or b"")
-    key = headers.get("Idempotency-Key") if found.route.kind == "write" else None
+    route, ids, pairs = match(method, url.raw_path.removeprefix(PREFIX), query)
+    parsed = bodies.parse(route, body or b"")
+    key = headers.get("Idempotency-Key") if route.kind == "write" else None
     return Call(
-        found,
-        _PINNED,
-        request_id,
-        body=None if parsed is None else versions.to_upstream(found.route, parsed, _PINNED),
+        claims=claims,
+        route=route,
+        ids=ids,
+        query=pairs,
+        version=_PINNED,
+        pinned=_PINNED,
+        request_id=request_id,
+        body=None if parsed is None else versions.to_upstream(route, parsed, _PINNED),
         workspace=headers["X-Workspace-Id"],
         key=None if key is None else parse_key(key),
-        once=headers.get("Idempotency-Key-Use") == "once",
+        is_single_use=headers.get("Idempotency-Key-Use") == "once",
     )

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from aiohttp import ClientResponse, web
@@ -22,7 +22,7 @@ from cloud_broker.app import in_background
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
-from cloud_broker.identity.connections import OpenToken
+from cloud_broker.identity.connections import OpenToken, Tokens
 from cloud_broker.identity.sessions import Claims, Sessions
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.monitoring.metrics import Metrics
@@ -70,8 +70,11 @@ class QuickClock:
         await asyncio.sleep(max(0.0, seconds) / self.speed)
 
 
-class FakeSessions:
+class FakeSessions(Sessions):
     """Every token is its user's name, but ``expired``."""
+
+    def __init__(self) -> None:
+        pass
 
     async def verify(self, token: str) -> Claims:
         if token == "expired":
@@ -80,7 +83,7 @@ class FakeSessions:
 
 
 @dataclass
-class FakeTokens:
+class FakeTokens(Tokens):
     """One connection per user; ``version`` moves with each refresh."""
 
     version: int = 1
@@ -96,7 +99,7 @@ class FakeTokens:
     keeps: bool = False  # what is read is of some seconds ago
 
     async def open(
-        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool
+        self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool = True
     ) -> OpenToken:
         assert purpose.startswith("proxy:")
         self.opened += 1
@@ -334,7 +337,7 @@ async def a_proxy(
             limiter=limiter,
         )
         app[RELAY], app[METRICS], app[SETTINGS], app[RANDOMNESS] = relay, metrics, asked, random
-        app[SESSIONS] = cast(Sessions, FakeSessions())
+        app[SESSIONS] = FakeSessions()
         app.router.add_routes([*ROUTES, *METRICS_ROUTES])
 
         async def lifespan(_: web.Application) -> AsyncIterator[None]:

@@ -10,12 +10,12 @@ from yarl import URL
 
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
+from cloud_broker.identity.connections import Tokens
 from cloud_broker.limits.limiter import Limiter
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy.admission import Admission, Budgets
 from cloud_broker.proxy.attempts import Attempts, Upstream
-from cloud_broker.proxy.ports import Tokens
 from cloud_broker.proxy.relay import Relay
 from cloud_broker.proxy.writes import Timeouts, Writes
 from cloud_broker.randomness import Randomness
@@ -66,9 +66,9 @@ def a_relay(
         clock=clock,
         rng=rng,
     )
-    spans = Timeouts.of(settings.upstream_write_s)
+    timeouts = Timeouts.of(settings.upstream_write_s)
     writes = Writes(
-        Idempotency(database), attempts, spans=spans, clock=clock, randomness=randomness
+        Idempotency(database), attempts, timeouts=timeouts, clock=clock, randomness=randomness
     )
     relay = Relay(
         tokens=tokens,
@@ -78,6 +78,5 @@ def a_relay(
         metrics=metrics,
         clock=clock,
         answer_within_s=settings.answer_within_s,
-        pinned=settings.notion_version,
     )
     return relay, writes
