@@ -1,4 +1,4 @@
-"""The command line: one module per family of verbs, each a thin use of the local API.
+"""The command line: one module per group of verbs, each a thin client of the local API.
 
-Modules here import nothing heavy at their top, so that ``clipperd --help`` answers at once.
+Its modules import nothing slow at the top, so that ``clipperd --help`` is instant.
 """

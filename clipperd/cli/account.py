@@ -1,4 +1,4 @@
-"""``login logout whoami workspaces``: who clips, and where to."""
+"""``login``, ``logout``, ``whoami``, ``workspaces``: the account and its workspaces."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
 
     from clipperd.client import Client, ServerEvent
 
-_LOOK_S = 0.3
+_POLL_S = 0.3  # seconds between looks at a sign-in
 
 
 VERBS = ("login", "logout", "whoami", "workspaces")
 
 
 def declare(verbs: Verbs) -> None:
-    """Add the verbs of this family."""
+    """Declare ``login``, ``logout``, ``whoami`` and ``workspaces``."""
     parser = verbs.add(
         "login",
         login,
-        "sign in through the browser",
+        "sign in through your browser",
         ["clipperd login", "clipperd login --no-browser", "clipperd login --add-workspace"],
         prints_data=True,
     )
-    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address, do not open it"
+    )
     purpose = parser.add_mutually_exclusive_group()
     purpose.add_argument("--add-workspace", action="store_true", help="connect one more workspace")
     purpose.add_argument(
-        "--change-access", action="store_true", help="choose which pages are shared"
+        "--change-access", action="store_true", help="choose the pages that clipperd may use"
     )
     verbs.add(
-        "logout", logout, "sign out; clips that wait stay for this account", ["clipperd logout"]
+        "logout", logout, "sign out; waiting clips are kept for this account", ["clipperd logout"]
     )
     verbs.add(
         "whoami",
@@ -49,15 +51,15 @@ def declare(verbs: Verbs) -> None:
     parser = verbs.add(
         "workspaces",
         workspaces,
-        "list the connected workspaces, or choose the current one",
+        "list the connected workspaces, or set the current one",
         ["clipperd workspaces", "clipperd workspaces --use 'Team notes'"],
         prints_data=True,
     )
-    parser.add_argument("--use", metavar="ID|NAME", help="make this workspace the current one")
+    parser.add_argument("--use", metavar="ID|NAME", help="set the current workspace")
 
 
 def login(args: Namespace, console: Console) -> int:
-    """Start a sign-in, send the person to it, and wait for how it ends."""
+    """Start a sign-in, open the browser, and wait for the end of the sign-in."""
     client = console.client(args)
     before = client.session()
     purpose = _purpose(args)
@@ -65,7 +67,7 @@ def login(args: Namespace, console: Console) -> int:
         return _already(args, console, before)
     stream = client.events(["session"])
     if purpose != "sign_in":
-        next(stream)  # the snapshot: from here on nothing is missed
+        next(stream)  # the snapshot: later events are not missed
     begun = client.login(purpose)
     after: dict[str, Any] | None
     try:
@@ -79,13 +81,13 @@ def login(args: Namespace, console: Console) -> int:
         console.warn("Sign-in canceled.")
         return exits.INTERRUPTED
     if after is None or (purpose == "add_workspace" and _ids(after) == _ids(before)):
-        console.warn("clipperd: The sign-in was refused or ran out; nothing has changed.")
+        console.warn("clipperd: The sign-in was refused or expired; nothing has changed.")
         console.warn("  Try again with: clipperd login")
         return exits.FAILED
     if args.json:
         console.emit(after)
     else:
-        console.say(f"Signed in as {_who(after)}.")
+        console.say(f"Signed in as {_user_name(after)}.")
         console.say(_next_step(after))
     return exits.OK
 
@@ -94,7 +96,7 @@ def _send_to_browser(args: Namespace, console: Console, url: str) -> None:
     console.warn("Sign in to Notion in your browser (Ctrl-C gives up):")
     console.warn(f"  {url}")
     if not args.no_browser and not console.browse(url):
-        console.warn("The browser could not be opened; open the address yourself.")
+        console.warn("clipperd could not open a browser. Open the address yourself.")
 
 
 def logout(args: Namespace, console: Console) -> int:
@@ -105,18 +107,18 @@ def logout(args: Namespace, console: Console) -> int:
         console.say("You are not signed in.")
         return exits.OK
     client.logout()
-    console.say(f"Signed out {_who(before)}. Clips that wait are kept for this account.")
+    console.say(f"Signed out {_user_name(before)}. Your waiting clips are kept for this account.")
     return exits.OK
 
 
 def whoami(args: Namespace, console: Console) -> int:
-    """Show the session; exit 1 when nobody is signed in."""
+    """Show the session; exit 1 when no user is signed in."""
     session = console.client(args).session()
     signed_in = session.get("state") in ("signed_in", "reauth_required")
     if args.json:
         console.emit(session)
     elif not signed_in:
-        console.say("Nobody is signed in. Sign in with: clipperd login")
+        console.say("You are not signed in. Sign in with: clipperd login")
     else:
         user = session.get("user") or {}
         tier = (session.get("subscription") or {}).get("tier")
@@ -127,12 +129,12 @@ def whoami(args: Namespace, console: Console) -> int:
             )
         )
         if session.get("state") == "reauth_required":
-            console.say("Notion wants you to sign in again: clipperd login")
+            console.say("Your session has expired. Sign in again with: clipperd login")
     return exits.OK if signed_in else exits.FAILED
 
 
 def workspaces(args: Namespace, console: Console) -> int:
-    """List the workspaces, after choosing one where asked."""
+    """List the workspaces; ``--use`` sets the current one first."""
     client = console.client(args)
     if args.use is not None:
         client.use_workspace(_named(client.workspaces(), args.use))
@@ -157,8 +159,9 @@ def _already(args: Namespace, console: Console, session: dict[str, Any]) -> int:
     if args.json:
         console.emit(session)
     else:
-        console.say(f"You are signed in as {_who(session)}.")
-        console.say("Another account: clipperd logout. One more workspace: login --add-workspace.")
+        console.say(f"You are signed in as {_user_name(session)}.")
+        console.say("To use another account, run clipperd logout first.")
+        console.say("To connect one more workspace, run: clipperd login --add-workspace")
     return exits.OK
 
 
@@ -172,35 +175,37 @@ def _wait_signed_in(client: Client, expires_in: float) -> dict[str, Any] | None:
             return now
         if now.get("state") != "signing_in":
             return None
-        pause(_LOOK_S)
+        pause(_POLL_S)
     return None
 
 
 def _wait_extended(client: Client, stream: Iterator[ServerEvent]) -> dict[str, Any]:
-    """Follow the session events: the first tells the beginning, the second the end."""
-    told = (event for event in stream if event.type == "session")
-    for _ in zip(range(2), told, strict=False):
+    """Wait for two session events: the start and the end of the sign-in."""
+    session_events = (event for event in stream if event.type == "session")
+    for _ in zip(range(2), session_events, strict=False):
         pass
     return client.session()
 
 
 def _named(found: list[dict[str, Any]], wanted: str) -> str:
-    matches = [w for w in found if w["id"] == wanted or _fold(w.get("name")) == _fold(wanted)]
+    matches = [
+        w for w in found if w["id"] == wanted or _casefold(w.get("name")) == _casefold(wanted)
+    ]
     if len(matches) == 1:
         return str(matches[0]["id"])
-    many = "Several workspaces have" if matches else "No connected workspace has"
-    raise UsageError(f"{many} that name.", "See them with: clipperd workspaces")
+    found_text = "Several workspaces have" if matches else "No connected workspace has"
+    raise UsageError(f"{found_text} this name.", "List them with: clipperd workspaces")
 
 
 def _ids(session: dict[str, Any]) -> set[str]:
     return {w["id"] for w in session.get("workspaces") or []}
 
 
-def _fold(text: str | None) -> str:
+def _casefold(text: str | None) -> str:
     return (text or "").casefold()
 
 
-def _who(session: dict[str, Any]) -> str:
+def _user_name(session: dict[str, Any]) -> str:
     user = session.get("user") or {}
     return layout.plain(user.get("email") or user.get("name") or "this account")
 
@@ -211,5 +216,7 @@ def _workspace(workspace: dict[str, Any]) -> str:
 
 def _next_step(session: dict[str, Any]) -> str:
     if not session.get("workspaces"):
-        return "No page is shared yet: clipperd login --change-access"
-    return "See your pages with: clipperd pages"
+        return (
+            "You share no page with clipperd yet. Choose pages with: clipperd login --change-access"
+        )
+    return "List your pages with: clipperd pages"

@@ -1,4 +1,4 @@
-"""``clip``: put something on a page."""
+"""``clip``: sends a file, text or address to a page."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from clipperd.content.formats import BY_SUFFIX, FORMATS, SUPPORTED
 if TYPE_CHECKING:
     from clipperd.client import Client
 
-_LOOK_S = 0.1
-_LARGEST = 10_000_000  # the API's limit on a JSON body
-_SETTLED = ("delivered", "failed", "canceled", "needs_attention")
+_POLL_S = 0.1  # seconds between looks at a clip
+_MAX_BYTES = 10_000_000  # the API's limit on a JSON body
+_DONE = ("delivered", "failed", "canceled", "needs_attention")
 
 
 VERBS = ("clip",)
 
 
 def declare(verbs: Verbs) -> None:
-    """Add the verbs of this family."""
+    """Declare ``clip``."""
     parser = verbs.add(
         "clip",
         clip,
-        "put a file, text or address on a page",
+        "send a file, text or address to a page",
         [
             "clipperd clip --page 'Reading list' notes.md",
             "clipperd clip --page PAGE --end-of 'To read' --wait notes.md",
@@ -38,29 +38,41 @@ def declare(verbs: Verbs) -> None:
         ],
         prints_data=True,
     )
-    parser.add_argument("file", nargs="?", metavar="FILE|-", help="what to clip; - reads stdin")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE|-", help="the file to clip; - reads standard input"
+    )
     parser.add_argument(
         "--page",
         required=True,
         metavar="PAGE",
-        help="an id, a title or a Notion address (with #block: after that block)",
+        help="a page id, title or Notion address; an address with #block: after that block",
     )
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--after", metavar="HEADING", help="directly after this heading")
-    place.add_argument("--end-of", metavar="HEADING", help="at the end of this heading's section")
-    place.add_argument("--start", action="store_true", help="at the top of the page")
-    parser.add_argument("--format", choices=SUPPORTED, help="(guessed)")
-    parser.add_argument("--clipboard", action="store_true", help="clip what is on the clipboard")
-    parser.add_argument("--priority", choices=("high", "normal", "low"))
-    parser.add_argument("--wait", action="store_true", help="wait until it has arrived in Notion")
-    parser.add_argument(
-        "--timeout", type=float, default=120.0, metavar="S", help="give up waiting after (120)"
+    place.add_argument("--after", metavar="HEADING", help="insert after this heading")
+    place.add_argument(
+        "--end-of", metavar="HEADING", help="insert at the end of this heading's section"
     )
-    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key clips only once")
+    place.add_argument("--start", action="store_true", help="insert at the top of the page")
+    parser.add_argument(
+        "--format", choices=SUPPORTED, help="by default guessed from the name and content"
+    )
+    parser.add_argument(
+        "--clipboard", action="store_true", help="not supported yet: pipe your clipboard instead"
+    )
+    parser.add_argument(
+        "--priority", choices=("high", "normal", "low"), help="high goes first (normal)"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until the clip is in Notion")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, metavar="S", help="seconds to wait at most (120)"
+    )
+    parser.add_argument(
+        "--idempotency-key", metavar="KEY", help="send a clip with this key only once"
+    )
 
 
 def clip(args: Namespace, console: Console) -> int:
-    """Hand the content to the daemon, which keeps it from then on."""
+    """Send the content to the daemon, which stores and delivers it."""
     content = read_content(args, console)
     client = console.client(args)
     position = _position(args)
@@ -74,18 +86,18 @@ def clip(args: Namespace, console: Console) -> int:
     if args.json:
         console.emit(accepted)
     else:
-        _tell(console, accepted, waited=args.wait)
+        _print_outcome(console, accepted, waited=args.wait)
     if not args.wait:
         return exits.OK
     return exits.OK if accepted["state"] == "delivered" else exits.FAILED
 
 
 def read_content(args: Namespace, console: Console) -> dict[str, Any]:
-    """Return the ``content`` object for the file, stdin or clipboard. Raises UsageError."""
+    """Return the ``content`` object of the file or standard input. Raises UsageError."""
     if args.clipboard:
         raise UsageError(
             "This version cannot read the clipboard.",
-            "Pipe it instead, for example: wl-paste | clipperd clip --page PAGE",
+            "Pipe it, for example: wl-paste | clipperd clip --page PAGE",
         )
     from pathlib import Path
 
@@ -98,7 +110,7 @@ def read_content(args: Namespace, console: Console) -> dict[str, Any]:
         )
     text = _decoded(_raw(args.file, console))
     if not text.strip():
-        raise UsageError("There is nothing to clip: the input is empty.")
+        raise UsageError("There is nothing to clip: the input is empty. Send some text.")
     form = args.format or _guess(suffix, text)
     if form == "blocks":
         return {"format": "blocks", "blocks": _blocks(text)}
@@ -107,20 +119,20 @@ def read_content(args: Namespace, console: Console) -> dict[str, Any]:
 
 def _raw(file: str | None, console: Console) -> bytes:
     if file is None and console.stdin_is_terminal:
-        raise UsageError("Say what to clip: a FILE, or - for standard input.")
+        raise UsageError("There is nothing to clip. Name a FILE, or - for standard input.")
     from pathlib import Path
 
     try:
         if file in (None, "-"):
-            raw = console.stdin.read(_LARGEST + 1)
+            raw = console.stdin.read(_MAX_BYTES + 1)
         else:
             assert file is not None
             with Path(file).open("rb") as opened:
-                raw = opened.read(_LARGEST + 1)
+                raw = opened.read(_MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    if len(raw) > _LARGEST:
-        raise UsageError("That is more than 10 MB, the most that one clip can hold.")
+    if len(raw) > _MAX_BYTES:
+        raise UsageError("The input is larger than 10 MB, the limit of a clip. Split it.")
     return raw
 
 
@@ -130,10 +142,10 @@ def _decoded(raw: bytes) -> str:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise UsageError(
-            "That is not text in UTF-8.", "Images and files cannot be clipped by this version."
+            "The input is not text in UTF-8.", "This version clips only text. Convert it first."
         ) from error
     if "\0" in text:
-        raise UsageError("That is not text: it holds NUL characters.")
+        raise UsageError("The input is not text: it contains NUL characters.")
     return text
 
 
@@ -148,11 +160,11 @@ def _blocks(text: str) -> list[Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError("That is not JSON, so it cannot be Notion blocks.") from error
+        raise UsageError("The input is not JSON, so it cannot be Notion blocks.") from error
     if isinstance(value, dict):
         value = value.get("children", value.get("results", [value]))
     if not isinstance(value, list):
-        raise UsageError("Notion blocks are a JSON list of block objects.")
+        raise UsageError("Notion blocks must be a JSON list of block objects.")
     return value
 
 
@@ -177,14 +189,14 @@ def _wait(client: Client, accepted: dict[str, Any], timeout_s: float) -> dict[st
 
     current = accepted
     for _ in until(timeout_s):
-        if current["state"] in _SETTLED:
+        if current["state"] in _DONE:
             break
-        pause(_LOOK_S)
+        pause(_POLL_S)
         current = client.one_clip(accepted["id"])
     return current
 
 
-def _tell(console: Console, clip: dict[str, Any], *, waited: bool) -> None:
+def _print_outcome(console: Console, clip: dict[str, Any], *, waited: bool) -> None:
     state, clip_id = clip["state"], clip["id"]
     delivery = (clip.get("deliveries") or [{}])[0]
     page = layout.plain(delivery.get("page_title") or "the page", 60)
@@ -195,15 +207,15 @@ def _tell(console: Console, clip: dict[str, Any], *, waited: bool) -> None:
             console.say(f"  {delivery['block_url']}")
     elif state == "needs_attention":
         reason = str(delivery.get("reason") or "a decision").replace("_", " ")
-        console.say(f"Kept, but it needs you: {layout.plain(reason)}.")
-        console.say(f"  See the choices with: clipperd queue show {clip_id}")
+        console.say(f"Stored, but it needs your decision: {layout.plain(reason)}.")
+        console.say(f"  See your options with: clipperd queue show {clip_id}")
     elif state in ("failed", "canceled"):
         why = (delivery.get("error") or {}).get("message") or state
         console.say(f"Not delivered: {layout.plain(why)}")
-        console.say(f"  clipperd queue show {clip_id}")
+        console.say(f"  See the clip with: clipperd queue show {clip_id}")
     elif waited:
-        console.say(f"Kept safely, but not in Notion yet ({state}).")
-        console.say(f"  It goes on by itself. Look with: clipperd queue show {clip_id}")
+        console.say(f"Stored, but not in Notion yet ({state}). clipperd keeps trying.")
+        console.say(f"  See the clip with: clipperd queue show {clip_id}")
     else:
-        console.say(f"Kept for {page}. clipperd delivers it from here.")
+        console.say(f"Stored. clipperd delivers it to {page} in the background.")
         console.say(f"  {clip_id}")

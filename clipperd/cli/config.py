@@ -1,4 +1,4 @@
-"""``config``: what is set, from where, and changing it."""
+"""``config``: shows and changes settings."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ VERBS = ("config",)
 
 
 def declare(verbs: Verbs) -> None:
-    """Add ``config`` and its verbs."""
+    """Declare ``config`` and its verbs."""
     group = verbs.group(
         "config", show, "see and change settings", ["clipperd config", "clipperd config path"]
     )
     group.add(
         "show",
         show,
-        "show every setting and where its value comes from",
+        "show every setting and the origin of its value",
         ["clipperd config show", "clipperd config show --json"],
         prints_data=True,
     )
-    group.add("path", path, "show where the files are", ["clipperd config path"], prints_data=True)
+    group.add(
+        "path", path, "show the paths of the files", ["clipperd config path"], prints_data=True
+    )
     parser = group.add(
         "set",
         set_value,
         "change a setting in config.toml",
         ["clipperd config set log_level debug", "clipperd config set port 51234"],
     )
-    parser.add_argument("name", metavar="NAME", help="see: clipperd config show")
-    parser.add_argument("value", metavar="VALUE", help="lists: comma-separated; '' removes it")
+    parser.add_argument("name", metavar="NAME", help="a name that clipperd config show lists")
+    parser.add_argument(
+        "value", metavar="VALUE", help="the value; lists comma-separated; '' removes the setting"
+    )
 
 
 def show(args: Namespace, console: Console) -> int:
-    """Print value and origin of every setting; secrets stay hidden."""
+    """Print the value and origin of every setting, but no secret."""
     from clipperd.settings import config
 
     settings = console.settings(args)
@@ -56,7 +60,7 @@ def show(args: Namespace, console: Console) -> int:
 
 
 def path(args: Namespace, console: Console) -> int:
-    """Print where everything of this home is."""
+    """Print the paths of the files."""
     places = console.places(args)
     shown = {
         "settings": places.config_file,
@@ -73,14 +77,16 @@ def path(args: Namespace, console: Console) -> int:
 
 
 def set_value(args: Namespace, console: Console) -> int:
-    """Write one setting, checked together with all the others before anything is changed."""
+    """Change one setting, after a check of all settings together."""
     from clipperd.settings import config
     from clipperd.settings import file as config_file
     from clipperd.settings.locations import secure
     from clipperd.settings.private_file import write_private
 
     if args.name not in config.names():
-        raise UsageError(f"There is no setting {args.name!r}.", "See: clipperd config show")
+        raise UsageError(
+            f"There is no setting {args.name!r}.", "List them with: clipperd config show"
+        )
     places = console.places(args)
     old = console.config_text(args)
     new = config_file.edit(old, args.name, args.value)
@@ -88,10 +94,10 @@ def set_value(args: Namespace, console: Console) -> int:
     secure(places)
     write_private(places.config_file, new)
     winner = console.settings(args).origin(args.name)
-    console.say(f"{args.name} is written to {places.config_file}.")
+    console.say(f"{args.name} is set in {places.config_file}.")
     if winner in ("environment", "flag"):
-        console.say(f"  But CLIPPERD_{args.name.upper()} is set and wins.")
-    console.say("  It takes effect at the next start: clipperd restart")
+        console.say(f"  CLIPPERD_{args.name.upper()} overrides it.")
+    console.say("  Restart clipperd to apply it: clipperd restart")
     return exits.OK
 
 

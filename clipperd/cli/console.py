@@ -1,4 +1,4 @@
-"""What a verb may touch: streams, environment, browser, waiting, and the daemon's client."""
+"""The environment of a verb: streams, variables, browser, settings, the daemon's client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from clipperd.cli import layout
 
-if TYPE_CHECKING:  # loading these costs more than printing the help
+if TYPE_CHECKING:  # importing these takes longer than printing the help
     from clipperd.client import Client
     from clipperd.settings.config import Settings
     from clipperd.settings.locations import Locations
@@ -18,7 +18,7 @@ FLAGS = ("home", "port", "broker_url", "secrets", "log_level")
 
 
 class Console:
-    """The outside world of one command; tests pass another one."""
+    """The environment of one command; tests pass their own."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Console:
         env: Mapping[str, str],
         browse: Callable[[str], bool],
     ) -> None:
-        """``browse`` opens an address for the person and says whether it could."""
-        # No dataclass: importing that module costs as much as the rest of the help.
+        """``browse`` opens an address in the browser and returns whether it succeeded."""
+        # Not a dataclass: importing dataclasses takes as long as the rest of the help.
         self.out = out
         self.err = err
         self.stdin = stdin
@@ -40,19 +40,19 @@ class Console:
         self.browse = browse
 
     def say(self, text: str = "") -> None:
-        """Print a line for a person."""
+        """Print a line to standard output."""
         print(text, file=self.out, flush=True)
 
     def warn(self, text: str) -> None:
-        """Print a line beside the output."""
+        """Print a line to standard error."""
         print(text, file=self.err, flush=True)
 
     def emit(self, value: Any) -> None:
-        """Print ``value`` as JSON for a program."""
+        """Print ``value`` as JSON."""
         print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out, flush=True)
 
     def settings(self, args: Namespace) -> Settings:
-        """Parse the settings as the daemon would. Raises ConfigInvalid."""
+        """Load the settings as the daemon does. Raises ConfigInvalid."""
         from clipperd.settings import config
 
         flags = {name: getattr(args, name, None) for name in FLAGS}
@@ -68,10 +68,12 @@ class Console:
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigInvalid(f"{file} cannot be read.") from error
+            raise ConfigInvalid(
+                f"{file} cannot be read. Check that it is UTF-8 text and that you may read it."
+            ) from error
 
     def places(self, args: Namespace) -> Locations:
-        """Return where this home's files are, from --home and CLIPPERD_HOME alone."""
+        """Return the locations of the files, from --home and CLIPPERD_HOME alone."""
         from clipperd.settings import config
         from clipperd.settings.locations import locate
 
@@ -79,7 +81,7 @@ class Console:
         return locate(config.load(home, {"home": getattr(args, "home", None)}, "").home)
 
     def client(self, args: Namespace) -> Client:
-        """Return a client of this home's daemon; it connects at its first call."""
+        """Return a client of the daemon; it connects at its first call."""
         from clipperd.client import Client
         from clipperd.process import endpoint
 
@@ -87,7 +89,7 @@ class Console:
         return Client(lambda: endpoint.read(file))
 
     def ago(self, stamp: str | None) -> str | None:
-        """Say how long ago an RFC 3339 time was, for people."""
+        """Return the age of an RFC 3339 time as text, such as ``3 minutes ago``."""
         from clipperd.clock import SystemClock, from_rfc3339
 
         if stamp is None:

@@ -1,4 +1,4 @@
-"""Exit codes, the same in every verb; the contract names them."""
+"""Exit codes, the same for every verb (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIGURATION = 4
 DATABASE = 5
 PORT = 6
 SECRETS = 7
-INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+INTERRUPTED = 130  # 128 + SIGINT, by convention of the shells
 
 _BY_CODE = {
     "already_running": ALREADY_RUNNING,
@@ -28,10 +28,10 @@ _BY_CODE = {
 }
 
 
-def of(error: ClipperdError) -> int:
-    """Return the exit code for ``error``; 1 where the contract names no other.
+def code_for(error: ClipperdError) -> int:
+    """Return the exit code for ``error``, by default 1.
 
-    A daemon that ended at its start hands on its own code.
+    A daemon that failed at its start passes its own code on.
     """
     if isinstance(error, DaemonStartFailed):
         return max(FAILED, int(error.params.get("exit", FAILED)))
@@ -39,9 +39,9 @@ def of(error: ClipperdError) -> int:
 
 
 class UsageError(Exception):
-    """The command line cannot be understood or carried out as given (exit 2)."""
+    """The command line is invalid or cannot be carried out (exit 2)."""
 
     def __init__(self, sentence: str, hint: str | None = None) -> None:
-        """Say what is wrong and, where it helps, what to type instead."""
+        """``sentence``: the error. ``hint``: the next step."""
         super().__init__(sentence)
         self.hint = hint

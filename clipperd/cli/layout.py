@@ -1,4 +1,4 @@
-"""How things look on a terminal: aligned, calm, safe. Pure."""
+"""Formats text for a terminal: aligned and without control characters. Does no I/O."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 def plain(text: object, width: int | None = None) -> str:
     """Return ``text`` on one line without control characters, cut to ``width`` columns.
 
-    Titles come from anybody who can edit a shared page; an escape sequence in one must not
-    reach the terminal.
+    Anyone who can edit a shared page sets its title; an escape sequence in a title must not reach
+    the terminal.
     """
     shown = "" if text is None else str(text)
     line = "".join(" " if c.isspace() else c for c in shown)
@@ -51,7 +51,7 @@ def facts(pairs: Sequence[tuple[str, object]]) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in its largest unit: ``3 minutes``."""
+    """Return a duration in its largest unit: ``3 minutes``."""
     for size, name in _UNITS:
         if seconds >= size:
             count = int(seconds // size)
@@ -65,5 +65,5 @@ def count(number: int, noun: str) -> str:
 
 
 def ago(now: float, then: float) -> str:
-    """Return how long before ``now`` the epoch time ``then`` was."""
+    """Return the age of the epoch time ``then`` at ``now``: ``3 minutes ago``."""
     return "just now" if now - then < 1 else span(now - then) + " ago"

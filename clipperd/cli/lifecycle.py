@@ -1,4 +1,4 @@
-"""``run start stop restart``: the daemon's life, seen from a terminal."""
+"""``run``, ``start``, ``stop``, ``restart``: runs and stops the daemon."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from clipperd.settings.locations import Locations
 
-_LOOK_S = 0.02
-_READY_S = 20.0
-_STOP_S = 10.0  # the daemon itself needs two seconds at most
-_KILL_S = 5.0
+_POLL_S = 0.02  # seconds between looks at the starting or stopping daemon
+_READY_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0  # the daemon stops within two seconds
+_SIGTERM_TIMEOUT_S = 5.0
 
 
 VERBS = ("run", "start", "stop", "restart")
 
 
 def declare(verbs: Verbs) -> None:
-    """Add the verbs of this family."""
+    """Declare ``run``, ``start``, ``stop`` and ``restart``."""
     run_parser = verbs.add(
         "run",
         run,
@@ -48,13 +48,15 @@ def declare(verbs: Verbs) -> None:
     verbs.add(
         "stop",
         stop,
-        "stop the daemon; what waits is kept",
+        "stop the daemon; waiting clips are kept",
         ["clipperd stop", "clipperd stop --when-idle"],
-    ).add_argument("--when-idle", action="store_true", help="first deliver what is under way")
+    ).add_argument(
+        "--when-idle", action="store_true", help="finish the deliveries in progress first"
+    )
     restart_parser = verbs.add(
         "restart",
         restart,
-        "stop the daemon and run it in the background again",
+        "stop the daemon, then run it in the background",
         ["clipperd restart"],
         prints_data=True,
     )
@@ -62,10 +64,10 @@ def declare(verbs: Verbs) -> None:
 
 
 def run(args: Namespace, console: Console) -> int:
-    """Be the daemon until asked to stop."""
+    """Run the daemon in this process until it is stopped."""
     settings = console.settings(args)
-    _refuse_second(console.places(args))  # the lock itself cannot name the first one's address
-    os.umask(0o077)  # SQLite makes its files with the umask; nothing here is for other users
+    _refuse_second(console.places(args))  # the lock's own error cannot name the address
+    os.umask(0o077)  # SQLite creates files with the umask; other users may read none
     from clipperd.process import loading
 
     with loading.lean():
@@ -75,12 +77,12 @@ def run(args: Namespace, console: Console) -> int:
 
 
 def start(args: Namespace, console: Console) -> int:
-    """Start a daemon of its own session and wait until it has proven itself."""
+    """Start a detached daemon and wait until it has proven its identity."""
     import subprocess
 
     from clipperd.settings.locations import secure
 
-    console.settings(args)  # a fault in the settings is best told here
+    console.settings(args)  # report invalid settings here, not in the log
     places = console.places(args)
     secure(places)
     _refuse_second(places)
@@ -94,7 +96,7 @@ def start(args: Namespace, console: Console) -> int:
             **_detached(),
         )
     url = _wait_ready(console, args, child, places.output_file)
-    child.returncode = 0  # it lives on; Popen must not complain that nobody waited for it
+    child.returncode = 0  # it keeps running; Popen must not warn that it was not awaited
     if args.json:
         console.emit({"url": url, "pid": child.pid})
     else:
@@ -103,7 +105,7 @@ def start(args: Namespace, console: Console) -> int:
 
 
 def stop(args: Namespace, console: Console) -> int:
-    """Ask the daemon to end; by signal when its API does not answer."""
+    """Ask the daemon to stop, by signal if its API does not answer."""
     from clipperd.process import lock
 
     places = console.places(args)
@@ -114,23 +116,23 @@ def stop(args: Namespace, console: Console) -> int:
     when = "idle" if getattr(args, "when_idle", False) else "now"
     try:
         console.client(args).shutdown(when)
-        gone = _wait_gone(places.lock_file, None if when == "idle" else _STOP_S)
+        stopped = _wait_stopped(places.lock_file, None if when == "idle" else _STOP_TIMEOUT_S)
     except (DaemonDown, DaemonUntrusted):
-        gone = False
-    if not gone and lock.holder(places.lock_file) == pid:
-        # The lock is held by this pid at this moment, so it is no stranger with a reused number.
+        stopped = False
+    if not stopped and lock.holder(places.lock_file) == pid:
+        # This pid holds the lock now, so it is not another process with a reused pid.
         os.kill(pid, signal.SIGTERM)
-        gone = _wait_gone(places.lock_file, _KILL_S)
-    if not gone:
-        console.warn(f"clipperd: process {pid} does not stop. Its clips are safe on disk.")
-        console.warn(f"  End it by force with: kill -9 {pid}")
+        stopped = _wait_stopped(places.lock_file, _SIGTERM_TIMEOUT_S)
+    if not stopped:
+        console.warn(f"clipperd: process {pid} does not stop. Your clips are safe on disk.")
+        console.warn(f"  Kill it with: kill -9 {pid}")
         return exits.FAILED
-    console.say("clipperd has stopped. Clips that wait are kept.")
+    console.say("clipperd has stopped. Your waiting clips are kept.")
     return exits.OK
 
 
 def restart(args: Namespace, console: Console) -> int:
-    """Stop what runs, if anything does, and start again."""
+    """Stop the daemon if it runs, then start it."""
     quiet = Console(
         out=console.err,
         err=console.err,
@@ -181,38 +183,38 @@ def _wait_ready(
 ) -> str:
     from clipperd.client import answers_of, pause, until
 
-    for _ in until(_READY_S):
+    for _ in until(_READY_TIMEOUT_S):
         code = child.poll()
         if code is not None:
             raise DaemonStartFailed(
-                f"clipperd ended at its start (exit {code}). {_last_words(output, code)}".strip(),
-                hint=f"Run it in the foreground to see more: clipperd run   ({output})",
+                f"The daemon failed to start (exit {code}). {_last_error(output, code)}".strip(),
+                hint=f"Run it in the foreground to see the error: clipperd run   (or see {output})",
                 params={"exit": code},
             )
         found = answers_of(console.client(args))
         if found is not None and found.pid == child.pid:
             return found.url
-        pause(_LOOK_S)
+        pause(_POLL_S)
     raise DaemonStartFailed(
-        f"clipperd (process {child.pid}) is not ready after {_READY_S:.0f} seconds.",
-        hint=f"Its log: {console.places(args).log_file}",
+        f"clipperd (process {child.pid}) is not ready after {_READY_TIMEOUT_S:.0f} seconds.",
+        hint=f"See its log: {console.places(args).log_file}",
     )
 
 
-def _wait_gone(lock_file: Path, patience_s: float | None) -> bool:
+def _wait_stopped(lock_file: Path, patience_s: float | None) -> bool:
     from clipperd.client import pause, until
     from clipperd.process import lock
 
     for _ in until(patience_s):
         if lock.holder(lock_file) is None:
             return True
-        pause(_LOOK_S)
+        pause(_POLL_S)
     return False
 
 
-def _last_words(output: Path, code: int) -> str:
+def _last_error(output: Path, code: int) -> str:
     lines = [line for line in output.read_text("utf-8", "replace").splitlines() if line.strip()]
-    told = [line.removeprefix("clipperd: ") for line in lines if line.startswith("clipperd: ")]
-    # On a full disk there was no room for words.
-    unsaid = "Is the disk full?" if code == exits.DATABASE else ""
-    return (told or lines or [unsaid])[-1].strip()
+    errors = [line.removeprefix("clipperd: ") for line in lines if line.startswith("clipperd: ")]
+    # On a full disk the daemon cannot write its error.
+    guess = "Is the disk full?" if code == exits.DATABASE else ""
+    return (errors or lines or [guess])[-1].strip()

@@ -1,4 +1,4 @@
-"""``clipperd``: parse, run one verb, turn what went wrong into a sentence and an exit code."""
+"""Runs ``clipperd``: parses the command line, runs one verb, reports errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from clipperd.errors import ClipperdError
 from clipperd.process.errors import ApiError
 from clipperd.storage.disk import translate_os_error
 
-_ABOUT = "Clip into Notion at once, online or not; clipperd delivers each clip exactly once."
+_ABOUT = "Clip into Notion, online or offline. clipperd delivers each clip exactly once."
 _EXAMPLES = """examples:
   clipperd start                                    run in the background
   clipperd login                                    sign in through the browser
   clipperd clip --page "Reading list" notes.md      clip a file to the end of a page
-  clipperd queue                                    what waits, and why
-  clipperd demo                                     try it all without a Notion account
+  clipperd queue                                    list waiting clips and the reasons
+  clipperd demo                                     try clipperd without a Notion account
 """
-_FAMILIES: tuple[tuple[Sequence[str], Callable[[Verbs], None]], ...] = (
+_GROUPS: tuple[tuple[Sequence[str], Callable[[Verbs], None]], ...] = (
     (lifecycle.VERBS, lifecycle.declare),
     (account.VERBS, account.declare),
     (clip.VERBS, clip.declare),
@@ -36,20 +36,20 @@ _FAMILIES: tuple[tuple[Sequence[str], Callable[[Verbs], None]], ...] = (
     (config.VERBS, config.declare),
     (command.VERBS, command.declare),
 )
-"""The verbs in the order of the help, with what declares them."""
+"""The verbs in the order of the help, each group with the function that declares it."""
 
 _SIGN_IN = "Sign in with: clipperd login"
 _HINTS = {"not_signed_in": _SIGN_IN, "reauth_required": _SIGN_IN}
-"""What the daemon says for every client, said for this one."""
+"""Hints by error code that replace the daemon's, which are for every client."""
 
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
-    """Run one command and return its exit code; ``console`` is the real one by default."""
+    """Run one command and return its exit code. ``console``: the terminal by default."""
     console = console or _real_console()
     try:
         words = sys.argv[1:] if argv is None else argv
         args = parser(_verb(words)).parse_args(words)
-    except SystemExit as stop:  # argparse has printed the help, the version or what is wrong
+    except SystemExit as stop:  # argparse has printed the help, the version or an error
         return int(stop.code or 0)
     try:
         return int(args.run(args, console))
@@ -58,22 +58,22 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     except ApiError as error:
         return _fail(console, args, exits.FAILED, error.code, error.detail, error.hint)
     except ClipperdError as error:
-        return _fail(console, args, exits.of(error), error.code, error.detail, error.hint)
+        return _fail(console, args, exits.code_for(error), error.code, error.detail, error.hint)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:  # of OSError, so before it
-        # The reader (head, less) has seen enough; stop the interpreter from complaining at exit.
+    except BrokenPipeError:  # a subclass of OSError
+        # The reader (head, less) has closed the pipe; keep Python from reporting it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except OSError as error:
         full = translate_os_error(error)
         if full is None:
             raise
-        return _fail(console, args, exits.of(full), full.code, full.detail, full.hint)
+        return _fail(console, args, exits.code_for(full), full.code, full.detail, full.hint)
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """The whole command line; for a known ``verb`` only its family, which is ten times faster."""
+    """Return the parser; for a known ``verb`` only of its group, which is ten times faster."""
     top = argparse.ArgumentParser(
         prog="clipperd",
         description=_ABOUT,
@@ -84,19 +84,19 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     add_home(top, default=None)
     inner = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     verbs = Verbs(inner, "clipperd")
-    is_known = any(verb in names for names, _ in _FAMILIES)
-    for names, declare in _FAMILIES:
+    is_known = any(verb in names for names, _ in _GROUPS)
+    for names, declare in _GROUPS:
         if verb in names or not is_known:
             declare(verbs)
     return top
 
 
 def _verb(words: Sequence[str]) -> str | None:
-    """The first word that is neither an option nor the value of ``--home``."""
-    left = iter(words)
-    for word in left:
+    """Return the first word that is neither an option nor the value of ``--home``."""
+    rest = iter(words)
+    for word in rest:
         if word == "--home":
-            next(left, None)
+            next(rest, None)
         elif not word.startswith("-"):
             return word
     return None
@@ -106,13 +106,13 @@ def _fail(
     console: Console,
     args: argparse.Namespace,
     code: int,
-    word: str,
+    error_code: str,
     sentence: str,
     hint: str | None,
 ) -> int:
-    hint = _HINTS.get(word, hint)
+    hint = _HINTS.get(error_code, hint)
     if getattr(args, "json", False):
-        problem = {"code": word, "detail": sentence, "hint": hint}
+        problem = {"code": error_code, "detail": sentence, "hint": hint}
         console.warn(json.dumps({"error": problem}, ensure_ascii=False))
         return code
     console.warn(f"clipperd: {sentence}")
@@ -128,7 +128,7 @@ def _real_console() -> Console:
         return webbrowser.open(url)
 
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or pipe that cannot show a character gets a substitute, not a traceback.
+        # Print a substitute for a character that the terminal or pipe cannot encode.
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""``pages`` and ``outline``: what one can clip to; and how a command line names a page."""
+"""``pages`` and ``outline``: lists pages and headings; finds the page of a command line."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ VERBS = ("pages", "outline")
 
 
 def declare(verbs: Verbs) -> None:
-    """Add the verbs of this family."""
+    """Declare ``pages`` and ``outline``."""
     parser = verbs.add(
         "pages",
         pages,
-        "list or search the pages you can clip to",
+        "list or search the pages that you can clip to",
         ["clipperd pages", "clipperd pages reading --limit 5", "clipperd pages --view favorites"],
         prints_data=True,
     )
     parser.add_argument("query", nargs="?", metavar="TEXT", help="search titles and paths")
     parser.add_argument(
-        "--view", choices=("recent", "used", "favorites", "all"), help="which list (recent)"
+        "--view", choices=("recent", "used", "favorites", "all"), help="the list to show (recent)"
     )
-    parser.add_argument("--kind", choices=("page", "database", "data_source"))
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="1 to 100 (20)")
-    parser.add_argument("--remote", action="store_true", help="ask Notion too, not only the index")
+    parser.add_argument(
+        "--kind", choices=("page", "database", "data_source"), help="only this kind"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="list at most N pages, 1 to 100 (20)"
+    )
+    parser.add_argument(
+        "--remote", action="store_true", help="also search Notion, not only the local index"
+    )
     parser = verbs.add(
         "outline",
         outline,
@@ -46,14 +52,17 @@ def declare(verbs: Verbs) -> None:
     )
     parser.add_argument("page", metavar="PAGE", help="an id, a Notion address or a title")
     parser.add_argument(
-        "--freshness", choices=("cached", "auto", "verified"), default="auto", help="(auto)"
+        "--freshness",
+        choices=("cached", "auto", "verified"),
+        default="auto",
+        help="cached: do not ask Notion; verified: always ask (auto)",
     )
 
 
 def pages(args: Namespace, console: Console) -> int:
     """List pages from the local index."""
     if args.remote and not args.query:
-        raise UsageError("--remote needs something to search for.", "clipperd pages TEXT --remote")
+        raise UsageError("--remote needs a TEXT to search for.", "clipperd pages TEXT --remote")
     found = console.client(args).pages(
         q=args.query,
         view=None if args.query else args.view,
@@ -69,7 +78,7 @@ def pages(args: Namespace, console: Console) -> int:
     listed = items(found)
     if listed:
         console.say(_listing(listed))
-    _tell_index(console, found, empty=not listed, searched=bool(args.query))
+    _print_index_state(console, found, empty=not listed, searched=bool(args.query))
     return exits.OK
 
 
@@ -87,14 +96,16 @@ def outline(args: Namespace, console: Console) -> int:
     if shown:
         console.say(layout.facts(shown))
     else:
-        console.say("  This page has no headings; clips go to its end.")
+        console.say("  This page has no headings. Your clips go to its end.")
     if found.get("stale"):
-        console.say(f"As of {console.ago(found.get('verified_at'))}; Notion was not asked now.")
+        console.say(
+            f"Read from Notion {console.ago(found.get('verified_at'))}; it may have changed since."
+        )
     return exits.OK
 
 
 def find(client: Client, given: str) -> str:
-    """Return the page id that ``given`` means. Raises UsageError when several or none match."""
+    """Return the id of the page ``given``. Raises UsageError when none or several match."""
     page_id = named_id(given)
     if page_id is not None:
         return page_id
@@ -109,11 +120,11 @@ def find(client: Client, given: str) -> str:
     if not chosen:
         raise UsageError(
             f"No page matches {layout.plain(given, 60)!r}.",
-            f"Ask Notion too: clipperd pages {layout.plain(given, 40)!r} --remote",
+            f"Search Notion with: clipperd pages {layout.plain(given, 40)!r} --remote",
         )
     raise UsageError(
         f"Several pages match {layout.plain(given, 60)!r}:\n{_listing(chosen)}",
-        "Use the id of the one you mean.",
+        "Use the id of the page.",
     )
 
 
@@ -126,10 +137,12 @@ def named_id(given: str) -> str | None:
     if not given.lower().startswith(("http://", "https://")):
         return notion_id(given)
     url = urlsplit(given)
-    peek = parse_qs(url.query).get("p", [""])[0]  # a page opened over a database
-    match = _ID_AT_END.search(peek) or _ID_AT_END.search(url.path.rstrip("/"))
+    over_database = parse_qs(url.query).get("p", [""])[0]  # a page opened over a database
+    match = _ID_AT_END.search(over_database) or _ID_AT_END.search(url.path.rstrip("/"))
     if match is None:
-        raise UsageError("That address does not name a Notion page.")
+        raise UsageError(
+            "The address does not contain the id of a Notion page. Copy the link of the page."
+        )
     return notion_id(match.group(1))
 
 
@@ -151,17 +164,19 @@ def _listing(found: list[dict[str, Any]]) -> str:
     return layout.table(["PAGE", "KIND", "IN", "ID"], rows, widest=44)
 
 
-def _tell_index(console: Console, found: dict[str, Any], *, empty: bool, searched: bool) -> None:
+def _print_index_state(
+    console: Console, found: dict[str, Any], *, empty: bool, searched: bool
+) -> None:
     index = found.get("index") or {}
     state = index.get("state")
     if empty and searched:
-        console.say("No page matches. Ask Notion too with --remote.")
+        console.say("No page matches. Search Notion with --remote.")
     elif empty and index.get("empty_reason"):
         console.say(f"No pages: {layout.plain(index['empty_reason']).replace('_', ' ')}.")
-        console.say("Choose what is shared with: clipperd login --change-access")
+        console.say("Choose the shared pages with: clipperd login --change-access")
     elif empty:
-        console.say("No pages are known yet. Look again in a moment, or: clipperd status")
+        console.say("clipperd knows no pages yet. Try again in a moment, or run: clipperd status")
     if state in ("recents", "filling"):
-        console.say(f"The list is still being filled ({index.get('count', 0)} pages so far).")
+        console.say(f"clipperd is still reading your pages ({index.get('count', 0)} so far).")
     elif state == "error":
-        console.say("The last refresh failed; this is what was known before.")
+        console.say("The last refresh failed. This list may be outdated.")

@@ -1,4 +1,4 @@
-"""``queue``: what waits, what happened to it, and what a person can do about it."""
+"""``queue``: lists waiting clips and acts on them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from clipperd.client import Client
 
 _OPEN = "needs_attention,unconfirmed,sending,retrying,queued"
-_TELL = {
+_COMMANDS = {
     "retry": "clipperd queue retry {id}",
-    "resend": "clipperd queue resolve {id} --as resend      (it may then be there twice)",
-    "mark_delivered": "clipperd queue resolve {id} --as delivered   (you have seen it there)",
+    "resend": "clipperd queue resolve {id} --as resend      (it may then be on the page twice)",
+    "mark_delivered": "clipperd queue resolve {id} --as delivered   (it is on the page)",
     "cancel": "clipperd queue cancel {id}",
     "undo": "clipperd queue undo {id}",
     "reauth": "clipperd login",
@@ -31,29 +31,31 @@ VERBS = ("queue",)
 
 
 def declare(verbs: Verbs) -> None:
-    """Add ``queue`` and its verbs."""
+    """Declare ``queue`` and its verbs."""
     queue = verbs.group(
         "queue",
         show_list,
-        "see and steer what waits to be delivered",
+        "list waiting clips and act on them",
         ["clipperd queue", "clipperd queue list --all", "clipperd queue retry --all"],
     )
     parser = queue.add(
         "list",
         show_list,
-        "list what waits; --all lists the history too",
+        "list waiting clips, with --all the history too",
         ["clipperd queue list", "clipperd queue list --state needs_attention,failed --json"],
         prints_data=True,
     )
-    parser.add_argument("--all", action="store_true", help="delivered clips too")
-    parser.add_argument("--state", metavar="A,B", help="only these states")
+    parser.add_argument("--all", action="store_true", help="also list delivered clips")
+    parser.add_argument("--state", metavar="A,B", help="only clips in these states")
     parser.add_argument("--page", metavar="ID", help="only clips for this page")
-    parser.add_argument("--search", metavar="TEXT", help="only clips with this in their title")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most N (50)")
+    parser.add_argument("--search", metavar="TEXT", help="only clips whose title contains this")
+    parser.add_argument(
+        "--limit", type=int, default=50, metavar="N", help="list at most N clips (50)"
+    )
     one = queue.add(
         "show",
         show,
-        "show one clip and what can be done",
+        "show one clip and your options",
         ["clipperd queue show CLIP"],
         prints_data=True,
     )
@@ -62,11 +64,16 @@ def declare(verbs: Verbs) -> None:
     parser = queue.add(
         "pause",
         pause,
-        "send nothing until resumed; clips are still accepted",
+        "pause deliveries; clips are still accepted",
         ["clipperd queue pause", "clipperd queue pause --for 30m"],
     )
-    parser.add_argument("--for", dest="length", metavar="TIME", help="such as 90s, 30m, 2h, 1d")
-    queue.add("resume", resume, "send again after a pause", ["clipperd queue resume"])
+    parser.add_argument(
+        "--for",
+        dest="length",
+        metavar="TIME",
+        help="duration, such as 90s, 30m, 2h or 1d; by default until resumed",
+    )
+    queue.add("resume", resume, "resume deliveries after a pause", ["clipperd queue resume"])
     parser = queue.add(
         "export",
         export,
@@ -78,10 +85,10 @@ def declare(verbs: Verbs) -> None:
 
 def _declare_actions(queue: Verbs) -> None:
     for name, summary in (
-        ("retry", "try again now"),
-        ("cancel", "drop a clip that was not sent yet"),
-        ("undo", "remove from Notion what a clip created and nobody has changed"),
-        ("resolve", "decide about a clip whose outcome is unknown"),
+        ("retry", "retry now"),
+        ("cancel", "cancel a clip that was not sent yet"),
+        ("undo", "remove a clip's blocks from Notion, except those changed since"),
+        ("resolve", "decide on a clip whose outcome is unknown"),
     ):
         examples = [f"clipperd queue {name} CLIP"]
         if name == "resolve":
@@ -89,18 +96,24 @@ def _declare_actions(queue: Verbs) -> None:
         parser = queue.add(name, act, summary, examples, prints_data=True)
         parser.set_defaults(action=name)
         parser.add_argument("clip", nargs="?" if name == "retry" else None, metavar="CLIP")
-        parser.add_argument("--delivery", metavar="ID", help="only this one of its deliveries")
+        parser.add_argument("--delivery", metavar="ID", help="only this delivery of the clip")
         if name == "retry":
-            parser.add_argument("--all", action="store_true", help="everything that waits")
+            parser.add_argument("--all", action="store_true", help="all waiting clips")
         if name == "resolve":
-            parser.add_argument("--as", dest="verdict", required=True, choices=_VERDICTS)
+            parser.add_argument(
+                "--as",
+                dest="verdict",
+                required=True,
+                choices=_VERDICTS,
+                help="delivered: it is on the page; resend: send it again",
+            )
 
 
 _VERDICTS = ("delivered", "resend")
 
 
 def show_list(args: Namespace, console: Console) -> int:
-    """List clips, from the daemon or, when it is down, from its file."""
+    """List clips, from the daemon's file when the daemon is down."""
     states = getattr(args, "state", None) or (None if getattr(args, "all", False) else _OPEN)
     limit = getattr(args, "limit", 50)
     try:
@@ -118,18 +131,20 @@ def show_list(args: Namespace, console: Console) -> int:
     if args.json:
         console.emit(found)
     elif not clips:
-        console.say("Nothing waits." if states == _OPEN else "No clips.")
+        console.say("No clips are waiting." if states == _OPEN else "No clips.")
     else:
         console.say(_listing(console, clips))
         if found.get("next_cursor"):
-            console.say("There are more; raise --limit.")
+            console.say("There are more clips. List them with a higher --limit.")
         if any(c["state"] == "needs_attention" for c in clips):
-            console.say("Some need a decision: clipperd queue show ID")
+            console.say(
+                "Some clips need your decision. See your options with: clipperd queue show ID"
+            )
     return exits.OK
 
 
 def show(args: Namespace, console: Console) -> int:
-    """Show one clip, its deliveries, and the commands that its actions stand for."""
+    """Show one clip, its deliveries and the commands of its actions."""
     clip = console.client(args).one_clip(args.clip)
     if args.json:
         console.emit(clip)
@@ -149,8 +164,8 @@ def show(args: Namespace, console: Console) -> int:
         console.say()
         console.say(layout.facts(_delivery(console, delivery)))
         for action in delivery.get("actions", []):
-            if action in _TELL:
-                console.say(f"  {_TELL[action].format(id=clip['id'])}")
+            if action in _COMMANDS:
+                console.say(f"  {_COMMANDS[action].format(id=clip['id'])}")
     return exits.OK
 
 
@@ -159,7 +174,7 @@ def act(args: Namespace, console: Console) -> int:
     client = console.client(args)
     everything = getattr(args, "all", False)
     if (args.clip is None) != everything:
-        raise UsageError("Name one CLIP, or --all.")
+        raise UsageError("Name one CLIP, or send --all.")
     if everything:
         answer = client.queue("retry")
     else:
@@ -168,18 +183,18 @@ def act(args: Namespace, console: Console) -> int:
     if args.json:
         console.emit(answer)
     elif everything:
-        console.say("Everything that waits is tried again now.")
+        console.say("clipperd retries all waiting clips now.")
     else:
         console.say(
-            f"{args.action.capitalize()}: the clip is {answer.get('state', 'changed')} now."
+            f"{args.action.capitalize()}: the clip is now {answer.get('state', 'changed')}."
         )
-        _tell_left(console, answer)
+        _print_left(console, answer)
     return exits.OK
 
 
 def pause(args: Namespace, console: Console) -> int:
     """Pause the whole queue."""
-    seconds = None if args.length is None else read_span(args.length)
+    seconds = None if args.length is None else read_duration(args.length)
     console.client(args).queue("pause", for_s=seconds)
     until = "until: clipperd queue resume" if seconds is None else f"for {layout.span(seconds)}"
     console.say(f"Paused {until}. Clips are still accepted.")
@@ -189,12 +204,12 @@ def pause(args: Namespace, console: Console) -> int:
 def resume(args: Namespace, console: Console) -> int:
     """End a pause."""
     console.client(args).queue("resume")
-    console.say("Sending again.")
+    console.say("Deliveries are resumed.")
     return exits.OK
 
 
 def export(args: Namespace, console: Console) -> int:
-    """Write every clip of the account, with its content where it is still kept."""
+    """Write every clip of the user, with its content unless it was erased."""
     from pathlib import Path
 
     def lines(client: Client) -> Any:
@@ -202,7 +217,7 @@ def export(args: Namespace, console: Console) -> int:
             try:
                 clip["content"] = client.content(clip["id"])["content"]
             except ApiError as error:
-                if error.status != 410:  # erased after its time: the receipt stays
+                if error.status != 410:  # the content was erased; the receipt remains
                     raise
                 clip["content"] = None
             yield json.dumps(clip, ensure_ascii=False)
@@ -221,33 +236,38 @@ def export(args: Namespace, console: Console) -> int:
                 file.write(line + "\n")
                 written += 1
     except FileExistsError as error:
-        raise UsageError(f"{args.file} is there already; choose another name.") from error
+        raise UsageError(f"{args.file} exists. Choose another name.") from error
     except OSError as error:
         raise UsageError(f"{args.file} cannot be written: {error.strerror}.") from error
     console.say(f"{layout.count(written, 'clip')} written to {args.file}.")
     return exits.OK
 
 
-def read_span(text: str) -> float:
+def read_duration(text: str) -> float:
     """Read ``90s``, ``30m``, ``2h``, ``1d`` or plain seconds. Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if match is None:
-        raise UsageError(f"{layout.plain(text, 20)!r} is not a length of time.", "Such as 30m")
+        raise UsageError(
+            f"{layout.plain(text, 20)!r} is not a duration.",
+            "Use a number with s, m, h or d, such as 30m.",
+        )
     return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
 
 
 def _list_from_file(args: Namespace, console: Console, states: str | None, limit: int) -> int:
-    from clipperd.outbox import offline as outbox_peek
+    from clipperd.outbox import offline
 
     wanted = None if states is None else tuple(states.split(","))
-    clips = outbox_peek.clips(console.places(args).outbox, wanted, limit)
-    console.warn("clipperd is not running; this is what its file holds. Start: clipperd start")
+    clips = offline.clips(console.places(args).outbox, wanted, limit)
+    console.warn(
+        "clipperd is not running. These clips are read from its file. Start it with: clipperd start"
+    )
     if args.json:
         console.emit({"items": clips, "next_cursor": None, "has_more": False})
     elif clips:
         console.say(_listing(console, clips))
     else:
-        console.say("Nothing waits." if states == _OPEN else "No clips.")
+        console.say("No clips are waiting." if states == _OPEN else "No clips.")
     return exits.OK
 
 
@@ -279,7 +299,7 @@ def _delivery(console: Console, delivery: dict[str, Any]) -> list[tuple[str, obj
     ]
 
 
-def _tell_left(console: Console, clip: dict[str, Any]) -> None:
+def _print_left(console: Console, clip: dict[str, Any]) -> None:
     left = [b for d in clip.get("deliveries", []) for b in (d.get("undo") or {}).get("left") or []]
     if left:
-        console.say(f"{layout.count(len(left), 'block')} stayed: changed since by somebody.")
+        console.say(f"{layout.count(len(left), 'block')} stayed: changed in Notion since.")

@@ -1,4 +1,4 @@
-"""``status events version``: is it well, what is it doing, what is it."""
+"""``status``, ``events``, ``version``: shows the state of the daemon."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _STATES = (
 _CONNECTIVITY = {
     "online": "online",
     "offline": "offline; clips are kept and sent later",
-    "degraded": "the service has trouble; clips are kept and sent later",
-    "reauth_required": "Notion wants you to sign in again: clipperd login",
-    "signed_out": "nobody is signed in: clipperd login",
+    "degraded": "degraded; clips are kept and sent later",
+    "reauth_required": "expired; sign in again with: clipperd login",
+    "signed_out": "signed out; sign in with: clipperd login",
 }
 
 
@@ -34,27 +34,29 @@ VERBS = ("status", "events", "version")
 
 
 def declare(verbs: Verbs) -> None:
-    """Add the verbs of this family."""
+    """Declare ``status``, ``events`` and ``version``."""
     verbs.add(
         "status",
         status,
-        "show whether it runs, is online, and what waits",
+        "show if clipperd runs, if it is online, and how many clips wait",
         ["clipperd status", "clipperd status --json"],
         prints_data=True,
     )
     parser = verbs.add(
         "events",
         events,
-        "follow what happens, until Ctrl-C",
+        "follow the events until Ctrl-C",
         ["clipperd events", "clipperd events --types clip,status --json"],
         prints_data=True,
     )
-    parser.add_argument("--types", metavar="A,B", help="clip, status, session, pages, outline")
+    parser.add_argument(
+        "--types", metavar="A,B", help="only these: clip, status, session, pages, outline"
+    )
     verbs.add("version", version, "show versions", ["clipperd version --json"], prints_data=True)
 
 
 def status(args: Namespace, console: Console) -> int:
-    """Show the daemon's state; exit 1 when it does not run."""
+    """Show the state of the daemon; exit 1 when it does not run."""
     client = console.client(args)
     try:
         found = client.status()
@@ -85,12 +87,12 @@ def status(args: Namespace, console: Console) -> int:
         )
     )
     if (found.get("queue") or {}).get("needs_attention"):
-        console.say("Some clips need a decision: clipperd queue")
+        console.say("Some clips need your decision. List them with: clipperd queue")
     return exits.OK
 
 
 def events(args: Namespace, console: Console) -> int:
-    """Print events as they come, until the daemon stops."""
+    """Print events until the daemon stops."""
     types = [] if args.types is None else [t for t in args.types.split(",") if t]
     client = console.client(args)
     for event in client.events(types):
@@ -103,7 +105,7 @@ def events(args: Namespace, console: Console) -> int:
 
 
 def version(args: Namespace, console: Console) -> int:
-    """Print versions of the program and what it stands on."""
+    """Print the versions of clipperd, Python and SQLite."""
     import platform
     import sqlite3
 
@@ -121,13 +123,13 @@ def version(args: Namespace, console: Console) -> int:
 
 
 def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted) -> int:
-    from clipperd.outbox import offline as outbox_peek
+    from clipperd.outbox import offline
     from clipperd.process import endpoint, lock
 
     places = console.places(args)
     pid = lock.holder(places.lock_file)
     stale = endpoint.read(places.endpoint_file)
-    waiting = outbox_peek.waiting(places.outbox)
+    waiting = offline.waiting(places.outbox)
     if args.json:
         console.emit(
             {"running": False, "code": error.code, "waiting_clips": waiting, "lock_held_by": pid}
@@ -135,11 +137,13 @@ def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted
         return exits.FAILED
     if pid is not None:
         console.say(f"Process {pid} runs as clipperd here, but its API does not answer.")
-        console.say("  It may just be starting. If it stays so: clipperd restart")
+        console.say("  It may still be starting. If it keeps failing, run: clipperd restart")
     elif isinstance(error, DaemonUntrusted):
         console.say(f"clipperd is not running. {error.detail}")
     else:
-        ended = " It did not end cleanly; nothing accepted is lost." if stale is not None else ""
+        ended = (
+            " It did not end cleanly; your accepted clips are safe." if stale is not None else ""
+        )
         console.say(f"clipperd is not running.{ended}")
     if waiting:
         console.say(f"  {layout.count(waiting, 'clip')} on disk will be delivered when it runs.")
@@ -161,7 +165,7 @@ def _queue(queue: dict[str, Any]) -> str:
     eta = queue.get("eta_s")
     if queue.get("draining") and eta:
         parts.append(f"about {layout.span(float(eta))} left")
-    return ", ".join(parts) or "nothing waits"
+    return ", ".join(parts) or "no clips wait"
 
 
 def _index(index: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""How a verb is declared: its name, what it does, examples, and the options all share."""
+"""Declares verbs: name, summary, examples and the common options."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Run = Callable[[argparse.Namespace, Console], int]
 
 
 class Verbs:
-    """A group of verbs under one parser; sub-verbs are such a group again."""
+    """The verbs of one parser; a verb with sub-verbs has a group of its own."""
 
     def __init__(self, subparsers: Any, path: str) -> None:
-        """``path`` is what is typed before the verb, for the examples."""
+        """``path``: the words before the verb, for the usage line."""
         self._subparsers = subparsers
         self._path = path
 
@@ -28,15 +28,15 @@ class Verbs:
         *,
         prints_data: bool = False,
     ) -> argparse.ArgumentParser:
-        """Declare ``name``; return its parser for the arguments of its own."""
+        """Declare ``name``; return its parser, to which the caller adds arguments."""
         parser = self._parser(name, summary, examples)
         if prints_data:
-            parser.add_argument("--json", action="store_true", help="print JSON for programs")
+            parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(run=run)
         return parser
 
     def group(self, name: str, run: Run, summary: str, examples: Sequence[str]) -> Verbs:
-        """Declare a verb with sub-verbs; ``run`` answers when none is given."""
+        """Declare a verb with sub-verbs; ``run`` runs when none is given."""
         parser = self.add(name, run, summary, examples, prints_data=True)
         inner = parser.add_subparsers(title="verbs", metavar="VERB", required=False)
         return Verbs(inner, f"{self._path} {name}")
@@ -54,18 +54,20 @@ class Verbs:
 
 
 def add_home(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """``--home`` is taken before and after the verb."""
+    """Add ``--home``, which is accepted before and after the verb."""
     parser.add_argument(
         "--home",
         metavar="DIR",
         default=default,
-        help="keep everything under this folder (also CLIPPERD_HOME)",
+        help="keep all files in this folder (also CLIPPERD_HOME)",
     )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The settings that are worth a flag; every one has a CLIPPERD_… variable."""
-    parser.add_argument("--port", metavar="N", help="loopback port of the API")
-    parser.add_argument("--broker-url", metavar="URL", help="the broker's address")
-    parser.add_argument("--secrets", metavar="WHERE", help="keyring, memory or file")
+    """Add the settings that have a flag; every setting has a CLIPPERD_… variable."""
+    parser.add_argument("--port", metavar="N", help="port of the local API")
+    parser.add_argument("--broker-url", metavar="URL", help="address of the broker")
+    parser.add_argument(
+        "--secrets", metavar="WHERE", help="where to keep the session: keyring, memory or file"
+    )
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")

@@ -15,7 +15,7 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import TestServer, unused_port
 from yarl import URL
 
-from clipperd.cli.demo.notion import section, text_of
+from clipperd.cli.demo.sandbox import section_of, text_of
 from clipperd.daemon.background import ActiveAccount
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Position, Scope
@@ -157,7 +157,7 @@ class Pushed:
         return list((await self.ask("GET", f"pages/{page}/blocks"))["blocks"])
 
     async def section(self, page: str, heading: str) -> list[str]:
-        return [text_of(block) for block in section(await self.blocks(page), heading)]
+        return [text_of(block) for block in section_of(await self.blocks(page), heading)]
 
     async def calls(self) -> dict[str, int]:
         return dict((await self.ask("GET", "calls"))["by_route"])

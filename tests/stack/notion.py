@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clipperd.cli.demo.notion import level_of, section, text_of
+from clipperd.cli.demo.sandbox import level_of, section_of, text_of
 from clipperd.cli.demo.web import fetch_json
 
 Block = dict[str, Any]
@@ -61,7 +61,7 @@ class Notion:
 
     def section(self, page_id: str, heading: str) -> list[str]:
         """The texts between a heading and the end of its section."""
-        return [text_of(block) for block in section(self.blocks(page_id), heading)]
+        return [text_of(block) for block in section_of(self.blocks(page_id), heading)]
 
     def edit(self, op: str, **more: Any) -> dict[str, Any]:
         """An edit by a person."""

@@ -1,1 +1,1 @@
-"""``clipperd demo``: the whole path on one machine, without a Notion account."""
+"""``clipperd demo``: daemon, broker and sandbox on one machine, without a Notion account."""

@@ -1,4 +1,4 @@
-"""The demo's three programs: started, waited for, killed, always stopped, each by its own pid."""
+"""Starts, kills and stops the demo's three programs, each by its own pid."""
 
 from __future__ import annotations
 
@@ -18,55 +18,53 @@ from clipperd.cli.demo.web import DemoFailed, fetch
 from clipperd.client import Client, answers_of, pause, until
 from clipperd.process import endpoint
 
-_READY_S = 30.0
-_LOOK_S = 0.05
-_END_S = 5.0
+_READY_TIMEOUT_S = 30.0
+_POLL_S = 0.05
+_STOP_TIMEOUT_S = 5.0
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interruption:
-    """Ctrl-C, a plain kill or a closed terminal: raises KeyboardInterrupt, but not everywhere.
+    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM or a closed terminal, but not inside ``Popen``.
 
-    One that comes inside ``Popen``, after the fork, would lose the child's pid for ever; so it
-    is held back there.
+    After the fork it would lose the child's pid, so it is deferred until ``Popen`` has returned.
     """
 
     def __init__(self) -> None:
-        """Nothing is held."""
-        self._held = False
-        self._came = False
+        self._is_deferred = False
+        self._has_come = False
 
     def listen(self) -> None:
-        """Take the signals from now on."""
+        """Install the signal handlers."""
         for name in _SIGNALS:
             if hasattr(signal, name):  # Windows has no SIGHUP
                 signal.signal(getattr(signal, name), self._handle)
 
     def ignore(self) -> None:
-        """Take no more notice, so that a second Ctrl-C leaves nothing running."""
+        """Ignore the signals, so that a second Ctrl-C does not leave programs running."""
         for name in _SIGNALS:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside, an interruption waits; it is raised at the end."""
-        self._held = True
+    def deferred(self) -> Iterator[None]:
+        """Defer an interruption until the end of the block."""
+        self._is_deferred = True
         try:
             yield
         finally:
-            self._held = False
-        if self._came:
+            self._is_deferred = False
+        if self._has_come:
             raise KeyboardInterrupt
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
-        if not self._held:
+        self._has_come = True
+        if not self._is_deferred:
             raise KeyboardInterrupt
 
 
 class Program:
-    """One child process with its output in a file."""
+    """One child process that writes its output to a file."""
 
     def __init__(
         self,
@@ -76,7 +74,7 @@ class Program:
         output: Path,
         interruption: Interruption,
     ) -> None:
-        """Start nothing yet; ``argv`` follows ``python -m``."""
+        """``argv`` follows ``python -m``; :meth:`start` runs it."""
         self._interruption = interruption
         self._name = name
         self._argv = [sys.executable, "-m", *argv]
@@ -86,56 +84,56 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process id while it runs."""
+        """Return the process id of the running program."""
         assert self._child is not None
         return self._child.pid
 
     def start(self, is_ready: Callable[[], bool]) -> None:
-        """Start it and wait until ``is_ready``. Raises DemoFailed with its last words."""
-        with self._output.open("ab") as output, self._interruption.held():
+        """Start it and wait until ``is_ready``. Raises DemoFailed with the end of its output."""
+        with self._output.open("ab") as output, self._interruption.deferred():
             self._child = subprocess.Popen(  # noqa: S603  # our own programs
                 self._argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
-                # Ctrl-C is for the demo, which then stops each of them in order.
+                # Ctrl-C must reach only the demo, which stops the programs in order.
                 start_new_session=True,
             )
-        for _ in until(_READY_S):
+        for _ in until(_READY_TIMEOUT_S):
             if self._child.poll() is not None:
-                raise DemoFailed(f"The {self._name} ended at its start:\n{self._last_words()}")
+                raise DemoFailed(f"The {self._name} failed to start:\n{self._last_output()}")
             if is_ready():
                 return
-            pause(_LOOK_S)
-        raise DemoFailed(f"The {self._name} did not become ready:\n{self._last_words()}")
+            pause(_POLL_S)
+        raise DemoFailed(f"The {self._name} did not become ready:\n{self._last_output()}")
 
     def kill(self) -> None:
-        """``kill -9``: no chance to save anything."""
+        """Kill it as ``kill -9`` does."""
         assert self._child is not None
         self._child.kill()
         self._child.wait()
 
     def stop(self) -> None:
-        """End it, politely first; nothing when it does not run."""
+        """Terminate it, kill it after a timeout; do nothing when it does not run."""
         if self._child is None or self._child.poll() is not None:
             return
         self._child.terminate()
         try:
-            self._child.wait(_END_S)
+            self._child.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         lines = self._output.read_text("utf-8", "replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-8:])
 
 
-class Stage:
-    """Sandbox Notion, broker and daemon in one throw-away folder."""
+class Programs:
+    """Sandbox, broker and daemon in one temporary folder."""
 
     def __init__(self, folder: Path, env: Mapping[str, str], interruption: Interruption) -> None:
-        """Prepare the three; ``env`` is the person's own, of which our settings are dropped."""
+        """``env``: the user's environment, from which the settings of both programs are removed."""
         self._interruption = interruption
         self.folder = folder
         base = {k: v for k, v in env.items() if not k.startswith(("CLIPPERD_", "BROKER_"))}
@@ -146,7 +144,7 @@ class Stage:
         self.daemon_env = {
             "CLIPPERD_HOME": str(folder / "daemon"),
             "CLIPPERD_BROKER_URL": self.broker_url,
-            # Memory would forget the session at the kill -9.
+            # In memory the session would not survive the kill -9.
             "CLIPPERD_SECRETS": "file",
             "CLIPPERD_SECRETS_PASSPHRASE": secrets.token_urlsafe(18),
         }
@@ -178,12 +176,12 @@ class Stage:
         self.client = Client(lambda: endpoint.read(folder / "daemon" / "endpoint.json"))
 
     def open_sandbox(self) -> None:
-        """Start the stand-in for Notion and learn its address."""
+        """Start the sandbox and read its address."""
         self._sandbox.start(self._ready_file.exists)
         self.sandbox_url = self._ready_file.read_text("utf-8").strip().rstrip("/")
 
     def open_broker(self) -> None:
-        """Start the broker, again on the same port and database."""
+        """Start the broker, each time on the same port and database."""
         env = self._base | self._broker_env | {"BROKER_NOTION_API_URL": self.sandbox_url}
         self._broker = Program(
             "broker", ["cloud_broker", "run"], env, self.folder / "broker.txt", self._interruption
@@ -196,10 +194,10 @@ class Stage:
             self._broker.stop()
 
     def open_daemon(self) -> None:
-        """Start the daemon and wait until this very process has proven itself."""
+        """Start the daemon and wait until this process has proven its identity."""
 
         def is_ready() -> bool:
-            # A fresh client each time: the file of a killed daemon is still there.
+            # A new client each time: endpoint.json of a killed daemon still exists.
             file = self.folder / "daemon" / "endpoint.json"
             found = answers_of(Client(lambda: endpoint.read(file)))
             return found is not None and found.pid == self.daemon.pid
@@ -207,14 +205,14 @@ class Stage:
         self.daemon.start(is_ready)
 
     def close(self) -> None:
-        """Stop everything, the last one started first."""
+        """Stop the programs in reverse order."""
         self.daemon.stop()
         self.close_broker()
         self._sandbox.stop()
 
 
 def _free_port() -> int:
-    """A port that is free now; the broker must know its own address before it listens."""
+    """Return a free port; the broker must know its address before it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

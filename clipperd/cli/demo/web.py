@@ -1,4 +1,4 @@
-"""Plain loopback HTTP for the demo, and a browser that signs in by itself."""
+"""HTTP on the loopback interface for the demo, and a sign-in without a browser."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-_WAIT_S = 30.0
-_HOPS = 12
+_TIMEOUT_S = 30.0
+_MAX_REDIRECTS = 12
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; the text says why."""
+    """The demo failed; the text is the reason."""
 
 
 def fetch(
@@ -22,11 +22,11 @@ def fetch(
     body: object = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, list[str]], bytes]:
-    """Make one request to this machine; return status, headers by lower-case name, body."""
+    """Send one request to this machine; return status, headers by lower-case name, body."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
-        raise DemoFailed(f"The demo leaves this machine for nothing, so not for {parts.hostname}.")
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_WAIT_S)
+        raise DemoFailed(f"The demo connects only to this machine, not to {parts.hostname}.")
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
     sent = dict(headers or {})
     raw = None
     if body is not None:
@@ -45,7 +45,7 @@ def fetch(
 
 
 def fetch_json(method: str, url: str, body: object = None) -> dict[str, Any]:
-    """The same for JSON answers. Raises DemoFailed on an error status."""
+    """Send one request; return the JSON object of its answer. Raises DemoFailed."""
     status, _, raw = fetch(method, url, body)
     if status >= 400:
         raise DemoFailed(f"{method} {urlsplit(url).path} was answered {status}.")
@@ -55,10 +55,10 @@ def fetch_json(method: str, url: str, body: object = None) -> dict[str, Any]:
 
 
 def sign_in(login_url: str) -> None:
-    """Follow the OAuth redirects as a browser does; click "Allow" by adding ``auto=1``."""
+    """Follow the OAuth redirects as a browser does; ``auto=1`` clicks "Allow"."""
     url = login_url
-    jar: dict[int, dict[str, str]] = {}  # cookies by port: each server has one
-    for _ in range(_HOPS):
+    jar: dict[int, dict[str, str]] = {}  # cookies by the server's port
+    for _ in range(_MAX_REDIRECTS):
         port = urlsplit(url).port or 80
         if urlsplit(url).path.endswith("/v1/oauth/authorize"):
             url += "&auto=1"
@@ -73,4 +73,4 @@ def sign_in(login_url: str) -> None:
                 raise DemoFailed(f"{urlsplit(url).path} answered the sign-in with {status}.")
             return
         url = urljoin(url, headers["location"][0])
-    raise DemoFailed("The sign-in went round in circles.")
+    raise DemoFailed("The sign-in was redirected too often.")

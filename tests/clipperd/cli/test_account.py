@@ -1,4 +1,4 @@
-"""login, logout, whoami, workspaces."""
+"""``login``, ``logout``, ``whoami``, ``workspaces``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""clip: what is read, where it goes, what is said about it."""
+"""``clip``: its input, target, position and output."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_blocks_come_from_a_json_file(tmp_path: Path) -> None:
         (("a.PNG",), None, "Images cannot be clipped"),
         (("missing.md",), None, "cannot be read"),
         (("--clipboard",), None, "cannot read the clipboard"),
-        ((), None, "Say what to clip"),
+        ((), None, "There is nothing to clip. Name a FILE"),
         ((), b"  \n", "nothing to clip"),
         ((), b"\x89PNG\r\n\xff", "not text in UTF-8"),
         ((), b"a\x00b", "NUL"),

@@ -1,4 +1,4 @@
-"""config show, path, set."""
+"""``config show``, ``path`` and ``set``."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def test_set_writes_the_file_privately(tmp_path: Path) -> None:
 
 def test_set_says_when_the_environment_wins(tmp_path: Path) -> None:
     env = {"CLIPPERD_PORT": "1"}
-    assert (
-        "CLIPPERD_PORT is set and wins" in run(tmp_path, "config", "set", "port", "2", env=env).out
-    )
+    assert "CLIPPERD_PORT overrides it" in run(tmp_path, "config", "set", "port", "2", env=env).out
 
 
 def test_set_refuses_what_does_not_fit_and_changes_nothing(tmp_path: Path) -> None:

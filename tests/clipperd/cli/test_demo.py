@@ -1,4 +1,4 @@
-"""The demo, as a person starts it; and its parts that judge."""
+"""The demo as the user runs it, and the functions that judge its steps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.cli.demo.notion import section
 from clipperd.cli.demo.processes import Interruption
+from clipperd.cli.demo.sandbox import section_of
 from clipperd.cli.demo.steps import readme
 from clipperd.cli.demo.web import DemoFailed, fetch, sign_in
 from clipperd.client import pause, until
@@ -67,7 +67,7 @@ def test_an_interruption_is_held_back_while_a_child_is_born() -> None:
     born = []
 
     def birth() -> None:
-        with interruption.held():
+        with interruption.deferred():
             signal.raise_signal(signal.SIGTERM)
             born.append("child")
 
@@ -92,14 +92,14 @@ def test_a_section_ends_at_a_heading_of_its_level_or_above() -> None:
         _heading(1, "B"),
         _text("c"),
     ]
-    assert [block["id"] for block in section(page, "A")] == ["a", "A.1", "b"]
-    assert [block["id"] for block in section(page, "A.1")] == ["b"]
-    assert [block["id"] for block in section(page, "B")] == ["c"]
+    assert [block["id"] for block in section_of(page, "A")] == ["a", "A.1", "b"]
+    assert [block["id"] for block in section_of(page, "A.1")] == ["b"]
+    assert [block["id"] for block in section_of(page, "B")] == ["c"]
 
 
 def test_a_missing_section_is_a_failure() -> None:
     with pytest.raises(DemoFailed):
-        section([_text("a")], "B")
+        section_of([_text("a")], "B")
 
 
 def test_nothing_of_the_demo_leaves_the_machine() -> None:

@@ -1,4 +1,4 @@
-"""Tables and lengths of time."""
+"""Tables, durations and safe text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""start, stop, restart, run: with the real daemon in real processes."""
+"""``run``, ``start``, ``stop``, ``restart`` with the real daemon in its own process."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def test_start_returns_when_the_daemon_answers_and_stop_ends_it(home: Path) -> N
     assert found.pid == pid == lock.holder(home / "clipperd.lock")
     assert f"process {pid}" in _run(home, "status").out
     stopped = _run(home, "stop")
-    assert (stopped.code, stopped.out) == (0, "clipperd has stopped. Clips that wait are kept.\n")
+    assert (stopped.code, stopped.out) == (
+        0,
+        "clipperd has stopped. Your waiting clips are kept.\n",
+    )
     assert not (home / "endpoint.json").exists()
     assert lock.holder(home / "clipperd.lock") is None
 
@@ -116,7 +119,7 @@ def test_a_start_that_fails_says_why_and_how(home: Path) -> None:
         taken.listen()
         result = _run(home, "start", "--port", str(taken.getsockname()[1]))
     assert result.code == 6
-    assert "clipperd ended at its start (exit 6)" in result.err
+    assert "The daemon failed to start (exit 6)" in result.err
     assert "clipperd run" in result.err
 
 

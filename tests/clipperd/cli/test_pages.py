@@ -1,4 +1,4 @@
-"""pages and outline."""
+"""``pages`` and ``outline``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_search_passes_its_text_on(tmp_path: Path) -> None:
 async def test_no_match_says_how_to_go_on(tmp_path: Path) -> None:
     async with running(tmp_path):
         result = await clipperd(tmp_path, "pages", "zzz")
-    assert result.out == "No page matches. Ask Notion too with --remote.\n"
+    assert result.out == "No page matches. Search Notion with --remote.\n"
 
 
 def test_remote_needs_a_text(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""queue and its verbs, with the daemon and without."""
+"""``queue`` and its verbs, with and without a daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.clipperd.fake_daemon import PAGE, FakeDaemon, running
 async def test_an_empty_queue_says_so(tmp_path: Path) -> None:
     async with running(tmp_path):
         result = await clipperd(tmp_path, "queue")
-    assert (result.code, result.out) == (0, "Nothing waits.\n")
+    assert (result.code, result.out) == (0, "No clips are waiting.\n")
 
 
 async def test_the_list_points_to_what_needs_a_person(tmp_path: Path) -> None:

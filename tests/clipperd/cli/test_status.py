@@ -1,10 +1,13 @@
-"""status, events, version, help."""
+"""The verbs status, events and version; the help."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from clipperd.cli.main import parser
 from clipperd.process import endpoint, lock
 from tests.clipperd.cli.commands import clipperd, run
 from tests.clipperd.fake_daemon import FakeDaemon, running
+
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 async def test_status_tells_connection_queue_and_pages(tmp_path: Path) -> None:
@@ -86,6 +91,13 @@ def test_every_verb_has_help_with_examples(capsys: pytest.CaptureFixture[str]) -
         assert "examples:" in shown
 
 
+def test_every_verb_and_option_is_in_the_document() -> None:
+    table = DOCS.read_text("utf-8").partition("## clipperd")[2].partition("## cloud-broker")[0]
+    documented = " ".join(re.findall(r"`[^`]+`", table)) + " --help --home --json"
+    words = set(_words(parser()))
+    assert {w for w in words if not re.search(rf"(?<![\w-]){w}(?![\w-])", documented)} == set()
+
+
 def test_a_verb_is_found_behind_a_home_that_is_called_like_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +134,16 @@ def test_an_unreadable_endpoint_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "endpoint.json").write_text("{")
     assert endpoint.read(tmp_path / "endpoint.json") is None
     assert run(tmp_path, "status").code == 1
+
+
+def _words(of: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the verbs and long options of a parser and of those below it."""
+    for action in of._actions:
+        yield from (word for word in action.option_strings if word.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, below in action.choices.items():
+                yield verb
+                yield from _words(below)
 
 
 def _verbs(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A daemon's door on a real socket, with sample routes behind it and fakes at the seams."""
+"""The middleware on a real socket, with sample routes and fakes of the daemon's parts."""
 
 from __future__ import annotations
 

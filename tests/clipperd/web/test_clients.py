@@ -1,4 +1,4 @@
-"""Named tokens: shown once, kept as hashes, gone at once."""
+"""Named tokens: shown once, stored as hashes, revoked immediately."""
 
 from __future__ import annotations
 

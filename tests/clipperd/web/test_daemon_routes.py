@@ -1,4 +1,4 @@
-"""Status, health, settings, shutdown."""
+"""Routes of status, health, settings and shutdown."""
 
 from __future__ import annotations
 

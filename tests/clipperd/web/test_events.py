@@ -1,4 +1,4 @@
-"""The event stream: snapshot, resume, gap, other accounts, slow readers, the end."""
+"""The event stream: snapshot, resume, gap, other users, slow readers, shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of files to Notion: forms that go through the daemon as they come."""
+"""Parts of files: the daemon streams their forms to Notion."""
 
 from __future__ import annotations
 

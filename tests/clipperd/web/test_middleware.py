@@ -1,4 +1,4 @@
-"""Host, Origin, token, scope, body: what gets in."""
+"""The middleware checks Host, Origin, token, scope and body."""
 
 from __future__ import annotations
 

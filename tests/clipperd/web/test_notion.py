@@ -1,4 +1,4 @@
-"""Notion's API through the daemon: paths, scopes, answers as they are, an official SDK."""
+"""Notion's API through the daemon: paths, scopes, unchanged answers, an official SDK."""
 
 from __future__ import annotations
 

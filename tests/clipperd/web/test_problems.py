@@ -1,4 +1,4 @@
-"""Every refusal is a problem; nothing of the inside or of a user's text shows in it."""
+"""Every error is a problem that reveals no internal detail and no user content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session's routes over HTTP."""
+"""Routes of the session."""
 
 from __future__ import annotations
 

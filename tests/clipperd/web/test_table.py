@@ -1,4 +1,4 @@
-"""Every route there is: described as it is enforced, closed to whoever may not."""
+"""Every route is documented as it is enforced, and refuses callers without its scope."""
 
 from __future__ import annotations
 
