@@ -185,7 +185,7 @@ async def assemble(
     )
 
     async def delivered(scope: Scope, page_id: str) -> None:
-        await pages.used(scope, page_id)
+        await pages.record_use(scope, page_id)
         title = await pages.title_of(scope, page_id)
         if title is not None:
             await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))

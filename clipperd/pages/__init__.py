@@ -1,1 +1,1 @@
-"""The page index: which pages there are, found without waiting for Notion."""
+"""The page index: lists and searches the pages of a workspace without waiting for Notion."""

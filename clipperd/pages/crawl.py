@@ -1,7 +1,7 @@
-"""Reading the list of pages from Notion's search: recents, the rest behind, then what is new.
+"""Crawls Notion's search for pages: recent ones first, the rest in the background, then new ones.
 
 Search is not exhaustive and lags (developers.notion.com/reference/search-optimizations-and-
-limitations), so what it leaves out is never taken for removed.
+limitations), so a page missing from its results does not count as removed.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from clipperd.storage.database import Store
 
 
 class Publish(Protocol):
-    """Tells those who watch: the type, the data, and whose it is."""
+    """Publishes an event: its type, its data and its user."""
 
     def __call__(self, type_: str, data: dict[str, Any], user_id: str | None, /) -> None:
-        """Return at once."""
+        """Return immediately."""
 
 
-RECENTS = 20  # enough for the first screen
-PAGE_SIZE = 100  # Notion's most per page (developers.notion.com/reference/intro#pagination)
-OVERLAP_S = 120.0  # times are rounded down to the minute, and search shows edits late
+RECENTS = 20  # pages, enough for the first screen
+PAGE_SIZE = 100  # results, Notion's maximum (developers.notion.com/reference/intro#pagination)
+OVERLAP_S = 120.0  # seconds; times are rounded down to the minute, and search lags
 
 
 class SearchResults(msgspec.Struct, frozen=True):
-    """What one search call brought."""
+    """The results of one search call."""
 
     records: list[Record] = msgspec.field(default_factory=list)
     schemas: list[dict[str, Any]] = msgspec.field(default_factory=list)
@@ -53,7 +53,7 @@ class Crawl:
         publish: Publish,
         fill_pause_s: float,
     ) -> None:
-        """``fill_pause_s`` is the rest between two calls of the background fill."""
+        """``fill_pause_s``: seconds between two calls of the background fill."""
         self._cache = cache
         self._notion = notion
         self._clock = clock
@@ -61,7 +61,7 @@ class Crawl:
         self._fill_pause_s = fill_pause_s
 
     async def refresh(self, scope: Scope) -> int:
-        """Fetch the recents the first time, later what is new; return the calls made.
+        """Fetch the recent pages the first time, later the changes; return the calls made.
 
         Raises ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired.
         """
@@ -71,9 +71,9 @@ class Crawl:
         return await self._catch_up(scope, row)
 
     async def fill(self, scope: Scope) -> int:
-        """Fetch the rest from the stored cursor on, resting between calls; return the calls.
+        """Fetch the other pages from the stored cursor on, with pauses; return the calls made.
 
-        Raises as refresh does; what was fetched stays, and the next fill goes on from there.
+        Raises as ``refresh`` does; the next fill continues from the stored cursor.
         """
         calls = 0
         row = await self._cache.read(lambda c: store.index_row(c, scope))
@@ -86,14 +86,14 @@ class Crawl:
                 row = await self._store(
                     scope, SearchResults(), {"phase": "filling", "cursor": None}
                 )
-                continue  # the cursor has expired: from the top again, what we have stays
+                continue  # the cursor has expired: start over, keeping the stored pages
             found, cursor = _results(reply, calls)
             phase = "complete" if cursor is None else "filling"
             row = await self._store(scope, found, {"phase": phase, "cursor": cursor})
         return calls
 
     async def failed(self, scope: Scope, code: str) -> None:
-        """Remember why the index could not be read; its pages stay."""
+        """Store the error code of a failed crawl; the pages stay."""
         await self._store(scope, SearchResults(), {"error": code})
 
     async def _recents(self, scope: Scope) -> int:
@@ -103,8 +103,8 @@ class Crawl:
         return 1
 
     async def _catch_up(self, scope: Scope, row: IndexRow) -> int:
-        """Newest first until the first page that is older than all we knew."""
-        ground = from_rfc3339(row.newest) - OVERLAP_S if row.newest else float("-inf")
+        """Fetch from the newest page to the first one that is older than all stored changes."""
+        known_until = from_rfc3339(row.newest) - OVERLAP_S if row.newest else float("-inf")
         newest: list[Record] = []
         cursor: str | None = None
         calls = 0
@@ -112,15 +112,15 @@ class Crawl:
             calls += 1
             found, cursor = _results(await self._search(scope, PAGE_SIZE, cursor), calls)
             newest = newest or found.records[:1]
-            known = any(from_rfc3339(r.last_edited_time) < ground for r in found.records)
-            if known or cursor is None:
+            is_known = any(from_rfc3339(r.last_edited_time) < known_until for r in found.records)
+            if is_known or cursor is None:
                 break
             await self._store(scope, found, {})
             await self._clock.sleep(self._fill_pause_s)
-        whole = cursor is None  # this walk went from the newest to the very last
-        phase = "complete" if whole else row.phase
-        then = None if whole else row.cursor
-        await self._store(scope, found, self._refreshed(newest, row.newest, phase, then))
+        is_whole = cursor is None  # this walk fetched every page
+        phase = "complete" if is_whole else row.phase
+        fill_cursor = None if is_whole else row.cursor
+        await self._store(scope, found, self._refreshed(newest, row.newest, phase, fill_cursor))
         return calls
 
     def _refreshed(
@@ -157,8 +157,8 @@ class Crawl:
             store.put_index_row(connection, scope, after)
             return after, changed, (before.phase, before.error) != (after.phase, after.error)
 
-        row, changed, turned = await self._cache.write(work)
-        if changed or turned:
+        row, changed, is_new_state = await self._cache.write(work)
+        if changed or is_new_state:
             data = {"workspace_id": scope.workspace_id, "ids": changed, "removed": []}
             self._publish("pages", data, scope.user_id)
         return row

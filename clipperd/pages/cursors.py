@@ -1,4 +1,4 @@
-"""Cursors of page lists: the sort key of the last item seen, so inserts shift nothing."""
+"""Encodes cursors of page lists: the sort key of the last item, stable under inserts."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import msgspec
 from clipperd.errors import CursorInvalid
 from clipperd.model import Scope
 
-_CHECK_BYTES = 6  # against garbage and cursors of another list; not a secret
+_CHECK_BYTES = 6  # a checksum against cursors of another list; not a secret
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Everything after this key, in the order of the view."""
+    """The position after this key, in the order of the view."""
 
     key: float | str
     page_id: str
 
 
-def encode(scope: Scope, view: str, kind: str, mark: Cursor) -> str:
-    """Render ``mark`` as an opaque string that only this list accepts."""
-    body = msgspec.json.encode(mark)
+def encode(scope: Scope, view: str, kind: str, cursor: Cursor) -> str:
+    """Encode ``cursor`` as an opaque string that only this list accepts."""
+    body = msgspec.json.encode(cursor)
     return base64.urlsafe_b64encode(_check(scope, view, kind, body) + body).decode().rstrip("=")
 
 
 def decode(scope: Scope, view: str, kind: str, text: str) -> Cursor:
-    """Read a cursor of this list back. Raises CursorInvalid for any other string."""
+    """Decode a cursor of this list. Raises CursorInvalid for any other string."""
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         body = raw[_CHECK_BYTES:]
@@ -40,8 +40,8 @@ def decode(scope: Scope, view: str, kind: str, text: str) -> Cursor:
 
 
 def _check(scope: Scope, view: str, kind: str, body: bytes) -> bytes:
-    what = msgspec.json.encode([scope.user_id, scope.workspace_id, view, kind])
-    return hashlib.blake2b(what + body, digest_size=_CHECK_BYTES).digest()
+    name = msgspec.json.encode([scope.user_id, scope.workspace_id, view, kind])
+    return hashlib.blake2b(name + body, digest_size=_CHECK_BYTES).digest()
 
 
 def _invalid() -> CursorInvalid:

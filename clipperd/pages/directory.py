@@ -1,4 +1,4 @@
-"""What is known of single pages without asking anybody: their titles, and whose they are."""
+"""Looks up the titles and workspaces of pages in the page index, without calls to Notion."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from clipperd.storage.database import Store
 
 
 class Directory:
-    """Reads the page index for those who accept clips; it may know nothing, and says so."""
+    """Reads the page index when a clip is accepted."""
 
     def __init__(self, cache: Store) -> None:
-        """``cache`` is cache.db."""
         self._cache = cache
 
     async def lookup(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
-        """The stored titles of those pages that are known here; the others are left out.
+        """Return the titles of the known pages, without the unknown ones.
 
-        Raises WorkspaceMismatch for a page known to be in another workspace of the account only.
-        A cache that cannot be read knows nothing.
+        Raises WorkspaceMismatch for a page that is only in another workspace of the account. If the
+        cache cannot be read, no page is known.
         """
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
             titles: dict[str, str] = {}
             for page_id in page_ids:
-                found = _whereabouts(connection, scope, page_id)
+                found = _workspaces(connection, scope, page_id)
                 if scope.workspace_id in found:
                     titles[page_id] = found[scope.workspace_id][0]
                 elif any(access == "ok" for _, access in found.values()):
                     raise WorkspaceMismatch(
                         "That page is in another workspace.",
-                        hint="Name the workspace of the page, or choose another page.",
+                        hint="Send the page's workspace_id, or choose another page.",
                     )
             return titles
 
@@ -43,10 +42,10 @@ class Directory:
         return {}
 
 
-def _whereabouts(
+def _workspaces(
     connection: sqlite3.Connection, scope: Scope, page_id: str
 ) -> dict[str, tuple[str, str]]:
-    """The title and access of a page, by workspace."""
+    """Return the title and access of a page, by workspace."""
     rows = connection.execute(
         "SELECT workspace_id, title, access FROM page WHERE user_id = :user AND page_id = :page"
         " AND workspace_id IN (SELECT workspace_id FROM page_index WHERE user_id = :user"

@@ -1,4 +1,4 @@
-"""A page as Notion describes it, as we store it, and as clients see it (pure)."""
+"""Converts Notion objects to stored records, and defines the entries that clients see (pure)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 WORDS = re.compile(r"\w+")
-"""Words of a folded text."""
+"""Words of a case-folded text."""
 
 SPACELESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
-"""Runs of scripts whose words have no spaces between them: Thai, Lao, Burmese, Khmer, CJK."""
+"""Runs of scripts without spaces between words: Thai, Lao, Burmese, Khmer, CJK."""
 
 SIGNS = re.compile(r"[^\w\s]+")
-"""Runs of what is neither a word nor a space: punctuation, emoji."""
+"""Runs of characters that are neither words nor spaces: punctuation, emoji."""
 
 Kind = Literal["page", "database", "data_source"]
 Access = Literal["ok", "trashed", "gone", "unknown"]
@@ -52,7 +52,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class IndexStatus(msgspec.Struct, frozen=True):
-    """How much of the workspace the store knows; ``error`` keeps what is there."""
+    """How much of the workspace is indexed; with an ``error`` the stored pages stay."""
 
     state: Literal["never", "recents", "filling", "complete", "error"]
     complete: bool
@@ -63,7 +63,7 @@ class IndexStatus(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """One page of a list. ``remote`` says whether Notion's own search took part."""
+    """One page of a list. ``remote``: whether Notion's search answered."""
 
     items: list[Entry]
     next_cursor: str | None
@@ -73,7 +73,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What the index keeps of a Notion object; ``properties`` and bodies are not among it."""
+    """The part of a Notion object that the index stores, without properties and content."""
 
     id: str
     kind: Kind
@@ -87,7 +87,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def from_notion(thing: Any) -> Record | None:
-    """Read a page, database or data source object; None for anything else or a partial one."""
+    """Convert a page, database or data source; None for other or partial objects."""
     if not isinstance(thing, dict) or not isinstance(thing.get("id"), str):
         return None
     kind: Kind
@@ -102,7 +102,7 @@ def from_notion(thing: Any) -> Record | None:
             return None
     stamp = thing.get("last_edited_time")
     if not isinstance(stamp, str):
-        return None  # no read capability: Notion sends the id alone
+        return None  # without the read capability Notion sends only the id
     parent = thing.get("parent") if isinstance(thing.get("parent"), dict) else None
     icon = thing.get("icon") if isinstance(thing.get("icon"), dict) else None
     url = thing.get("url") if isinstance(thing.get("url"), str) else None
@@ -121,7 +121,7 @@ def from_notion(thing: Any) -> Record | None:
 
 
 def schema_of(thing: Any) -> dict[str, Any] | None:
-    """What clients need of a data source: its properties and where it stands; else None."""
+    """Return a data source's properties and place for clients; None for other objects."""
     if not isinstance(thing, dict) or thing.get("object") != "data_source":
         return None
     if not isinstance(thing.get("id"), str) or not isinstance(thing.get("properties"), dict):
@@ -132,7 +132,7 @@ def schema_of(thing: Any) -> dict[str, Any] | None:
 
 
 def plain_text(runs: Any) -> str:
-    """The whole text of a rich text array: every run, whatever its formatting or kind."""
+    """Return the text of a rich text array: all runs of every kind."""
     if not isinstance(runs, list):
         return ""
     parts = []
@@ -149,7 +149,7 @@ def plain_text(runs: Any) -> str:
 
 
 def fold(text: str) -> str:
-    """``text`` without case, diacritics and runs of white space: what is compared and indexed."""
+    """Fold ``text`` for comparison and indexing: no case, diacritics or repeated white space."""
     bare = "".join(
         c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)
     )
@@ -157,10 +157,10 @@ def fold(text: str) -> str:
 
 
 def runs_of(text: str) -> str:
-    """What has no words of its own, as words to be indexed: scripts without spaces, and signs.
+    """Return index words for text without words: scripts without spaces, and signs.
 
-    Of a run of such a script every two neighbours, its last character alone; of signs each one,
-    by its number. A word between two runs keeps them from touching.
+    A run of such a script becomes its pairs of neighbours and its last character; a sign becomes
+    its number. A word between two runs separates them.
     """
     runs = [[run[at : at + 2] for at in range(len(run))] for run in SPACELESS.findall(text)]
     runs += [signs_of(run) for run in SIGNS.findall(text)]
@@ -168,7 +168,7 @@ def runs_of(text: str) -> str:
 
 
 def signs_of(run: str) -> list[str]:
-    """Signs as words: to the index they would be what separates words."""
+    """Return signs as words, because the full-text index takes signs for separators."""
     return [f"u{ord(sign):x}" for sign in run]
 
 

@@ -1,4 +1,4 @@
-"""The page index as the rest of the daemon uses it: list, search, look, mark, keep up to date."""
+"""Lists, searches and reads pages, sets favourites, and keeps the page index up to date."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from clipperd.storage.database import Database, Store
 View = Literal["recent", "used", "favorites", "all"]
 
 _OUTAGE = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
-_PATIENCE_S = (5.0, 30.0, 120.0)  # then only a poke (sign-in, back online) starts it again
-_ADOPTED = 20  # marked pages that search never showed, fetched one by one per round
-_REMOTE_SIZE = 20
-_REMOTE_MATCH = 0.3  # Notion found it, we do not see why: below every match of our own
+_RETRY_PAUSES_S = (5.0, 30.0, 120.0)  # seconds; after that only ``poke`` retries
+_MISSING_PER_ROUND = 20  # favourites and used pages that search left out, one call each
+_REMOTE_SIZE = 20  # results
+_REMOTE_MATCH = 0.3  # score of a page that only Notion's search found: below every local match
 
 
 class Pages:
-    """Pages of every (user, workspace): cache.db for what Notion knows, outbox.db for marks."""
+    """The pages of every (user, workspace): cache.db for Notion's data, outbox.db for use."""
 
     def __init__(
         self,
@@ -54,24 +54,24 @@ class Pages:
         *,
         fill_pause_s: float = 3.0,
     ) -> None:
-        """``fill_pause_s``: 20 calls a minute at most, so that people's calls go first."""
+        """``fill_pause_s``: seconds between background calls; 3 s leave room for clips."""
         self._cache = cache
         self._outbox = outbox
         self._notion = notion
         self._clock = clock
         self._publish = publish
         self._crawl = Crawl(cache, notion, clock, publish, fill_pause_s)
-        self._flights: SingleFlight[int] = SingleFlight()
-        self._wakes: dict[Scope, asyncio.Event] = {}
+        self._refreshes: SingleFlight[int] = SingleFlight()
+        self._wake_events: dict[Scope, asyncio.Event] = {}
 
     async def list(
         self, scope: Scope, view: View, kind: str = "", limit: int = 20, cursor: str | None = None
     ) -> Listing:
-        """One page of a view, from the store alone. Raises CursorInvalid."""
+        """Return one page of a view from the store, without calls. Raises CursorInvalid."""
         after = None if cursor is None else cursors.decode(scope, view, kind, cursor)
         if view in ("recent", "all"):
             if after is not None and not isinstance(after.key, str):
-                raise CursorInvalid("That cursor belongs to another view.")
+                raise CursorInvalid("That cursor belongs to another view. Start without one.")
             rows, favorites = await self._sorted(scope, view, kind, after, limit)
         else:
             rows, favorites = await self._marked(scope, view, kind, after, limit)
@@ -93,11 +93,11 @@ class Pages:
     async def search(
         self, scope: Scope, text: str, kind: str = "", limit: int = 20, *, remote: bool = False
     ) -> Listing:
-        """Best matches first, each with its ``score``; ``remote`` also asks Notion and merges."""
+        """Return the best matches with their ``score``; ``remote`` merges Notion's own search."""
         found: set[str] = set()
-        heard = True
+        reached = True
         if remote:
-            heard, found = await self._ask_notion(scope, text)
+            reached, found = await self._ask_notion(scope, text)
         habits = await self._outbox.read(lambda c: _habits(c, scope))
         now = self._clock.now()
 
@@ -122,22 +122,22 @@ class Pages:
 
         listing = await self._cache.read(work)
         if remote:
-            return replace(listing, remote="merged" if heard else "unreachable")
+            return replace(listing, remote="merged" if reached else "unreachable")
         return listing
 
     async def get(
         self, scope: Scope, page_id: str, freshness: Literal["cached", "verified"] = "cached"
     ) -> Entry:
-        """One page; ``verified`` asks Notion (1 call) and adds ``access``.
+        """Return one page; ``verified`` asks Notion (1 call) and adds ``access``.
 
-        Raises NotFound when nothing is known of it, and when Notion cannot be asked about a page
-        that is not stored: ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired, StorageFull.
+        Raises NotFound for an unknown page. If Notion cannot be asked about a page that is not
+        stored: ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired, StorageFull.
         """
         favorites = await self._favorites(scope)
         known = await self._cache.read(lambda c: store.entry(c, scope, page_id, favorites))
         if freshness == "verified":
             try:
-                access = await self._look(scope, page_id, known[0].kind if known else "page")
+                access = await self._read(scope, page_id, known[0].kind if known else "page")
             except (*_OUTAGE, StorageFull):
                 if known is None:
                     raise
@@ -153,16 +153,18 @@ class Pages:
         return known[0]
 
     async def data_source(self, scope: Scope, data_source_id: str) -> dict[str, Any]:
-        """The schema of a database from the store; fetched (1 call) when it is not there.
+        """Return the schema of a database from the store, or from Notion (1 call).
 
-        Raises NotFound, or as get does when Notion cannot be asked.
+        Raises NotFound, or as ``get`` does if Notion cannot be asked.
         """
         stored = await self._cache.read(lambda c: store.data_source(c, scope, data_source_id))
         if stored is None:
-            await self._look(scope, data_source_id, "data_source")
+            await self._read(scope, data_source_id, "data_source")
             stored = await self._cache.read(lambda c: store.data_source(c, scope, data_source_id))
         if stored is None:
-            raise NotFound("No database with that id is shared with this connection.")
+            raise NotFound(
+                "No database with that id is shared with this connection. Share it in Notion."
+            )
         body, fetched_at = stored
         return {
             **body,
@@ -171,113 +173,115 @@ class Pages:
         }
 
     async def set_favorite(self, scope: Scope, page_id: str, *, on: bool) -> Entry:
-        """Mark or unmark a page; durable when it returns. Raises NotFound."""
+        """Set or clear a favourite; durable when it returns. Raises NotFound."""
         before = await self.get(scope, page_id)
         now = self._clock.now()
         await self._outbox.write(lambda c: usage.set_favorite(c, scope, page_id, now, on=on))
-        self._tell(scope, [page_id], [])
+        self._announce(scope, [page_id], [])
         return replace(before, favorite=on)
 
-    async def used(self, scope: Scope, page_id: str) -> None:
-        """Count one delivered clip: it feeds the ``used`` view and the ranking."""
+    async def record_use(self, scope: Scope, page_id: str) -> None:
+        """Count a delivered clip for the ``used`` view and the ranking."""
         now = self._clock.now()
         await self._outbox.write(lambda c: usage.record_use(c, scope, page_id, now))
-        self._tell(scope, [page_id], [])
+        self._announce(scope, [page_id], [])
 
     async def title_of(self, scope: Scope, page_id: str) -> str | None:
-        """The stored title, or None when the page was never seen or the cache cannot be read."""
+        """Return the stored title; None for an unknown page or an unreadable cache."""
         try:
             return await self._cache.read(lambda c: store.title_of(c, scope, page_id))
         except (StorageFull, sqlite3.Error):
             return None
 
     async def index_status(self, scope: Scope) -> IndexStatus:
-        """How much of the workspace is known."""
+        """Return how much of the workspace is indexed."""
         return await self._cache.read(lambda c: store.index_status(c, scope))
 
     async def refresh(self, scope: Scope) -> int:
-        """Fetch what is new and return the Notion calls it took; concurrent calls share one.
+        """Fetch the changes and return the Notion calls made; concurrent callers share them.
 
-        Raises ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired; the pages stay.
+        Raises ReadFailed, BrokerUnreachable, NotSignedIn, ReauthRequired; the stored pages stay.
         """
-        return await self._flights.join((scope, "refresh"), lambda: self._refresh(scope))
+        return await self._refreshes.join((scope, "refresh"), lambda: self._refresh(scope))
 
     def poke(self, scope: Scope) -> None:
-        """Have ``run`` bring the index up to date now: signed in, back online, or asked for."""
-        self._wake(scope).set()
+        """Make ``run`` update the index now, for example after sign-in or back online."""
+        self._wake_event(scope).set()
 
-    async def lost(self, scope: Scope, page_id: str) -> None:
-        """Notion has told that the page is in the trash."""
+    async def mark_trashed(self, scope: Scope, page_id: str) -> None:
+        """Store that the page is in Notion's trash."""
         now = self._clock.now()
         if await self._cache.write(lambda c: store.mark_lost(c, scope, page_id, "trashed", now)):
-            self._tell(scope, [], [page_id])
+            self._announce(scope, [], [page_id])
 
     async def run(self, scope: Scope) -> None:
-        """Bring the index up to date, then wait for a poke; for ever. Never polls."""
+        """Update the index, then wait for ``poke``; repeat forever. Never polls."""
         while True:
-            self._wake(scope).clear()
+            self._wake_event(scope).clear()
             await self.catch_up(scope)
-            await self._wake(scope).wait()
+            await self._wake_event(scope).wait()
 
     async def catch_up(self, scope: Scope) -> None:
-        """Refresh, go on filling, fetch marked pages that are missing; tries again for a while."""
-        for patience_s in (*_PATIENCE_S, None):
+        """Refresh, continue the fill and fetch missing used pages; retry a few times."""
+        for pause_s in (*_RETRY_PAUSES_S, None):
             try:
                 before = await self._cache.read(lambda c: store.index_row(c, scope))
                 await self.refresh(scope)
                 await self._fill(scope)
-                whole = before.phase == "complete"
-                await self._adopt(scope, since=(before.refreshed_at or 0.0) if whole else 0.0)
+                was_complete = before.phase == "complete"
+                await self._fetch_missing(
+                    scope, since=(before.refreshed_at or 0.0) if was_complete else 0.0
+                )
                 return
             except (StorageFull, sqlite3.Error):
-                return  # what is stored still answers; a poke tries again
+                return  # the stored pages still serve; the next poke retries
             except _OUTAGE as error:
-                wait_s = error.retry_after or patience_s
-                if patience_s is None or wait_s is None or not _passes(error):
+                wait_s = error.retry_after or pause_s
+                if pause_s is None or wait_s is None or not _passes(error):
                     return
-                await race(self._clock.sleep(wait_s), self._wake(scope).wait())
-                self._wake(scope).clear()
+                await race(self._clock.sleep(wait_s), self._wake_event(scope).wait())
+                self._wake_event(scope).clear()
 
     async def close(self) -> None:
-        """End what runs behind."""
-        await self._flights.close()
+        """Cancel the refreshes in the background."""
+        await self._refreshes.close()
 
     async def _refresh(self, scope: Scope) -> int:
         try:
             return await self._crawl.refresh(scope)
         except _OUTAGE as error:
-            await self._crawl.failed(scope, _why(error))
+            await self._crawl.failed(scope, _error_code(error))
             raise
 
     async def _fill(self, scope: Scope) -> None:
         try:
             await self._crawl.fill(scope)
         except _OUTAGE as error:
-            await self._crawl.failed(scope, _why(error))
+            await self._crawl.failed(scope, _error_code(error))
             raise
 
-    async def _adopt(self, scope: Scope, *, since: float) -> None:
-        """Fetch marked pages that the store lacks: search is not exhaustive, caches get lost.
+    async def _fetch_missing(self, scope: Scope, *, since: float) -> None:
+        """Fetch favourites and used pages that the store lacks; search is not exhaustive.
 
-        Only marks made after ``since`` (epoch seconds), so that a page which is gone is not asked
-        for at every start.
+        Only those since ``since`` (epoch seconds), so that not every start asks for a page that is
+        gone.
         """
         pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         uses = await self._outbox.read(lambda c: usage.uses(c, scope))
         pairs += [(use.page_id, use.last_used_at) for use in uses]
         recent = [page_id for page_id, at in pairs if at >= since]
         known = await self._cache.read(lambda c: store.rows_of(c, scope, recent))
-        for page_id in [p for p in dict.fromkeys(recent) if p not in known][:_ADOPTED]:
-            await self._look(scope, page_id, "page")
+        for page_id in [p for p in dict.fromkeys(recent) if p not in known][:_MISSING_PER_ROUND]:
+            await self._read(scope, page_id, "page")
 
-    async def _look(self, scope: Scope, page_id: str, kind: str) -> Access:
-        """Read one object from Notion into the store and say whether it can be reached."""
+    async def _read(self, scope: Scope, page_id: str, kind: str) -> Access:
+        """Read one object from Notion into the store and return its access."""
         noun = {"page": "pages", "data_source": "data_sources", "database": "databases"}[kind]
         reply = await self._notion.send(scope, "GET", f"{noun}/{page_id}")
         now = self._clock.now()
         if reply.status == 404:
             if await self._cache.write(lambda c: store.mark_lost(c, scope, page_id, "gone", now)):
-                self._tell(scope, [], [page_id])
+                self._announce(scope, [], [page_id])
             return "gone"
         record = from_notion(reply.body) if reply.ok else None
         if record is None:
@@ -291,7 +295,7 @@ class Pages:
 
         changed = await self._cache.write(work)
         if changed:
-            self._tell(scope, changed, changed if record.in_trash else [])
+            self._announce(scope, changed, changed if record.in_trash else [])
         return "trashed" if record.in_trash else "ok"
 
     async def _ask_notion(self, scope: Scope, text: str) -> tuple[bool, set[str]]:
@@ -305,7 +309,7 @@ class Pages:
         things = reply.body.get("results") or []
         records = [r for thing in things if (r := from_notion(thing)) is not None]
         now = self._clock.now()
-        with contextlib.suppress(StorageFull):  # what is known of them already is shown
+        with contextlib.suppress(StorageFull):  # the stored data of these pages still serves
             await self._cache.write(lambda c: store.upsert(c, scope, records, now))
         return True, {record.id for record in records}
 
@@ -323,7 +327,7 @@ class Pages:
     async def _marked(
         self, scope: Scope, view: View, kind: str, after: Cursor | None, limit: int
     ) -> tuple[_Rows, frozenset[str]]:
-        """The order of these views is in outbox.db, their pages in cache.db."""
+        """List favourites or used pages: their order is in outbox.db, the pages in cache.db."""
         pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         favorites = frozenset(page_id for page_id, _ in pairs)
         if view == "used":
@@ -331,7 +335,7 @@ class Pages:
             pairs = [(use.page_id, use.last_used_at) for use in uses]
         if after is not None:
             if isinstance(after.key, str):
-                raise CursorInvalid("That cursor belongs to another view.")
+                raise CursorInvalid("That cursor belongs to another view. Start without one.")
             start = (after.key, after.page_id)
             pairs = [(page_id, at) for page_id, at in pairs if (at, page_id) < start]
         known = await self._cache.read(lambda c: store.rows_of(c, scope, _ids(pairs)))
@@ -344,10 +348,10 @@ class Pages:
         ]
         return rows[: limit + 1], favorites
 
-    def _wake(self, scope: Scope) -> asyncio.Event:
-        return self._wakes.setdefault(scope, asyncio.Event())
+    def _wake_event(self, scope: Scope) -> asyncio.Event:
+        return self._wake_events.setdefault(scope, asyncio.Event())
 
-    def _tell(self, scope: Scope, ids: Iterable[str], removed: Iterable[str]) -> None:
+    def _announce(self, scope: Scope, ids: Iterable[str], removed: Iterable[str]) -> None:
         data = {"workspace_id": scope.workspace_id, "ids": [*ids], "removed": [*removed]}
         self._publish("pages", data, scope.user_id)
 
@@ -365,7 +369,7 @@ def _ids(pairs: Iterable[tuple[str, float]]) -> list[str]:
 
 
 def _is_kind(row: sqlite3.Row, kind: str) -> bool:
-    """Databases are shown as data sources by search since 2025-09-03, so both answer to it."""
+    """Search returns databases as data sources since 2025-09-03, so ``database`` covers both."""
     return kind in ("", row["kind"]) or (kind == "database" and row["kind"] == "data_source")
 
 
@@ -376,7 +380,7 @@ def _passes(error: ClipperdError) -> bool:
     return isinstance(error, BrokerUnreachable)
 
 
-def _why(error: ClipperdError) -> str:
+def _error_code(error: ClipperdError) -> str:
     if isinstance(error, ReadFailed):
         return str(error.reply.broker_code or error.reply.code or f"http_{error.reply.status}")
     return error.code

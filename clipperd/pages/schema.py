@@ -1,4 +1,4 @@
-"""Schema of the page index (cache.db) and of favourites and usage (outbox.db).
+"""Defines the tables of the page index (cache.db) and of favourites and usage (outbox.db).
 
 Favourites and usage are in outbox.db because no call can fetch them again.
 """
@@ -9,7 +9,7 @@ import sqlite3
 
 
 def p001_marks(connection: sqlite3.Connection) -> None:
-    """Favourites, and how often and when each page was last clipped to. Times: epoch seconds."""
+    """Create the tables of favourites and page use. Times are epoch seconds."""
     connection.execute(
         """CREATE TABLE favorite (
             user_id TEXT NOT NULL,
@@ -37,7 +37,7 @@ PAGE_STEPS = (p001_marks,)
 
 
 def m001_pages(connection: sqlite3.Connection) -> None:
-    """The page index of every (user, workspace), with its words, and how complete it is."""
+    """Create the page index with its full-text tables and its progress."""
     connection.execute(
         """CREATE TABLE page (
             seq INTEGER PRIMARY KEY,
@@ -65,7 +65,7 @@ def m001_pages(connection: sqlite3.Connection) -> None:
         "CREATE INDEX page_title ON page (user_id, workspace_id, access, folded, page_id)"
     )
     connection.execute("CREATE INDEX page_child ON page (user_id, workspace_id, parent_id)")
-    # Both hold text that is already folded (no case, no diacritics), rowid = page.seq.
+    # Both hold case-folded text without diacritics; rowid = page.seq.
     connection.execute(
         """CREATE VIRTUAL TABLE page_words USING fts5
             (title, path, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
@@ -98,7 +98,7 @@ def m001_pages(connection: sqlite3.Connection) -> None:
 
 
 def m003_count(connection: sqlite3.Connection) -> None:
-    """How many pages can be shown, kept by triggers: every list tells it, and counting is slow."""
+    """Count visible pages by triggers: every list returns the count, and counting is slow."""
     connection.execute(
         """CREATE TABLE page_count (
             user_id TEXT NOT NULL,
@@ -125,10 +125,10 @@ def m003_count(connection: sqlite3.Connection) -> None:
 
 
 def m005_search(connection: sqlite3.Connection) -> None:
-    """Lists and search are answered from indexes alone; scripts without spaces are in them.
+    """Serve lists and search from indexes alone, with scripts without spaces.
 
-    Pages known so far are forgotten: to fetch them again behind is less than to index them anew
-    at start.
+    Deletes the stored pages: fetching them again in the background is cheaper than indexing them
+    at the start.
     """
     for table in ("page", "page_index", "page_count"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
@@ -144,7 +144,7 @@ def m005_search(connection: sqlite3.Connection) -> None:
         ("page_kind", f"{owner}, kind, {newest}, folded"),
     ):
         connection.execute(f"CREATE INDEX {name} ON page ({columns})")
-    # Text that is folded already (no case, no diacritics), rowid = page.seq. runs: runs_of(title).
+    # Case-folded text without diacritics; rowid = page.seq; runs: entries.runs_of(title).
     connection.execute(
         """CREATE VIRTUAL TABLE page_words USING fts5
             (title, path, runs, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')"""
@@ -159,9 +159,9 @@ def m005_search(connection: sqlite3.Connection) -> None:
 
 
 def m006_kinds(connection: sqlite3.Connection) -> None:
-    """Databases are found without a look at the pages, and signs (runs: runs_of(title)) at all.
+    """Index databases apart from pages, and index signs (column ``runs``).
 
-    Pages known so far are forgotten, as in the step before.
+    Deletes the stored pages, as ``m005_search`` does.
     """
     for table in ("page", "page_index", "page_count", "page_term"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)

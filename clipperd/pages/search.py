@@ -1,7 +1,6 @@
-"""Search as you type in the local index: words, prefixes, typos, parts of words, paths.
+"""Searches the local page index as the user types: words, prefixes, typos, infixes, paths.
 
-Matches are looked for from the nearest kind to the farthest, and the farther kinds only as long
-as there are too few: whoever types the beginning of a hundred titles needs no typo explained.
+Tries the closest kinds of match first, and the others only while there are too few pages.
 """
 
 from __future__ import annotations
@@ -14,21 +13,20 @@ import msgspec
 from clipperd.clock import from_rfc3339
 from clipperd.model import Scope
 from clipperd.pages import candidates, typos
-from clipperd.pages.candidates import Candidate, CandidateQuery
+from clipperd.pages.candidates import Candidate, SearchScope
 from clipperd.pages.entries import WORDS, fold
 from clipperd.pages.usage import Use
 
-_SPARE = 40  # more pages than wanted are ranked: recency and use move some up
-_ENOUGH = 5  # with this many good matches nobody looks for typos
+_SPARE = 40  # extra pages to rank, because recency and use move some up
+_ENOUGH = 5  # matches; with this many, typos are not searched
 _MAX_WORDS = 12
-_HABITS = 300  # favourites and used pages that are always looked at, most used first
-# What a match is worth: every word begins one of the title's; then inside a word, misspelt, only in
-# the path, and there misspelt.
-_WORDED, _PART, _TYPO, _ABOVE, _TYPO_ABOVE = 0.7, 0.6, 0.4, 0.35, 0.3
+_HABITS = 300  # favourites and used pages that are always considered
+# Scores: each word begins a word of the title; infix; typo; in the path; typo in the path.
+_WORDS, _INFIX, _TYPO, _PATH, _TYPO_PATH = 0.7, 0.6, 0.4, 0.35, 0.3
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A page that matches, and how well: 1 the whole title, down to 0.3."""
+    """A matching page; ``match`` is 1 for the whole title, down to 0.3."""
 
     page_id: str
     match: float
@@ -36,7 +34,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """What is known of the person: favourites and use, by page id."""
+    """The user's favourites and page use, by page id."""
 
     favorites: frozenset[str]
     uses: Mapping[str, Use]
@@ -51,39 +49,39 @@ def find(
     kind: str = "",
     limit: int,
 ) -> list[Hit]:
-    """Pages whose title or path matches ``text``, best match of each, unordered.
+    """Return pages whose title or path matches ``text``, with their best match, unordered.
 
-    All of them where they are few, else those that ``score`` may put among the first ``limit``.
+    Returns all matches if there are few, else those that ``score`` may rank in the first ``limit``.
     """
     query = fold(text.replace("\0", " "))  # SQLite's query language ends at a NUL
     if not query:
         return []
     words = WORDS.findall(query)[:_MAX_WORDS]
-    look = CandidateQuery(connection, scope, kind, limit + _SPARE)
-    found = _BestMatches(query, words, look.want)
+    within = SearchScope(connection, scope, kind, limit + _SPARE)
+    found = _BestMatches(query, words, within.want)
     marked = [*habits.favorites, *habits.uses][:_HABITS]
-    found.take(page for page in candidates.by_id(look, marked) if query in page.title)
-    found.take(candidates.exact(look, query))
-    found.ask(lambda: candidates.prefix(look, query))
+    found.take(page for page in candidates.by_id(within, marked) if query in page.title)
+    found.take(candidates.exact(within, query))
+    found.ask(lambda: candidates.prefix(within, query))
     if words:
-        found.ask(lambda: candidates.words(look, words))
-    # Several words that one title has: none of them is a part of a word, and none is misspelt.
+        found.ask(lambda: candidates.words(within, words))
+    # If one title has all words, they are neither infixes nor typos.
     is_plain = len(words) > 1 and found.has_all_words()
     if not is_plain:
-        found.ask(lambda: candidates.infix(look, query), _PART)
-    if words and len(query) > 1:  # one letter is in every path
-        found.ask(lambda: candidates.path(look, words))
+        found.ask(lambda: candidates.infix(within, query), _INFIX)
+    if words and len(query) > 1:  # a single letter is in every path
+        found.ask(lambda: candidates.path(within, words))
     if not is_plain and len(found.best) < _ENOUGH:
         choices = [[word, *typos.near(connection, word)] for word in words]
         if any(others for _, *others in choices):
-            found.take(candidates.fuzzy(look, choices), _TYPO)
+            found.take(candidates.fuzzy(within, choices), _TYPO)
             if len(found.best) < _ENOUGH:
-                found.take(candidates.fuzzy(look, choices, in_paths=True), _TYPO_ABOVE)
+                found.take(candidates.fuzzy(within, choices, in_paths=True), _TYPO_PATH)
     return list(found.best.values())
 
 
 def score(hit: Hit, habits: Habits, now: float) -> float:
-    """Match first; recency, use and favourites decide between similar ones. About 0 to 1.5."""
+    """Rank by match; recency, use and favourites decide between similar ones. About 0 to 1.5."""
     try:
         days = max(0.0, now - from_rfc3339(hit.edited)) / 86400
     except ValueError:
@@ -103,17 +101,17 @@ class _BestMatches:
         self._want = want
         self.best: dict[str, Hit] = {}
 
-    def ask(self, question: Callable[[], list[Candidate]], worth: float = _ABOVE) -> None:
-        """Take what ``question`` brings, unless there are enough pages."""
+    def ask(self, question: Callable[[], list[Candidate]], worth: float = _PATH) -> None:
+        """Run ``question`` and take its pages, unless there are enough."""
         if len(self.best) < self._want:
             self.take(question(), worth)
 
     def has_all_words(self) -> bool:
-        """Whether each word begins a word of one and the same title."""
-        return any(hit.match >= _WORDED for hit in self.best.values())
+        """Whether one title has words that begin with each of the words."""
+        return any(hit.match >= _WORDS for hit in self.best.values())
 
-    def take(self, pages: Iterable[Candidate], worth: float = _ABOVE) -> None:
-        """Judge ``pages`` by their titles; ``worth`` is for one that only matches elsewhere."""
+    def take(self, pages: Iterable[Candidate], worth: float = _PATH) -> None:
+        """Score ``pages`` by their titles; ``worth`` is the score of a match elsewhere."""
         for page in pages:
             match = _closeness(self._query, self._words, page.title, worth)
             known = self.best.get(page.page_id)
@@ -130,5 +128,5 @@ def _closeness(query: str, words: list[str], title: str, worth: float) -> float:
     if words and all(w in have for w in words):
         return 0.8
     share = sum(any(h.startswith(w) for h in have) for w in words) / max(1, len(words))
-    # Of titles that match elsewhere too, the one that has some of the words is nearer.
-    return _WORDED if share == 1 else min(0.69, worth + 0.25 * share)
+    # A match elsewhere scores more if the title has some of the words.
+    return _WORDS if share == 1 else min(0.69, worth + 0.25 * share)

@@ -1,4 +1,4 @@
-"""All SQL about the page index in cache.db. Every function runs inside a Database job."""
+"""Reads and writes the page index in cache.db; every function runs inside a database job."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from clipperd.pages.entries import (
     runs_of,
 )
 
-_DEEPEST = 32  # ancestors followed; Notion nests without limit, people do not
-_LAG_S = 600.0  # search may still show a page this long after its removal was seen
+_DEEPEST = 32  # ancestors in a path, at most; Notion nests without limit
+_LAG_S = 600.0  # seconds for which search may still return a removed page
 
 _COLUMNS = (
     "seq, page_id, kind, title, url, icon, parent, parent_id, last_edited_time, access, checked_at"
@@ -40,17 +40,17 @@ KINDS = {
     "database": "kind <> 'page'",
     "data_source": "kind <> 'page' AND kind = 'data_source'",
 }
-"""What a list of a kind shows; search shows databases as data sources since 2025-09-03.
+"""SQL conditions by kind of list; search returns databases as data sources since 2025-09-03.
 
-Few pages are databases, so these have an index (page_kind); nearly all are pages.
+Few entries are databases, so they have an index of their own (page_kind).
 """
 
 DATABASE = "database"
-"""In the column ``kind`` of the full-text tables: what is no page."""
+"""The ``kind`` of databases and data sources in the full-text tables."""
 
 
 class IndexRow(msgspec.Struct, frozen=True):
-    """How far the crawl of one workspace has come; ``cursor`` is Notion's, ``newest`` a stamp."""
+    """The progress of a crawl; ``cursor`` is Notion's, ``newest`` a last_edited_time."""
 
     phase: Phase = "never"
     cursor: str | None = None
@@ -67,10 +67,11 @@ def upsert(
     *,
     evidence: bool = False,
 ) -> list[str]:
-    """Store what was seen and return the ids that changed.
+    """Store records and return the ids that changed.
 
-    ``evidence`` True: read from the object itself, so it is believed. False: seen in search,
-    which lags, so an older state does not replace a newer one or revive a page just removed.
+    ``evidence`` True: read from the object itself, so the record replaces the stored one. False:
+    from search, which lags, so an older record neither replaces a newer one nor restores a page
+    that was just removed.
     """
     changed: list[str] = []
     moved: list[str] = []
@@ -96,7 +97,7 @@ def mark_lost(
     access: Literal["gone", "trashed"],
     now: float,
 ) -> bool:
-    """Remember that Notion answered 404 for the page, or showed it in the trash; True if news."""
+    """Store that the page is gone (404) or in the trash; return whether that is new."""
     done = connection.execute(
         """UPDATE page SET access = :access, checked_at = :now
             WHERE user_id = :user AND workspace_id = :workspace AND page_id = :page
@@ -109,7 +110,7 @@ def mark_lost(
 def entry(
     connection: sqlite3.Connection, scope: Scope, page_id: str, favorites: frozenset[str]
 ) -> tuple[Entry, str] | None:
-    """Return one page and its access (ok, trashed, gone), or None when it was never seen."""
+    """Return one page and its access (ok, trashed, gone), or None if it is unknown."""
     row = _row(connection, scope, page_id)
     if row is None:
         return None
@@ -117,7 +118,7 @@ def entry(
 
 
 def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str | None:
-    """Return the stored title of a page, or None when it was never seen."""
+    """Return the stored title of a page, or None if it is unknown."""
     row = _row(connection, scope, page_id)
     return None if row is None else str(row["title"])
 
@@ -125,7 +126,7 @@ def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str 
 def recent(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Cursor | None, limit: int
 ) -> list[sqlite3.Row]:
-    """Rows by last edit, newest first, after the mark."""
+    """Return rows by last edit, newest first, after the cursor."""
     index = "page_kind" if kind in ("database", "data_source") else "page_recent"
     return connection.execute(
         f"""SELECT {_COLUMNS}, last_edited_time AS sort_key FROM page INDEXED BY {index}
@@ -139,7 +140,7 @@ def recent(
 def by_title(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Cursor | None, limit: int
 ) -> list[sqlite3.Row]:
-    """Rows by title, after the mark."""
+    """Return rows by title, after the cursor."""
     index = "page_kind" if kind in ("database", "data_source") else "page_title"
     return connection.execute(
         f"""SELECT {_COLUMNS}, folded AS sort_key FROM page INDEXED BY {index}
@@ -153,7 +154,7 @@ def by_title(
 def rows_of(
     connection: sqlite3.Connection, scope: Scope, page_ids: Iterable[str]
 ) -> dict[str, sqlite3.Row]:
-    """Rows of the pages that are known, by id."""
+    """Return the rows of the known pages, by id."""
     found = {}
     for page_id in page_ids:
         row = _row(connection, scope, page_id)
@@ -165,7 +166,7 @@ def rows_of(
 def to_entry(
     connection: sqlite3.Connection, scope: Scope, row: sqlite3.Row, favorites: frozenset[str]
 ) -> Entry:
-    """Render a row for clients, with its path from the outermost known ancestor."""
+    """Convert a row for clients, with its path from the outermost known ancestor."""
     return Entry(
         id=row["page_id"],
         title=row["title"],
@@ -184,7 +185,7 @@ def to_entry(
 def path_of(
     connection: sqlite3.Connection, scope: Scope, parent_id: str | None
 ) -> tuple[Crumb, ...]:
-    """Follow parents upwards as far as they are known."""
+    """Return the known ancestors, outermost first."""
     path: list[Crumb] = []
     seen: set[str] = set()
     while parent_id is not None and parent_id not in seen and len(path) < _DEEPEST:
@@ -198,7 +199,7 @@ def path_of(
 
 
 def index_row(connection: sqlite3.Connection, scope: Scope) -> IndexRow:
-    """Return how far the crawl has come."""
+    """Return the progress of the crawl."""
     row = connection.execute(
         """SELECT phase, cursor, newest, refreshed_at, error FROM page_index
             WHERE user_id = :user AND workspace_id = :workspace""",
@@ -208,7 +209,7 @@ def index_row(connection: sqlite3.Connection, scope: Scope) -> IndexRow:
 
 
 def put_index_row(connection: sqlite3.Connection, scope: Scope, row: IndexRow) -> None:
-    """Remember how far the crawl has come."""
+    """Store the progress of the crawl."""
     connection.execute(
         """INSERT INTO page_index
             (user_id, workspace_id, phase, cursor, newest, refreshed_at, error)
@@ -227,7 +228,7 @@ def put_index_row(connection: sqlite3.Connection, scope: Scope, row: IndexRow) -
 
 
 def index_status(connection: sqlite3.Connection, scope: Scope) -> IndexStatus:
-    """Render the state of the index for clients."""
+    """Return the state of the index for clients."""
     row = index_row(connection, scope)
     count = connection.execute(
         """SELECT coalesce(sum(n), 0) FROM page_count
@@ -288,8 +289,8 @@ def _row(connection: sqlite3.Connection, scope: Scope, page_id: str) -> sqlite3.
     return row
 
 
-def _is_spelt(word: str) -> bool:
-    """Whether somebody could misspell it: numbers, short words and other scripts are not."""
+def _can_be_misspelt(word: str) -> bool:
+    """Whether typos are searched for this word: not for numbers, short words, other scripts."""
     return len(word) >= typos.LEAST - 1 and word.isalpha() and not SPACELESS.search(word)
 
 
@@ -342,7 +343,7 @@ def _put(
 
 
 def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str]) -> None:
-    """Index the words of pages whose title or parent changed, and of all below them (paths)."""
+    """Index pages with a changed title or parent, and all their descendants (paths)."""
     waiting, seen = list(moved), set(moved)
     while waiting:
         page_id = waiting.pop()
@@ -358,7 +359,7 @@ def _index_words(connection: sqlite3.Connection, scope: Scope, moved: list[str])
         )
         connection.executemany(
             "INSERT INTO page_term (term, backwards) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(word, word[::-1]) for word in WORDS.findall(title) if _is_spelt(word)],
+            [(word, word[::-1]) for word in WORDS.findall(title) if _can_be_misspelt(word)],
         )
         connection.execute("DELETE FROM page_grams WHERE rowid = ?", (row["seq"],))
         connection.execute(

@@ -1,7 +1,7 @@
-"""Words that somebody may have meant who typed another: one slip, in long words two.
+"""Finds the words that a misspelt word may mean: within one typo, or two in long words.
 
-One slip (a letter too many, too few, another one, or two swapped) leaves the first or the last half
-of a word alone, unless it swapped the two letters in the middle. Both halves are indexed, so few
+One typo (a letter added, left out or replaced, or two swapped) leaves the first or the last half of
+a word unchanged, unless it swaps the two letters in the middle. Both halves are indexed, so few
 words are compared.
 """
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 
-LEAST = 4  # shorter words are within a slip of everything
-_LONG = 6  # from this length on two slips are believed, if one explains nothing
-_LONGER = 4  # what is typed may be the beginning of a word that is longer by this much
-_MOST = 40  # words that are searched for in place of one
+LEAST = 4  # letters; shorter words are within one typo of too many others
+_LONG = 6  # letters; longer words may have two typos if no word is within one
+_LONGER = 4  # letters by which a word may be longer than the typed beginning
+_MOST = 40  # words to search for in place of one
 
 
 def near(connection: sqlite3.Connection, word: str) -> list[str]:
-    """Other words of titles within a slip of ``word``, or of its beginning.
+    """Return other words of titles within a typo of ``word``, whole or as a prefix.
 
-    Digits are never slips.
+    Words with digits have no typos.
     """
     if len(word) < LEAST or any(c.isdigit() for c in word):
         return []
@@ -27,7 +27,7 @@ def near(connection: sqlite3.Connection, word: str) -> list[str]:
     begins = _between(connection, "term", word[:half], length - 1, length + _LONGER)
     ends = _between(connection, "backwards", word[: half - 1 : -1], length - 1, length + 1)
     across = _between(connection, "term", swapped, length, length + _LONGER)
-    found = [*across, *(term for term in {*begins, *ends} if _is_slip_of(word, term))]
+    found = [*across, *(term for term in {*begins, *ends} if _is_typo_of(word, term))]
     if not found and length >= _LONG:
         begins = _between(
             connection, "term", word[: (length - 1) // 2], length - 2, length + _LONGER
@@ -36,7 +36,7 @@ def near(connection: sqlite3.Connection, word: str) -> list[str]:
     return sorted({*found} - {word})[:_MOST]
 
 
-def is_one_slip(a: str, b: str) -> bool:
+def is_one_typo(a: str, b: str) -> bool:
     """Whether one insertion, deletion, replacement or swap of neighbours turns a into b."""
     if len(a) > len(b):
         a, b = b, a
@@ -50,7 +50,7 @@ def is_one_slip(a: str, b: str) -> bool:
 
 
 def distance(a: str, b: str, most: int) -> int:
-    """Slips that turn a into b; most + 1 when more."""
+    """Return the number of typos between a and b, at most ``most`` + 1."""
     if abs(len(a) - len(b)) > most:
         return most + 1
     before: list[int] = []
@@ -67,11 +67,11 @@ def distance(a: str, b: str, most: int) -> int:
     return min(row[-1], most + 1)
 
 
-def _is_slip_of(word: str, term: str) -> bool:
+def _is_typo_of(word: str, term: str) -> bool:
     length = len(word)
-    if len(term) <= length + 1 and is_one_slip(word, term):
+    if len(term) <= length + 1 and is_one_typo(word, term):
         return True
-    return any(is_one_slip(word, term[:end]) for end in (length - 1, length, length + 1))
+    return any(is_one_typo(word, term[:end]) for end in (length - 1, length, length + 1))
 
 
 def _distance_to(word: str, term: str) -> int:

@@ -1,4 +1,4 @@
-"""All SQL about favourites and use, in outbox.db: they survive the loss of cache.db."""
+"""Reads and writes favourites and page use in outbox.db, so they survive a lost cache.db."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 from clipperd.model import Scope
 
-_HALF_LIFE_S = 14 * 86400.0  # a clip weighs half as much two weeks later
+_HALF_LIFE_S = 14 * 86400.0  # seconds; a use counts half after two weeks
 
 
 class Use(msgspec.Struct, frozen=True):
-    """How a page was clipped to; ``weight`` is the decayed count at ``last_used_at``."""
+    """How often a page was clipped to; ``weight`` is the decayed count at ``last_used_at``."""
 
     page_id: str
     uses: int
@@ -21,7 +21,7 @@ class Use(msgspec.Struct, frozen=True):
     last_used_at: float
 
     def frecency(self, now: float) -> float:
-        """Frequency and recency in one: the decayed count at ``now``."""
+        """Return the decayed count at ``now``, which combines frequency and recency."""
         age = max(0.0, now - self.last_used_at)
         return float(self.weight * 0.5 ** (age / _HALF_LIFE_S))
 
@@ -45,7 +45,7 @@ def record_use(connection: sqlite3.Connection, scope: Scope, page_id: str, now: 
 
 
 def uses(connection: sqlite3.Connection, scope: Scope) -> list[Use]:
-    """Every page clipped to, last used first."""
+    """Return the use of every page, last used first."""
     rows = connection.execute(
         """SELECT page_id, uses, weight, last_used_at FROM page_use
             WHERE user_id = :user AND workspace_id = :workspace
@@ -56,7 +56,7 @@ def uses(connection: sqlite3.Connection, scope: Scope) -> list[Use]:
 
 
 def favorites(connection: sqlite3.Connection, scope: Scope) -> list[tuple[str, float]]:
-    """Favourite page ids with when they became one, newest first."""
+    """Return favourite page ids and when they were added, newest first."""
     rows = connection.execute(
         """SELECT page_id, added_at FROM favorite
             WHERE user_id = :user AND workspace_id = :workspace
@@ -69,7 +69,7 @@ def favorites(connection: sqlite3.Connection, scope: Scope) -> list[tuple[str, f
 def set_favorite(
     connection: sqlite3.Connection, scope: Scope, page_id: str, now: float, *, on: bool
 ) -> None:
-    """Make the page a favourite or not; setting what is set changes nothing."""
+    """Set or clear a favourite; idempotent."""
     if on:
         connection.execute(
             """INSERT INTO favorite (user_id, workspace_id, page_id, added_at)

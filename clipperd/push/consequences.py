@@ -80,7 +80,7 @@ class Consequences:
             return
         self._places.mark_changed(scope, page_id)
         if told.what == "deleted":
-            await self._pages.lost(scope, page_id)
+            await self._pages.mark_trashed(scope, page_id)
         elif told.what in _LISTED:
             self._pages.poke(scope)
         else:

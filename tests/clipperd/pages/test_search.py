@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.pages import search, store
 from clipperd.pages.entries import SPACELESS, WORDS, Record, fold
-from clipperd.pages.typos import LEAST, distance, is_one_slip, near
+from clipperd.pages.typos import LEAST, distance, is_one_typo, near
 from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.pages.page_index_stage import PageIndexStage
 
@@ -111,8 +111,8 @@ async def test_a_renamed_parent_is_found_in_the_paths_below(world: PageIndexStag
 
 async def test_use_and_favourites_decide_between_equals(world: PageIndexStage) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
-    await world.pages.used(SCOPE, ids["Notes two"])
-    await world.pages.used(SCOPE, ids["Notes two"])
+    await world.pages.record_use(SCOPE, ids["Notes two"])
+    await world.pages.record_use(SCOPE, ids["Notes two"])
     await world.pages.set_favorite(SCOPE, ids["Notes three"], on=True)
     assert set((await found(world, "notes"))[:2]) == {"Notes two", "Notes three"}
 
@@ -122,11 +122,11 @@ async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(
 ) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
     for _ in range(6):
-        await world.pages.used(SCOPE, ids["Notes one"])
+        await world.pages.record_use(SCOPE, ids["Notes one"])
     assert (await found(world, "notes"))[0] == "Notes one"
     world.clock.advance(90 * 86400)
     for title in ("Notes two", "Notes three", "Notes three"):
-        await world.pages.used(SCOPE, ids[title])
+        await world.pages.record_use(SCOPE, ids[title])
     assert await found(world, "notes") == ["Notes three", "Notes two", "Notes one"]
 
 
@@ -259,7 +259,7 @@ def test_no_word_within_a_slip_is_overlooked(known: list[str], word: str) -> Non
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
 def test_one_slip_is_a_distance_of_one(a: str, b: str) -> None:
-    assert is_one_slip(a, b) == (distance(a, b, 1) <= 1)
+    assert is_one_typo(a, b) == (distance(a, b, 1) <= 1)
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
