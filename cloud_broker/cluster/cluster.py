@@ -1,4 +1,4 @@
-"""What brokers share besides the database: limits, and the word that there is news."""
+"""Builds the parts that brokers share besides the database: limits and wake-ups."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from cloud_broker.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The parts; ``steps`` are run for ever by the owner, who calls ``close`` at the end.
+    """The shared parts. The owner repeats ``steps`` for ever and calls ``close`` at the end.
 
-    ``is_shared`` says whether limits hold for all brokers together just now.
+    ``is_shared`` returns whether limits hold for all brokers together now; ``brokers`` how many
+    are alive.
     """
 
     limiter: Limiter
@@ -33,10 +34,10 @@ class Cluster:
 
 
 def single_process() -> Cluster:
-    """Everything within this process."""
+    """Keep limits and wake-ups within this process."""
 
     async def close() -> None:
-        """Nothing is open."""
+        pass
 
     return Cluster(MemoryLimiter(), LocalNotifier(), lambda: True, lambda: 1, (), close)
 
@@ -50,34 +51,35 @@ def over_redis(
     randomness: Randomness,
     rng: Random,
 ) -> Cluster:
-    """Shared over Redis. Connects to nothing yet, and is not disturbed when that fails.
+    """Share limits and wake-ups over Redis. Connects on first use; a lost Redis is no error.
 
-    Each call has ``budget_s``. Raises ConfigurationInvalid where the driver is not installed.
+    Each call to Redis may take ``budget_s``. Raises ConfigurationInvalid when the driver is not
+    installed.
     """
     try:
         from cloud_broker.cluster.redis import Redis
     except ImportError as error:
-        fault = "BROKER_REDIS_URL needs a driver; run: pip install 'clipperd[broker-scale]'"
+        fault = "BROKER_REDIS_URL needs the Redis driver. Run: pip install 'clipperd[broker-scale]'"
         raise ConfigurationInvalid([fault]) from error
     from cloud_broker.cluster.redis_limiter import RedisLimiter
     from cloud_broker.cluster.redis_notifier import RedisNotifier
-    from cloud_broker.cluster.shared_limiter import LOOK_S, SharedLimiter
+    from cloud_broker.cluster.shared_limiter import RETRY_S, SharedLimiter
     from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 
-    redis, seen = Redis(url, budget_s=budget_s), UsageSnapshot()
+    redis, usage = Redis(url, budget_s=budget_s), UsageSnapshot()
     instances = Instances(database, clock, randomness)
     limiter = SharedLimiter(
-        RedisLimiter(redis, randomness, seen),
-        seen,
+        RedisLimiter(redis, randomness, usage),
+        usage,
         brokers=lambda: instances.alive,
         rng=rng,
-        missed=instances.wake,
+        on_lost=instances.count_soon,
     )
     notifier = RedisNotifier(redis)
 
-    async def look() -> float:
-        await limiter.look(clock.monotonic())
-        return LOOK_S / 4
+    async def try_reconnect() -> float:
+        await limiter.try_reconnect(clock.monotonic())
+        return RETRY_S / 4
 
     async def close() -> None:
         await notifier.close()
@@ -89,6 +91,6 @@ def over_redis(
         notifier,
         lambda: limiter.is_shared,
         lambda: instances.alive,
-        (instances.run_once, notifier.listen, look),
+        (instances.run_once, notifier.listen, try_reconnect),
         close,
     )

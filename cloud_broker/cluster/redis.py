@@ -1,7 +1,7 @@
-"""The one module that talks to Redis: scripts, and messages to other brokers.
+"""Talks to Redis, as the only module: scripts, and messages to other brokers.
 
-Nothing here is durable, and nothing that must be right depends on it. Every call has a budget; what
-goes wrong is a RedisLost, never anything else.
+Nothing here is durable, and no promise depends on it. Every call has a budget of time; every
+failure is a RedisLost.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from redis.exceptions import NoScriptError, RedisError
 from cloud_broker.secret import Secret
 
 CONNECTIONS = 64
-QUIET_S = 60.0  # a silent subscription is asked for a sign of life after this
+QUIET_S = 60.0  # without a message; then the subscription is pinged
 
 
 class RedisLost(Exception):
-    """Redis did not do it: not there, too slow, full, or not understood."""
+    """Redis did not do it: unreachable, too slow, full, or it refused the command."""
 
 
 class Script:
     """A Lua script and its digest."""
 
     def __init__(self, text: str) -> None:
-        """Take the text."""
+        """Compute the digest by which Redis finds the script."""
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Redis:
-    """A pool of connections that are made when they are needed."""
+    """A pool of connections, opened on use."""
 
     def __init__(self, url: Secret, *, budget_s: float) -> None:
-        """``url``: redis://, rediss:// or unix://. Connects to nothing yet.
+        """Take a redis://, rediss:// or unix:// ``url``; connect on the first call.
 
-        ``budget_s``: for one call, connecting included.
+        ``budget_s`` limits one call, connecting included.
         """
         self._budget_s = budget_s
         options: dict[str, Any] = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}
@@ -50,7 +50,7 @@ class Redis:
             url.reveal(), max_connections=CONNECTIONS, timeout=budget_s, **options
         )
         self._client = driver.Redis(connection_pool=pool)
-        # Waits for ever on one connection, which must not be one of those that are counted.
+        # A subscription waits for ever, so its connection must not come from the pool.
         self._listener = driver.Redis.from_url(url.reveal(), socket_timeout=None, **options)
 
     async def run(
@@ -62,21 +62,21 @@ class Redis:
         *,
         patience: int = 1,
     ) -> Any:
-        """Run a script, behind the commands ``before`` in the same message. Raises RedisLost.
+        """Run a script after the commands ``before`` in the same message. Raises RedisLost.
 
-        What becomes of ``before`` is not looked at: in a full Redis it comes to nothing.
-        ``patience``: so many times the budget, where nobody's request waits.
+        Errors of ``before`` are ignored: a full Redis refuses them. ``patience`` multiplies the
+        budget of calls for which no request waits.
         """
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
         try:
             async with asyncio.timeout(self._budget_s * patience):
                 return (await self._send([*before, call], each=False))[-1]
         except NoScriptError:
-            return await self._teach(script, keys, args)
+            return await self._run_by_text(script, keys, args)
         except (RedisError, OSError, TimeoutError) as error:
             raise RedisLost(type(error).__name__) from error
 
-    async def say(self, *commands: Sequence[str | int]) -> Any:
+    async def execute(self, *commands: Sequence[str | int]) -> Any:
         """Send commands together; return the last one's answer. Raises RedisLost."""
         try:
             async with asyncio.timeout(self._budget_s):
@@ -85,24 +85,24 @@ class Redis:
             raise RedisLost(type(error).__name__) from error
 
     async def listen(self, channel: str) -> AsyncIterator[None]:
-        """Yield once for each message on ``channel``, after a first time when it is heard.
+        """Yield once when subscribed to ``channel``, then once for each message.
 
-        Raises RedisLost when the line breaks.
+        Raises RedisLost when the connection breaks.
         """
-        ear = self._listener.pubsub()
+        subscription = self._listener.pubsub()
         try:
-            await ear.subscribe(channel)
+            await subscription.subscribe(channel)
             while True:
-                heard = await ear.get_message(timeout=QUIET_S)
-                if heard is None:
-                    await ear.ping()
-                elif heard["type"] in {"subscribe", "message"}:
+                message = await subscription.get_message(timeout=QUIET_S)
+                if message is None:
+                    await subscription.ping()
+                elif message["type"] in {"subscribe", "message"}:
                     yield None
         except (RedisError, OSError, TimeoutError) as error:
             raise RedisLost(type(error).__name__) from error
         finally:
             with suppress(RedisError, OSError):
-                await ear.aclose()  # type: ignore[no-untyped-call]  # of the library
+                await subscription.aclose()  # type: ignore[no-untyped-call]  # of the library
 
     async def close(self) -> None:
         """Close every connection."""
@@ -125,6 +125,8 @@ class Redis:
             raise answers[-1]
         return answers
 
-    async def _teach(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Redis has not seen the script, or has forgotten it; what went before it is done."""
-        return await self.say(("EVAL", script.text, len(keys), *keys, *args))
+    async def _run_by_text(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | int]
+    ) -> Any:
+        """Send the text of a script that Redis does not know; ``before`` has run already."""
+        return await self.execute(("EVAL", script.text, len(keys), *keys, *args))

@@ -1,4 +1,4 @@
-"""The wake-up among all brokers, over Redis."""
+"""Wakes all brokers over Redis when the push log has grown."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ from cloud_broker.push.notifier import LocalNotifier
 log = logging.getLogger(__name__)
 
 CHANNEL = "v1:push"
-HEAR_AGAIN_S = 1.0
+RESUBSCRIBE_S = 1.0  # after the connection broke
 
 
 class RedisNotifier:
-    """Among all brokers, over Redis; those that get lost are made up for by looking."""
+    """See the protocol ``Notifier``. Messages may get lost; polling the log makes up for it."""
 
     def __init__(self, redis: Redis) -> None:
-        """``listen`` must run for others to be heard."""
+        """Repeat ``listen`` to receive the messages of other brokers."""
         self._redis = redis
-        self._here = LocalNotifier()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._local = LocalNotifier()
+        self._publishing: set[asyncio.Task[None]] = set()
 
     def notify(self) -> None:
-        """Say so here, and to the others without waiting."""
-        self._here.notify()
-        task = asyncio.ensure_future(self._tell())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        """Wake this broker, and publish to the others in the background."""
+        self._local.notify()
+        task = asyncio.ensure_future(self._publish())
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
     async def wait(self) -> None:
-        """Wait until anybody said so."""
-        await self._here.wait()
+        """Wait for a message of this broker or another."""
+        await self._local.wait()
 
     async def listen(self) -> float:
-        """Hear the others until the line breaks; return the seconds until the next try."""
+        """Receive until the connection breaks; return the seconds until the next try."""
         try:
             async for _ in self._redis.listen(CHANNEL):
-                self._here.notify()
+                self._local.notify()
         except RedisLost as error:
-            log.info("other brokers are not heard: %s", error)
-        return HEAR_AGAIN_S
+            log.info(
+                "Other brokers' messages are lost (%s); subscribing again.",
+                error,
+            )
+        return RESUBSCRIBE_S
 
     async def close(self) -> None:
-        """Wait for what is being told."""
-        await asyncio.gather(*self._telling)
+        """Wait for the messages that are being published."""
+        await asyncio.gather(*self._publishing)
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         try:
-            await self._redis.say(("PUBLISH", CHANNEL, "log"))
+            await self._redis.execute(("PUBLISH", CHANNEL, "log"))
         except RedisLost as error:
-            log.info("other brokers were not told: %s", error)
+            log.info("Other brokers were not woken (%s); they poll the database.", error)

@@ -1,7 +1,7 @@
-"""The scripts that run inside Redis: one decision about everything, and a guarded write.
+"""Holds the Lua scripts that run inside Redis: decide, restore, compare-and-set.
 
-They say what ``arithmetic`` and ``gates.entry`` say; one conformance suite holds all of them
-together. Numbers are whole microseconds, below 2^53, which Lua's doubles hold exactly.
+They repeat the rules of ``gcra`` and ``circuit_breaker.may_pass``; one test suite covers both.
+Numbers are whole microseconds below 2^53, which Lua's doubles represent exactly.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from cloud_broker.cluster.usage_snapshot import KEPT
 from cloud_broker.limits.circuit_breaker import PROBE_S, PROBE_WAIT_S
 from cloud_broker.limits.gcra import to_us
 
-# A full Redis refuses what adds something, unless the script has removed something before. So a DEL
-# or ZREMRANGEBYSCORE comes first everywhere: limits hold in a full Redis as in any other.
-# put: life in ms, or nil for as long as before. stay: live at least so many ms more.
+# A full Redis refuses a write unless the script has deleted something before. So each script begins
+# with a DEL or ZREMRANGEBYSCORE: limits hold in a full Redis too.
+# put: set a key with its life in ms; nil keeps its life. stay: extend a key's life to that many ms.
 _KEYS = """
 local function put(key, value, life)
   life = life or redis.call('PTTL', key)
@@ -39,13 +39,13 @@ if now < 0 then
 end
 """
 
-# KEYS: epoch, one for each ask, one for each gate.
-# ARGV: now (-1: Redis's clock), longest wait, nonce, number of asks, then for each ask:
-#   kind (w or b), limit or burst, span or interval, epoch of the last look,
+# KEYS: epoch, one for each check, one for each breaker.
+# ARGV: now (-1: Redis's clock), longest wait, nonce, number of checks, then for each check:
+#   kind (w or b), limit or burst, span or interval, epoch of the caller's last count,
 #   number of own starts unknown to Redis, age and name of each of those.
-# Answer: -1 and the epoch when Redis has forgotten what the caller knew; nothing was done. Else
-#   allowed, wait, what refused (0 nothing, n the n-th key after the epoch), now, epoch, then left
-#   and reset of each ask, then 1 or 0 (is the probe) and the state of each gate.
+# Answer: -1 and the epoch when Redis lost the memory that the caller knew; nothing was done. Else
+#   allowed, wait, refused (0, or n for the n-th key after the epoch), now, epoch, then left and
+#   reset of each check, then 1 or 0 (is the probe) and the state of each breaker.
 DECIDE = Script(
     _KEYS
     + _NOW
@@ -57,26 +57,26 @@ if not epoch then
   put(KEYS[1], epoch)
 end
 
-local asks, at = {}, 5
+local checks, at = {}, 5
 for i = 1, n do
   local known, own = ARGV[at + 3], tonumber(ARGV[at + 4])
   if known ~= '' and known ~= epoch then
     return {-1, epoch}
   end
-  asks[i] = {key = KEYS[i + 1], kind = ARGV[at], size = tonumber(ARGV[at + 1]),
+  checks[i] = {key = KEYS[i + 1], kind = ARGV[at], size = tonumber(ARGV[at + 1]),
              unit = tonumber(ARGV[at + 2]), first = at + 5, own = own}
   at = at + 5 + 2 * own
 end
-for i, ask in ipairs(asks) do
-  if ask.kind == 'w' then
-    redis.call('ZREMRANGEBYSCORE', ask.key, '-inf', now - ask.unit)
-    for j = ask.first, ask.first + 2 * ask.own - 2, 2 do
-      redis.call('ZADD', ask.key, now - tonumber(ARGV[j]), ARGV[j + 1])
+for i, check in ipairs(checks) do
+  if check.kind == 'w' then
+    redis.call('ZREMRANGEBYSCORE', check.key, '-inf', now - check.unit)
+    for j = check.first, check.first + 2 * check.own - 2, 2 do
+      redis.call('ZADD', check.key, now - tonumber(ARGV[j]), ARGV[j + 1])
     end
-    stay(ask.key, math.ceil(ask.unit / 1000) + 1000)
-    ask.card = redis.call('ZCARD', ask.key)
+    stay(check.key, math.ceil(check.unit / 1000) + 1000)
+    check.card = redis.call('ZCARD', check.key)
   else
-    ask.full = tonumber(redis.call('GET', ask.key) or '0')
+    check.full = tonumber(redis.call('GET', check.key) or '0')
   end
 end
 
@@ -105,15 +105,15 @@ for i = n + 2, #KEYS do
 end
 
 if refused == 0 then
-  for i, ask in ipairs(asks) do
+  for i, check in ipairs(checks) do
     local earliest = now
-    if ask.kind == 'w' then
-      if ask.card >= ask.size then
-        local last = redis.call('ZRANGE', ask.key, -ask.size, -ask.size, 'WITHSCORES')
-        earliest = math.max(now, tonumber(last[2]) + ask.unit)
+    if check.kind == 'w' then
+      if check.card >= check.size then
+        local last = redis.call('ZRANGE', check.key, -check.size, -check.size, 'WITHSCORES')
+        earliest = math.max(now, tonumber(last[2]) + check.unit)
       end
     else
-      earliest = math.max(now, ask.full - (ask.size - 1) * ask.unit)
+      earliest = math.max(now, check.full - (check.size - 1) * check.unit)
     end
     if earliest > start then
       start, refused = earliest, i
@@ -126,15 +126,15 @@ end
 
 local allowed = refused == 0
 if allowed then
-  for i, ask in ipairs(asks) do
-    if ask.kind == 'w' then
-      redis.call('ZADD', ask.key, start, nonce)
-      redis.call('ZREMRANGEBYRANK', ask.key, 0, -ask.size - 1)
-      stay(ask.key, math.ceil((start + ask.unit - now) / 1000) + 1000)
+  for i, check in ipairs(checks) do
+    if check.kind == 'w' then
+      redis.call('ZADD', check.key, start, nonce)
+      redis.call('ZREMRANGEBYRANK', check.key, 0, -check.size - 1)
+      stay(check.key, math.ceil((start + check.unit - now) / 1000) + 1000)
     else
-      ask.full = math.max(ask.full, start) + ask.unit
-      local life = math.ceil((ask.full - now) / 1000) + 1000
-      put(ask.key, string.format('%.0f', ask.full), life)
+      check.full = math.max(check.full, start) + check.unit
+      local life = math.ceil((check.full - now) / 1000) + 1000
+      put(check.key, string.format('%.0f', check.full), life)
     end
   end
   for g, mine in ipairs(probes) do
@@ -151,21 +151,21 @@ else
 end
 
 local answer = {allowed and 1 or 0, start - now, refused, string.format('%.0f', now), epoch}
-for i, ask in ipairs(asks) do
+for i, check in ipairs(checks) do
   local left, reset = 0, 0
-  if ask.kind == 'w' then
-    local used = redis.call('ZCARD', ask.key)
-    left = math.max(0, ask.size - used)
+  if check.kind == 'w' then
+    local used = redis.call('ZCARD', check.key)
+    left = math.max(0, check.size - used)
     if used > 0 then
-      local first = redis.call('ZRANGE', ask.key, 0, 0, 'WITHSCORES')
-      reset = math.max(0, tonumber(first[2]) + ask.unit - now)
+      local first = redis.call('ZRANGE', check.key, 0, 0, 'WITHSCORES')
+      reset = math.max(0, tonumber(first[2]) + check.unit - now)
     end
   else
-    local missing = math.max(0, ask.full - now)
-    local used = math.ceil(missing / ask.unit)
-    left = math.max(0, ask.size - used)
+    local missing = math.max(0, check.full - now)
+    local used = math.ceil(missing / check.unit)
+    left = math.max(0, check.size - used)
     if used > 0 then
-      reset = missing - (used - 1) * ask.unit
+      reset = missing - (used - 1) * check.unit
     end
   end
   answer[#answer + 1] = left
@@ -179,70 +179,69 @@ return answer
 """.replace("PROBE_WAIT", str(to_us(PROBE_WAIT_S))).replace("PROBE)", f"{to_us(PROBE_S)})")
 )
 
-# What one broker knows of a window, told to a Redis that has forgotten it.
-# KEYS: the window. ARGV: now (-1: Redis's clock), limit, span, starts of others seen, age of that
-#   look, then age and name of each own start, the oldest first.
-# Own starts count once, however often they are told. For those of others stand-ins are added, as
-# many as nobody has told; whoever tells a start takes one of its time away.
-TELL = Script(
+# Restores one broker's knowledge of a window in a Redis that lost its memory.
+# KEYS: the window. ARGV: now (-1: Redis's clock), limit, span, starts of other brokers in the last
+#   count, age of that count, then age and name of each own start, the oldest first.
+# An own start counts once, however often it is reported. For starts of other brokers that are not
+# reported yet the script adds placeholders ("standin:n"); each reported start replaces one.
+RESTORE = Script(
     _KEYS
     + _NOW
     + """
 local key, size, unit = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local others, looked = tonumber(ARGV[4]), now - tonumber(ARGV[5])
+local others, counted_at = tonumber(ARGV[4]), now - tonumber(ARGV[5])
 redis.call('ZREMRANGEBYSCORE', key, '-inf', now - unit)
 
-local standing, taken = {}, {}
+local placeholders, taken = {}, {}
 local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
 for j = 1, #found, 2 do
   if string.sub(found[j], 1, 8) == 'standin:' then
-    standing[#standing + 1] = {name = found[j], at = tonumber(found[j + 1])}
+    placeholders[#placeholders + 1] = {name = found[j], at = tonumber(found[j + 1])}
     taken[found[j]] = true
   end
 end
 
-local mine = 0  -- of those that the look counted, and so may be found again below
-local k = 1  -- the first stand-in that may still be taken away; starts and stand-ins are in order
+local mine = 0  -- own starts that the count included, which ZCOUNT below finds again
+local k = 1  -- the first placeholder that may still be replaced; both lists are in order
 for j = 6, #ARGV, 2 do
   local start = now - tonumber(ARGV[j])
-  if start <= looked then
+  if start <= counted_at then
     mine = mine + 1
   end
   if redis.call('ZADD', key, start, ARGV[j + 1]) == 1 then
-    while standing[k] and standing[k].at < start do
+    while placeholders[k] and placeholders[k].at < start do
       k = k + 1
     end
-    if standing[k] then
-      redis.call('ZREM', key, standing[k].name)
-      standing[k].is_gone = true
+    if placeholders[k] then
+      redis.call('ZREM', key, placeholders[k].name)
+      placeholders[k].is_gone = true
       k = k + 1
     end
   end
 end
 
--- A stand-in of a later look stands for what earlier looks had seen as well.
+-- A placeholder of a later count also represents starts of earlier counts.
 local there = -mine
-for _, one in ipairs(standing) do
-  if one.at > looked and not one.is_gone then
+for _, one in ipairs(placeholders) do
+  if one.at > counted_at and not one.is_gone then
     there = there + 1
   end
 end
-local lacking = others - there - redis.call('ZCOUNT', key, '-inf', looked)
+local lacking = others - there - redis.call('ZCOUNT', key, '-inf', counted_at)
 local n = 0
 for _ = 1, math.min(lacking, size, KEPT) do
   repeat
     n = n + 1
   until not taken['standin:' .. n]
-  redis.call('ZADD', key, looked, 'standin:' .. n)
+  redis.call('ZADD', key, counted_at, 'standin:' .. n)
 end
 stay(key, math.ceil(unit / 1000) + 1000)
 return 1
 """.replace("KEPT", str(KEPT))
 )
 
-# KEYS: one. ARGV: what stands there ('' for nothing), what shall stand there, its life in ms (0: as
-# long as before).
-SWAP = Script(
+# KEYS: one. ARGV: the expected value ('' for none), the new value, its life in ms (0 keeps it).
+COMPARE_AND_SET = Script(
     _KEYS
     + """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then

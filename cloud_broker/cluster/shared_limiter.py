@@ -1,9 +1,9 @@
-"""Limits shared in Redis, and this broker's share of them while Redis does not answer.
+"""Decides limits in Redis, and by this broker's share while Redis is lost.
 
-Neither open nor closed (docs/decisions/0014-redis-lost.md): without Redis each of N brokers admits
-an N-th. Three calls in a row that fail, and Redis is left alone; ``look`` tries it every second, at
-nobody's expense, and tells it what happened meanwhile. Pauses that this broker was told by Notion
-are kept here too.
+Losing Redis neither opens nor closes the limits (docs/decisions/0014-redis-lost.md): without it
+each of N brokers admits an N-th. After three failed calls in a row the limiter stops calling Redis
+for requests; ``try_reconnect`` tries every second in the background, then restores what Redis
+missed. Pauses that Notion asked this broker for are kept here too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from cloud_broker.limits.memory import MemoryLimiter
 
 log = logging.getLogger(__name__)
 
-FAILURES = 3  # in a row
-LOOK_S = 1.0
-JITTER_S = 0.2  # so that brokers do not all try at once
-SETTLE_S = 2.0  # after which every other broker has found Redis too, and told it what it admitted
+FAILURES = 3  # in a row; fewer would give up on a single slow call
+RETRY_S = 1.0
+JITTER_S = 0.2  # so that brokers do not all reconnect in the same moment
+SETTLE_S = 2.0  # within it every other broker has reconnected too and reported its starts
 
 
 class SharedLimiter:
@@ -35,25 +35,25 @@ class SharedLimiter:
     def __init__(
         self,
         shared: RedisLimiter,
-        recollection: UsageSnapshot,
+        usage: UsageSnapshot,
         *,
         brokers: Callable[[], int],
         rng: Random,
-        missed: Callable[[], None],
+        on_lost: Callable[[], None],
     ) -> None:
-        """``recollection`` is the one that ``shared`` writes to.
+        """``usage`` is the snapshot that ``shared`` writes to.
 
-        ``brokers`` tells how many are alive, this one included; ``missed`` is called for each call
-        that Redis did not answer, so that the number can be brought up to date.
+        ``brokers`` returns how many are alive, this one included; ``on_lost`` is called for each
+        call that Redis did not answer, so that the owner can bring that number up to date.
         """
         self._shared = shared
         self._local = MemoryLimiter()
-        self._seen = recollection
+        self._usage = usage
         self._brokers = brokers
         self._rng = rng
-        self._missed = missed
+        self._on_lost = on_lost
         self._failures = 0
-        self._look_at = 0.0
+        self._retry_at = 0.0
         self._settled_at = 0.0
         self.lost = 0
 
@@ -63,82 +63,89 @@ class SharedLimiter:
         return self._failures < FAILURES
 
     async def decide(
-        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
+        self, checks: Sequence[LimitCheck], breakers: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
-        """Decide together with all brokers, else by this one's share."""
+        """Decide together with all brokers, or by this broker's share while Redis is lost."""
         if not self.is_shared:
-            return await self._alone(asks, gates, now, max_wait_s)
-        paused = self._local.pause(gates, now)
-        if paused is not None:  # told to this broker, perhaps while Redis was away
+            return await self._decide_alone(checks, breakers, now, max_wait_s)
+        paused = self._local.pause(breakers, now)
+        if paused is not None:  # Notion asked this broker, perhaps while Redis was lost
             return paused
         if now < self._settled_at:
-            windows = [ask for ask in asks if isinstance(ask.rule, Window)]
-            mine = await self._of_share(windows, (), now, 0.0)
+            windows = [check for check in checks if isinstance(check.rule, Window)]
+            mine = await self._decide_by_share(windows, (), now, 0.0)
             if not mine.allowed:
                 return replace(mine, wait_s=min(mine.wait_s, self._settled_at - now))
         try:
-            decision = await self._shared.decide(asks, gates, now, max_wait_s)
+            decision = await self._shared.decide(checks, breakers, now, max_wait_s)
         except RedisLost as error:
             self._failed(error)
-            return await self._alone(asks, gates, now, max_wait_s)
+            return await self._decide_alone(checks, breakers, now, max_wait_s)
         self._failures = 0
         return decision
 
-    async def look(self, now: float) -> None:
-        """Try a Redis that was lost; tell one that has forgotten. To be called all the time."""
-        if now < self._look_at:
+    async def try_reconnect(self, now: float) -> None:
+        """Restore Redis when it was lost or lost its memory. Call this all the time."""
+        if now < self._retry_at:
             return
-        self._look_at = now + LOOK_S + self._rng.uniform(0, JITTER_S)
-        if self.is_shared and not self._shared.has_forgotten:
+        self._retry_at = now + RETRY_S + self._rng.uniform(0, JITTER_S)
+        if self.is_shared and not self._shared.needs_restore:
             return
         try:
-            await self._shared.reach(now)
+            await self._shared.restore(now)
         except RedisLost as error:
-            log.debug("Redis is still lost: %s", error)
+            log.debug("Redis is still lost (%s).", error)
             return
         if not self.is_shared:
-            log.warning("Redis answers again: limits are shared")
+            log.warning("Redis answers again: all brokers share their limits.")
             self._failures = 0
             self._settled_at = now + SETTLE_S
 
-    async def throttled(
-        self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
+    async def on_throttled(
+        self, breaker: str, now: float, *, entered: float, pause_s: float, counts: bool
     ) -> None:
-        """Close ``gate`` everywhere, and here in any case."""
-        await self._local.throttled(gate, now, entered=entered, pause_s=pause_s, counts=False)
-        tell = self._shared.throttled
-        await self._tell(lambda: tell(gate, now, entered=entered, pause_s=pause_s, counts=counts))
+        """Open ``breaker`` at every broker, and at this one even without Redis."""
+        await self._local.on_throttled(breaker, now, entered=entered, pause_s=pause_s, counts=False)
+        await self._report(
+            lambda: self._shared.on_throttled(
+                breaker, now, entered=entered, pause_s=pause_s, counts=counts
+            )
+        )
 
-    async def finished(
+    async def on_finished(
         self, watches: Sequence[Watch], now: float, *, entered: float, failed: bool
     ) -> None:
         """Report an answer or a failure."""
-        told = await self._tell(
-            lambda: self._shared.finished(watches, now, entered=entered, failed=failed)
+        is_reported = await self._report(
+            lambda: self._shared.on_finished(watches, now, entered=entered, failed=failed)
         )
-        if not told:
-            await self._local.finished(watches, now, entered=entered, failed=failed)
+        if not is_reported:
+            await self._local.on_finished(watches, now, entered=entered, failed=failed)
 
-    async def released(self, gates: Sequence[str]) -> None:
-        """Give probes back."""
-        if not gates:
+    async def release_probes(self, breakers: Sequence[str]) -> None:
+        """Release probes here and in Redis."""
+        if not breakers:
             return
-        await self._local.released(gates)
+        await self._local.release_probes(breakers)
         if self.is_shared:
             try:
-                await self._shared.released(gates)
+                await self._shared.release_probes(breakers)
             except RedisLost as error:
-                log.info("a probe was not given back: %s", error)
+                log.info("A probe was not released in Redis (%s); it expires.", error)
 
     def _failed(self, error: RedisLost) -> None:
         self.lost += 1
-        self._missed()
+        self._on_lost()
         was_shared = self.is_shared
         self._failures += 1
         if was_shared and not self.is_shared:
-            log.warning("Redis does not answer (%s): limits are divided among brokers", error)
+            log.warning(
+                "Redis does not answer (%s): each broker takes its share of the limits."
+                " Check Redis; brokers reconnect without a restart.",
+                error,
+            )
 
-    async def _tell(self, call: Callable[[], Awaitable[None]]) -> bool:
+    async def _report(self, call: Callable[[], Awaitable[None]]) -> bool:
         if not self.is_shared:
             return False
         try:
@@ -148,41 +155,41 @@ class SharedLimiter:
             return False
         return True
 
-    async def _alone(
-        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
+    async def _decide_alone(
+        self, checks: Sequence[LimitCheck], breakers: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
-        """Decide by this broker's share, and note the start for a Redis that does not know it."""
-        decision = await self._of_share(asks, gates, now, max_wait_s)
+        """Decide by this broker's share, and note each start to report it to Redis later."""
+        decision = await self._decide_by_share(checks, breakers, now, max_wait_s)
         if decision.allowed:
             start = to_us(now) + to_us(decision.wait_s)
-            for ask in asks:
-                if isinstance(ask.rule, Window):
-                    self._seen.admitted(ask.key, ask.rule, start)
+            for check in checks:
+                if isinstance(check.rule, Window):
+                    self._usage.record_start(check.key, check.rule, start)
         return decision
 
-    async def _of_share(
-        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
+    async def _decide_by_share(
+        self, checks: Sequence[LimitCheck], breakers: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
         at, brokers = to_us(now), max(1, self._brokers())
         mine = []
-        for ask in asks:
-            if isinstance(ask.rule, Bucket):
-                mine.append(LimitCheck(ask.name, ask.key, _divided(ask.rule, brokers)))
+        for check in checks:
+            if isinstance(check.rule, Bucket):
+                mine.append(LimitCheck(check.name, check.key, _divided(check.rule, brokers)))
                 continue
-            size, opens = self._seen.share(ask.key, ask.rule, at, brokers)
-            if opens > at:
-                return _full(ask, asks, (opens - at) / MICRO)
-            mine.append(LimitCheck(ask.name, ask.key, Window(size, ask.rule.span_s)))
-        return await self._local.decide(mine, gates, now, max_wait_s)
+            size, opens_at = self._usage.share(check.key, check.rule, at, brokers)
+            if opens_at > at:
+                return _full(check, checks, (opens_at - at) / MICRO)
+            mine.append(LimitCheck(check.name, check.key, Window(size, check.rule.span_s)))
+        return await self._local.decide(mine, breakers, now, max_wait_s)
 
 
 def _divided(rule: Bucket, brokers: int) -> Bucket:
     return Bucket(rule.rate / brokers, max(1, rule.burst // brokers))
 
 
-def _full(ask: LimitCheck, asks: Sequence[LimitCheck], wait_s: float) -> Decision:
+def _full(check: LimitCheck, checks: Sequence[LimitCheck], wait_s: float) -> Decision:
     quotas = tuple(
-        Quota(each.name, each.rule, 0 if each is ask else 1, wait_s if each is ask else 0.0)
-        for each in asks
+        Quota(each.name, each.rule, 0 if each is check else 1, wait_s if each is check else 0.0)
+        for each in checks
     )
-    return Decision(False, wait_s, ask.name, quotas=quotas)
+    return Decision(False, wait_s, check.name, quotas=quotas)

@@ -1,1 +1,1 @@
-"""How many requests may go where, and when the next one may."""
+"""Rate limits and circuit breakers."""

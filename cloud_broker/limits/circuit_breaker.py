@@ -1,15 +1,15 @@
-"""Gates: what closes a way to Notion for a while, and who may try it first afterwards. Pure.
+"""Circuit breakers of the ways to Notion (pure).
 
-A gate guards one connection, workspace, endpoint of a connection, or the upstream as a whole.
-It closes in three ways:
+A breaker guards one connection, workspace, endpoint of a connection, or all of Notion. While it is
+open, no request passes. It opens in three ways:
 
-- *paused*: Notion said 429, and until when. Opens for all at that moment.
-- *tripped by throttling*: five 429s in a row close it for a minute at least, as the old back end
-  did (seed section 7.1). Afterwards one probe at a time until one is answered.
-- *tripped by failure*: most of what passes ends in 5xx or silence. Judged by party (connection),
-  not by request, so one party's broken requests cannot close the gate of all.
+- *paused*: Notion answered 429 with a time. Closes for all requests at that time.
+- *tripped by throttling*: five 429s in a row open it for at least a minute, as in the old back end
+  (seed section 7.1). Afterwards it is half-open: one probe at a time until Notion answers one.
+- *tripped by failure*: most requests end in 5xx or without an answer. It counts failing parties
+  (connections), not requests, so one party's broken requests cannot open the breaker of all.
 
-A 429 is the sign of a healthy upstream: it never counts as a failure.
+A 429 comes from a healthy Notion, so it never counts as a failure.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ from msgspec.structs import replace
 
 from cloud_broker.limits.gcra import to_us
 
-STRIKES = 5
+STRIKES = 5  # 429s in a row
 STRIKE_PAUSE_S = 60.0
-PROBE_S = 70.0  # a probe that never reports back (its broker died) blocks no longer than this
-MANY = 100  # parties; more are not judged again at every failure
-PROBE_WAIT_S = 1.0  # how long those behind a probe are told to wait
+PROBE_S = 70.0  # after it a probe without a verdict (its broker died) no longer blocks others
+PROBE_WAIT_S = 1.0  # between attempts of the requests that wait for a probe
+MANY = 100  # parties; with more, judging at every failure would cost too much
+JUDGE_EVERY_S = 0.25  # with more than MANY parties
 
 
 class TripRule(Struct, frozen=True, dict=True):
-    """When failures close a gate.
+    """When failures trip a breaker.
 
-    In ``span_s`` there were at least ``requests`` from at least ``parties``, and at least
-    ``share`` of the parties had half of theirs or more fail. Then closed for ``closed_s``.
+    It trips for ``open_s`` when ``span_s`` had at least ``requests`` from at least ``parties``,
+    and for at least ``share`` of the parties half or more of their requests failed.
     """
 
     requests: int
     parties: int
     share: float = 0.5
     span_s: float = 30.0
-    closed_s: float = 15.0
+    open_s: float = 15.0
 
     @cached_property
     def half_us(self) -> int:
-        """Half of the span in microseconds: what is counted turns over by halves."""
+        """Half of the span in microseconds; the counts rotate by halves."""
         return to_us(self.span_s / 2)
 
 
@@ -54,113 +55,115 @@ UPSTREAM_TRIP = TripRule(requests=50, parties=5, share=0.6)
 
 
 class Breaker(Struct, frozen=True):
-    """The state of one gate; times in microseconds on the limiter's clock."""
+    """The state of one breaker; times in microseconds on the limiter's clock."""
 
-    closed_until: int = 0
+    open_until: int = 0
     strikes: int = 0
     last_strike: int = -1
     tripped: bool = False
     probe_until: int = 0
 
 
-class Entry(Struct, frozen=True):
-    """May it pass now? Else ``wait_us``. ``probe``: it is the one that tries first."""
+class Passage(Struct, frozen=True):
+    """Whether a request passes now, else how long it waits. ``probe``: it passes as the probe."""
 
-    open: bool
+    allowed: bool
     wait_us: int = 0
     probe: bool = False
 
 
-def entry(gate: Breaker, now: int) -> Entry:
-    """Say whether a request may pass at ``now``."""
-    if now < gate.closed_until:
-        return Entry(open=False, wait_us=gate.closed_until - now)
-    if not gate.tripped:
-        return Entry(open=True)
-    if now < gate.probe_until:
-        return Entry(open=False, wait_us=min(gate.probe_until - now, to_us(PROBE_WAIT_S)))
-    return Entry(open=True, probe=True)
+def may_pass(breaker: Breaker, now: int) -> Passage:
+    """Return whether a request may pass at ``now``."""
+    if now < breaker.open_until:
+        return Passage(allowed=False, wait_us=breaker.open_until - now)
+    if not breaker.tripped:
+        return Passage(allowed=True)
+    if now < breaker.probe_until:
+        return Passage(allowed=False, wait_us=min(breaker.probe_until - now, to_us(PROBE_WAIT_S)))
+    return Passage(allowed=True, probe=True)
 
 
-def probing(gate: Breaker, now: int) -> Breaker:
+def start_probe(breaker: Breaker, now: int) -> Breaker:
     """Give the probe to the request that passes at ``now``."""
-    return replace(gate, probe_until=now + to_us(PROBE_S))
+    return replace(breaker, probe_until=now + to_us(PROBE_S))
 
 
-def throttled(gate: Breaker, now: int, *, entered: int, pause_us: int, counts: bool) -> Breaker:
-    """Notion answered 429 to a request that passed at ``entered``.
+def on_throttled(
+    breaker: Breaker, now: int, *, entered: int, pause_us: int, counts: bool
+) -> Breaker:
+    """Open the breaker after a 429 to a request that passed at ``entered``.
 
-    ``counts``: the strike rule applies (to a connection; a workspace is only paused). Several
-    that were on their way together are one strike: each after the first says nothing new.
+    ``counts``: the strike rule applies (to a connection; a workspace is only paused). Concurrent
+    requests that are all throttled count as one strike.
     """
-    closed = max(gate.closed_until, now + pause_us)
+    closed = max(breaker.open_until, now + pause_us)
     if not counts:
-        return replace(gate, closed_until=closed)
-    fresh = entered > gate.last_strike
-    strikes = gate.strikes + 1 if fresh else gate.strikes
-    last = now if fresh else gate.last_strike
-    tripped = gate.tripped or strikes >= STRIKES
+        return replace(breaker, open_until=closed)
+    fresh = entered > breaker.last_strike
+    strikes = breaker.strikes + 1 if fresh else breaker.strikes
+    last = now if fresh else breaker.last_strike
+    tripped = breaker.tripped or strikes >= STRIKES
     if tripped and fresh:
         closed = max(closed, now + to_us(STRIKE_PAUSE_S))
-    return Breaker(closed, strikes, last, tripped, 0 if fresh else gate.probe_until)
+    return Breaker(closed, strikes, last, tripped, 0 if fresh else breaker.probe_until)
 
 
-def passed(gate: Breaker, now: int, *, entered: int) -> Breaker:
-    """Notion answered a request that passed at ``entered``; the way is good again.
+def on_answer(breaker: Breaker, now: int, *, entered: int) -> Breaker:
+    """Close the breaker: Notion answered a request that passed at ``entered``.
 
-    An answer to what was sent before the last strike proves nothing about the time after it.
+    An answer to a request from before the last strike changes nothing.
     """
-    if now < gate.closed_until or entered <= gate.last_strike:
-        return gate
-    return Breaker(closed_until=gate.closed_until, last_strike=gate.last_strike)
+    if now < breaker.open_until or entered <= breaker.last_strike:
+        return breaker
+    return Breaker(open_until=breaker.open_until, last_strike=breaker.last_strike)
 
 
-def tripped(gate: Breaker, now: int, rule: TripRule) -> Breaker:
-    """Close after failures."""
-    closed = max(gate.closed_until, now + to_us(rule.closed_s))
-    return replace(gate, closed_until=closed, tripped=True, probe_until=0)
+def trip(breaker: Breaker, now: int, rule: TripRule) -> Breaker:
+    """Open the breaker after failures."""
+    closed = max(breaker.open_until, now + to_us(rule.open_s))
+    return replace(breaker, open_until=closed, tripped=True, probe_until=0)
 
 
-def released(gate: Breaker) -> Breaker:
-    """The probe ended without a verdict: the next one may try."""
-    return replace(gate, probe_until=0)
+def release_probe(breaker: Breaker) -> Breaker:
+    """Let the next request probe: this probe ended without a verdict."""
+    return replace(breaker, probe_until=0)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Requests and failures per party over the last span, in two halves that rotate."""
+    """Counts requests and failures per party over the last span, in two halves that rotate."""
 
-    turned: int = 0
-    judged: int = 0
+    rotated_at: int = 0
+    judged_at: int = 0
     fresh: dict[str, tuple[int, int]] = field(default_factory=dict)
     old: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def count(self, party: str, *, failed: bool, now: int, rule: TripRule) -> None:
         """Count one finished request of ``party``."""
         half = rule.half_us
-        if now - self.turned >= half:
-            self.old = self.fresh if now - self.turned < 2 * half else {}
+        if now - self.rotated_at >= half:
+            self.old = self.fresh if now - self.rotated_at < 2 * half else {}
             self.fresh = {}
-            self.turned = now
+            self.rotated_at = now
         total, bad = self.fresh.get(party, (0, 0))
         self.fresh[party] = (total + 1, bad + failed)
 
     def trips(self, rule: TripRule, now: int) -> bool:
-        """Say whether what was counted closes the gate; of many parties, four times a second."""
-        if len(self.fresh) > MANY and now - self.judged < to_us(0.25):
+        """Return whether the counts trip the breaker; with many parties, four times a second."""
+        if len(self.fresh) > MANY and now - self.judged_at < to_us(JUDGE_EVERY_S):
             return False
-        self.judged = now
+        self.judged_at = now
         return is_failing(self.fresh, self.old, rule)
 
     def clear(self) -> None:
-        """Begin anew, after the gate has closed."""
+        """Start counting again, after the breaker has tripped."""
         self.fresh, self.old = {}, {}
 
 
 def is_failing(
     fresh: Mapping[str, tuple[int, int]], old: Mapping[str, tuple[int, int]], rule: TripRule
 ) -> bool:
-    """Judge both halves together by ``rule``."""
+    """Return whether both halves together trip a breaker by ``rule``."""
     requests = failing = 0
     parties = fresh.keys() | old.keys()
     for party in parties:

@@ -1,13 +1,13 @@
-"""The arithmetic of limits: pure, in whole microseconds.
+"""Computes rate limits (pure, in whole microseconds).
 
-Two kinds of rule. A *window* admits at most ``limit`` starts in any span of its length (a log of
-start times; fixed windows, and a bucket whose burst equals the limit, admit twice that). A
-*bucket* is GCRA: ``rate`` on average, ``burst`` at once
+There are two kinds of rule. A *window* admits at most ``limit`` starts in any span of its length;
+it keeps a log of start times, because a fixed window, or a bucket with a burst of ``limit``, would
+admit twice as many. A *bucket* is GCRA: ``rate`` on average, ``burst`` together
 (https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm).
 
-Each answers "when is the earliest start?"; the caller takes the latest of all answers, so
-several rules are decided together and nothing is spent unless all agree. A start may lie in the
-future: that is a reservation, and later requests queue behind it in order.
+Each rule returns its earliest start. The caller takes the latest of them, so it decides several
+rules together and spends nothing unless all agree. A start in the future is a reservation: later
+requests queue after it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MICRO = 1_000_000
 
 
 def to_us(seconds: float) -> int:
-    """Seconds as whole microseconds."""
+    """Convert seconds to whole microseconds."""
     return round(seconds * MICRO)
 
 
@@ -39,14 +39,14 @@ class Window(Struct, frozen=True, dict=True):
 
 
 class Bucket(Struct, frozen=True, dict=True):
-    """``rate`` starts a second on average, at most ``burst`` (>= 1) at once."""
+    """``rate`` starts a second on average, at most ``burst`` (>= 1) together."""
 
     rate: float
     burst: int
 
     @cached_property
     def interval_us(self) -> int:
-        """Microseconds that one start costs."""
+        """Microseconds from one start to the next at the average rate."""
         return max(1, round(MICRO / self.rate))
 
 
@@ -56,8 +56,8 @@ Rule = Window | Bucket
 def window_start(starts: Sequence[int], rule: Window, now: int) -> int:
     """Return the earliest start >= ``now``, given the sorted ``starts`` of the last span.
 
-    Starts may lie in the future (reservations); the answer never squeezes in before them when
-    some span around it would then hold too many.
+    Starts may lie in the future (reservations). The result comes before a reservation only when
+    no span around it would then contain too many starts.
     """
     if len(starts) < rule.limit:
         return now
@@ -65,13 +65,13 @@ def window_start(starts: Sequence[int], rule: Window, now: int) -> int:
 
 
 def window_spend(starts: list[int], rule: Window, start: int) -> None:
-    """Record ``start`` and forget what no span that ends at or after it can see."""
+    """Record ``start`` and forget the starts that no later span can contain."""
     insort(starts, start)
     del starts[: max(0, len(starts) - rule.limit)]
 
 
 def window_left(starts: Sequence[int], rule: Window, now: int) -> tuple[int, int]:
-    """Return how many starts are left now, and microseconds until the first one comes back."""
+    """Return how many starts are left now, and the microseconds until one more is."""
     first = bisect_left(starts, now - rule.span_us + 1)
     used = len(starts) - first
     reset = starts[first] + rule.span_us - now if used else 0
@@ -89,7 +89,7 @@ def bucket_spend(full_at: int, rule: Bucket, start: int) -> int:
 
 
 def bucket_left(full_at: int, rule: Bucket, now: int) -> tuple[int, int]:
-    """Return how many starts are left now, and microseconds until one more is there."""
+    """Return how many starts are left now, and the microseconds until one more is."""
     missing = max(0, full_at - now)
     used = -(-missing // rule.interval_us)
     left = max(0, rule.burst - used)

@@ -1,4 +1,4 @@
-"""The port to shared limits: one decision for everything that must hold, or nothing spent."""
+"""Defines the limiter port: one decision about all rules, which spends all of them or none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloud_broker.limits.gcra import Rule
 
 
 class LimitCheck(Struct, frozen=True):
-    """One rule to hold for ``key``; ``name`` says which to the caller (user, route, …)."""
+    """One rule to check for ``key``; ``name`` tells the caller which one (user, route, …)."""
 
     name: str
     key: str
@@ -20,7 +20,7 @@ class LimitCheck(Struct, frozen=True):
 
 
 class Quota(Struct, frozen=True):
-    """What is left of a rule: ``left`` starts now, one more in ``reset_s`` seconds."""
+    """The rest of a rule: ``left`` starts now, one more in ``reset_s`` seconds."""
 
     name: str
     rule: Rule
@@ -31,8 +31,8 @@ class Quota(Struct, frozen=True):
 class Decision(Struct, frozen=True):
     """Allowed: start in ``wait_s`` seconds (already spent). Refused: nothing was spent.
 
-    ``refused_by`` names the ask or gate that takes longest, ``wait_s`` how long. ``probes``
-    are the gates for which this request is the probe; it must report back on each.
+    ``refused_by`` names the check or breaker with the longest wait, ``wait_s``. ``probes`` are
+    the breakers that this request probes; the caller must report on each.
     """
 
     allowed: bool
@@ -43,32 +43,34 @@ class Decision(Struct, frozen=True):
 
 
 class Watch(Struct, frozen=True):
-    """A gate that also closes after failures; ``party`` is whose request it was."""
+    """A breaker that also trips after failures; ``party`` made the request."""
 
-    gate: str
+    breaker: str
     party: str
     rule: TripRule
 
 
 class Limiter(Protocol):
-    """Decides and remembers. ``now`` is seconds on the caller's steady clock; an adapter that is
-    shared between machines uses its own clock instead. Loss of its memory grants one burst more.
+    """Decides and remembers.
+
+    ``now`` is seconds on the caller's monotonic clock; an adapter that several machines share uses
+    its own clock instead. A limiter that loses its memory grants one burst more.
     """
 
     async def decide(
-        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
+        self, checks: Sequence[LimitCheck], breakers: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
-        """Check all ``asks`` and ``gates``; spend all, or nothing when it takes too long."""
+        """Spend all ``checks``, or none when the wait would be longer than ``max_wait_s``."""
 
-    async def throttled(
-        self, gate: str, now: float, *, entered: float, pause_s: float, counts: bool
+    async def on_throttled(
+        self, breaker: str, now: float, *, entered: float, pause_s: float, counts: bool
     ) -> None:
-        """Close ``gate`` for ``pause_s`` after a 429; see gates.throttled."""
+        """Open ``breaker`` for ``pause_s`` after a 429; see circuit_breaker.on_throttled."""
 
-    async def finished(
+    async def on_finished(
         self, watches: Sequence[Watch], now: float, *, entered: float, failed: bool
     ) -> None:
-        """Report an answer (not a 429) or a failure on every gate that was passed."""
+        """Report an answer (not a 429) or a failure to every breaker that was passed."""
 
-    async def released(self, gates: Sequence[str]) -> None:
-        """Give probes back that ended without a verdict."""
+    async def release_probes(self, breakers: Sequence[str]) -> None:
+        """Release probes that ended without a verdict."""

@@ -123,22 +123,22 @@ class Admission:
 
         Raises LimitReached or NotSent; nothing is spent then.
         """
-        asks = self._asks(party, route, charge)
-        gates = (_UPSTREAM, *(_gate_of(scope, party, route) for scope in _SCOPES))
+        checks = self._checks(party, route, charge)
+        breakers = (_UPSTREAM, *(_breaker_of(scope, party, route) for scope in _SCOPES))
         now = self._clock.monotonic()
         until = min(until, now + MAX_WAIT_S)
         quotas: tuple[Quota, ...] = ()
         while True:
             now = self._clock.monotonic()
-            decision = await self._limiter.decide(asks, gates, now, max(0.0, until - now))
-            quotas = quotas if not asks and quotas else decision.quotas
+            decision = await self._limiter.decide(checks, breakers, now, max(0.0, until - now))
+            quotas = quotas if not checks and quotas else decision.quotas
             if decision.allowed:
                 await self._wait(decision)
                 if decision.wait_s == 0 or decision.probes:
                     at = self._clock.monotonic()
                     return Admitted(party, route, at, decision.probes, quotas)
-                asks = ()  # spent; but a gate may have closed while we waited
-            elif decision.refused_by in gates and now + decision.wait_s <= until:
+                checks = ()  # spent; but a breaker may have opened meanwhile
+            elif decision.refused_by in breakers and now + decision.wait_s <= until:
                 await self._clock.sleep(decision.wait_s)
             else:
                 raise _refusal(decision, quotas)
@@ -149,7 +149,7 @@ class Admission:
         try:
             await self._clock.sleep(decision.wait_s)
         except BaseException:  # the caller has gone: somebody else is to try
-            await self._limiter.released(decision.probes)
+            await self._limiter.release_probes(decision.probes)
             raise
 
     async def report(self, admitted: Admitted, outcome: Outcome) -> None:
@@ -157,27 +157,27 @@ class Admission:
         now = self._clock.monotonic()
         party, watches = admitted.party, _watches(admitted.party)
         if outcome.throttle is None:
-            await self._limiter.finished(
+            await self._limiter.on_finished(
                 watches, now, entered=admitted.at, failed=outcome.is_failure
             )
             return
         scope = outcome.throttle.scope
-        await self._limiter.throttled(
-            _gate_of(scope, party, admitted.route),
+        await self._limiter.on_throttled(
+            _breaker_of(scope, party, admitted.route),
             now,
             entered=admitted.at,
             pause_s=_pause(outcome.throttle),
             counts=scope is Scope.CONNECTION,
         )
-        await self._limiter.finished(watches[:1], now, entered=admitted.at, failed=False)
+        await self._limiter.on_finished(watches[:1], now, entered=admitted.at, failed=False)
         if scope is not Scope.CONNECTION:
             await self.forget(admitted)
 
     async def forget(self, admitted: Admitted) -> None:
         """The attempt ended without saying anything about Notion."""
-        await self._limiter.released(admitted.probes)
+        await self._limiter.release_probes(admitted.probes)
 
-    def _asks(self, party: Party, route: Route, charge: Charge) -> Sequence[LimitCheck]:
+    def _checks(self, party: Party, route: Route, charge: Charge) -> Sequence[LimitCheck]:
         budgets = self._budgets
         bucket = LimitCheck("connection", f"v1:{{c:{party.connection_id}}}:bucket", self._bucket)
         if charge is Charge.CONNECTION:
@@ -202,7 +202,7 @@ class Admission:
         return found
 
 
-def _gate_of(scope: Scope, party: Party, route: Route) -> str:
+def _breaker_of(scope: Scope, party: Party, route: Route) -> str:
     match scope:
         case Scope.CONNECTION:
             return f"v1:{{c:{party.connection_id}}}:gate"

@@ -44,8 +44,8 @@ class RateLimit:
         await self._count(f"v1:{{u:{user_id}}}:{name}", name, per_minute)
 
     async def _count(self, key: str, name: str, per_minute: int) -> None:
-        ask = LimitCheck(name, key, Window(max(1, int(per_minute * self._scale))))
-        decision = await self._limiter.decide((ask,), (), self._clock.monotonic(), 0.0)
+        check = LimitCheck(name, key, Window(max(1, int(per_minute * self._scale))))
+        decision = await self._limiter.decide((check,), (), self._clock.monotonic(), 0.0)
         if not decision.allowed:
             raise TooManyRequests("Wait a moment, then try again.", retry_after=decision.wait_s)
 

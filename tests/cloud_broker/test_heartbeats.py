@@ -49,7 +49,7 @@ async def test_the_number_is_brought_up_to_date_when_it_is_about_to_matter(
     await one.count()
     await two.count()
     assert one.alive == 1
-    one.wake()
-    one.wake()
+    one.count_soon()
+    one.count_soon()
     await asyncio.wait_for(one.run_once(), 20)  # counts, and does not wait for its clock
     assert one.alive == 2

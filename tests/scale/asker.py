@@ -29,7 +29,7 @@ Case = list[list[float | str]]
 async def ask(url: str, seconds: float, cases: list[Case]) -> dict[str, object]:
     redis, seen = Redis(Secret(url), budget_s=10.0), UsageSnapshot()
     inner = RedisLimiter(redis, SystemRandomness(), seen)
-    limiter = SharedLimiter(inner, seen, brokers=lambda: 4, rng=Random(), missed=lambda: None)
+    limiter = SharedLimiter(inner, seen, brokers=lambda: 4, rng=Random(), on_lost=lambda: None)
     asks = [
         [LimitCheck(str(n), f"v1:{{u:{case}}}:{n}", _rule(rule)) for n, rule in enumerate(rules)]
         for case, rules in enumerate(cases)

@@ -54,7 +54,7 @@ async def test_a_key_lives_as_long_as_it_matters_and_no_longer(
         await limiter.decide([USER, BUCKET], [], 100.0, 0)
     assert 60 < life_s(server, USER.key) <= 61
     assert 6 / 2.5 < life_s(server, BUCKET.key) <= 6 / 2.5 + 1
-    await limiter.throttled(WORKSPACE, 100.0, entered=100.0, pause_s=30, counts=True)
+    await limiter.on_throttled(WORKSPACE, 100.0, entered=100.0, pause_s=30, counts=True)
     assert 30 < life_s(server, WORKSPACE) <= 30 + over_redis.QUIET_S
 
 
@@ -87,7 +87,7 @@ async def test_the_clocks_of_brokers_do_not_matter(link: Redis) -> None:
         for limiter, now in zip(limiters, clocks, strict=True):
             admitted += (await limiter.decide([ROUTE], [], now, 0)).allowed
     assert admitted == 3
-    await limiters[0].throttled(WORKSPACE, 0.0, entered=0.0, pause_s=30, counts=False)
+    await limiters[0].on_throttled(WORKSPACE, 0.0, entered=0.0, pause_s=30, counts=False)
     found = await limiters[2].decide([], [WORKSPACE], 1e9, 0)
     assert not found.allowed
     assert 29 < found.wait_s <= 30
@@ -113,10 +113,10 @@ async def test_in_a_cluster_a_decision_would_have_to_be_split_by_owner(
         limiter = a_limiter(link)
         assert (await limiter.decide(asks, gates, 100.0, 0)).allowed
         for gate in gates:
-            await limiter.finished(
+            await limiter.on_finished(
                 [Watch(gate, "1", CONNECTION_TRIP)], 100.0, entered=100.0, failed=True
             )
-            await limiter.throttled(gate, 100.0, entered=100.0, pause_s=9, counts=True)
+            await limiter.on_throttled(gate, 100.0, entered=100.0, pause_s=9, counts=True)
             assert not (await limiter.decide(asks, gates, 101.0, 0)).allowed
-            await limiter.released([gate])
+            await limiter.release_probes([gate])
         monkeypatch.setattr(over_redis, "EPOCH", EPOCH)

@@ -50,7 +50,7 @@ class Fleet:
                     seen,
                     brokers=lambda: BROKERS,
                     rng=Random(number),
-                    missed=partial(self.missed.append, number),
+                    on_lost=partial(self.missed.append, number),
                 )
             )
 
@@ -63,7 +63,7 @@ class Fleet:
 
     async def ask(self, number: int, asks: Sequence[LimitCheck] = (USER,)) -> Decision:
         for limiter in self.limiters:  # as they do by themselves, all the time
-            await limiter.look(self.now)
+            await limiter.try_reconnect(self.now)
         return await self.decide(number, asks)
 
     async def decide(self, number: int, asks: Sequence[LimitCheck] = (USER,)) -> Decision:
@@ -129,7 +129,7 @@ async def test_who_is_back_first_takes_nothing_of_what_the_others_have_admitted(
         spent += await fleet.flood(6 * LIMIT)  # each its share
         server.start()
         fleet.now += 6
-        await fleet.limiters[0].look(fleet.now)
+        await fleet.limiters[0].try_reconnect(fleet.now)
         assert fleet.shared == [True, False, False]
         spent += sum([(await fleet.decide(0)).allowed for _ in range(LIMIT)])
         assert spent <= LIMIT + BROKERS
@@ -148,7 +148,7 @@ async def test_what_was_admitted_alone_is_told_though_nobody_asks_there_again(
         server.start()
         fleet.now += 6
         for limiter in fleet.limiters:
-            await limiter.look(fleet.now)
+            await limiter.try_reconnect(fleet.now)
         fleet.now += SETTLE_S
         spent += sum([(await fleet.decide(0)).allowed for _ in range(2 * LIMIT)])
         assert LIMIT - BROKERS <= spent <= LIMIT + BROKERS
@@ -237,14 +237,14 @@ async def test_full_it_decides_as_ever(server: RedisServer) -> None:
         for _ in range(30):  # whose good answers cannot be counted now
             spent += await fleet.flood(9)
             for limiter in fleet.limiters:
-                await limiter.finished([watch], fleet.now, entered=fleet.now, failed=False)
+                await limiter.on_finished([watch], fleet.now, entered=fleet.now, failed=False)
             fleet.now += 0.2
         assert spent == LIMIT
         assert await fleet.flood(60, LimitCheck("connection", "v1:{c:1}:bucket", Bucket(1, 6))) == 6
         server.say("FLUSHALL")
         fleet.now += 61
         assert await fleet.flood(3 * LIMIT) == LIMIT
-        await fleet.limiters[0].throttled("g", fleet.now, entered=0, pause_s=30, counts=True)
+        await fleet.limiters[0].on_throttled("g", fleet.now, entered=0, pause_s=30, counts=True)
         assert not (await fleet.limiters[1].decide([], ["g"], fleet.now, 0)).allowed
         assert sum(limiter.lost for limiter in fleet.limiters) == 0
 
@@ -252,7 +252,7 @@ async def test_full_it_decides_as_ever(server: RedisServer) -> None:
 async def test_a_pause_outlives_the_memory_of_redis(server: RedisServer) -> None:
     async with Fleet(server.url) as fleet:
         limiter = fleet.limiters[0]
-        await limiter.throttled("g", fleet.now, entered=fleet.now, pause_s=30, counts=True)
+        await limiter.on_throttled("g", fleet.now, entered=fleet.now, pause_s=30, counts=True)
         for other in fleet.limiters:
             told = await other.decide([], ["g"], fleet.now, 0)
             assert (told.allowed, told.wait_s) == (False, 30)
@@ -266,7 +266,7 @@ async def test_a_tripped_gate_is_probed_by_one_broker(server: RedisServer) -> No
     async with Fleet(server.url) as fleet:
         for _ in range(5):
             for limiter in fleet.limiters:
-                await limiter.throttled(
+                await limiter.on_throttled(
                     "g", fleet.now, entered=fleet.now - 0.1, pause_s=1, counts=True
                 )
             fleet.now += 2
@@ -284,7 +284,7 @@ async def test_one_decision_is_one_call(server: RedisServer) -> None:
         asks = (USER, LimitCheck("route", "v1:{u:ada}:x", Window(30)), bucket)
         for _ in range(10):
             assert (await fleet.ask(0, asks)).allowed
-            await fleet.limiters[0].finished([], fleet.now, entered=fleet.now, failed=False)
+            await fleet.limiters[0].on_finished([], fleet.now, entered=fleet.now, failed=False)
         assert _calls(server) - calls == 10
 
 

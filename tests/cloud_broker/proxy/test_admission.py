@@ -39,7 +39,7 @@ async def test_a_probe_whose_caller_leaves_is_given_back() -> None:
     gate = "v1:{c:of-ada}:gate"
     for _ in range(5):  # strikes
         now = clock.monotonic()
-        await limiter.throttled(gate, now, entered=now, pause_s=0.001, counts=True)
+        await limiter.on_throttled(gate, now, entered=now, pause_s=0.001, counts=True)
         clock.shift += 1
     clock.shift += 61
     bucket = budgets_of(DEFAULTS).bucket()

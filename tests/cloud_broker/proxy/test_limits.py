@@ -57,7 +57,7 @@ async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], 
     redis = Redis(Secret(server.url), budget_s=5.0)
     seen = UsageSnapshot()
     limiter = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
-    shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1), missed=lambda: None)
+    shared = SharedLimiter(limiter, seen, brokers=lambda: 1, rng=Random(1), on_lost=lambda: None)
     yield lambda: limiter if request.param == "redis" else shared
     await redis.close()
 
@@ -130,7 +130,7 @@ async def test_five_429s_in_a_row_close_a_gate_for_a_minute_then_one_probes(
     limiter, now = adapter(), 0.0
     for _ in range(5):
         assert (await limiter.decide([], ["g"], now, 0)).allowed
-        await limiter.throttled("g", now + 0.1, entered=now, pause_s=1, counts=True)
+        await limiter.on_throttled("g", now + 0.1, entered=now, pause_s=1, counts=True)
         now += 1.2
     refused = await limiter.decide([], ["g"], now, 0)
     assert not refused.allowed
@@ -140,7 +140,7 @@ async def test_five_429s_in_a_row_close_a_gate_for_a_minute_then_one_probes(
     behind = await limiter.decide([], ["g"], now, 0)
     assert (behind.allowed, behind.wait_s) == (False, 1)
     watch = Watch("g", "me", TripRule(20, 1))
-    await limiter.finished([watch], now + 1, entered=now, failed=False)
+    await limiter.on_finished([watch], now + 1, entered=now, failed=False)
     free = await limiter.decide([], ["g"], now + 1, 0)
     assert (free.allowed, free.probes) == (True, ())
 
@@ -150,21 +150,21 @@ async def test_429s_that_were_on_their_way_together_are_one_strike(
 ) -> None:
     limiter = adapter()
     for _ in range(6):
-        await limiter.throttled("g", 1, entered=0, pause_s=2, counts=True)
+        await limiter.on_throttled("g", 1, entered=0, pause_s=2, counts=True)
     assert (await limiter.decide([], ["g"], 3, 0)).allowed
 
 
 async def test_a_probe_that_fails_closes_again_and_a_released_one_is_given_on(
     adapter: Callable[[], Limiter],
 ) -> None:
-    limiter, watch = adapter(), Watch("g", "me", TripRule(requests=2, parties=1, closed_s=10))
+    limiter, watch = adapter(), Watch("g", "me", TripRule(requests=2, parties=1, open_s=10))
     for _ in range(2):
-        await limiter.finished([watch], 0, entered=0, failed=True)
+        await limiter.on_finished([watch], 0, entered=0, failed=True)
     assert (await limiter.decide([], ["g"], 9, 0)).wait_s == 1
     assert (await limiter.decide([], ["g"], 10, 0)).probes == ("g",)
-    await limiter.released(["g"])
+    await limiter.release_probes(["g"])
     assert (await limiter.decide([], ["g"], 10, 0)).probes == ("g",)
-    await limiter.finished([watch], 11, entered=10, failed=True)
+    await limiter.on_finished([watch], 11, entered=10, failed=True)
     assert (await limiter.decide([], ["g"], 11, 0)).wait_s == 10
 
 
@@ -174,13 +174,13 @@ async def test_one_partys_failures_do_not_close_the_gate_of_all(
     limiter, rule = adapter(), TripRule(requests=10, parties=3)
     for i in range(40):
         bad = Watch("up", "broken", rule)
-        await limiter.finished([bad], i / 10, entered=i / 10, failed=True)
+        await limiter.on_finished([bad], i / 10, entered=i / 10, failed=True)
         good = Watch("up", f"fine-{i % 4}", rule)
-        await limiter.finished([good], i / 10, entered=i / 10, failed=False)
+        await limiter.on_finished([good], i / 10, entered=i / 10, failed=False)
     assert (await limiter.decide([], ["up"], 5, 0)).allowed
     for i in range(40):
         watch = Watch("up", f"fine-{i % 4}", rule)
-        await limiter.finished([watch], 6, entered=6, failed=True)
+        await limiter.on_finished([watch], 6, entered=6, failed=True)
     assert not (await limiter.decide([], ["up"], 6, 0)).allowed
 
 
@@ -274,10 +274,10 @@ class Witnessed(MemoryLimiter):
         self.decided: dict[str, list[Decision]] = {}
 
     async def decide(
-        self, asks: Sequence[LimitCheck], gates: Sequence[str], now: float, max_wait_s: float
+        self, checks: Sequence[LimitCheck], breakers: Sequence[str], now: float, max_wait_s: float
     ) -> Decision:
-        decision = await super().decide(asks, gates, now, max_wait_s)
-        for ask in asks:
+        decision = await super().decide(checks, breakers, now, max_wait_s)
+        for ask in checks:
             self.decided.setdefault(ask.key, []).append(decision)
         return decision
 
@@ -329,7 +329,7 @@ async def test_after_five_429s_one_of_all_brokers_tries_alone(
             stack.push_async_callback(redis.close)
             inner = RedisLimiter(redis, SystemRandomness(), seen, own_clock=False)
             shared = SharedLimiter(
-                inner, seen, brokers=lambda: 3, rng=Random(number), missed=lambda: None
+                inner, seen, brokers=lambda: 3, rng=Random(number), on_lost=lambda: None
             )
             more: Any = {"upstream": upstream, "clock": clock, "limiter": shared}
             proxies.append(

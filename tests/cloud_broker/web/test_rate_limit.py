@@ -84,7 +84,7 @@ async def test_the_limiters_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     limiter = MemoryLimiter()
     for number in range(50):
         await limiter.decide((LimitCheck("a", f"k{number}", Window(1)),), (), 1.0, 0.0)
-    assert len(limiter._shelves) == 10
+    assert len(limiter._keys) == 10
     assert not (await limiter.decide((LimitCheck("a", "k49", Window(1)),), (), 1.0, 0.0)).allowed
 
 
@@ -92,8 +92,8 @@ async def test_a_closed_gate_at_which_nobody_knocks_is_forgotten() -> None:
     limiter = MemoryLimiter()
     watch = Watch("gate", "ada", CONNECTION_TRIP)
     for _ in range(CONNECTION_TRIP.requests):
-        await limiter.finished((watch,), 100.0, entered=99.0, failed=True)
+        await limiter.on_finished((watch,), 100.0, entered=99.0, failed=True)
     await limiter.decide((), (), 200.0, 0.0)
-    assert "gate" in limiter._gates
+    assert "gate" in limiter._breakers
     await limiter.decide((), (), 100.0 + 2 * memory.FORGIVEN_S, 0.0)
-    assert "gate" not in limiter._gates
+    assert "gate" not in limiter._breakers
