@@ -1,1 +1,1 @@
-"""Where the session's refresh token is stored: OS keyring, memory or an encrypted file."""
+"""Stores the session's refresh token: in the OS keyring, in memory or in an encrypted file."""

@@ -1,6 +1,7 @@
-"""Work that loads much is done in a process of its own: lines of JSON each way, then it ends.
+"""Runs memory-heavy work (cryptography, keyring) in a short-lived subprocess.
 
-Its memory ends with it, and so does whatever it hangs or crashes on.
+Requests and answers are lines of JSON. The subprocess frees its memory when it ends, and cannot
+hang or crash the daemon.
 """
 
 from __future__ import annotations
@@ -16,61 +17,60 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""One question and its answer, both JSON objects; may block."""
+"""Sends a request and returns the answer, both JSON objects; may block."""
 
-Aside = Callable[[], AbstractContextManager[Ask]]
-"""Opens a conversation."""
+Connect = Callable[[], AbstractContextManager[Ask]]
+"""Starts the process, and ends it with the context."""
 
 
-class Gone(OSError):
-    """The other process ended without an answer."""
+class ChildExited(OSError):
+    """The subprocess ended without an answer; a broken pipe."""
 
     def __init__(self) -> None:
-        """As a pipe that broke, which it is."""
         super().__init__(errno.EPIPE, "its process ended without an answer")
 
 
-def here(answered: Ask) -> Aside:
-    """Whoever asks does it itself: for a program in one file, which has no module to run."""
+def in_process(handle: Ask) -> Connect:
+    """Answer in the calling process: a one-file program has no module to run."""
 
     @contextmanager
-    def conversation() -> Iterator[Ask]:
-        yield answered
+    def connect() -> Iterator[Ask]:
+        yield handle
 
-    return conversation
+    return connect
 
 
-def beside(module: str, answered: Ask) -> Aside:
-    """``module`` is run for each conversation and answers with its ``answered``."""
+def in_subprocess(module: str, handle: Ask) -> Connect:
+    """Run ``module``, which answers with its ``handle``, for each connection."""
     if getattr(sys, "frozen", False):
-        return here(answered)
-    return running([sys.executable, "-m", module])
+        return in_process(handle)
+    return run_command([sys.executable, "-m", module])
 
 
-def running(command: Sequence[str]) -> Aside:
-    """Any program that answers."""
+def run_command(command: Sequence[str]) -> Connect:
+    """Run any program that answers."""
 
     @contextmanager
-    def conversation() -> Iterator[Ask]:
+    def connect() -> Iterator[Ask]:
         child = subprocess.Popen(  # noqa: S603 (our own module)
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=os.name == "posix",  # Ctrl-C is for the daemon
+            start_new_session=os.name == "posix",  # Ctrl-C stops the daemon, not this
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
-        atexit.register(child.kill)  # a dialog that nobody answered does not outlast the daemon
+        atexit.register(child.kill)  # an open dialog ends with the daemon
 
-        def ask(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        def ask(request: Mapping[str, Any]) -> Mapping[str, Any]:
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(json.dumps(question) + "\n")
+            child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
             line = child.stdout.readline()
             if not line:
-                raise Gone
+                raise ChildExited
             answer: dict[str, Any] = json.loads(line)
             return answer
 
@@ -80,12 +80,12 @@ def running(command: Sequence[str]) -> Aside:
             child.communicate()
             atexit.unregister(child.kill)
 
-    return conversation
+    return connect
 
 
-def serve(answered: Ask) -> int:
-    """Be the other process: answer until the input ends."""
+def serve(handle: Ask) -> int:
+    """Answer requests until the input ends; the main function of the subprocess."""
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(answered(json.loads(line))) + "\n")
+        sys.stdout.write(json.dumps(handle(json.loads(line))) + "\n")
         sys.stdout.flush()
     return 0

@@ -6,18 +6,18 @@ from clipperd.errors import BrokerUnreachable, ClipperdError, Kind
 
 
 class KeychainLocked(BrokerUnreachable):
-    """The keyring exists but does not open now, so there is nothing to sign in with: try later."""
+    """The keyring is locked, so the session's token is unavailable now: try later."""
 
     code = "keychain_locked"
     title = "The system keyring is locked"
 
     def __init__(self, detail: str) -> None:
-        """Nothing was sent: to whoever wanted to send, this is the same as being offline."""
+        """Treat it like being offline: the request has not been sent."""
         super().__init__(detail, sent=False)
 
 
 class SecretsUnusable(ClipperdError):
-    """The encrypted secrets file that the settings ask for cannot be opened (exit 7)."""
+    """The encrypted secrets file of the settings cannot be opened (exit 7)."""
 
     code = "secrets_unusable"
     kind = Kind.UNAVAILABLE

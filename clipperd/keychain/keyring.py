@@ -1,4 +1,4 @@
-"""The system's keyring as the daemon sees it: three calls, each of which may block."""
+"""Calls the OS keyring through its subprocess; every call may block."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from clipperd.keychain.child_process import Ask
 
 
 class NoKeyring(Exception):
-    """This machine has no keyring that may be used."""
+    """This machine has no usable keyring."""
 
 
 class KeyringRefused(Exception):
-    """The keyring raised something; the text is the name of its class."""
+    """The keyring raised an exception; the text is its class name."""
 
 
 class Keyring:
-    """One conversation with it. Every call raises NoKeyring, KeyringRefused or Gone."""
+    """One connection to the keyring. Every call raises NoKeyring, KeyringRefused or ChildExited."""
 
     def __init__(self, ask: Ask, service: str) -> None:
-        """``service`` is the name under which the entries are kept."""
+        """``service``: the keyring's name for our entries."""
         self._ask = ask
         self._service = service
 
     def get(self, name: str) -> str | None:
-        """Return the entry or None."""
-        value = self._answer("get", name)
+        """Return the entry, or None."""
+        value = self._call("get", name)
         return None if value is None else str(value)
 
     def set(self, name: str, value: str) -> None:
         """Store the entry."""
-        self._answer("set", name, value)
+        self._call("set", name, value)
 
     def delete(self, name: str) -> None:
-        """Remove the entry; raises when there is none."""
-        self._answer("delete", name)
+        """Delete the entry. Raises KeyringRefused when there is none."""
+        self._call("delete", name)
 
-    def _answer(self, do: str, name: str, value: str | None = None) -> Any:
+    def _call(self, do: str, name: str, value: str | None = None) -> Any:
         answer = self._ask({"do": do, "service": self._service, "name": name, "value": value})
         if "absent" in answer:
             raise NoKeyring

@@ -1,7 +1,6 @@
-"""The process that talks to the system's keyring; the only module that imports keyring.
+"""The subprocess that calls the OS keyring; the only module that imports keyring.
 
-With what it loads (D-Bus, cryptography) that takes ten megabytes, wanted for a moment every ten
-minutes.
+With D-Bus and cryptography, keyring takes ten megabytes, used for a moment every ten minutes.
 """
 
 from __future__ import annotations
@@ -15,28 +14,28 @@ from clipperd.keychain.child_process import serve
 _REFUSED = ("keyring.backends.fail.", "keyring.backends.null.", "keyrings.alt.")
 
 
-def answered(question: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what ``{"do", "service", "name", "value"?}`` asks; ``do`` is get, set or delete.
+def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Handle ``{"do", "service", "name", "value"?}``; ``do`` is get, set or delete.
 
-    The answer is ``{"value"}``, ``{"absent": true}`` without a keyring, or ``{"error"}``: the name
-    of what was raised, for its text may hold anything.
+    Returns ``{"value"}``, ``{"absent": true}`` without a keyring, or ``{"error"}``: only the class
+    name of the exception, because its text may hold secrets.
     """
-    do, where = question["do"], (question["service"], question["name"])
+    do, entry = request["do"], (request["service"], request["name"])
     try:
         keyring = _system_keyring()
         if keyring is None:
             return {"absent": True}
         if do == "get":
-            return {"value": keyring.get_password(*where)}
+            return {"value": keyring.get_password(*entry)}
         if do == "set":
-            return {"value": keyring.set_password(*where, question["value"])}
-        return {"value": keyring.delete_password(*where)}
-    except Exception as error:  # backends are plug-ins: each raises what its library raises
+            return {"value": keyring.set_password(*entry, request["value"])}
+        return {"value": keyring.delete_password(*entry)}
+    except Exception as error:  # backends are plug-ins that raise any error
         return {"error": type(error).__name__}
 
 
 def _system_keyring() -> Any | None:
-    """This machine's keyring, accepted by its class; None when none is safe. Blocks."""
+    """Return the keyring of an accepted class, or None when none is safe. Blocks."""
     import keyring
 
     found = keyring.get_keyring()
@@ -49,4 +48,4 @@ def _system_keyring() -> Any | None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(answered))
+    sys.exit(serve(handle))

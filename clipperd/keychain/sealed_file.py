@@ -1,4 +1,4 @@
-"""Secrets in one encrypted file, for machines without a keyring whose owner asks for it."""
+"""Stores secrets in one encrypted file, for machines without a keyring (``secrets = "file"``)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 import msgspec
 
 from clipperd.keychain import sealing
-from clipperd.keychain.child_process import Aside, Ask, beside
+from clipperd.keychain.child_process import Ask, Connect, in_subprocess
 from clipperd.keychain.errors import SecretsUnusable
 from clipperd.keychain.secrets import Mode
 
-_KEY_FILE_BYTES = 32
-_FORM = (1, sealing.COST, sealing.BLOCKS, sealing.LANES)
-_BESIDE = beside("clipperd.keychain.sealing", sealing.answered)
+_KEY_FILE_BYTES = 32  # the least: 256 bits
+_FORMAT = (1, sealing.COST, sealing.BLOCKS, sealing.LANES)
+_SUBPROCESS = in_subprocess("clipperd.keychain.sealing", sealing.handle)
 
 
 class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
-    """The file: everything but the box is in the clear and bound to the box."""
+    """The file: only the box is encrypted; it authenticates the other fields."""
 
     version: int
     cost: int
@@ -32,13 +32,13 @@ class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
     nonce: str
     box: str
 
-    def form(self) -> tuple[int, int, int, int]:
-        """What a reader has to understand."""
+    def format(self) -> tuple[int, int, int, int]:
+        """Return the version and the scrypt parameters."""
         return self.version, self.cost, self.blocks, self.lanes
 
 
 class FileSecrets:
-    """Named strings in a file of mode 0600, rewritten whole and atomically at every change."""
+    """Named strings in a file of mode 0600, replaced atomically at every change."""
 
     mode: Mode = "file"
 
@@ -49,23 +49,23 @@ class FileSecrets:
         passphrase: str | None = None,
         key_file: Path | None = None,
         random: Callable[[int], bytes] = secrets.token_bytes,
-        aside: Aside = _BESIDE,
+        connect: Connect = _SUBPROCESS,
     ) -> None:
-        """Exactly one of ``passphrase`` and ``key_file`` is given; nothing is read yet."""
-        self._aside = aside
+        """Takes exactly one of ``passphrase`` and ``key_file``; reads nothing yet."""
+        self._connect = connect
         self._path = path
         self._passphrase = passphrase
         self._key_file = key_file
         self._random = random
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._salt = b""
         self._key: bytes | None = None
         self._values: dict[str, str] = {}
         self.why: str | None = None
 
     async def open(self) -> None:
-        """Read the file. Raises SecretsUnusable: wrong passphrase, damage, or a loose key file."""
-        async with self._turn:
+        """Read the file. Raises SecretsUnusable: wrong passphrase, damage, unsafe key file."""
+        async with self._lock:
             if self._key is None:
                 await asyncio.to_thread(self._read)
 
@@ -75,23 +75,23 @@ class FileSecrets:
         return self._values.get(name)
 
     async def set(self, name: str, value: str) -> None:
-        """Keep ``value`` and rewrite the file."""
+        """Store ``value`` and rewrite the file."""
         await self.open()
         self._values[name] = value
         await self._rewrite()
 
     async def delete(self, name: str) -> None:
-        """Forget the secret and rewrite the file."""
+        """Delete the secret and rewrite the file."""
         await self.open()
         if self._values.pop(name, None) is not None:
             await self._rewrite()
 
     async def _rewrite(self) -> None:
-        async with self._turn:
+        async with self._lock:
             try:
                 await asyncio.to_thread(self._write)
             except OSError as error:
-                # The value stays in memory and the next change tries again.
+                # The value stays in memory; the next change writes it.
                 self.why = f"The secrets file cannot be written ({error.strerror})."
             else:
                 self.why = None
@@ -106,7 +106,7 @@ class FileSecrets:
                 f"{self._path.name} cannot be read ({error.strerror})."
             ) from error
         try:
-            with self._aside() as ask:
+            with self._connect() as ask:
                 if raw is None:
                     self._salt = self._random(16)
                     self._key = self._derive(ask, self._salt)
@@ -120,20 +120,20 @@ class FileSecrets:
     def _open(self, ask: Ask, raw: bytes) -> None:
         try:
             sealed = msgspec.json.decode(raw, type=_Sealed)
-            # The costs come from the file, so they are checked before they are paid.
-            if sealed.form() != _FORM:
+            # Check the scrypt parameters before use: a forged file could exhaust the memory.
+            if sealed.format() != _FORMAT:
                 raise SecretsUnusable(
-                    f"{self._path.name} is of a form this clipperd does not know."
+                    f"{self._path.name} has a format that this version of clipperd cannot read."
                 )
             salt = base64.b64decode(sealed.salt)
             key = self._derive(ask, salt)
             nonce, box = base64.b64decode(sealed.nonce), base64.b64decode(sealed.box)
-            asked = {"key": _text(key), "nonce": _text(nonce), "box": _text(box)}
-            opened = ask({"do": "open", **asked})
+            request = {"key": _text(key), "nonce": _text(nonce), "box": _text(box)}
+            opened = ask({"do": "open", **request})
             if opened.get("wrong") == "key":
                 raise SecretsUnusable(
                     f"{self._path.name} does not open with this passphrase or key file.",
-                    hint="Delete the file to start afresh; you will have to sign in again.",
+                    hint="Use the right one, or delete the file and sign in again.",
                 )
             clear = base64.b64decode(opened["clear"])
             self._values = msgspec.json.decode(clear, type=dict[str, str])
@@ -142,8 +142,8 @@ class FileSecrets:
         self._salt, self._key = salt, key
 
     def _derive(self, ask: Ask, salt: bytes) -> bytes:
-        asked = {"material": _text(self._material()), "salt": _text(salt)}
-        return base64.b64decode(ask({"do": "derive", **asked})["key"])
+        request = {"material": _text(self._material()), "salt": _text(salt)}
+        return base64.b64decode(ask({"do": "derive", **request})["key"])
 
     def _material(self) -> bytes:
         if self._passphrase is not None:
@@ -159,17 +159,17 @@ class FileSecrets:
         if len(material) < _KEY_FILE_BYTES:
             raise SecretsUnusable(f"The key file holds less than {_KEY_FILE_BYTES} bytes.")
         if loose:
-            raise SecretsUnusable("Other users can read the key file; chmod 600 it.")
+            raise SecretsUnusable("Other users can read the key file. Run chmod 600 on it.")
         return material
 
     def _write(self) -> None:
         assert self._key is not None
         nonce = self._random(12)
         clear = msgspec.json.encode(self._values)
-        asked = {"key": _text(self._key), "nonce": _text(nonce), "clear": _text(clear)}
-        with self._aside() as ask:
-            box = ask({"do": "seal", **asked})["box"]
-        sealed = _Sealed(*_FORM, _text(self._salt), _text(nonce), box)
+        request = {"key": _text(self._key), "nonce": _text(nonce), "clear": _text(clear)}
+        with self._connect() as ask:
+            box = ask({"do": "seal", **request})["box"]
+        sealed = _Sealed(*_FORMAT, _text(self._salt), _text(nonce), box)
         new = self._path.with_name(self._path.name + ".new")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

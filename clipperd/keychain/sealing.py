@@ -1,7 +1,7 @@
-"""The process that seals and opens the secrets file; the only module that imports cryptography.
+"""The subprocess that encrypts the secrets file; the only module that imports cryptography.
 
-AES-256-GCM under a key that scrypt derives from a passphrase or from the bytes of a key file.
-The package takes eight megabytes and scrypt another 32, wanted for a moment.
+It uses AES-256-GCM with a key that scrypt derives from a passphrase or a key file. The package
+takes eight megabytes and scrypt another 32, for a moment.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 
 from clipperd.keychain.child_process import serve
 
-# 32 MiB, some 100 ms: one of the settings of
+# 32 MiB and some 100 ms, as recommended by
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#scrypt
 COST, BLOCKS, LANES = 2**15, 8, 3
-_BOUND = f"clipperd-secrets 1 {COST} {BLOCKS} {LANES}".encode()
-"""What is in the clear in the file, as associated data of the box."""
+_ASSOCIATED_DATA = f"clipperd-secrets 1 {COST} {BLOCKS} {LANES}".encode()
+"""The unencrypted fields of the file, authenticated with the box."""
 
 
-def answered(question: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what ``do`` asks; bytes travel as base64.
+def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Handle a request of kind ``do``, with bytes as base64.
 
-    ``derive {material, salt}`` gives ``{key}``; ``seal {key, nonce, clear}`` gives ``{box}``;
-    ``open {key, nonce, box}`` gives ``{clear}``, or ``{wrong}``: another key, or damage.
+    ``derive {material, salt}`` returns ``{key}``; ``seal {key, nonce, clear}`` returns ``{box}``;
+    ``open {key, nonce, box}`` returns ``{clear}``, or ``{wrong}``: ``key`` or ``form``.
     """
-    given = {name: base64.b64decode(value) for name, value in question.items() if name != "do"}
-    match question["do"]:
+    given = {name: base64.b64decode(value) for name, value in request.items() if name != "do"}
+    match request["do"]:
         case "derive":
             return {"key": _text(_derive(given["material"], given["salt"]))}
         case "seal":
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-            box = AESGCM(given["key"]).encrypt(given["nonce"], given["clear"], _BOUND)
+            box = AESGCM(given["key"]).encrypt(given["nonce"], given["clear"], _ASSOCIATED_DATA)
             return {"box": _text(box)}
         case _:
             return _open(given)
@@ -50,10 +50,10 @@ def _open(given: Mapping[str, bytes]) -> dict[str, Any]:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     try:
-        clear = AESGCM(given["key"]).decrypt(given["nonce"], given["box"], _BOUND)
+        clear = AESGCM(given["key"]).decrypt(given["nonce"], given["box"], _ASSOCIATED_DATA)
     except InvalidTag:
         return {"wrong": "key"}
-    except ValueError:  # a nonce or box of a length that no writer made
+    except ValueError:  # a nonce or box of an impossible length
         return {"wrong": "form"}
     return {"clear": _text(clear)}
 
@@ -63,4 +63,4 @@ def _text(raw: bytes) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(answered))
+    sys.exit(serve(handle))

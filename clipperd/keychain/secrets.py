@@ -1,4 +1,4 @@
-"""The port to stored secrets, and how safely each mode stores them."""
+"""The port to stored secrets, and the ways to store them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ Mode = Literal["opening", "secure", "memory", "file"]
 
 
 class Secrets(Protocol):
-    """A few named strings that survive a restart where the machine allows it."""
+    """A few named strings that survive a restart if the machine allows it."""
 
     @property
     def mode(self) -> Mode:
-        """Where a secret set now ends up; ``opening`` until the first use has settled it."""
+        """The current storage; ``opening`` until the first use."""
 
     @property
     def why(self) -> str | None:
-        """Why it is not the keyring, as a sentence for people; None when all is well."""
+        """A sentence for the user: why the keyring is not in use; None if it is."""
 
     async def open(self) -> None:
-        """Settle the mode. Raises SecretsUnusable when a file cannot be opened (exit 7)."""
+        """Determine the mode. Raises SecretsUnusable when a file cannot be opened (exit 7)."""
 
     async def get(self, name: str) -> str | None:
-        """Return the secret or None. Raises KeychainLocked when that cannot be known now."""
+        """Return the secret, or None. Raises KeychainLocked when the keyring is unavailable."""
 
     async def set(self, name: str, value: str) -> None:
-        """Keep ``value``. Always succeeds: what cannot be stored is kept in memory, and said."""
+        """Store ``value``; if that fails, keep it in memory and set ``why``."""
 
     async def delete(self, name: str) -> None:
-        """Forget the secret; forgetting nothing is fine."""
+        """Delete the secret, if it exists."""

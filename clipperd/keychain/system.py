@@ -1,7 +1,7 @@
-"""Where the session's secrets live: the system's keyring, this process's memory, or a sealed file.
+"""Stores secrets in the OS keyring, with a fallback to memory.
 
-Asking the keyring may put a dialog on the screen and block for minutes, so it is asked in a
-thread of its own, and every call has a time limit.
+A keyring call may show a dialog and block for minutes, so it runs in its own thread with a
+timeout.
 """
 
 from __future__ import annotations
@@ -17,132 +17,132 @@ from pathlib import Path
 from typing import TypeVar
 
 from clipperd.keychain import keyring_child
-from clipperd.keychain.child_process import Aside, beside
+from clipperd.keychain.child_process import Connect, in_subprocess
 from clipperd.keychain.errors import KeychainLocked, SecretsUnusable
 from clipperd.keychain.keyring import Keyring, KeyringRefused, NoKeyring
 from clipperd.keychain.secrets import Mode, Secrets
 
 T = TypeVar("T")
 
-_BESIDE = beside("clipperd.keychain.keyring_child", keyring_child.answered)
+_SUBPROCESS = in_subprocess("clipperd.keychain.keyring_child", keyring_child.handle)
 
-PATIENCE_S = 5.0
-"""A healthy Secret Service answers in 40 ms, its process starts in 200; a dialog never answers."""
+TIMEOUT_S = 5.0
+"""A healthy Secret Service answers in 40 ms, its subprocess starts in 200; a dialog may never."""
 
 
 class MemorySecrets:
-    """Secrets until the process ends."""
+    """Keeps secrets until the process ends."""
 
     mode: Mode = "memory"
 
     def __init__(self, why: str | None = None) -> None:
-        """``why`` explains to people why nothing better is used."""
+        """``why``: a sentence for the user."""
         self.why = why
         self._values: dict[str, str] = {}
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def get(self, name: str) -> str | None:
         """Return the secret or None."""
         return self._values.get(name)
 
     async def set(self, name: str, value: str) -> None:
-        """Keep ``value``."""
+        """Store ``value``."""
         self._values[name] = value
 
     async def delete(self, name: str) -> None:
-        """Forget the secret."""
+        """Delete the secret."""
         self._values.pop(name, None)
 
 
 class KeyringSecrets:
-    """The system's keyring, with memory in front of it while it is missing or locked.
+    """The OS keyring, with a fallback to memory while it is missing or locked.
 
-    What is to be stored waits in ``_wanted`` until the keyring has taken it, so a keyring that
-    opens late gets the newest value and never an older one. A keyring that is *locked* is not
-    one that is empty: then :meth:`get` raises KeychainLocked rather than return None.
+    Changes wait in ``_unsaved`` until the keyring stores them, so a keyring that opens late gets
+    the newest value. A *locked* keyring is not an empty one: :meth:`get` raises KeychainLocked
+    instead of returning None.
     """
 
     def __init__(
         self,
-        aside: Aside = _BESIDE,
+        connect: Connect = _SUBPROCESS,
         *,
         service: str,
-        patience_s: float = PATIENCE_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """``service`` is the name under which the entries are kept, one per home folder."""
-        self._aside = aside
+        """``service``: the keyring's name for our entries, one per home folder."""
+        self._connect = connect
         self._service = service
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._thread = _KeyringThread()
-        self._opening = asyncio.Lock()
-        self._wanted: dict[str, str | None] = {}
-        self._guard = threading.Lock()
+        self._open_lock = asyncio.Lock()
+        self._unsaved: dict[str, str | None] = {}
+        self._lock = threading.Lock()
         self._absent = False
         self._mode: Mode = "opening"
         self._why: str | None = None
 
     @property
     def mode(self) -> Mode:
-        """Secure once the keyring has kept a probe, memory while it does not."""
+        """``secure`` once the keyring has stored a probe; ``memory`` while it is unavailable."""
         return self._mode
 
     @property
     def why(self) -> str | None:
-        """What is wrong with the keyring."""
+        """The problem with the keyring, as a sentence."""
         return self._why
 
     async def open(self) -> None:
         """Write, read and delete a probe, once."""
-        async with self._opening:
+        async with self._open_lock:
             if self._mode == "opening":
-                with contextlib.suppress(KeychainLocked):  # told by mode and why
+                with contextlib.suppress(KeychainLocked):  # mode and why report it
                     await self._ask(self._probe)
 
     async def get(self, name: str) -> str | None:
-        """Return the newest value set here, else the keyring's."""
+        """Return the unsaved value, else the keyring's."""
         await self.open()
-        with self._guard:
-            if name in self._wanted:
-                return self._wanted[name]
+        with self._lock:
+            if name in self._unsaved:
+                return self._unsaved[name]
         if self._absent:
             return None
         return await self._ask(lambda keyring: keyring.get(name))
 
     async def set(self, name: str, value: str) -> None:
         """Keep ``value`` here, then in the keyring."""
-        await self._want(name, value)
+        await self._save(name, value)
 
     async def delete(self, name: str) -> None:
-        """Forget it here, then in the keyring."""
-        await self._want(name, None)
+        """Delete it here, then in the keyring."""
+        await self._save(name, None)
 
-    async def _want(self, name: str, value: str | None) -> None:
+    async def _save(self, name: str, value: str | None) -> None:
         await self.open()
-        with self._guard:
-            self._wanted[name] = value
+        with self._lock:
+            self._unsaved[name] = value
         if not self._absent:
-            with contextlib.suppress(KeychainLocked):  # it stays wanted, and mode and why tell
-                await self._ask(self._store)
+            with contextlib.suppress(KeychainLocked):  # it stays unsaved; mode and why report it
+                await self._ask(self._store_unsaved)
 
     async def _ask(self, work: Callable[[Keyring], T]) -> T:
-        """Run ``work`` in the keyring's thread. Raises KeychainLocked when that fails or lasts."""
+        """Run ``work`` in the keyring's thread. Raises KeychainLocked on an error or timeout."""
 
-        def asked() -> T:
-            with self._aside() as ask:
+        def job() -> T:
+            with self._connect() as ask:
                 return work(Keyring(ask, self._service))
 
         try:
-            result = await self._thread.run(asked, self._patience_s)
+            result = await self._thread.run(job, self._timeout_s)
         except NoKeyring:
             self._absent = True
-            self._fall_back("This machine has no keyring; the session ends with the program.")
+            self._fall_back("This machine has no keyring; the session ends when clipperd stops.")
             raise KeychainLocked("This machine has no keyring.") from None
         except TimeoutError:
             self._fall_back("The keyring does not answer; it may be waiting for its password.")
             raise KeychainLocked("The keyring does not answer.") from None
-        except Exception as error:  # backends are plug-ins: each raises what its library raises
+        except Exception as error:  # backends are plug-ins that raise any error
             name = str(error) if isinstance(error, KeyringRefused) else type(error).__name__
             self._fall_back(f"The keyring refuses ({name}); it may be locked.")
             raise KeychainLocked("The keyring refuses to answer.") from error
@@ -160,35 +160,35 @@ class KeyringSecrets:
         if found != value:
             raise NoKeyring
 
-    def _store(self, keyring: Keyring) -> None:
-        """Bring the keyring up to what is wanted, also to what was wanted meanwhile."""
+    def _store_unsaved(self, keyring: Keyring) -> None:
+        """Write every unsaved change, also one that arrives during the writes."""
         while True:
-            with self._guard:
-                if not self._wanted:
+            with self._lock:
+                if not self._unsaved:
                     return
-                name, value = next(iter(self._wanted.items()))
+                name, value = next(iter(self._unsaved.items()))
             if value is not None:
                 keyring.set(name, value)
             elif keyring.get(name) is not None:
                 keyring.delete(name)
-            with self._guard:
-                if self._wanted.get(name, value) == value:
-                    self._wanted.pop(name, None)
+            with self._lock:
+                if self._unsaved.get(name, value) == value:
+                    self._unsaved.pop(name, None)
 
 
 class _KeyringThread:
-    """One thread, started at first use, that nobody waits for at exit: a dialog may hold it."""
+    """One daemon thread, started at first use: an open dialog must not delay the exit."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._overdue = 0
-        self._guard = threading.Lock()
+        self._stuck_calls = 0
+        self._lock = threading.Lock()
 
-    async def run(self, work: Callable[[], T], patience_s: float) -> T:
-        """Return what ``work`` returns. Raises TimeoutError after ``patience_s`` seconds, or at
-        once while an earlier call is still stuck: one dialog on the screen is enough."""
-        if self._overdue:
+    async def run(self, work: Callable[[], T], timeout_s: float) -> T:
+        """Return the result of ``work``. Raises TimeoutError after ``timeout_s`` seconds, or
+        immediately while an earlier call is stuck: one dialog on the screen is enough."""
+        if self._stuck_calls:
             raise TimeoutError
         future: Future[T] = Future()
         late = threading.Event()
@@ -196,22 +196,22 @@ class _KeyringThread:
         def job() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:  # handed to whoever awaits the future
+            except BaseException as error:  # handed to the caller that awaits the future
                 future.set_exception(error)
-            with self._guard:
+            with self._lock:
                 if late.is_set():
-                    self._overdue -= 1
+                    self._stuck_calls -= 1
 
         future.set_running_or_notify_cancel()
         self._start()
         self._jobs.put(job)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), patience_s)
+            return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
         except TimeoutError:
-            with self._guard:
+            with self._lock:
                 if not future.done():
                     late.set()
-                    self._overdue += 1
+                    self._stuck_calls += 1
             raise
 
     def _start(self) -> None:
@@ -232,17 +232,17 @@ def choose_secrets(
     passphrase: str | None = None,
     key_file: Path | None = None,
 ) -> Secrets:
-    """Make the store that CLIPPERD_SECRETS asks for: ``keyring``, ``memory`` or ``file``.
+    """Return the store for CLIPPERD_SECRETS: ``keyring``, ``memory`` or ``file``; opens nothing.
 
-    Opens nothing yet. Raises SecretsUnusable for another word, or for ``file`` without exactly
-    one of a passphrase and a key file.
+    Raises SecretsUnusable for another value, or for ``file`` without exactly one of a passphrase
+    and a key file.
     """
     if choice == "keyring":
         return KeyringSecrets(service=service)
     if choice == "memory":
-        return MemorySecrets("Chosen by the settings; the session ends with the program.")
+        return MemorySecrets("Chosen by the settings; the session ends when clipperd stops.")
     if choice != "file":
-        raise SecretsUnusable("CLIPPERD_SECRETS is keyring, memory or file.")
+        raise SecretsUnusable("CLIPPERD_SECRETS must be keyring, memory or file.")
     from clipperd.keychain.sealed_file import FileSecrets
 
     if (passphrase is None) == (key_file is None):

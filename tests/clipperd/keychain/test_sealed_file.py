@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.keychain.child_process import running
+from clipperd.keychain.child_process import run_command
 from clipperd.keychain.errors import SecretsUnusable
 from clipperd.keychain.sealed_file import FileSecrets
 from tests.clipperd.keychain.test_system import standing
@@ -68,12 +68,12 @@ async def test_a_damaged_file_is_told(box: Path, change: Callable[[bytes], bytes
 
 
 async def test_a_sealing_process_that_dies_loses_nothing_and_says_so(tmp_path: Path) -> None:
-    dying = running([sys.executable, "-c", "input()"])
+    dying = run_command([sys.executable, "-c", "input()"])
     with pytest.raises(SecretsUnusable, match="its process ended"):
-        await FileSecrets(tmp_path / "secrets", passphrase="right", aside=dying).open()
+        await FileSecrets(tmp_path / "secrets", passphrase="right", connect=dying).open()
     store = FileSecrets(tmp_path / "secrets", passphrase="right")
     await store.open()
-    store._aside = dying  # from now on
+    store._connect = dying  # from now on
     await store.set("a", "1")
     assert await store.get("a") == "1"
     assert "its process ended" in str(store.why)

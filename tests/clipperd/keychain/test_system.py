@@ -16,7 +16,7 @@ import keyring.errors
 import pytest
 
 from clipperd.keychain import keyring_child
-from clipperd.keychain.child_process import here, running
+from clipperd.keychain.child_process import in_process, run_command
 from clipperd.keychain.errors import KeychainLocked, SecretsUnusable
 from clipperd.keychain.sealed_file import FileSecrets
 from clipperd.keychain.secrets import Secrets
@@ -24,7 +24,7 @@ from clipperd.keychain.system import KeyringSecrets, MemorySecrets, choose_secre
 
 Make = Callable[[], Secrets]
 ROOT = Path(__file__).parents[3]
-HERE = here(keyring_child.answered)
+IN_PROCESS = in_process(keyring_child.handle)
 
 
 class FakeKeyring(keyring.backend.KeyringBackend):
@@ -98,8 +98,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, system: FakeKeyring, be
     box = tmp_path / "secrets"
     makers: dict[str, Make] = {
         "memory": lambda: memory,
-        "keyring": lambda: KeyringSecrets(HERE, service="clipperd"),
-        "keyring in a process": lambda: KeyringSecrets(service="clipperd", patience_s=60),
+        "keyring": lambda: KeyringSecrets(IN_PROCESS, service="clipperd"),
+        "keyring in a process": lambda: KeyringSecrets(service="clipperd", timeout_s=60),
         "file": lambda: FileSecrets(box, passphrase="correct horse"),
         "file with key file": lambda: FileSecrets(box, key_file=key_file),
     }
@@ -151,7 +151,7 @@ async def test_every_store_says_where_secrets_are(make: Make) -> None:
 
 
 async def test_a_healthy_keyring_is_secure_and_keeps_no_probe(system: FakeKeyring) -> None:
-    store = KeyringSecrets(HERE, service="clipperd")
+    store = KeyringSecrets(IN_PROCESS, service="clipperd")
     assert store.mode == "opening"
     await store.open()
     assert (store.mode, store.why) == ("secure", None)
@@ -165,7 +165,7 @@ async def test_backends_that_keep_nothing_secret_are_refused(
     system: FakeKeyring, backend: type[keyring.backend.KeyringBackend]
 ) -> None:
     keyring.set_keyring(backend())
-    store = KeyringSecrets(HERE, service="clipperd")
+    store = KeyringSecrets(IN_PROCESS, service="clipperd")
     await store.set("a", "1")
     assert store.mode == "memory"
     assert store.why is not None
@@ -181,7 +181,7 @@ async def test_a_keyring_that_forgets_at_once_is_refused(system: FakeKeyring) ->
             return None
 
     keyring.set_keyring(Forgetful())
-    store = KeyringSecrets(HERE, service="clipperd")
+    store = KeyringSecrets(IN_PROCESS, service="clipperd")
     await store.set("a", "1")
     assert store.mode == "memory"
 
@@ -191,9 +191,9 @@ def standing(store: Secrets) -> tuple[str, bool]:
 
 
 async def test_a_locked_keyring_is_not_an_empty_one(system: FakeKeyring) -> None:
-    await KeyringSecrets(HERE, service="clipperd").set("a", "1")
+    await KeyringSecrets(IN_PROCESS, service="clipperd").set("a", "1")
     system.locked = True
-    store = KeyringSecrets(HERE, service="clipperd")
+    store = KeyringSecrets(IN_PROCESS, service="clipperd")
     with pytest.raises(KeychainLocked) as locked:
         await store.get("a")
     assert locked.value.sent is False
@@ -204,7 +204,7 @@ async def test_a_locked_keyring_is_not_an_empty_one(system: FakeKeyring) -> None
 
 
 async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKeyring) -> None:
-    store = KeyringSecrets(HERE, service="clipperd")
+    store = KeyringSecrets(IN_PROCESS, service="clipperd")
     await store.open()
     system.locked = True
     await store.set("a", "1")
@@ -219,7 +219,7 @@ async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKey
 
 async def test_a_keyring_that_shows_a_dialog_blocks_nobody(system: FakeKeyring) -> None:
     system.answering.clear()
-    store = KeyringSecrets(HERE, service="clipperd", patience_s=0.05)
+    store = KeyringSecrets(IN_PROCESS, service="clipperd", timeout_s=0.05)
     await store.open()
     assert store.mode == "memory"
     await store.set("a", "1")
@@ -229,14 +229,14 @@ async def test_a_keyring_that_shows_a_dialog_blocks_nobody(system: FakeKeyring) 
 
 
 async def test_a_value_that_hung_does_not_overwrite_a_newer_one(system: FakeKeyring) -> None:
-    store = KeyringSecrets(HERE, service="clipperd", patience_s=0.05)
+    store = KeyringSecrets(IN_PROCESS, service="clipperd", timeout_s=0.05)
     await store.open()
     system.answering.clear()
     await store.set("a", "old")
     await store.set("a", "new")
     system.answering.set()
     assert await asyncio.to_thread(system.took_new.wait, 10)  # the stuck thread goes on by itself
-    assert await KeyringSecrets(HERE, service="clipperd").get("a") == "new"
+    assert await KeyringSecrets(IN_PROCESS, service="clipperd").get("a") == "new"
 
 
 async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> None:
@@ -244,7 +244,7 @@ async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> N
         "import asyncio, sys\n"
         "from clipperd.keychain.system import KeyringSecrets\n"
         "async def main():\n"
-        "    store = KeyringSecrets(service='clipperd', patience_s=60)\n"
+        "    store = KeyringSecrets(service='clipperd', timeout_s=60)\n"
         "    await store.set('a', 's3cret')\n"
         "    loaded = {'keyring', 'cryptography'} & set(sys.modules)\n"
         "    print(store.mode, await store.get('a'), sorted(loaded))\n"
@@ -260,7 +260,7 @@ async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> N
 async def test_an_error_in_the_other_process_is_told_by_its_name(
     behind: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = KeyringSecrets(service="clipperd", patience_s=60)
+    store = KeyringSecrets(service="clipperd", timeout_s=60)
     await store.set("a", "1")
     monkeypatch.setenv("FILE_KEYRING", "/nowhere/at/all")
     with pytest.raises(KeychainLocked):
@@ -270,7 +270,7 @@ async def test_an_error_in_the_other_process_is_told_by_its_name(
 
 async def test_another_process_that_dies_is_a_keyring_that_does_not_answer() -> None:
     store = KeyringSecrets(
-        running([sys.executable, "-c", "input()"]), service="clipperd", patience_s=60
+        run_command([sys.executable, "-c", "input()"]), service="clipperd", timeout_s=60
     )
     await store.set("a", "1")
     assert await store.get("a") == "1"
@@ -278,8 +278,8 @@ async def test_another_process_that_dies_is_a_keyring_that_does_not_answer() -> 
 
 
 async def test_homes_do_not_see_each_other(system: FakeKeyring) -> None:
-    await KeyringSecrets(HERE, service="clipperd").set("a", "1")
-    assert await KeyringSecrets(HERE, service="clipperd:/other/home").get("a") is None
+    await KeyringSecrets(IN_PROCESS, service="clipperd").set("a", "1")
+    assert await KeyringSecrets(IN_PROCESS, service="clipperd:/other/home").get("a") is None
 
 
 # --- the choice -----------------------------------------------------------------------------
