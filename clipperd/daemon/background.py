@@ -162,9 +162,9 @@ class Background:
         """Reconnect and reset backoff after a sleep or a change of the network."""
         async with aclosing(self._watch.changes()) as changes:
             async for change in changes:
-                if change.ends_connections:
+                if change.breaks_connections:
                     await self._drop_connections()
-                if change.ends_connections or not self._reachable.is_set():
+                if change.breaks_connections or not self._reachable.is_set():
                     slept_s = round(change.slept_s)
                     _log.info(
                         "the machine woke up or the network changed", extra={"slept_s": slept_s}

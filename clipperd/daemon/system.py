@@ -13,7 +13,7 @@ import msgspec
 from clipperd.broker.http import AiohttpHttp, Http
 from clipperd.clock import Clock, SystemClock
 from clipperd.keychain.secrets import Secrets
-from clipperd.machine.linux import EventSources, of_this_system
+from clipperd.machine.linux import EventSources, system_events
 from clipperd.machine.os_events import OsEvents
 
 
@@ -40,7 +40,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         """Return the machine that this process runs on."""
         return cls(
             env=os.environ,
-            os_events=of_this_system(),
+            os_events=system_events(),
             slept=SystemClock().slept,
             id_bytes=RandomPool(secrets.token_bytes),
         )

@@ -1,1 +1,1 @@
-"""What the machine does by itself under the daemon: it sleeps, and its network comes and goes."""
+"""Detects that the machine slept or that its network changed."""

@@ -12,33 +12,33 @@ _log = logging.getLogger(__name__)
 
 
 class EventSources:
-    """Sources as one; those that the system does not offer are left out."""
+    """Combines event sources; skips those that the system does not offer."""
 
-    def __init__(self, *kinds: Callable[[], OsEvents]) -> None:
-        """Each of ``kinds`` makes a source, when all are opened and not before."""
-        self._kinds = kinds
+    def __init__(self, *factories: Callable[[], OsEvents]) -> None:
+        """Each factory makes a source when :meth:`open` is called."""
+        self._factories = factories
         self._open: list[OsEvents] = []
 
-    def open(self, tell: Notify) -> None:
-        """Open what can be opened."""
-        for kind in self._kinds:
+    def open(self, notify: Notify) -> None:
+        """Open every available source."""
+        for factory in self._factories:
             try:
-                source = kind()
-                source.open(tell)
-            except OSError as error:  # a sandbox may forbid it; then results and timers tell
-                _log.info("%s cannot be had", kind.__name__, exc_info=error)
+                source = factory()
+                source.open(notify)
+            except OSError as error:  # a sandbox may forbid it; timers and failed requests remain
+                _log.info("%s is not available", factory.__name__, exc_info=error)
             else:
                 self._open.append(source)
 
     def close(self) -> None:
-        """Close all."""
+        """Close every source."""
         opened, self._open = self._open, []
         for source in opened:
             source.close()
 
 
-def of_this_system() -> OsEvents:
-    """Clock and network on Linux; elsewhere nothing is told, and results and timers have to do."""
+def system_events() -> OsEvents:
+    """Return clock and network events on Linux; elsewhere no events, so timers must suffice."""
     return EventSources(_clock, _network) if sys.platform == "linux" else EventSources()
 
 

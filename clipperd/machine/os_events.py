@@ -9,14 +9,13 @@ Notify = Callable[[], None]
 
 
 class OsEvents(Protocol):
-    """A source that wakes nobody until something happens, and then calls ``tell`` on the loop.
+    """A source that calls ``notify`` on the loop when something happened, without polling.
 
-    It says only that it is time to look: the same thing may be told several times, and what was
-    told may turn out to be nothing.
+    A notification only means "check now": it may repeat, and the check may find no change.
     """
 
-    def open(self, tell: Notify) -> None:
-        """Begin, on the running loop. Raises OSError where the system does not offer it."""
+    def open(self, notify: Notify) -> None:
+        """Start on the running loop. Raises OSError where the system does not offer it."""
 
     def close(self) -> None:
-        """Tell nothing more; closing again is fine."""
+        """Stop; does nothing when closed already."""

@@ -1,7 +1,7 @@
-"""Linux: the kernel tells when the wall clock was set, which it also was when a suspend ends.
+"""Linux: reports that the wall clock was set or that the machine woke from suspend.
 
-A timer with TFD_TIMER_CANCEL_ON_SET whose moment never comes: it becomes readable when
-CLOCK_REALTIME jumps (timerfd_create(2)); timekeeping_resume() makes every suspend such a jump.
+It uses a far-off timer with TFD_TIMER_CANCEL_ON_SET, which becomes readable when CLOCK_REALTIME
+jumps (timerfd_create(2)); timekeeping_resume() makes every suspend such a jump.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from clipperd.machine.os_events import Notify
 
 _ABSTIME, _CANCEL_ON_SET = 1, 2  # /usr/include/x86_64-linux-gnu/sys/timerfd.h
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
-_FAR_S = 30 * 86400.0  # one wake-up a month, and no second that 32 bits cannot hold
+_FAR_S = 30 * 86400.0  # one wake-up a month; fits into 32-bit seconds
 
 
 class _Moment(ctypes.Structure):
@@ -28,34 +28,34 @@ class _Setting(ctypes.Structure):
 
 
 class ClockEvents:
-    """Tells when the clock was set or the machine woke. Python has timerfd only from 3.13 on."""
+    """Notifies of clock changes and wake-ups, by ctypes: Python has timerfd only since 3.13."""
 
     def __init__(self, far_s: float = _FAR_S) -> None:
-        """``far_s``: after so many seconds the timer is set anew, silently."""
+        """``far_s``: seconds after which the timer is set again, without a notification."""
         self._far_s = far_s
         self._handle: int | None = None
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def open(self, tell: Notify) -> None:
-        """See :class:`Notices`."""
+    def open(self, notify: Notify) -> None:
+        """See :class:`OsEvents`."""
         handle = self._checked(self._libc.timerfd_create(time.CLOCK_REALTIME, _NONBLOCK_CLOEXEC))
         try:
             self._arm(handle)
-            asyncio.get_running_loop().add_reader(handle, self._ready, tell)
+            asyncio.get_running_loop().add_reader(handle, self._ready, notify)
         except BaseException:
             os.close(handle)
             raise
         self._handle = handle
 
     def close(self) -> None:
-        """See :class:`Notices`."""
+        """See :class:`OsEvents`."""
         handle, self._handle = self._handle, None
         if handle is not None:
             asyncio.get_running_loop().remove_reader(handle)
             os.close(handle)
 
-    def _ready(self, tell: Notify) -> None:
-        assert self._handle is not None, "the reader goes when the handle does"
+    def _ready(self, notify: Notify) -> None:
+        assert self._handle is not None, "close() removes the reader with the handle"
         try:
             os.read(self._handle, 8)
         except BlockingIOError:
@@ -63,7 +63,7 @@ class ClockEvents:
         except OSError as error:
             if error.errno != errno.ECANCELED:
                 raise
-            tell()
+            notify()
         self._arm(self._handle)
 
     def _arm(self, handle: int) -> None:

@@ -1,4 +1,4 @@
-"""What has become of the machine since the last look: has it slept, is its way out another one."""
+"""Detects sleep and network changes, after a notification of the OS."""
 
 from __future__ import annotations
 
@@ -12,64 +12,61 @@ from clipperd.machine import source_address
 from clipperd.machine.os_events import OsEvents
 
 SETTLE_S = 0.5
-"""A link comes up in several steps, each of which is told; one look is for all of them."""
+"""A link comes up in several steps, each with a notification; one check covers them all."""
 
-_SLEPT_S = 1.0  # the two clocks are read one after the other; no suspend is as short
+_MIN_SLEEP_S = 1.0  # ignores the time between reading two clocks; no suspend is as short
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What was found. ``slept_s``: so long the machine stood still, in seconds.
-
-    ``is_moved``: the world is reached from other addresses than before, or again, or no more.
-    """
+    """The result of a check: seconds of sleep, and whether the source addresses changed."""
 
     slept_s: float = 0.0
-    is_moved: bool = False
+    network_changed: bool = False
 
     @property
-    def ends_connections(self) -> bool:
-        """Whether nothing that was open before can be believed to stand."""
-        return self.slept_s > 0 or self.is_moved
+    def breaks_connections(self) -> bool:
+        """Return whether open connections must be assumed dead."""
+        return self.slept_s > 0 or self.network_changed
 
 
 class Watch:
-    """Looks when the system tells that something happened, and at no other time."""
+    """Checks the machine whenever the OS reports an event."""
 
     def __init__(
         self,
-        notices: OsEvents,
+        os_events: OsEvents,
         clock: Clock,
         *,
         slept: Callable[[], float],
         host: str | None,
     ) -> None:
-        """``slept``: seconds that the machine has ever stood still; ``host``: the broker's."""
-        self._notices = notices
+        """``slept``: returns the total seconds of sleep; ``host``: the broker's host."""
+        self._os_events = os_events
         self._clock = clock
         self._slept = slept
         self._host = host
         self._slept_before = slept()
-        self._sources: frozenset[str] = frozenset()
+        self._addresses: frozenset[str] = frozenset()
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield what was found each time, also when it was nothing."""
-        told = asyncio.Event()
-        self._sources = source_address.sources(self._host)
-        self._notices.open(told.set)
+        """Yield the result of every check, also without a change."""
+        notified = asyncio.Event()
+        self._addresses = source_address.source_addresses(self._host)
+        self._os_events.open(notified.set)
         try:
             while True:
-                await told.wait()
+                await notified.wait()
                 await self._clock.sleep(SETTLE_S)
-                told.clear()
-                yield self._look()
+                notified.clear()
+                yield self._check()
         finally:
-            self._notices.close()
+            self._os_events.close()
 
-    def _look(self) -> Change:
-        before, self._slept_before = self._slept_before, self._slept()
-        known, self._sources = self._sources, source_address.sources(self._host)
-        slept_s = self._slept_before - before
+    def _check(self) -> Change:
+        slept_before, self._slept_before = self._slept_before, self._slept()
+        before, self._addresses = self._addresses, source_address.source_addresses(self._host)
+        slept_s = self._slept_before - slept_before
         return Change(
-            slept_s=slept_s if slept_s > _SLEPT_S else 0.0,
-            is_moved=known != self._sources,
+            slept_s=slept_s if slept_s > _MIN_SLEEP_S else 0.0,
+            network_changed=before != self._addresses,
         )

@@ -1,1 +1,1 @@
-"""The daemon as one process on this machine: its lock, its endpoint file, its log."""
+"""The daemon's process: lock file, endpoint file, log, crash reports."""

@@ -1,8 +1,8 @@
-"""What is left when the daemon ends by a fault: a file with stacks and the last lines of the log.
+"""Writes a crash file: stack traces and the last lines of the log.
 
-Python's faulthandler writes into it when the process dies of a signal such as SIGSEGV: file
-names, line numbers, functions, never a value. The lines come from the log, where secrets were
-masked; after a signal nobody could copy them, so the next start does it.
+When the process dies of a signal such as SIGSEGV, Python's faulthandler writes file names, line
+numbers and functions, never a value. The log's lines have their secrets masked; after a signal
+the next start appends them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import BinaryIO
 from clipperd.clock import rfc3339
 from clipperd.process.logs import describe
 
-KEPT = 5
-LINES = 50
+KEPT = 5  # files
+LINES = 50  # of the log
 _HEAD = b"\nThe last lines of the log:\n"
 _NAMES = "crash-*.txt"
 
 
 class CrashFile:
-    """Open while the daemon runs; gone after a clean end."""
+    """The file of this run; deleted at a clean exit."""
 
     def __init__(self, path: Path, file: BinaryIO, log: Path) -> None:
         """Use :func:`begin`."""
@@ -32,14 +32,14 @@ class CrashFile:
         self._file = file
         self._log = log
 
-    def write(self, what: str, error: BaseException) -> None:
-        """Note that ``what`` ended by ``error``, of which only places and types are told."""
-        with contextlib.suppress(OSError):  # a full disk: the log has said it, or cannot either
-            told = {"ended": what, "error": describe(error)}
-            self._file.write(json.dumps(told, indent=1).encode() + b"\n" + _tail(self._log))
+    def write(self, part: str, error: BaseException) -> None:
+        """Record that ``error`` ended ``part``; of the error only its type and places."""
+        with contextlib.suppress(OSError):  # a full disk
+            report = {"ended": part, "error": describe(error)}
+            self._file.write(json.dumps(report, indent=1).encode() + b"\n" + _tail(self._log))
 
     def close(self) -> None:
-        """End without a fault, or with one that is written down."""
+        """Close the file; delete it when it is empty."""
         faulthandler.disable()
         self._file.close()
         if self.path.is_file() and self.path.stat().st_size == 0:
@@ -47,10 +47,10 @@ class CrashFile:
 
 
 def begin(folder: Path, log: Path, now: float) -> CrashFile:
-    """Complete what an earlier process left, keep the newest few, and be ready for a fault.
+    """Complete the crash files of earlier runs, delete the oldest, open the file of this run.
 
-    Call it before the log is written to. ``now``: epoch seconds. Where the disk is full or refuses,
-    a fault leaves nothing.
+    Call it before the log is written to. ``now``: epoch seconds. On a disk error the crash file
+    of this run is lost.
     """
     stamp = rfc3339(now).replace(":", "").partition(".")[0]
     path = folder / f"crash-{stamp}-{os.getpid()}.txt"
@@ -71,7 +71,7 @@ def begin(folder: Path, log: Path, now: float) -> CrashFile:
 def _complete(left: Path, log: Path) -> None:
     content = left.read_bytes()
     if not content:
-        left.unlink()  # killed, or the power went: there is nothing to tell
+        left.unlink()  # killed, or a power cut
     elif _HEAD not in content:
         with left.open("ab") as file:
             file.write(_tail(log))

@@ -1,8 +1,7 @@
-"""endpoint.json: how a client finds the daemon, and how it knows that it found the right one.
+"""Writes and reads endpoint.json, by which a client finds the daemon and verifies it.
 
-The file appears when the API is up and goes at a clean exit. After a kill it stays behind; a
-client therefore believes nothing in it before the daemon has answered ``POST /v1/hello`` with
-the proof, which only a holder of the token can compute.
+The file exists while the API is up. A kill leaves it, so a client trusts it only after the
+daemon has answered ``POST /v1/hello`` with the proof, which requires the token.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import Any
 
 from clipperd.settings.private_file import write_private
 
-API = 1
+API = 1  # version of the local API
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43,128}")  # 43 characters of base64url carry 256 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The content of endpoint.json. ``started_at`` is RFC 3339; ``token`` is the owner's."""
+    """The content of endpoint.json. ``started_at``: RFC 3339; ``token``: the owner token."""
 
     url: str
     port: int
@@ -36,40 +35,40 @@ class Endpoint:
 
 
 def proof(token: str, nonce: str, port: int, instance_id: str) -> str:
-    """Return what ``POST /v1/hello`` must answer: hex HMAC-SHA256, contract of the local API."""
+    """Return the proof that ``POST /v1/hello`` answers: a hex HMAC-SHA256 (see docs/api.md)."""
     key = hashlib.sha256(token.encode()).digest()
     return hmac.new(key, f"{nonce}:{port}:{instance_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def owner_token(path: Path, new_token: Callable[[], str]) -> str:
-    """Return the owner's token, made by ``new_token`` the first time and kept in ``path``.
+    """Return the owner token stored in ``path``; create it with ``new_token`` the first time.
 
-    ``new_token`` must give at least 256 bits, for example ``lambda: secrets.token_urlsafe(32)``.
-    A file that does not hold a token is replaced: clients read the new one from endpoint.json.
+    ``new_token`` must return at least 256 bits, for example ``lambda: secrets.token_urlsafe(32)``.
+    Replaces an invalid file: clients read the new token from endpoint.json.
     """
     try:
-        kept = path.read_text("ascii").strip()
+        stored = path.read_text("ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
-        kept = ""
-    if _TOKEN.fullmatch(kept):
-        return kept
+        stored = ""
+    if _TOKEN.fullmatch(stored):
+        return stored
     token = new_token()
     if not _TOKEN.fullmatch(token):
-        raise ValueError("new_token must give 43 or more characters of base64url")
+        raise ValueError("new_token must return 43 or more characters of base64url")
     write_private(path, token + "\n")
     return token
 
 
 def write(path: Path, endpoint: Endpoint) -> None:
-    """Publish ``endpoint``: whole or not at all, readable by the user only.
+    """Write ``endpoint`` atomically, readable by the user only.
 
-    Not synced: after a power cut it would name a process that is gone.
+    Not synced: after a power cut the process is gone.
     """
     write_private(path, json.dumps(asdict(endpoint)) + "\n", durable=False)
 
 
 def read(path: Path) -> Endpoint | None:
-    """Return what is published, or None when there is nothing or nothing usable."""
+    """Return the endpoint, or None when the file is missing or invalid."""
     try:
         given = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -78,7 +77,7 @@ def read(path: Path) -> Endpoint | None:
 
 
 def remove(path: Path, instance_id: str) -> None:
-    """Unpublish this instance at a clean exit; another instance's file is left alone."""
+    """Delete the file of this instance at a clean exit; leave another instance's file."""
     found = read(path)
     if found is not None and found.instance_id == instance_id:
         path.unlink(missing_ok=True)

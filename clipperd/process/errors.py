@@ -1,4 +1,4 @@
-"""Errors of starting, finding and talking to the daemon as a process."""
+"""Errors of starting, finding and calling the daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clipperd.errors import ClipperdError, Kind
 
 
 class AlreadyRunning(ClipperdError):
-    """Another clipperd owns this home (exit 3)."""
+    """Another clipperd runs in this home (exit 3)."""
 
     code = "already_running"
     kind = Kind.CONFLICT
@@ -17,7 +17,7 @@ class AlreadyRunning(ClipperdError):
 
 
 class DaemonDown(ClipperdError):
-    """No daemon answers for this home; raised on the client's side only."""
+    """No daemon runs in this home; raised by clients only."""
 
     code = "daemon_down"
     kind = Kind.UNAVAILABLE
@@ -25,7 +25,7 @@ class DaemonDown(ClipperdError):
 
 
 class DaemonUntrusted(ClipperdError):
-    """Something else answers on the daemon's port: it was sent nothing secret."""
+    """Another program answers on the daemon's port; the client has sent it no secret."""
 
     code = "daemon_untrusted"
     kind = Kind.FORBIDDEN
@@ -33,10 +33,10 @@ class DaemonUntrusted(ClipperdError):
 
 
 class ApiError(Exception):
-    """The daemon answered a client with a problem document; the fields are the document's."""
+    """The daemon answered a client with an error; the fields are those of its problem document."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        """Read a problem+json body; anything else is described by its status."""
+        """Take the fields of a problem+json body, and defaults for missing ones."""
         self.status = status
         self.code = str(problem.get("code") or f"http_{status}")
         self.title = str(problem.get("title") or "The daemon refused that")
@@ -49,7 +49,7 @@ class ApiError(Exception):
 
 
 class DaemonStartFailed(ClipperdError):
-    """``clipperd start`` began a daemon that did not become ready."""
+    """``clipperd start`` started a daemon that did not become ready."""
 
     code = "daemon_start_failed"
     kind = Kind.UNAVAILABLE

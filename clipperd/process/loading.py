@@ -1,4 +1,4 @@
-"""How the daemon's modules are loaded: quickly, with little left in memory that nothing needs."""
+"""Speeds up the import of the daemon's modules and saves memory."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Where OpenSSL looks first: https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/
+"""OpenSSL reads these first: https://docs.openssl.org/3.0/man3/SSL_CTX_load_verify_locations/
 
-aiohttp reads the machine's certificates twice over while it is imported (``aiohttp/connector.py``),
-which was a sixth of the start; the daemon has much to answer before it asks its broker anything,
-and then ``clipperd.broker.http`` reads them.
+aiohttp reads the machine's certificates twice at import (``aiohttp/connector.py``), which took a
+sixth of the start. ``clipperd.broker.http`` reads them before the first request to the broker.
 """
 
 _PLAIN_LIST = {"FROZENLIST_NO_EXTENSIONS": "1"}
-"""frozenlist's compiled form alone needs libstdc++, which is 1 MB; aiohttp keeps a few lists of
-callbacks in it, made once."""
+"""Only frozenlist's compiled form needs libstdc++ (1 MB); aiohttp keeps a few callbacks in it."""
 
 
 @contextmanager
 def lean() -> Iterator[None]:
-    """What is imported inside finds no certificates, so its own TLS contexts trust nobody.
+    """Import modules in this block without reading certificates and without garbage collection.
 
-    Nor does it meet the collector of cycles, then or later: modules live as long as the process,
-    so looking through them is in vain. Looking took a tenth of the start, and looking at all of
-    them again some 30 ms, in which no request was answered.
+    TLS contexts made at import trust no certificate. The collector never scans the imported
+    objects, which live as long as the process: a scan took a tenth of the start, and later some
+    30 ms in which no request was answered.
     """
     with _environment({**dict.fromkeys(_CERTIFICATES, os.devnull), **_PLAIN_LIST}):
         gc.disable()

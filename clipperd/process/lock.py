@@ -1,7 +1,7 @@
-"""One daemon per home, by a lock of the operating system.
+"""Ensures one daemon per home, by an OS file lock.
 
-The kernel lets go of the lock when its process ends, however it ends: after SIGKILL nothing
-blocks the next start. The file's text (the pid) is for people and for error messages only.
+The kernel releases the lock when its process ends, even by SIGKILL. The file's text, the pid,
+only serves error messages.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ else:
     import fcntl
 
 _PAUSE = threading.Event()  # never set: its wait is a short pause
-_PAUSE_S = 0.005
-_TRIES = 5  # ``holder`` of another process may have the lock for an instant
+_PAUSE_S = 0.005  # between two attempts
+_TRIES = 5  # another process may hold the lock for a moment in ``holder``
 
 
 class InstanceLock:
-    """The held lock; ``release`` on a clean exit, the kernel otherwise."""
+    """The acquired lock; call ``release`` at a clean exit."""
 
     def __init__(self, handle: int) -> None:
-        """Own the open file descriptor ``handle`` that carries the lock."""
+        """Take over ``handle``, the file descriptor that holds the lock."""
         self._handle: int | None = handle
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two starters lock two files."""
+        """Release the lock. Keeps the file: otherwise two starts could lock two different files."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -44,7 +44,7 @@ def acquire(path: Path) -> InstanceLock:
     if not any(_take(handle) or _PAUSE.wait(_PAUSE_S) for _ in range(_TRIES)):
         os.close(handle)
         raise AlreadyRunning(_sentence(_pid(path)), params={"pid": _pid(path)})
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without the text too
+    with contextlib.suppress(OSError):  # a full disk: the lock works without the text
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
     return InstanceLock(handle)
@@ -53,7 +53,7 @@ def acquire(path: Path) -> InstanceLock:
 def holder(path: Path) -> int | None:
     """Return the pid of the running daemon of this home, or None when there is none.
 
-    It tries the lock for an instant, so ask only after the API did not answer.
+    It takes the lock for a moment, so call it only if the API does not answer.
     """
     try:
         handle = os.open(path, os.O_RDWR)
@@ -68,7 +68,8 @@ def holder(path: Path) -> int | None:
 def _take(handle: int) -> bool:
     try:
         if sys.platform == "win32":
-            # A byte far beyond the text: Windows locks are mandatory, and the pid must be readable.
+            # Lock a byte far beyond the text: Windows locks prevent reads, and the pid must stay
+            # readable.
             os.lseek(handle, 0x7FFF_0000, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             os.lseek(handle, 0, os.SEEK_SET)

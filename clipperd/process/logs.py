@@ -1,8 +1,8 @@
-"""The log: JSON lines, rotated, with every known secret masked by its value.
+"""Writes the log: rotated JSON lines in which every known secret is masked.
 
-Masking works on the finished line, so that a secret cannot get past it inside an argument, an
-extra field or a traceback. Shapes that are secrets wherever they appear (JWTs, bearer headers,
-Notion tokens) are masked too, registered or not. Clip text has no shape: code does not log it.
+Masking works on the finished line, so it covers arguments, extra fields and tracebacks. It also
+masks unregistered secrets with a known pattern (JWTs, bearer headers, Notion tokens). Clip text
+has no pattern, so the code must not log it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any, TextIO
 from clipperd.clock import rfc3339
 from clipperd.errors import ClipperdError
 
-FILES = 5
+FILES = 5  # the log and four rotated files
 FILE_BYTES = 2 * 1024 * 1024
 MASK = "[redacted]"
-_MANY = 1000  # registered values kept: access tokens rotate for as long as the daemon runs
-_SHORTEST = 6  # masking shorter values would eat ordinary words
-_SHAPES = re.compile(
+_MAX_VALUES = 1000  # registered secrets kept: access tokens rotate while the daemon runs
+_MIN_LENGTH = 6  # masking shorter values would hide ordinary words
+_PATTERNS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"
     r"|\b(?:ntn|secret)_[A-Za-z0-9]{16,}"
     r"|(?<=Bearer )[\w.~+/=-]{8,}"
@@ -37,28 +37,27 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class Redactor:
-    """The secret values of this process; ``mask`` hides them in any text."""
+    """Masks the secret values of this process in any text."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self._values: OrderedDict[str, None] = OrderedDict()
 
     def add(self, value: str) -> None:
-        """Mask ``value`` from now on. Very short values are ignored."""
-        if len(value) < _SHORTEST:
+        """Mask ``value`` from now on; ignores very short values."""
+        if len(value) < _MIN_LENGTH:
             return
         self._values[value] = None
         self._values.move_to_end(value)
-        while len(self._values) > _MANY:
+        while len(self._values) > _MAX_VALUES:
             self._values.popitem(last=False)
 
     def mask(self, text: str) -> str:
-        """Return ``text`` without any registered value, in plain or JSON-escaped form."""
+        """Return ``text`` with every registered value masked, in plain or JSON-escaped form."""
         for value in list(self._values):
             for form in (value, json.dumps(value)[1:-1]):
                 if form in text:
                     text = text.replace(form, MASK)
-        return _SHAPES.sub(MASK, text)
+        return _PATTERNS.sub(MASK, text)
 
 
 class _Lines(logging.Formatter):
@@ -81,7 +80,7 @@ class _Lines(logging.Formatter):
 
 class _PrivateFile(RotatingFileHandler):
     def _open(self) -> Any:
-        # 0600 from the first byte, at every rotation too, whatever the umask says.
+        # Mode 0600 from the first byte and at every rotation, regardless of the umask.
         return open(
             self.baseFilename,
             self.mode,
@@ -91,10 +90,10 @@ class _PrivateFile(RotatingFileHandler):
         )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """A full disk costs the line; the next one finds the file opened anew.
+        """Drop the line on a disk error; the next one reopens the file.
 
-        Python's own way would print the line unmasked, and leaves the file closed for ever when
-        its closing fails.
+        Python's handler would print the line unmasked, and never reopens a file that failed to
+        close.
         """
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
@@ -106,28 +105,19 @@ class _PrivateFile(RotatingFileHandler):
 
 
 class Logs:
-    """The open log of one process."""
+    """The open log of this process."""
 
     def __init__(self, handlers: list[logging.Handler], redactor: Redactor) -> None:
-        """Keep what ``start`` opened."""
+        """Use :func:`start`."""
         self._handlers = handlers
         self.redactor = redactor
 
-    @property
-    def level(self) -> str:
-        """The level in force: debug, info, warning or error."""
-        return logging.getLevelName(logging.getLogger().level).lower()
-
-    def set_level(self, level: str) -> None:
-        """Change the level while running."""
-        logging.getLogger().setLevel(level.upper())
-
     def close(self) -> None:
-        """Flush, close and detach."""
+        """Close the handlers and detach them."""
         root = logging.getLogger()
         for handler in self._handlers:
             root.removeHandler(handler)
-            with contextlib.suppress(OSError):  # a full disk: what was not written is lost
+            with contextlib.suppress(OSError):  # a full disk: unwritten lines are lost
                 handler.close()
 
 
@@ -139,7 +129,7 @@ def start(
     screen: TextIO | None = None,
     file_bytes: int = FILE_BYTES,
 ) -> Logs:
-    """Send the root logger to ``file`` and, when given, to ``screen`` (the same JSON lines)."""
+    """Send the root logger to ``file`` and, if given, to ``screen`` (the same JSON lines)."""
     redactor = redactor or Redactor()
     handlers: list[logging.Handler] = [
         _PrivateFile(file, maxBytes=file_bytes, backupCount=FILES - 1, encoding="utf-8")
@@ -151,27 +141,27 @@ def start(
         handler.setFormatter(_Lines(redactor))
         root.addHandler(handler)
     root.setLevel(level.upper())
-    # aiohttp's access log names every URL, and a sign-in callback's URL carries its token.
+    # aiohttp's access log would write the URL of a sign-in callback, which holds a token.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     return Logs(handlers, redactor)
 
 
 def screen_if_terminal() -> TextIO | None:
-    """Return stderr when a person is looking at it: in the background the file is enough."""
+    """Return stderr if it is a terminal, else None."""
     return sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """What may be told of an error: its type, where it was and, where that is safe, its text."""
-    # Only errors whose text is known to be free of user content may speak for themselves.
-    # SQLite's sentences are, and come with its name for them; Python's own module quotes a cell.
-    speaks = isinstance(error, (ClipperdError, OSError)) or (
+    """Return an error's type, its stack and, if that is safe, its text."""
+    # Only texts without user content are safe. SQLite's texts are, and have an errorname; those of
+    # Python's sqlite3 module quote a cell.
+    is_safe = isinstance(error, (ClipperdError, OSError)) or (
         isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorname")
     )
     return {
         "type": type(error).__name__,
-        "message": str(error) if speaks else None,
+        "message": str(error) if is_safe else None,
         "trace": [
             f"{Path(f.filename).name}:{f.lineno} {f.name}"
             for f in traceback.extract_tb(error.__traceback__)

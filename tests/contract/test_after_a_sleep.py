@@ -38,8 +38,8 @@ async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machin
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     patient = {"CLIPPERD_RETRY_BASE_S": str(_HOUR_S), "CLIPPERD_RETRY_CAP_S": str(_HOUR_S)}
-    plug, notices, slept = Plug(), FakeOsEvents(), [0.0]
-    machine = System(http=plug, os_events=notices, slept=lambda: slept[0], rng=lambda: 0.9)
+    plug, os_events, slept = Plug(), FakeOsEvents(), [0.0]
+    machine = System(http=plug, os_events=os_events, slept=lambda: slept[0], rng=lambda: 0.9)
     async with a_house(tmp_path, **patient) as house, house.daemon(system=machine) as daemon:
         await daemon.sign_in(user=seed.MIRA, workspace=seed.WORKSPACE)
         plug.is_in = False
@@ -50,7 +50,7 @@ async def test_a_clip_that_would_wait_for_an_hour_goes_out_as_soon_as_the_machin
         plug.is_in = True  # the lid is closed, the train arrives, the lid is opened
         slept[0] += _NIGHT_S
         woken = time.monotonic()
-        notices.happen()
+        os_events.happen()
         assert (await daemon.settled(clip["id"]))["state"] == "delivered"
         took_s = time.monotonic() - woken
     record_property("table: Seconds from waking to the delivery", f"{took_s:.1f}")

@@ -41,7 +41,7 @@ class Parts:
     def __init__(self) -> None:
         self.clock = Timers()
         self.pokes = self.hurries = self.listener_hurries = self.drops = 0
-        self.notices, self.slept = FakeOsEvents(), 0.0
+        self.os_events, self.slept = FakeOsEvents(), 0.0
         self.signed_in = True
         never = asyncio.Event().wait
 
@@ -80,7 +80,7 @@ class Parts:
             clock=self.clock,
             active=ActiveAccount(),
             backups=SimpleNamespace(),  # type: ignore[arg-type]  # none is due in a test
-            watch=Watch(self.notices, FakeClock(), slept=lambda: self.slept, host=None),
+            watch=Watch(self.os_events, FakeClock(), slept=lambda: self.slept, host=None),
             drop_connections=self.drop,
             purge=purge,
             refresh_s=300.0,
@@ -102,10 +102,10 @@ class Parts:
     async def drop(self) -> None:
         self.drops += 1
 
-    async def after_a_notice(self) -> tuple[int, int, int]:
+    async def after_an_event(self) -> tuple[int, int, int]:
         """Drops, and hurries of queue and stream, that a notice led to."""
         before = (self.drops, self.hurries, self.listener_hurries)
-        self.notices.happen()
+        self.os_events.happen()
         await rest()
         after = (self.drops, self.hurries, self.listener_hurries)
         return (after[0] - before[0], after[1] - before[1], after[2] - before[2])
@@ -164,16 +164,16 @@ async def test_after_a_sleep_connections_are_dropped_and_queue_and_stream_go_on(
     async with parts.background.running():
         await rest()
         parts.slept = 3600.0
-        assert await parts.after_a_notice() == (1, 1, 1)
-        assert await parts.after_a_notice() == (0, 0, 0)
+        assert await parts.after_an_event() == (1, 1, 1)
+        assert await parts.after_an_event() == (0, 0, 0)
 
 
 async def test_a_change_of_the_network_ends_the_wait_of_who_is_offline(parts: Parts) -> None:
     async with parts.background.running():
         await rest()
-        assert await parts.after_a_notice() == (0, 0, 0)
+        assert await parts.after_an_event() == (0, 0, 0)
         parts.link("offline")
-        assert await parts.after_a_notice() == (0, 1, 1)
+        assert await parts.after_an_event() == (0, 1, 1)
 
 
 async def test_what_has_had_its_time_is_erased_after_the_start_and_every_six_hours(

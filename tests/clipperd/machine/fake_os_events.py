@@ -1,4 +1,4 @@
-"""A machine whose notices a test makes."""
+"""OS events that a test triggers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from clipperd.machine.os_events import Notify
 
 
 class FakeOsEvents:
-    """A source that tells when it is told to."""
+    """A source that notifies when the test says so."""
 
     def __init__(self) -> None:
-        self._tell: Notify | None = None
+        self._notify: Notify | None = None
         self.opened = asyncio.Event()
 
-    def open(self, tell: Notify) -> None:
-        self._tell = tell
+    def open(self, notify: Notify) -> None:
+        self._notify = notify
         self.opened.set()
 
     def close(self) -> None:
-        self._tell = None
+        self._notify = None
         self.opened.clear()
 
     def happen(self) -> None:
         """Something happens."""
-        if self._tell is not None:
-            self._tell()
+        if self._notify is not None:
+            self._notify()

@@ -1,4 +1,4 @@
-"""Every source of notices keeps the same promises; the kernel's own are asked for real."""
+"""Every source of OS events keeps the same contract; the kernel's sources are real."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clipperd.machine.linux import EventSources, of_this_system
+from clipperd.machine.linux import EventSources, system_events
 from clipperd.machine.netlink import NetworkEvents
 from clipperd.machine.os_events import Notify, OsEvents
 from clipperd.machine.timerfd import ClockEvents
@@ -26,7 +26,7 @@ _GET_LINKS = struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0)
 class Nowhere:
     """A source that this system does not offer."""
 
-    def open(self, tell: Notify) -> None:
+    def open(self, notify: Notify) -> None:
         raise PermissionError(1, "not here")
 
     def close(self) -> None:
@@ -41,9 +41,9 @@ class Case:
     happen: Callable[[], None]
     cable: Cable | None = None
 
-    def open(self, tell: Notify) -> None:
+    def open(self, notify: Notify) -> None:
         with self.cable.at_the_far_end() if self.cable else nullcontext():
-            self.source.open(tell)
+            self.source.open(notify)
 
 
 def set_the_clock_to_what_it_is() -> None:
@@ -152,7 +152,7 @@ def timers() -> set[Path]:
 
 async def test_this_system_has_its_sources() -> None:
     told: list[None] = []
-    source = of_this_system()
+    source = system_events()
     source.open(lambda: told.append(None))
     source.close()
     assert told == []

@@ -99,14 +99,6 @@ def test_our_own_error_speaks(opened: tuple[Logs, Path]) -> None:
     assert "Too long." in opened[1].read_text()
 
 
-def test_the_level_changes_while_running(opened: tuple[Logs, Path]) -> None:
-    log.debug("unseen")
-    opened[0].set_level("debug")
-    log.debug("seen")
-    assert opened[0].level == "debug"
-    assert [line["message"] for line in _lines(opened[1])] == ["seen"]
-
-
 def test_it_rotates_and_keeps_five_private_files(tmp_path: Path) -> None:
     started = logs.start("warning", tmp_path / "l", file_bytes=100)
     for number in range(20):
