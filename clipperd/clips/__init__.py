@@ -1,1 +1,1 @@
-"""The use cases of the local API: submit a clip, act on one, pass a call through to Notion."""
+"""The use cases of the local API: submit a clip, act on it, pass a call through to Notion."""

@@ -1,4 +1,4 @@
-"""What clients do with clips once they are accepted, for the current account."""
+"""Lists accepted clips and acts on them, for the current account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
 from clipperd.session.accounts import Accounts
 
-_OVERDUE_S = 7 * 86400.0
+_OVERDUE_S = 7 * 86400.0  # seconds; an unsent delivery older than a week is reported
 Action = Callable[[sqlite3.Connection, Sequence[sqlite3.Row], float], None]
 
 
@@ -25,23 +25,22 @@ class Clips:
     def __init__(
         self, outbox: Outbox, accounts: Accounts, dispatcher: Dispatcher, clock: Clock
     ) -> None:
-        """All parts are given."""
         self._outbox = outbox
         self._accounts = accounts
         self._dispatcher = dispatcher
         self._clock = clock
 
     async def user(self) -> str:
-        """The current account (also the last one, signed out). Raises NotSignedIn."""
+        """Return the current account, or the last one when signed out. Raises NotSignedIn."""
         user = await self._accounts.current_user()
         if user is None:
-            raise NotSignedIn("Nobody has signed in here yet.", hint="Run clipperd login.")
+            raise NotSignedIn("You have not signed in yet.", hint="Run clipperd login.")
         return user
 
     async def page(
         self, chosen: views.Filter, limit: int, cursor: str | None
     ) -> tuple[list[ClipView], str | None]:
-        """Clips newest first, and the next cursor. Raises CursorInvalid."""
+        """Return clips, newest first, and the next cursor. Raises CursorInvalid."""
         user = await self._accounts.current_user()
         if user is None:
             return [], None
@@ -50,12 +49,12 @@ class Clips:
         )
 
     async def get(self, clip_id: str) -> ClipView:
-        """One clip. Raises NotFound."""
+        """Return one clip. Raises NotFound."""
         user = await self._known_user()
         return await self._outbox.read(lambda c: views.get(c, user, clip_id))
 
     async def content(self, clip_id: str) -> Any:
-        """The accepted content. Raises NotFound, ContentErased."""
+        """Return the content as accepted. Raises NotFound, ContentErased."""
         user = await self._known_user()
         return await self._outbox.read(lambda c: views.content(c, user, clip_id))
 
@@ -71,14 +70,14 @@ class Clips:
 
         view, (lanes, creates) = await self._outbox.act(user, clip_id, work)
         self._dispatcher.free(*lanes)
-        if creates:  # other lanes may wait for that page
+        if creates:  # other lanes may wait for the new page
             self._dispatcher.poke()
         return view
 
     async def until(
         self, clip_id: str, holds: Callable[[ClipView], bool], seconds: float
     ) -> ClipView:
-        """The clip once ``holds`` is true of it, or as it is after ``seconds``."""
+        """Return the clip as soon as ``holds(clip)``, or its state after ``seconds``."""
         return await self._outbox.until(await self._known_user(), clip_id, holds, seconds)
 
     async def delete(self, clip_id: str) -> None:
@@ -87,50 +86,50 @@ class Clips:
         await self._outbox.write(lambda c: retention.delete(c, user, clip_id))
 
     async def delete_many(self, states: Sequence[str], before: float | None) -> int:
-        """Remove finished clips; returns how many."""
+        """Remove finished clips; return how many."""
         user = await self.user()
         return await self._outbox.write(lambda c: retention.delete_many(c, user, states, before))
 
     async def set_parked(self, scope: Scope, page_id: str, parked: str) -> None:
-        """Whether a page's later clips wait for one that needs attention."""
+        """Set whether clips after one that needs attention "wait" or are sent ("skip")."""
         lane = (scope.user_id, scope.workspace_id, page_id)
         await self._outbox.write(lambda c: actions.set_parked(c, lane, parked))
         self._dispatcher.poke(lane)
 
     async def pause(self, seconds: float | None) -> None:
-        """Hold the whole queue."""
+        """Pause the whole queue, for ``seconds`` or until ``resume``."""
         until = None if seconds is None else self._clock.now() + seconds
         await self._outbox.write(lambda c: actions.pause(c, until))
         self._dispatcher.poke()
 
     async def resume(self) -> None:
-        """Let the queue go on."""
+        """Resume the queue."""
         await self._outbox.write(actions.resume)
         self._dispatcher.poke()
 
     async def retry_all(self) -> int:
-        """Let all go that waits for its next attempt or was parked; returns how many clips."""
+        """Retry all clips that back off or need attention; return how many."""
         user = await self.user()
         now = self._clock.now()
-        tried: list[int] = []
+        retried: list[int] = []
 
         def work(connection: sqlite3.Connection) -> list[int]:
-            tried[:] = actions.retry_all(connection, user, now)
-            return tried
+            retried[:] = actions.retry_all(connection, user, now)
+            return retried
 
         await self._outbox.change(work)
         self._dispatcher.hurry()
-        return len(tried)
+        return len(retried)
 
     async def unsent(self, workspace_id: str) -> int:
-        """How many deliveries have not reached this workspace."""
+        """Count the deliveries that have not reached this workspace."""
         user = await self._accounts.current_user()
         if user is None:
             return 0
         return await self._outbox.read(lambda c: actions.unsent(c, user, workspace_id))
 
     async def status(self) -> dict[str, Any]:
-        """The ``queue`` part of the status document."""
+        """Return the ``queue`` part of the status document."""
         user = await self._accounts.current_user()
         paused, until = await self._outbox.read(actions.paused)
         counts = await self._outbox.read(lambda c: views.counts(c, user or ""))
@@ -147,7 +146,7 @@ class Clips:
         }
 
     async def overdue(self) -> int:
-        """How many deliveries have waited for a week. They are kept, however long it takes."""
+        """Count the deliveries that have waited for a week; they stay queued."""
         user = await self._accounts.current_user()
         if user is None:
             return 0
@@ -155,7 +154,7 @@ class Clips:
         return await self._outbox.read(lambda c: views.waiting_since(c, user, before))
 
     async def _eta_s(self, user: str, paused: bool, until: float | None) -> float | None:
-        """The seconds until what waits has left; None: nothing does, or nobody can tell."""
+        """Estimate the seconds until the queue is empty; None if it is empty or unknown."""
         if paused and until is None:
             return None
         loads = await self._outbox.read(lambda c: backlog.loads(c, user))
@@ -165,5 +164,5 @@ class Clips:
     async def _known_user(self) -> str:
         user = await self._accounts.current_user()
         if user is None:
-            raise NotFound("There is no such clip in this account.")
+            raise NotFound("This account has no such clip.")
         return user

@@ -1,4 +1,4 @@
-"""Notion calls that do not come from the queue: a write takes its page's lane and voids caches."""
+"""Passes a client's own calls to Notion; a write takes its page's lane and resets caches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from clipperd.pages.pages import Pages
 _log = logging.getLogger(__name__)
 
 _READS_BY_POST = ("search", "query")
-_DEEPEST = 50  # levels of nesting that are followed upwards
+_DEEPEST = 50  # ancestors of a block to read, at most
 
 
 class LanePassThrough:
-    """The port of ``web/handlers/notion.py`` over the daemon's session."""
+    """Sends the calls of ``web/handlers/notion.py`` under the daemon's session."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LanePassThrough:
         server_now: Callable[[Scope], Awaitable[float]],
         entropy: Callable[[int], bytes],
     ) -> None:
-        """``server_now`` (see ``delivery.terms``) and ``entropy`` make each write's key."""
+        """``server_now`` (the broker's time) and ``entropy`` make each write's key."""
         self._notion = notion
         self._uploads = uploads
         self._dispatcher = dispatcher
@@ -61,7 +61,7 @@ class LanePassThrough:
         body: bytes | None,
         version: str | None,
     ) -> Reply:
-        """Send one call; see ``web/handlers/notion.py``."""
+        """Send one call; raises as ``Notion.send``."""
         if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
             return await self._notion.send(
                 scope, method, path, query=query, body=body, version=version
@@ -78,7 +78,7 @@ class LanePassThrough:
                 await self._places.record_change(scope, page)
 
     async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
-        """Send one part of a file; it is on no page yet, so it takes no lane."""
+        """Send one part of a file; it is not on a page yet, so it takes no lane."""
         return await self._uploads.upload(scope, path, form, version)
 
     async def _write(
@@ -91,22 +91,22 @@ class LanePassThrough:
         key: str,
         version: str | None,
     ) -> Reply:
-        """Send a write and put on record what it created, before the page's lane goes on."""
+        """Send a write and store the ids that it created before the lane continues."""
         reply = await self._notion.send(
             scope, method, path, query=query, body=body, key=key, version=version
         )
-        made = _created(method, path, body, reply)
-        if made:
+        created = _created(method, path, body, reply)
+        if created:
             now = self._clock.now()
             try:
-                await self._outbox.write(lambda c: receipts.note_others(c, made, now))
+                await self._outbox.write(lambda c: receipts.note_others(c, created, now))
             except (StorageFull, sqlite3.Error) as error:
-                # It is made: to answer that it failed would have it made again.
-                _log.warning("what was passed through is not on record", exc_info=error)
+                # Notion has the blocks; an error response would make the client send them again.
+                _log.warning("could not store the blocks of a passed-through write", exc_info=error)
         return reply
 
     async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:
-        """The page whose lane a write takes: read off the path, or found from the block."""
+        """Return the page whose lane a write takes, from the path, the body or the block."""
         parts = path.split("/")
         if len(parts) < 2:
             parent = json.loads(body or b"{}").get("parent") or {}
@@ -120,7 +120,7 @@ class LanePassThrough:
         return target
 
     async def _page_of(self, scope: Scope, block_id: str) -> str:
-        """The page that a block stands in: known from the index, else asked for, step by step."""
+        """Return the page of a block: from the page index, else read ancestor by ancestor."""
         at = block_id
         for _ in range(_DEEPEST):
             if await self._pages.title_of(scope, at) is not None:
@@ -141,13 +141,13 @@ class LanePassThrough:
 
 
 def _created(method: str, path: str, body: bytes | None, reply: Reply) -> list[str]:
-    """The ids of the page or the first-level blocks that a write has just made."""
+    """Return the ids of the page or the first-level blocks that a write created."""
     if not reply.ok or not isinstance(reply.body, dict):
         return []
     if (method, path) == ("POST", "pages"):
         return [str(reply.body.get("id"))]
     if method == "PATCH" and path.startswith("blocks/") and path.endswith("/children"):
-        # With an anchor Notion may list the later siblings too, so the rest is not new.
+        # After an anchor Notion may also list later siblings: only the first ``count`` are new.
         count = len(json.loads(body or b"{}").get("children") or [])
         return [str(item.get("id")) for item in (reply.body.get("results") or [])[:count]]
     return []

@@ -209,7 +209,7 @@ class ClipSubmission:
     async def _user(self) -> str:
         user = await self._accounts.current_user()
         if user is None:
-            raise NotFound("There is no such clip in this account.")
+            raise NotFound("This account has no such clip.")
         return user
 
 

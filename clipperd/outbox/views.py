@@ -53,7 +53,7 @@ def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
         "SELECT * FROM clip WHERE id = ? AND user_id = ?", (clip_id, user_id)
     ).fetchone()
     if row is None:
-        raise NotFound("There is no such clip in this account.")
+        raise NotFound("This account has no such clip.")
     return _views(connection, [row])[0]
 
 
@@ -75,7 +75,7 @@ def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:
         (clip_id, user_id),
     ).fetchone()
     if row is None:
-        raise NotFound("There is no such clip in this account.")
+        raise NotFound("This account has no such clip.")
     if row["accepted"] is None:
         raise ContentErased("The content of this clip was erased after its time.")
     return json.loads(row["accepted"])
