@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.content import chunks, convert
-from clipperd.content.chunks import Chunk
+from clipperd.content.chunks import Plan
 from clipperd.content.convert import Content, Prepared
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import InvalidInput, NotFound
@@ -23,6 +22,7 @@ from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Target
+from clipperd.pages.directory import Directory
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
@@ -79,13 +79,6 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
     headings: Literal["demote", "keep"] | None = None
 
 
-class Directory(Protocol):
-    """What is known of pages without asking anybody."""
-
-    async def lookup(self, scope: Scope, page_ids: Sequence[str]) -> dict[str, str]:
-        """Titles of the pages that are known. Raises WorkspaceMismatch for one known elsewhere."""
-
-
 class ClipSubmission:
     """Accepts clips, and replaces the content or the target of those not yet sent."""
 
@@ -123,8 +116,8 @@ class ClipSubmission:
         scope = await self._accounts.scope(asked)
         targets = await self._titled(scope, read_targets(body))
         not_before = _time(body.not_before, "/not_before")
-        prepared, plan = await prepared_content(body.content, targets)
-        accepted = chunks.encode(body.content)
+        accepted = _encoded(body.content)
+        prepared, plan = await prepared_content(body.content, len(accepted), targets)
         draft = Draft(
             scope=scope,
             client_id=client_id,
@@ -136,7 +129,7 @@ class ClipSubmission:
             not_before=not_before,
             source=body.source or {},
             idempotency_key=key,
-            fingerprint=b"" if key is None else _fingerprint(body, asked),
+            fingerprint=b"" if key is None else _fingerprint(body, accepted, asked),
         )
         view, replayed, lanes = await self._outbox.accept(draft)
         if lanes and (not_before is None or not_before <= self._clock.now()):
@@ -156,10 +149,11 @@ class ClipSubmission:
     ) -> ClipView:
         """Change an unsent clip. Raises NotFound, NotAllowedNow, VersionMismatch, InvalidInput."""
         user = await self._user()
-        fresh: tuple[bytes, Prepared, Sequence[Chunk]] | None = None
+        fresh: tuple[bytes, Prepared, Plan] | None = None
         if content is not None:
-            prepared, plan = await _convert(content)
-            fresh = (chunks.encode(content), prepared, plan)
+            accepted = _encoded(content)
+            prepared, plan = await _convert(content, len(accepted))
+            fresh = (accepted, prepared, plan)
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
@@ -213,24 +207,32 @@ class ClipSubmission:
         return user
 
 
-async def prepared_content(content: Any, targets: Sequence[Target]) -> tuple[Prepared, list[Chunk]]:
-    """Convert and plan. Content may be absent only where every target is a new page."""
+async def prepared_content(
+    content: Any, size_bytes: int, targets: Sequence[Target]
+) -> tuple[Prepared, Plan]:
+    """Convert and plan. Content may be absent only if every target is a new page."""
     if content is None:
         if all(target.new_page is not None for target in targets):
-            return Prepared(format="blocks", title="", preview="", blocks=[], demotable=False), []
+            nothing = Prepared(format="blocks", title="", preview="", blocks=[], demotable=False)
+            return nothing, chunks.plan([])
         raise InvalidInput(
             "The clip has no content.", errors=[{"pointer": "/content", "code": "required"}]
         )
-    return await _convert(content)
+    return await _convert(content, size_bytes)
 
 
-async def _convert(content: Any) -> tuple[Prepared, list[Chunk]]:
-    if convert.is_quick(content, len(chunks.encode(content))):
+def _encoded(content: Any) -> bytes:
+    """Return the content as JSON. Keys are sorted: equal content has equal bytes."""
+    return msgspec.json.encode(content, order="sorted")
+
+
+async def _convert(content: Any, size_bytes: int) -> tuple[Prepared, Plan]:
+    if convert.is_quick(content, size_bytes):
         return _prepare(content)
     return await asyncio.to_thread(_prepare, content)
 
 
-def _prepare(content: Any) -> tuple[Prepared, list[Chunk]]:
+def _prepare(content: Any) -> tuple[Prepared, Plan]:
     prepared = convert.prepare(content)
     if not prepared.blocks:
         raise InvalidInput(
@@ -361,12 +363,14 @@ def _time(text: str | None, pointer: str) -> float | None:
         ) from error
 
 
-def _fingerprint(body: ClipBody, asked: str | None) -> bytes:
-    """What must be equal for two posts under one key to be the same clip.
+def _fingerprint(body: ClipBody, accepted: bytes, asked: str | None) -> bytes:
+    """Return the hash by which two posts under one key are the same clip.
 
-    The workspace only as far as the client named it: a repeated post is the same clip even when
-    the current workspace was changed in between.
+    Covers the workspace only if the client named it: a repeated post is the same clip even when
+    the current workspace has changed in between.
     """
-    wanted = msgspec.to_builtins(body)
-    wanted["workspace_id"] = asked and (notion_id(asked) or asked)
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).digest()
+    workspace = asked and (notion_id(asked) or asked)
+    rest = replace(body, content=None, workspace_id=workspace)
+    digest = hashlib.sha256(msgspec.json.encode(rest, order="sorted"))
+    digest.update(accepted)
+    return digest.digest()

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import msgspec
 
 from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES, REQUIRED_CHILDREN
-from clipperd.content.trees import MeasuredBlock, encode, measured, walk, with_children
+from clipperd.content.trees import MeasuredBlock, encode, measured, with_children
 from clipperd.model import Block
 
-__all__ = ["Chunk", "elements", "encode", "fits", "plan", "size"]
+__all__ = ["Chunk", "Plan", "encode", "plan"]
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -31,54 +31,65 @@ class Chunk(msgspec.Struct, frozen=True):
     parent: tuple[int, int] | None
 
 
-def elements(blocks: Sequence[Block]) -> int:
-    """Count blocks, nested ones included."""
-    return sum(1 for _ in walk(blocks))
+class Plan(msgspec.Struct, frozen=True):
+    """The requests that create the content, in order.
+
+    ``encoded``: the chunks as JSON, as they are stored. ``elements``: the number of blocks, nested
+    ones included. ``size_bytes``: the size of the blocks as JSON arrays, one for each chunk.
+    """
+
+    chunks: list[Chunk]
+    encoded: bytes
+    elements: int
+    size_bytes: int
 
 
-def size(blocks: Sequence[Block]) -> int:
-    """Bytes of ``blocks`` as sent: compact JSON, UTF-8."""
-    return len(encode(blocks))
-
-
-def fits(lists: Sequence[Sequence[Block]]) -> bool:
-    """Say whether these lists of blocks, each legal alone, are legal as one request."""
-    return (
-        sum(len(blocks) for blocks in lists) <= CHILDREN
-        and sum(elements(blocks) for blocks in lists) <= ELEMENTS
-        and sum(size(blocks) for blocks in lists) <= REQUEST_BYTES
-    )
-
-
-def plan(blocks: Sequence[Block]) -> list[Chunk]:
+def plan(blocks: Sequence[Block]) -> Plan:
     """Cut ``blocks`` into requests: the first level in order, then the children cut off from it.
 
     An array holds at most 100 blocks, nesting is at most 2 levels below the first, a request holds
     at most 1000 blocks and 450 KB. Raises ValueError for a block that no request can create;
     ``convert.prepare`` never returns one.
     """
+    roots = measured(blocks)
     chunks: list[Chunk] = []
-    waiting: deque[tuple[list[MeasuredBlock], tuple[int, int] | None]] = deque(
-        [(measured(blocks), None)]
-    )
+    arrays: list[bytes] = []
+    waiting: deque[tuple[list[MeasuredBlock], tuple[int, int] | None]] = deque([(roots, None)])
     while waiting:
         nodes, parent = waiting.popleft()
-        packer = _Packer(chunks, parent)
+        packer = _Packer(chunks, arrays, parent)
         for node in nodes:
             rest = packer.add(node)
             if rest:
                 waiting.append((rest, packer.place))
         packer.flush()
-    return chunks
+    return Plan(
+        chunks,
+        encoded=_encoded(chunks, arrays),
+        elements=sum(root.elements for root in roots),
+        size_bytes=sum(len(array) for array in arrays),
+    )
+
+
+def _encoded(chunks: Sequence[Chunk], arrays: Sequence[bytes]) -> bytes:
+    items = [
+        b'{"blocks":' + array + b',"parent":' + encode(chunk.parent) + b"}"
+        for chunk, array in zip(chunks, arrays, strict=True)
+    ]
+    return b"[" + b",".join(items) + b"]"
 
 
 class _Packer:
     """Fills one chunk after another with siblings, left to right."""
 
-    def __init__(self, chunks: list[Chunk], parent: tuple[int, int] | None) -> None:
+    def __init__(
+        self, chunks: list[Chunk], arrays: list[bytes], parent: tuple[int, int] | None
+    ) -> None:
         self._chunks = chunks
+        self._arrays = arrays
         self._parent = parent
         self._blocks: list[Block] = []
+        self._encoded: list[bytes] = []
         self._elements = 0
         self._bytes = 2  # the brackets of the array
 
@@ -91,21 +102,23 @@ class _Packer:
         """Close the open chunk, if it holds anything."""
         if self._blocks:
             self._chunks.append(Chunk(self._blocks, self._parent))
-        self._blocks, self._elements, self._bytes = [], 0, 2
+            self._arrays.append(b"[" + b",".join(self._encoded) + b"]")
+        self._blocks, self._encoded, self._elements, self._bytes = [], [], 0, 2
 
     def add(self, node: MeasuredBlock) -> list[MeasuredBlock]:
         """Place ``node``, whole if one request can hold it; return the children left to send."""
         if node.fits_at(0) and node.bytes + 2 <= REQUEST_BYTES:
             if not self._room(node.elements, node.bytes):
                 self.flush()
-            self._put(node.block, node.elements, node.bytes)
+            self._put(node.block, node.encoded(node.children), node.elements, node.bytes)
             return []
         count = self._carried(node)
         carried = node.children[:count]
         weight = _weight(node, carried)
         if not self._room(*weight):
             self.flush()
-        self._put(with_children(node.block, [c.block for c in carried]), *weight)
+        block = with_children(node.block, [c.block for c in carried])
+        self._put(block, node.encoded(carried), *weight)
         return node.children[count:]
 
     def _carried(self, node: MeasuredBlock) -> int:
@@ -130,8 +143,9 @@ class _Packer:
             and self._bytes + size_bytes + 1 <= REQUEST_BYTES
         )
 
-    def _put(self, block: Block, count: int, size_bytes: int) -> None:
+    def _put(self, block: Block, encoded: bytes, count: int, size_bytes: int) -> None:
         self._blocks.append(block)
+        self._encoded.append(encoded)
         self._elements += count
         self._bytes += size_bytes + 1
 

@@ -44,13 +44,23 @@ def walk(blocks: Sequence[Block]) -> Iterator[Block]:
 
 
 class MeasuredBlock:
-    """A block with the measures of its subtree.
+    """A block with its JSON and the measures of its subtree.
 
     ``bytes``: JSON size. ``depth``: levels below the block. ``wide``: some array in it is longer
     than a request may hold.
     """
 
-    __slots__ = ("bare_bytes", "block", "bytes", "children", "depth", "elements", "wide")
+    __slots__ = (
+        "_body",
+        "_frame",
+        "bare_bytes",
+        "block",
+        "bytes",
+        "children",
+        "depth",
+        "elements",
+        "wide",
+    )
 
     def __init__(self, block: Block) -> None:
         self.block = block
@@ -60,11 +70,29 @@ class MeasuredBlock:
         self.elements = 1
         self.depth = 0
         self.wide = False
+        kind = block["type"]
+        body = block[kind]
+        if children_of(block):
+            body = {key: value for key, value in body.items() if key != "children"}
+        self._body = encode(body)
+        rest = encode({key: value for key, value in block.items() if key != kind})
+        self._frame = rest[:-1] + b"," + encode(kind) + b":"
+
+    def encoded(self, children: Sequence[MeasuredBlock]) -> bytes:
+        """Return the block's JSON with these of its children, each of them whole.
+
+        Joins the encoded parts; encodes nothing again.
+        """
+        body = self._body
+        if children:
+            inner = b",".join(child.encoded(child.children) for child in children)
+            comma = b"," if len(body) > 2 else b""
+            body = body[:-1] + comma + b'"children":[' + inner + b"]}"
+        return self._frame + body + b"}"
 
     def measure(self) -> None:
         """Measure the subtree; the children must have been measured."""
-        bare = with_children(self.block, []) if self.children else self.block
-        self.bare_bytes = self.bytes = len(encode(bare))
+        self.bare_bytes = self.bytes = len(self._frame) + len(self._body) + 1
         for child in self.children:
             self.bytes += child.bytes + 1
             self.elements += child.elements

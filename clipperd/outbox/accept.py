@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import msgspec
 
-from clipperd.content import chunks
 from clipperd.errors import IdempotencyConflict, PageRefTaken, PageRefUnknown
 from clipperd.model import Scope
 from clipperd.outbox import views
@@ -18,7 +17,6 @@ from clipperd.outbox.records import (
     Draft,
     LaneKey,
     Target,
-    plan_to_json,
     position_to_json,
 )
 from clipperd.outbox.schema import DEFERRED
@@ -83,7 +81,6 @@ def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
 def _insert_clip(
     connection: sqlite3.Connection, draft: Draft, clip_id: str, now: float
 ) -> sqlite3.Row:
-    blocks = draft.prepared.blocks
     (row,) = connection.execute(
         "INSERT INTO clip (id, user_id, workspace_id, created_at, updated_at, format, title,"
         " preview, size_bytes, demotable, source, priority, not_before, first_level, elements,"
@@ -103,15 +100,15 @@ def _insert_clip(
             "source": msgspec.json.encode(draft.source).decode(),
             "priority": draft.priority,
             "not_before": draft.not_before,
-            "first_level": len(blocks),
-            "elements": chunks.elements(blocks),
-            "body_bytes": chunks.size(blocks),
-            "chunks": len(draft.plan),
+            "first_level": len(draft.prepared.blocks),
+            "elements": draft.plan.elements,
+            "body_bytes": draft.plan.size_bytes,
+            "chunks": len(draft.plan.chunks),
         },
     ).fetchall()
     connection.execute(
         "INSERT INTO content (clip_seq, accepted, plan) VALUES (?, ?, ?)",
-        (row["seq"], draft.accepted, plan_to_json(draft.plan)),
+        (row["seq"], draft.accepted, draft.plan.encoded),
     )
     return cast("sqlite3.Row", row)  # fetchall says Any; the connection's row_factory makes them
 

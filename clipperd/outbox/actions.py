@@ -12,8 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from clipperd.content import chunks
-from clipperd.content.chunks import Chunk
+from clipperd.content.chunks import Plan
 from clipperd.content.convert import Prepared
 from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
 from clipperd.model import UNTRIABLE, Scope, State
@@ -23,7 +22,6 @@ from clipperd.outbox.records import (
     LaneKey,
     Target,
     is_unsent,
-    plan_to_json,
     position_to_json,
 )
 from clipperd.outbox.schema import DEFERRED
@@ -190,7 +188,7 @@ def edit(
     *,
     version: int,
     now: float,
-    content: tuple[bytes, Prepared, Sequence[Chunk]] | None,
+    content: tuple[bytes, Prepared, Plan] | None,
     priority: int | None,
     not_before: float | None,
 ) -> None:
@@ -212,7 +210,7 @@ def edit(
         accepted, prepared, plan = content
         connection.execute(
             "UPDATE content SET accepted = ?, plan = ? WHERE clip_seq = ?",
-            (accepted, plan_to_json(plan), clip),
+            (accepted, plan.encoded, clip),
         )
         connection.execute(
             "UPDATE clip SET edition = edition + 1, format = ?, title = ?, preview = ?,"
@@ -225,9 +223,9 @@ def edit(
                 len(accepted),
                 int(prepared.demotable),
                 len(prepared.blocks),
-                chunks.elements(prepared.blocks),
-                chunks.size(prepared.blocks),
-                len(plan),
+                plan.elements,
+                plan.size_bytes,
+                len(plan.chunks),
                 clip,
             ),
         )

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from clipperd.clock import rfc3339
-from clipperd.content.chunks import Chunk
+from clipperd.content.chunks import Chunk, Plan
 from clipperd.content.convert import Prepared
 from clipperd.model import POSITIONS, PRECEDENCE, Block, Position, Scope, State
 
@@ -44,7 +44,7 @@ class Draft(msgspec.Struct, frozen=True):
     targets: Sequence[Target]
     accepted: bytes
     prepared: Prepared
-    plan: Sequence[Chunk]
+    plan: Plan
     priority: int = 1
     not_before: float | None = None
     source: Mapping[str, Any] = msgspec.field(default_factory=dict)
@@ -216,13 +216,8 @@ NO_PLAN = b"[]"
 """The plan of a clip whose content was lost: there is nothing that could be sent."""
 
 
-def plan_to_json(plan: Iterable[Chunk]) -> bytes:
-    """Serialise a chunk plan."""
-    return msgspec.json.encode([{"blocks": c.blocks, "parent": c.parent} for c in plan])
-
-
 def plan_from_json(raw: bytes) -> list[Chunk]:
-    """Read what :func:`plan_to_json` wrote."""
+    """Read the chunks of a stored plan (``Plan.encoded``)."""
     chunks: list[Chunk] = []
     for item in msgspec.json.decode(raw):
         parent = item["parent"]

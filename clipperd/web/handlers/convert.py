@@ -45,7 +45,7 @@ def _preview(content: convert.Content) -> Preview:
     return Preview(
         blocks=prepared.blocks,
         losses=[LossView(loss.kind, loss.detail) for loss in prepared.losses],
-        requests=len(chunks.plan(prepared.blocks)),
+        requests=len(chunks.plan(prepared.blocks).chunks),
     )
 
 

@@ -9,14 +9,18 @@ from clipperd.content.fitting import fit
 from clipperd.content.losses import Losses
 from clipperd.content.trees import walk
 from clipperd.model import Block
+from clipperd.outbox.records import plan_from_json
 from tests.clipperd.content.notion_model import columns, item, paragraph, replay, table, tree
 
 
 def rebuilt(blocks: list[Block]) -> int:
     """Assert that the plan rebuilds exactly ``blocks``; return its number of requests."""
     plan = chunks.plan(blocks)
-    assert [s.tree() for s in replay(plan).blocks] == tree(blocks)
-    return len(plan)
+    assert [s.tree() for s in replay(plan.chunks).blocks] == tree(blocks)
+    assert plan_from_json(plan.encoded) == plan.chunks
+    assert plan.elements == sum(1 for _ in walk(blocks))
+    assert plan.size_bytes == sum(len(chunks.encode(chunk.blocks)) for chunk in plan.chunks)
+    return len(plan.chunks)
 
 
 def chain(depth: int) -> Block:
@@ -27,7 +31,7 @@ def chain(depth: int) -> Block:
 
 
 def test_nothing_needs_no_request() -> None:
-    assert chunks.plan([]) == []
+    assert chunks.plan([]) == chunks.Plan([], b"[]", 0, 0)
 
 
 def test_250_paragraphs_are_three_requests() -> None:
@@ -53,7 +57,7 @@ def test_a_list_of_150_nested_items_takes_one_request_more() -> None:
 def test_a_table_of_1000_rows_is_created_with_its_first_hundred() -> None:
     blocks = [paragraph("before"), table(1000), paragraph("after")]
     assert rebuilt(blocks) == 10
-    first = chunks.plan(blocks)[0]
+    first = chunks.plan(blocks).chunks[0]
     assert len(first.blocks) == 3
     assert len(first.blocks[1]["table"]["children"]) == 100
 
@@ -111,16 +115,10 @@ def test_deep_columns_inside_columns_keep_every_text_in_order() -> None:
     assert texts == ["top", "a", "b", "c", "d", "e", "f"]
 
 
-def test_lists_that_fit_one_request_are_said_to_fit() -> None:
-    assert chunks.fits([[paragraph()] * 50, [paragraph()] * 50])
-    assert not chunks.fits([[paragraph()] * 50, [paragraph()] * 51])
-    assert not chunks.fits([[paragraph("é" * 2000)] * 60, [paragraph("é" * 2000)] * 60])
-    assert not chunks.fits([[item("a", *[item()] * 99)] * 6, [item("a", *[item()] * 99)] * 5])
-
-
 def test_elements_count_nested_blocks_and_size_counts_utf8_bytes() -> None:
-    assert chunks.elements([item("a", item("b", item("c"))), table(3)]) == 7
-    assert chunks.size([paragraph("é")]) == len(chunks.encode([paragraph("e")])) + 1
+    assert chunks.plan([item("a", item("b", item("c"))), table(3)]).elements == 7
+    size = chunks.plan([paragraph("é")]).size_bytes
+    assert size == len(chunks.encode([paragraph("e")])) + 1
 
 
 def leaves() -> st.SearchStrategy[Block]:

@@ -87,7 +87,7 @@ def test_a_hundred_nested_lists_are_all_there() -> None:
     prepared = made(source)
     assert [shown(b) for b in walk(prepared.blocks)] == [f"item{n}" for n in range(90)]
     assert prepared.losses == []
-    plan = chunks.plan(prepared.blocks)
+    plan = chunks.plan(prepared.blocks).chunks
     assert [s.tree() for s in replay(plan).blocks] == tree(prepared.blocks)
 
 
@@ -306,4 +306,4 @@ def test_every_word_of_the_source_is_on_the_page(parts: list[tuple[str, int]]) -
 def test_any_text_becomes_legal_requests(source: str) -> None:
     source = "start\n\n" + source
     blocks = made(source).blocks
-    assert [s.tree() for s in replay(chunks.plan(blocks)).blocks] == tree(blocks)
+    assert [s.tree() for s in replay(chunks.plan(blocks).chunks).blocks] == tree(blocks)

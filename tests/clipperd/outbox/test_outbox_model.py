@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from clipperd.content import chunks, convert
-from clipperd.content.chunks import Chunk
+from clipperd.content.chunks import Chunk, Plan
 from clipperd.daemon.schema import STEPS
 from clipperd.delivery import batch
 from clipperd.delivery.batch import Stamp
@@ -42,6 +42,12 @@ class Model:
     reason: str | None = None
     done: int = 0
     blocks: list[str] = field(default_factory=list)
+
+
+def _repeated(plan: Plan, parts: int) -> Plan:
+    """A plan of so many chunks, each with the same blocks."""
+    encoded = b"[" + b",".join([plan.encoded[1:-1]] * parts) + b"]"
+    return Plan(plan.chunks * parts, encoded, plan.elements, plan.size_bytes)
 
 
 class Outbox(RuleBasedStateMachine):
@@ -79,7 +85,7 @@ class Outbox(RuleBasedStateMachine):
             targets=[Target(Position(), page_id=page)],
             accepted=chunks.encode(content),
             prepared=prepared,
-            plan=[Chunk(list(prepared.blocks), None) for _ in range(parts)],
+            plan=_repeated(chunks.plan(prepared.blocks), parts),
         )
         ids = [f"delivery {number}"]
         self._in_turn(
