@@ -9,47 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipperd.broker.reply import Reply
-from clipperd.clock import Clock, rfc3339
+from clipperd.clock import rfc3339
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
 from clipperd.notion.port import Notion
+from tests.clocks import SkippingClock
 
 SCOPE = Scope("user-1", "workspace-1")
 OTHER = Scope("user-2", "workspace-2")
 
 
-class FakeClock:
-    """Wall and boot time that move only when told; sleeping moves them."""
-
-    def __init__(self, now: float = 1_790_000_010.0) -> None:
-        self._now = now
-        self._boot = 1000.0
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return self._now
-
-    def boot(self) -> float:
-        return self._boot
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.advance(seconds)
-        await asyncio.sleep(0)
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        self._boot += seconds
-
-    def jump(self, seconds: float) -> None:
-        """The wall clock alone is set to another time."""
-        self._now += seconds
-
-
 class MemoryNotion:
     """Answers as Notion does for what the page index and outlines read."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: SkippingClock) -> None:
         self.clock = clock
         self.calls: list[tuple[str, str]] = []
         self.offline = False
@@ -303,4 +276,3 @@ def _shape(path: str) -> str:
 
 
 _: type[Notion] = MemoryNotion
-__: type[Clock] = FakeClock

@@ -15,7 +15,8 @@ from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
 from clipperd.notion.port import Remembered, Write
-from tests.clipperd.memory_notion import SCOPE, FakeClock, MemoryNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
+from tests.clocks import SkippingClock
 
 BOT = "00000000-0000-4000-8000-00000000b0b0"
 REFUSALS = {
@@ -55,7 +56,7 @@ class Record:
 class WritableNotion(MemoryNotion):
     """Notion behind a broker. ``fault(method, path)`` names what goes wrong, or None."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: SkippingClock) -> None:
         super().__init__(clock)
         self.fault: Callable[[str, str], str | None] = lambda method, path: None
         self.memory: dict[str, tuple[bytes, Reply]] = {}

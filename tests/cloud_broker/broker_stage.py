@@ -20,6 +20,7 @@ from cloud_broker.app import create_app
 from cloud_broker.settings.config import Settings
 from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
+from tests.clocks import ManualClock
 from tests.servers.broker_database import open_kept
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -45,34 +46,6 @@ def an_environment(**changes: str) -> dict[str, str]:
         "BROKER_SIGNING_KEYS": f"one:{SEED}",
         **changes,
     }
-
-
-class HandClock:
-    """A clock that only moves when told."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self._now = now
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._now + seconds, future))
-        await future
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        for at, future in self._sleepers:
-            if at <= self._now and not future.done():
-                future.set_result(None)
-        self._sleepers = [(at, future) for at, future in self._sleepers if not future.done()]
 
 
 @dataclass
@@ -167,7 +140,7 @@ class BrokerStage:
     """A running broker, its fake Notion, and a browser that keeps cookies."""
 
     notion: FakeNotion
-    clock: HandClock
+    clock: ManualClock
     database: Database
     settings: Settings
     app: web.Application
@@ -248,7 +221,7 @@ def link_in(page: str) -> str:
 @asynccontextmanager
 async def a_broker(folder: Path, **changes: str) -> AsyncIterator[BrokerStage]:
     """Run a broker over a database in ``folder`` against a fake Notion."""
-    notion, clock = FakeNotion(), HandClock()
+    notion, clock = FakeNotion(), ManualClock()
     async with TestServer(notion.app()) as server:
         origin = f"http://{server.host}:{server.port}"
         settings = Settings.from_env(an_environment(BROKER_NOTION_API_URL=origin, **changes))

@@ -12,7 +12,7 @@ from cloud_broker.cluster.instances import BEAT_S, GONE_S, Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
-from tests.cloud_broker.broker_stage import HandClock
+from tests.clocks import ManualClock
 from tests.servers.broker_database import open_kept
 
 
@@ -25,7 +25,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_who_is_not_seen_for_a_while_counts_no_more(database: Database) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     one, two = (Instances(database, clock, SystemRandomness()) for _ in range(2))
     await two.count()
     await one.count()
@@ -45,7 +45,7 @@ async def test_who_is_not_seen_for_a_while_counts_no_more(database: Database) ->
 async def test_the_number_is_brought_up_to_date_when_it_is_about_to_matter(
     database: Database,
 ) -> None:
-    one, two = (Instances(database, HandClock(), SystemRandomness()) for _ in range(2))
+    one, two = (Instances(database, ManualClock(), SystemRandomness()) for _ in range(2))
     await one.count()
     await two.count()
     assert one.alive == 1

@@ -15,6 +15,7 @@ from cloud_broker.cli.main import main
 from cloud_broker.identity.revocations import IDLE_S
 from cloud_broker.identity.ttl_cache import FRESH_S
 from cloud_broker.storage import audit
+from tests.clocks import ManualClock
 from tests.cloud_broker.broker_stage import (
     KEY,
     OTHER_WORKSPACE,
@@ -22,7 +23,6 @@ from tests.cloud_broker.broker_stage import (
     VERIFIER,
     WORKSPACE,
     BrokerStage,
-    HandClock,
     Person,
     an_environment,
     bearer,
@@ -74,7 +74,7 @@ async def statuses(brokers: list[Browser], people: list[dict[str, Any]]) -> set[
 async def test_drill_a_mass_revocation_ends_all_sessions_and_tokens_on_running_brokers(
     sandbox: TestServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock, env = HandClock(), environment(sandbox, tmp_path)
+    clock, env = ManualClock(), environment(sandbox, tmp_path)
     async with (
         a_browser_at_a_broker(sandbox, tmp_path, clock) as one,
         a_browser_at_a_broker(sandbox, tmp_path, clock) as two,

@@ -31,8 +31,9 @@ from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 T = TypeVar("T")
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -58,7 +59,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._jump.now
 
 
-class _LoopClock(FakeClock):
+class _LoopClock(SkippingClock):
     """The wall and boot time of a virtual loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,7 +133,7 @@ class Seen:
 class Gated(WritableNotion):
     """The model of Notion behind the broker's real limiter, some tenths of a second away."""
 
-    def __init__(self, clock: FakeClock, limits_: Limits, seed: int = 1) -> None:
+    def __init__(self, clock: SkippingClock, limits_: Limits, seed: int = 1) -> None:
         super().__init__(clock)
         self.limits, self.seen = limits_, Seen()
         self._begun = clock.boot()
@@ -266,7 +267,7 @@ def play(folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]])
 
 
 async def _play(
-    folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]], clock: FakeClock
+    folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]], clock: SkippingClock
 ) -> T:
     world = Gated(clock, limits_)
     rig = Rig(folder, world, clock, make_executor=_Inline)

@@ -10,13 +10,13 @@ from yarl import URL
 from clipperd.broker.client import BrokerClient, decoded, server_date
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import AiohttpHttp, Answer
-from tests.clipperd.session.session_stage import FakeClock
+from tests.clocks import ManualClock
 
 
 @given(st.binary(max_size=200), st.text(max_size=40), st.text(max_size=40))
 def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None:
     answer = Answer(200, {"date": date, "retry-after": wait}, body)
-    clock = FakeClock()
+    clock = ManualClock()
     wire = BrokerClient(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
     decoded(answer)
     server_date(answer)

@@ -16,8 +16,8 @@ from clipperd.model import Position
 from clipperd.outbox import retention
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at
-from tests.clipperd.memory_notion import FakeClock
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 
 class Accounts:
@@ -29,7 +29,7 @@ class Accounts:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    clock = FakeClock()
+    clock = SkippingClock()
     rig = Rig(tmp_path, WritableNotion(clock), clock)
     yield rig
     rig.close()

@@ -15,8 +15,9 @@ from clipperd.model import POSITIONS, PositionType, Scope
 from clipperd.outbox.records import ClipView
 from clipperd.pages.directory import Directory
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 ELSEWHERE = "22222222-2222-4222-8222-222222222222"
 PAGE = "11111111-1111-4111-8111-111111111111"
@@ -40,7 +41,7 @@ class Desk:
     """An intake over real databases."""
 
     def __init__(self, folder: Path) -> None:
-        clock = FakeClock()
+        clock = SkippingClock()
         self.rig = Rig(folder, WritableNotion(clock), clock)
         self.accounts = Accounts()
         accounts: Any = self.accounts

@@ -12,10 +12,11 @@ from clipperd.broker.connectivity import ConnectivityStatus
 from clipperd.daemon.background import ActiveAccount, Background
 from clipperd.machine.watch import Watch
 from tests.clipperd.machine.fake_os_events import FakeOsEvents
-from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE
+from tests.clocks import SkippingClock
 
 
-class Timers(FakeClock):
+class Timers(SkippingClock):
     """Sleepers wait until the test lets one round of them go on."""
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class Parts:
             clock=self.clock,
             active=ActiveAccount(),
             backups=SimpleNamespace(),  # type: ignore[arg-type]  # none is due in a test
-            watch=Watch(self.os_events, FakeClock(), slept=lambda: self.slept, host=None),
+            watch=Watch(self.os_events, SkippingClock(), slept=lambda: self.slept, host=None),
             drop_connections=self.drop,
             purge=purge,
             refresh_s=300.0,

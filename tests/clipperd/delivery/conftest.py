@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.memory_notion import FakeClock
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> SkippingClock:
+    return SkippingClock()
 
 
 @pytest.fixture
-def world(clock: FakeClock) -> WritableNotion:
+def world(clock: SkippingClock) -> WritableNotion:
     return WritableNotion(clock)
 
 
 @pytest.fixture
-def rig(tmp_path: Path, world: WritableNotion, clock: FakeClock) -> Iterator[Rig]:
+def rig(tmp_path: Path, world: WritableNotion, clock: SkippingClock) -> Iterator[Rig]:
     rig = Rig(tmp_path, world, clock)
     yield rig
     rig.close()

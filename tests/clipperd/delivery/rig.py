@@ -22,8 +22,9 @@ from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.storage.database import Database
-from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard
+from tests.clipperd.memory_notion import SCOPE, Heard
 from tests.clipperd.writable_notion import BOT, WritableNotion
+from tests.clocks import SkippingClock
 
 USER = SCOPE.user_id
 
@@ -40,7 +41,7 @@ def paragraph(text: str) -> dict[str, Any]:
 class StillClock:
     """Time stands still: whoever sleeps waits until the test is over."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: SkippingClock) -> None:
         self._clock = clock
 
     def now(self) -> float:
@@ -60,7 +61,7 @@ class Rig:
         self,
         folder: Path,
         world: WritableNotion,
-        clock: FakeClock,
+        clock: SkippingClock,
         seed: int = 1,
         **database_options: Any,
     ) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from clipperd.model import Position
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.memory_notion import FakeClock
 from tests.clipperd.writable_notion import BOT, WritableNotion
+from tests.clocks import SkippingClock
 
 FAULTS = (
     ("429", 0.03),
@@ -30,7 +30,7 @@ FAULTS = (
 
 
 def schedule(rng: random.Random) -> WritableNotion:
-    clock = FakeClock()
+    clock = SkippingClock()
     world = WritableNotion(clock)
 
     def fault(method: str, path: str) -> str | None:

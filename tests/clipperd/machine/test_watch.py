@@ -11,7 +11,7 @@ import pytest
 from clipperd.machine import source_address
 from clipperd.machine.watch import Change, Watch
 from tests.clipperd.machine.fake_os_events import FakeOsEvents
-from tests.clipperd.memory_notion import FakeClock
+from tests.clocks import SkippingClock
 from tests.stack.cable import Cable, laid
 
 
@@ -21,7 +21,7 @@ class Machine:
     def __init__(self, host: str | None = None) -> None:
         self.os_events = FakeOsEvents()
         self.slept = 5.0
-        self.watch = Watch(self.os_events, FakeClock(), slept=lambda: self.slept, host=host)
+        self.watch = Watch(self.os_events, SkippingClock(), slept=lambda: self.slept, host=host)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[Machine]:

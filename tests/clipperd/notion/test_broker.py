@@ -21,7 +21,8 @@ from clipperd.keychain.system import MemorySecrets
 from clipperd.model import Scope
 from clipperd.notion.port import Form, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada
-from tests.clipperd.session.session_stage import ADA, FakeClock, SessionStage, running_world
+from tests.clipperd.session.session_stage import ADA, SessionStage, running_world
+from tests.clocks import ManualClock
 
 
 async def test_a_request_carries_token_workspace_and_key(
@@ -176,7 +177,7 @@ async def test_a_refused_connection_has_sent_nothing(
 
 @pytest.mark.parametrize("address", ["https://127.0.0.1:{port}", "http://name.invalid:{port}"])
 async def test_failed_tls_and_names_have_sent_nothing(broker: FakeBroker, address: str) -> None:
-    clock = FakeClock()
+    clock = ManualClock()
     http = AiohttpHttp()
     base = URL(address.format(port=broker.url.port))
     wire = BrokerClient(base, http, Connectivity(clock), clock)

@@ -16,14 +16,15 @@ from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_worker import blocks, once
-from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.outbox.test_outbox import LANE, draft
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 
 @pytest.fixture
 def world() -> WritableNotion:
-    return WritableNotion(FakeClock())
+    return WritableNotion(SkippingClock())
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def page(world: WritableNotion) -> str:
 
 @pytest.fixture
 def rig(tmp_path: Path, world: WritableNotion) -> Iterator[Rig]:
-    assert isinstance(world.clock, FakeClock)
+    assert isinstance(world.clock, SkippingClock)
     rig = Rig(tmp_path, world, world.clock)
     yield rig
     rig.close()

@@ -12,13 +12,14 @@ from clipperd.model import Position
 from clipperd.outbox import actions, backlog
 from clipperd.outbox.records import Target
 from tests.clipperd.delivery.rig import USER, Rig, paragraph
-from tests.clipperd.memory_notion import SCOPE, FakeClock
+from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.writable_notion import WritableNotion
+from tests.clocks import SkippingClock
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    clock = FakeClock()
+    clock = SkippingClock()
     rig = Rig(tmp_path, WritableNotion(clock), clock)
     yield rig
     rig.close()

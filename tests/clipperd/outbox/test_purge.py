@@ -23,8 +23,8 @@ from clipperd.outbox.records import Draft, Target
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.recovery import REPORTED_S
-from tests.clipperd.session.session_stage import FakeClock
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
+from tests.clocks import ManualClock
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock = FakeClock()
+        self.clock = ManualClock()
         self.clock.wall = NOW
         self.house = DamagedHome(folder)
         self.db: Database = self.house.open()

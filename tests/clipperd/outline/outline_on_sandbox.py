@@ -25,7 +25,8 @@ from cloud_broker.sandbox.control.edits import edit, make_page
 from cloud_broker.sandbox.model import Block, Node
 from cloud_broker.sandbox.outline import block_of
 from tests.clipperd.memory_notion import Heard
-from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, StageClock, paragraph, staged
+from tests.clocks import ManualClock
+from tests.cloud_broker.sandbox.sandbox_stage import SandboxStage, paragraph, staged
 
 SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
 
@@ -65,7 +66,7 @@ class Bridge:
 class BootClock:
     """The stage's clock as the daemon reads it."""
 
-    def __init__(self, clock: StageClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
 
     def now(self) -> float:

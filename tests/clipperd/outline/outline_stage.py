@@ -9,7 +9,8 @@ from clipperd.model import InsertionPoint, Position
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.storage.disposable import open_cache
-from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
+from tests.clipperd.memory_notion import SCOPE, Heard, MemoryNotion
+from tests.clocks import SkippingClock
 
 
 class OutlineStage:
@@ -17,7 +18,7 @@ class OutlineStage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock = FakeClock()
+        self.clock = SkippingClock()
         self.notion = MemoryNotion(self.clock)
         self.heard = Heard()
         self.page = self.notion.add_page("Journal")

@@ -82,14 +82,15 @@ class Page:
         if heading not in self.blocks():
             return []
         assert isinstance(heading, Block)
-        is_toggle = bool(heading.body.get("is_toggleable"))
+        # A toggle heading that became a plain toggle keeps its section.
+        is_toggle = heading.type == "toggle" or bool(heading.body.get("is_toggleable"))
         if kind == "after_heading":  # no look is spent on what it has become
             return [(heading.parent.id, heading.id), *([(heading.id, None)] if is_toggle else [])]
-        if not level(heading) and heading.type != "toggle":
-            return []
-        if is_toggle or heading.type == "toggle":  # a toggle that was a heading keeps its section
+        if is_toggle:
             inside = self.world.living(heading)
             return [(heading.id, inside[-1].id if inside else None)]
+        if not level(heading):
+            return []
         siblings = self.world.living(self.world.nodes[heading.parent.id])
         end = heading.id
         for node in siblings[siblings.index(heading) + 1 :]:
@@ -141,7 +142,7 @@ def lab(
 
 @settings(max_examples=120, deadline=None)
 @given(steps=STEPS)
-@example(steps=[("turn", 14, "+ {}"), ("end_of_section", 7, "")])
+@example(steps=[("turn", 14, "+ {}"), ("after_heading", 7, ""), ("end_of_section", 7, "")])
 def test_whatever_people_do_a_clip_lands_in_its_section(
     lab: tuple[asyncio.Runner, OutlineOnSandbox], steps: list[tuple[str, int, str | int]]
 ) -> None:

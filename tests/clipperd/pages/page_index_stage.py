@@ -9,7 +9,8 @@ from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
-from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
+from tests.clipperd.memory_notion import SCOPE, Heard, MemoryNotion
+from tests.clocks import SkippingClock
 
 
 class PageIndexStage:
@@ -17,7 +18,7 @@ class PageIndexStage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock = FakeClock()
+        self.clock = SkippingClock()
         self.notion = MemoryNotion(self.clock)
         self.heard = Heard()
         self.start()

@@ -28,35 +28,9 @@ from clipperd.session.view import SessionView
 from clipperd.storage.database import Database
 from clipperd.storage.migration import Step
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Person
+from tests.clocks import ManualClock
 
 ADA = Scope("user-ada", WORKSPACE_A)
-
-
-class FakeClock:
-    """Both clocks stand still until :meth:`advance`; sleepers wake in passing."""
-
-    def __init__(self) -> None:
-        self.wall = 1_790_000_000.0
-        self.booted = 1_000.0
-        self._sleepers: list[tuple[float, asyncio.Event]] = []
-
-    def now(self) -> float:
-        return self.wall
-
-    def boot(self) -> float:
-        return self.booted
-
-    async def sleep(self, seconds: float) -> None:
-        woken = asyncio.Event()
-        self._sleepers.append((self.booted + seconds, woken))
-        await woken.wait()
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.booted += seconds
-        for due, woken in self._sleepers:
-            if due <= self.booted:
-                woken.set()
 
 
 @dataclass
@@ -69,7 +43,7 @@ class SessionStage:
     accounts: Accounts
     logins: Logins
     connectivity: Connectivity
-    clock: FakeClock
+    clock: ManualClock
     secrets: Secrets
     db: Database
     published: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
@@ -101,7 +75,7 @@ async def running_world(
     broker: URL,
     *,
     kept: Secrets | None = None,
-    clock: FakeClock | None = None,
+    clock: ManualClock | None = None,
     port: int = 4711,
     steps: Sequence[Step] = (),
 ) -> AsyncIterator[SessionStage]:
@@ -109,7 +83,7 @@ async def running_world(
     db = Database.open(
         folder / "outbox.db", name="outbox", steps=[*SESSION_STEPS, *steps], synchronous="NORMAL"
     )
-    clock = clock or FakeClock()
+    clock = clock or ManualClock()
     kept = kept or MemorySecrets()
     http = AiohttpHttp()
     connectivity = Connectivity(clock)

@@ -15,7 +15,6 @@ import msgspec
 from aiohttp import web
 
 from clipperd.broker.reply import Reply
-from clipperd.clock import Clock
 from clipperd.health import Check, Health
 from clipperd.model import Scope
 from clipperd.notion.port import Form
@@ -29,49 +28,11 @@ from clipperd.web.hub import EventHub
 from clipperd.web.keys import Limits
 from clipperd.web.routes import Route, answer, parse_body
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
+from tests.clocks import ManualClock
 
 TOKEN = "owner-token-of-endpoint-json-0123456789abcdef"
 INSTANCE = "instance-1"
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
-
-
-class HandClock:
-    """A clock that a test moves; sleepers wake when it passes their time."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.wall = now
-        self.passed = 0.0
-        self.slept: list[float] = []
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self.auto = True  # sleeps of a second and less return at once
-
-    def now(self) -> float:
-        return self.wall + self.passed
-
-    def boot(self) -> float:
-        return self.passed
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        if self.auto and seconds <= 0.1:
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self.passed + seconds, future))
-        await future
-
-    @property
-    def sleepers(self) -> int:
-        return sum(not future.done() for _, future in self._sleepers)
-
-    async def advance(self, seconds: float) -> None:
-        self.passed += seconds
-        for due, future in self._sleepers:
-            if due <= self.passed and not future.done():
-                future.set_result(None)
-        await asyncio.sleep(0)
-
-
-_: Clock = HandClock()
 
 
 class SampleBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -150,7 +111,7 @@ class MiddlewareStage:
     """What a test needs of a running API."""
 
     port: int
-    clock: HandClock
+    clock: ManualClock
     clients: ApiTokens
     events: EventHub
     notion: FakeNotion
@@ -190,7 +151,7 @@ async def door(
     origins: Sequence[str] = (),
     checks: Mapping[str, Check] | None = None,
 ) -> AsyncIterator[MiddlewareStage]:
-    clock, numbers = HandClock(), itertools.count(1)
+    clock, numbers = ManualClock(1_700_000_000.0, shortest_s=0.1), itertools.count(1)
     db = Database.open(folder / "outbox.db", name="outbox", steps=CLIENT_STEPS, synchronous="FULL")
     clients = await ApiTokens.open(
         db,

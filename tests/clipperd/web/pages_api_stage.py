@@ -23,8 +23,9 @@ from clipperd.web.access import Access
 from clipperd.web.app import create_app, listening
 from clipperd.web.handlers import outlines, pages
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
-from tests.clipperd.memory_notion import SCOPE, FakeClock, Heard, MemoryNotion
+from tests.clipperd.memory_notion import SCOPE, Heard, MemoryNotion
 from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN
+from tests.clocks import SkippingClock
 
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 
@@ -54,7 +55,7 @@ class PagesApiStage:
 @asynccontextmanager
 async def reading(folder: Path) -> AsyncIterator[PagesApiStage]:
     """Serve the routes of pages and outlines."""
-    clock, heard = FakeClock(), Heard()
+    clock, heard = SkippingClock(), Heard()
     notion = MemoryNotion(clock)
     cache = open_cache(folder / "cache.db", CACHE_STEPS)
     outbox = Database.open(

@@ -12,7 +12,8 @@ import pytest
 
 from clipperd.storage.database import Database
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
-from tests.clipperd.web.middleware_stage import HandClock, MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import MiddlewareStage, door
+from tests.clocks import ManualClock
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ async def test_last_used_is_kept_to_the_minute(api: MiddlewareStage) -> None:
     assert made["last_used_at"] is None
     seen = []
     for wait in (0, 30, 31):
-        await api.clock.advance(wait)
+        api.clock.advance(wait)
         await api.call("GET", "/v1/status", token=made["token"])
         seen.append(api.clients.all()[0].last_used_at)
     start = api.clock.now() - 61
@@ -98,7 +99,7 @@ async def test_clients_outlive_the_process(tmp_path: Path) -> None:
         db = Database.open(tmp_path / "o.db", name="o", steps=CLIENT_STEPS, synchronous="FULL")
         clients = await ApiTokens.open(
             db,
-            HandClock(),
+            ManualClock(),
             new_id=lambda: f"id{next(numbers)}",
             new_token=lambda: f"token{next(numbers)}",
         )
@@ -108,5 +109,5 @@ async def test_clients_outlive_the_process(tmp_path: Path) -> None:
         else:
             (client,) = clients.all()
             assert (client.name, client.scopes) == ("App", ("read", "clip"))
-            assert client.last_used_at == HandClock().now()
+            assert client.last_used_at == ManualClock().now()
         db.close()

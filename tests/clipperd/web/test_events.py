@@ -14,7 +14,8 @@ import pytest
 
 from clipperd.web.hub import Event, EventHub
 from clipperd.web.keys import Limits
-from tests.clipperd.web.middleware_stage import TOKEN, HandClock, MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door
+from tests.clocks import ManualClock
 
 
 @pytest.fixture
@@ -134,9 +135,9 @@ async def test_a_heartbeat_comes_every_25_seconds_while_somebody_listens(
     assert api.clock.sleepers == 0
     async with reading(api) as reader:
         await reader.next()
-        await api.clock.advance(25)
+        api.clock.advance(25)
         assert await reader.next() == {"comment": "here"}
-        await api.clock.advance(25)
+        api.clock.advance(25)
         assert await reader.next() == {"comment": "here"}
     async with asyncio.timeout(5):
         while api.events.attached:
@@ -193,8 +194,7 @@ async def _take(stream: AsyncIterator[Event | None], count: int) -> list[Event |
 
 
 async def test_page_events_of_a_moment_become_one() -> None:
-    clock = HandClock()
-    clock.auto = False
+    clock = ManualClock()
     events = EventHub(clock)
     async with events.stream(snapshot=_snapshot, account=_account) as stream:
         reader = aiter(stream)
@@ -208,19 +208,19 @@ async def test_page_events_of_a_moment_become_one() -> None:
         assert first is not None
         assert first.data == {"ids": ["a"], "removed": []}
         await asyncio.sleep(0)
-        await clock.advance(0.25)
+        clock.advance(0.25)
         both = await _take(reader, 2)
         assert [event.data for event in both if event] == [
             {"ids": ["b"], "removed": ["c"]},
             {"workspace_id": "w", "ids": ["x"], "removed": []},
         ]
-        await clock.advance(0.25)
+        clock.advance(0.25)
     assert clock.sleepers == 0
     await events.close()
 
 
 async def test_a_reader_too_far_behind_gets_a_gap_and_a_snapshot() -> None:
-    events = EventHub(HandClock(), waiting=3)
+    events = EventHub(ManualClock(), waiting=3)
     async with events.stream(snapshot=_snapshot, account=_account) as stream:
         reader = aiter(stream)
         await _take(reader, 1)
@@ -236,13 +236,13 @@ async def test_a_reader_too_far_behind_gets_a_gap_and_a_snapshot() -> None:
 
 
 def test_ids_grow_from_one_process_to_the_next_and_stay_exact_in_javascript() -> None:
-    early, late = EventHub(HandClock(1000.0)), EventHub(HandClock(1000.1))
+    early, late = EventHub(ManualClock(1000.0)), EventHub(ManualClock(1000.1))
     for _ in range(50):
         early.publish("clip", {})
     assert early.head() < late.head()
-    assert EventHub(HandClock(2_100_000_000.0)).head() < 2**53
+    assert EventHub(ManualClock(2_100_000_000.0)).head() < 2**53
 
 
 def test_an_unknown_type_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="no such event type"):
-        EventHub(HandClock()).publish("nothing", {})
+        EventHub(ManualClock()).publish("nothing", {})

@@ -14,7 +14,7 @@ from cloud_broker.storage import keycheck
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
-from tests.cloud_broker.broker_stage import HandClock
+from tests.clocks import ManualClock
 
 ONE, TWO = ("one", b"1" * 32), ("two", b"2" * 32)
 
@@ -28,7 +28,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def start(database: Database, *keys: tuple[str, bytes]) -> None:
-    await prove(KeyRing(keys), database, clock=HandClock())
+    await prove(KeyRing(keys), database, clock=ManualClock())
 
 
 async def seal_a_row(database: Database, kid: str) -> None:

@@ -12,7 +12,7 @@ from cloud_broker.errors import KeysRefused
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
-from tests.cloud_broker.broker_stage import HandClock
+from tests.clocks import ManualClock
 
 
 async def pepper_with(folder: Path, *keys: tuple[str, bytes]) -> Pepper:
@@ -20,7 +20,7 @@ async def pepper_with(folder: Path, *keys: tuple[str, bytes]) -> Pepper:
     try:
         await migrate(database, now=0)
         pepper = Pepper(KeyRing(keys))
-        await pepper.load(database, clock=HandClock(), randomness=SystemRandomness())
+        await pepper.load(database, clock=ManualClock(), randomness=SystemRandomness())
         return pepper
     finally:
         await database.close()

@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud_broker.crypto.signing import ACCESS, HANDOFF, Signer, TokenRejected
-from tests.cloud_broker.broker_stage import HandClock
+from tests.clocks import ManualClock
 
 ISSUER = "https://broker.example"
 SEED, OTHER = b"s" * 32, b"o" * 32
-CLOCK = HandClock()
+CLOCK = ManualClock()
 NOW = int(CLOCK.now())
 CLAIMS = {"sub": "user", "jti": "j", "sid": "s"}
 GOOD: dict[str, Any] = {
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def a_signer(clock: HandClock = CLOCK, **keys: bytes) -> Signer:
+def a_signer(clock: ManualClock = CLOCK, **keys: bytes) -> Signer:
     return Signer(list((keys or {"one": SEED}).items()), issuer=ISSUER, clock=clock)
 
 
@@ -90,7 +90,7 @@ def test_none_and_a_mac_with_the_public_key_are_no_signatures() -> None:
 
 
 def test_a_token_ends_by_the_brokers_clock() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     signer = a_signer(clock)
     token = signer.sign(ACCESS, CLAIMS, life_s=60)
     clock.advance(60)

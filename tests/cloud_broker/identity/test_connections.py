@@ -31,7 +31,8 @@ from cloud_broker.storage import accounts
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport, Body, Response, Transport
 from cloud_broker.web.keys import TOKENS
-from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, HandClock
+from tests.clocks import ManualClock
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage
 
 
 async def opened(stage: BrokerStage) -> OpenToken:
@@ -72,7 +73,7 @@ class Asleep:
     """A machine that sleeps when the connection stands, before the first byte."""
 
     inner: AiohttpTransport
-    clock: HandClock
+    clock: ManualClock
     asleep_s: float
 
     async def send(

@@ -17,13 +17,8 @@ from cloud_broker.storage import connections as rows
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.keys import ACCOUNTS, SESSIONS, TOKENS
-from tests.cloud_broker.broker_stage import (
-    OTHER_WORKSPACE,
-    WORKSPACE,
-    BrokerStage,
-    HandClock,
-    bearer,
-)
+from tests.clocks import ManualClock
+from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, bearer
 from tests.cloud_broker.identity.test_connections import another_instance
 
 
@@ -211,7 +206,7 @@ async def test_a_changed_tier_counts_within_five_seconds(stage: BrokerStage) -> 
 
 
 def test_the_five_seconds_count_from_before_the_reading() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     recent: TtlCache[str, int] = TtlCache(clock, size=10)
     mark = recent.mark()
     clock.advance(2)  # a slow database
@@ -223,7 +218,7 @@ def test_the_five_seconds_count_from_before_the_reading() -> None:
 
 
 def test_nothing_is_kept_of_a_reading_that_a_change_overtook() -> None:
-    recent: TtlCache[str, int] = TtlCache(HandClock(), size=10)
+    recent: TtlCache[str, int] = TtlCache(ManualClock(), size=10)
     mark = recent.mark()
     recent.drop("a")
     recent.keep("a", 1, mark)
@@ -237,7 +232,7 @@ def test_nothing_is_kept_of_a_reading_that_a_change_overtook() -> None:
 
 
 def test_only_so_much_is_kept_and_nothing_for_longer() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     recent: TtlCache[int, int] = TtlCache(clock, size=3)
     for number in range(5):
         recent.keep(number, number, recent.mark())

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from cloud_broker.identity.revocations import FIRST_RETRY_S, GIVE_UP_S, LONGEST_RETRY_S
-from tests.cloud_broker.broker_stage import HandClock
+from tests.clocks import ManualClock
 from tests.cloud_broker.identity.connected_people import NEW, Broker, Place, a_place
 
 
@@ -31,7 +31,7 @@ async def waiting(broker: Broker) -> int:
 
 
 async def test_waits_double_from_half_a_minute_to_six_hours(place: Place) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     async with place.broker(NEW, clock=clock) as broker:
         await disconnected(place, broker)
         place.notion.revoke_status = 503
@@ -49,7 +49,7 @@ async def test_waits_double_from_half_a_minute_to_six_hours(place: Place) -> Non
 
 
 async def test_after_thirty_days_it_is_given_up_destroyed_and_noted(place: Place) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     async with place.broker(NEW, clock=clock) as broker:
         await disconnected(place, broker)
         place.notion.revoke_status = 503
@@ -65,7 +65,7 @@ async def test_after_thirty_days_it_is_given_up_destroyed_and_noted(place: Place
 
 
 async def test_a_token_that_is_dead_already_counts_as_revoked(place: Place) -> None:
-    async with place.broker(NEW, clock=HandClock()) as broker:
+    async with place.broker(NEW, clock=ManualClock()) as broker:
         await disconnected(place, broker)
         place.notion.revoke_status = 400
         place.notion.revoke_body = {"error": "invalid_token"}

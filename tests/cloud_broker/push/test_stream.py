@@ -18,11 +18,11 @@ from cloud_broker.push.notifier import LocalNotifier
 from cloud_broker.secret import Secret
 from cloud_broker.web.keys import TOKENS
 from cloud_broker.web.webhooks import INBOX
+from tests.clocks import ManualClock
 from tests.cloud_broker.broker_stage import (
     OTHER_WORKSPACE,
     WORKSPACE,
     BrokerStage,
-    HandClock,
     Person,
     a_broker,
 )
@@ -88,7 +88,7 @@ async def test_what_was_missed_is_told_over_a_restart_of_the_broker(tmp_path: Pa
 
 async def test_what_a_broker_took_before_it_died_is_told_by_another(stage: BrokerStage) -> None:
     await stage.sign_in()
-    clock, notices, ring = HandClock(), LocalNotifier(), KeyRing([("one", b"k" * 32)])
+    clock, notices, ring = ManualClock(), LocalNotifier(), KeyRing([("one", b"k" * 32)])
     other = Inbox(
         stage.database, ring, notices, clock, token=Secret(TOKEN), is_pending=False, poll_s=2.0
     )

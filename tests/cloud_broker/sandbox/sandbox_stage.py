@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import heapq
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,49 +10,15 @@ from typing import Any
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
-from cloud_broker.clock import Clock
 from cloud_broker.sandbox import grants, seed
 from cloud_broker.sandbox.app import BACKGROUND, CALLS, WORLD, create_app
 from cloud_broker.sandbox.calls import Calls
 from cloud_broker.sandbox.world import World
+from tests.clocks import ManualClock
 
 START = 1_791_279_120.0 + 37.5  # 37.5 s into a minute
 NEW, OLD = "2026-03-11", "2025-09-03"
 MISSING = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
-
-
-class StageClock:
-    """Time that moves only when a test says so; sleepers wake in order."""
-
-    def __init__(self) -> None:
-        self._now = START
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._count = itertools.count()
-        self.slept_on = asyncio.Event()
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (self._now + seconds, next(self._count), future))
-        self.slept_on.set()
-        await future
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        while self._waiting and self._waiting[0][0] <= self._now:
-            future = heapq.heappop(self._waiting)[2]
-            if not future.done():
-                future.set_result(None)
-
-
-_: Clock = StageClock()
 
 
 @dataclass(slots=True)
@@ -64,7 +27,7 @@ class SandboxStage:
 
     client: TestClient[Any, Any]
     world: World
-    clock: StageClock
+    clock: ManualClock
     token: str
     bot_id: str
     version: str = NEW
@@ -127,7 +90,7 @@ class SandboxStage:
 @asynccontextmanager
 async def staged(version: str = NEW, rate: int | None = None) -> AsyncIterator[SandboxStage]:
     """Start a sandbox with the seed world and no rate limit."""
-    clock = StageClock()
+    clock = ManualClock(START)
     app = create_app(clock=clock, rate_per_minute=rate)
     world = app[WORLD]
     token = grants.mint(world, seed.MIRA, seed.WORKSPACE)

@@ -10,7 +10,7 @@ from cloud_broker.sandbox.control.bodies import ConfigBody
 from cloud_broker.sandbox.faults import PARAMS
 from cloud_broker.sandbox.front import ENDPOINTS
 from cloud_broker.sandbox.model import Config
-from tests.cloud_broker.sandbox.sandbox_stage import StageClock
+from tests.clocks import ManualClock
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
@@ -30,7 +30,7 @@ def test_every_knob_is_named_and_can_be_turned() -> None:
 
 
 def test_every_control_route_and_endpoint_is_named() -> None:
-    for route in create_app(clock=StageClock()).router.routes():
+    for route in create_app(clock=ManualClock()).router.routes():
         path = route.resource.canonical if route.resource is not None else ""
         if path.startswith("/_sandbox") and "files" not in path:
             assert "/".join(path.split("/")[:3]) in TEXT

@@ -16,7 +16,7 @@ from cloud_broker.sandbox.errors import NotionError
 from cloud_broker.sandbox.render import VERSIONS
 from cloud_broker.sandbox.shapes.block_types import TYPES
 from cloud_broker.sandbox.world import World
-from tests.cloud_broker.sandbox.sandbox_stage import StageClock
+from tests.clocks import ManualClock
 
 KEYS = """type rich_text text content link url annotations color children mention equation
 expression external file_upload id caption cells table_width icon emoji date start language
@@ -45,7 +45,7 @@ BLOCKS = st.lists(
     st.sampled_from(tuple(TYPES)).flatmap(lambda name: st.fixed_dictionaries({name: VALUES})),
     max_size=3,
 )
-WORLD = seed.plant(World(StageClock()))
+WORLD = seed.plant(World(ManualClock()))
 TOKEN = grants.mint(WORLD, seed.MIRA, seed.WORKSPACE)
 IDS = {
     "block_id": seed.EMPTY_PAGE,

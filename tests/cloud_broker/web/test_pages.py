@@ -7,7 +7,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.web.problems import problems, request_ids
-from tests.cloud_broker.broker_stage import HTML, BrokerStage, HandClock, Person, state_of
+from tests.clocks import ManualClock
+from tests.cloud_broker.broker_stage import HTML, BrokerStage, Person, state_of
 
 
 def is_closed(page: ClientResponse) -> bool:
@@ -87,7 +88,7 @@ async def test_a_page_that_sets_no_policy_gets_the_strictest() -> None:
     async def bare(_: web.Request) -> web.Response:
         return web.Response(text="<p>x</p>", content_type="text/html")
 
-    app = web.Application(middlewares=[request_ids(HandClock(), SystemRandomness()), problems])
+    app = web.Application(middlewares=[request_ids(ManualClock(), SystemRandomness()), problems])
     app.router.add_get("/bare", bare)
     async with TestClient(TestServer(app)) as client:
         assert is_closed(await client.get("/bare"))

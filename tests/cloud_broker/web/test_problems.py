@@ -23,7 +23,8 @@ from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
 from cloud_broker.web.keys import CLUSTER, DATABASE, DRAIN
 from cloud_broker.web.problems import STATUS, problems, request_ids
-from tests.cloud_broker.broker_stage import BrokerStage, HandClock
+from tests.clocks import ManualClock
+from tests.cloud_broker.broker_stage import BrokerStage
 from tests.servers.broker_database import open_kept
 
 
@@ -111,7 +112,7 @@ async def test_an_unexpected_failure_tells_the_caller_nothing(lines: io.StringIO
     async def broken(_: web.Request) -> web.Response:
         raise RuntimeError("canary in a message")
 
-    app = web.Application(middlewares=[request_ids(HandClock(), SystemRandomness()), problems])
+    app = web.Application(middlewares=[request_ids(ManualClock(), SystemRandomness()), problems])
     app.router.add_get("/broken", broken)
     async with TestClient(TestServer(app)) as client:
         answer = await client.get("/broken?canary=1")
@@ -131,7 +132,7 @@ async def test_a_wait_is_told_in_whole_seconds_rounded_up_and_never_as_none(
     async def crowded(_: web.Request) -> web.Response:
         raise TooManyRequests("Wait.", retry_after=wait_s)
 
-    app = web.Application(middlewares=[request_ids(HandClock(), SystemRandomness()), problems])
+    app = web.Application(middlewares=[request_ids(ManualClock(), SystemRandomness()), problems])
     app.router.add_get("/crowded", crowded)
     async with TestClient(TestServer(app)) as client:
         answer = await client.get("/crowded")
