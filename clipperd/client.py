@@ -255,8 +255,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise DaemonDown("clipperd does not answer.", hint=_DOWN_HINT) from error
-        due = endpoints.proof(found.token, nonce, found.port, found.instance_id)
-        if not hmac.compare_digest(due.encode(), str(answer.get("proof")).encode()):
+        expected = endpoints.proof(found.token, nonce, found.port, found.instance_id)
+        if not hmac.compare_digest(expected.encode(), str(answer.get("proof")).encode()):
             connection.close()
             raise DaemonUntrusted(
                 f"The program on port {found.port} is not your clipperd. No data was sent to it.",

@@ -68,16 +68,16 @@ def login(args: Namespace, console: Console) -> int:
     stream = client.events(["session"])
     if purpose != "sign_in":
         next(stream)  # the snapshot: later events are not missed
-    begun = client.login(purpose)
+    login_started = client.login(purpose)
     after: dict[str, Any] | None
     try:
-        _send_to_browser(args, console, begun["login_url"])
+        _send_to_browser(args, console, login_started["login_url"])
         if purpose == "sign_in":
-            after = _wait_signed_in(client, float(begun["expires_in"]))
+            after = _wait_signed_in(client, float(login_started["expires_in"]))
         else:
             after = _wait_extended(client, stream)
     except KeyboardInterrupt:
-        client.cancel_login(begun["login_id"])
+        client.cancel_login(login_started["login_id"])
         console.warn("Sign-in canceled.")
         return exits.INTERRUPTED
     if after is None or (purpose == "add_workspace" and _ids(after) == _ids(before)):
@@ -137,7 +137,7 @@ def workspaces(args: Namespace, console: Console) -> int:
     """List the workspaces; ``--use`` sets the current one first."""
     client = console.client(args)
     if args.use is not None:
-        client.use_workspace(_named(client.workspaces(), args.use))
+        client.use_workspace(_workspace_id(client.workspaces(), args.use))
     found = client.workspaces()
     if args.json:
         console.emit(found)
@@ -187,14 +187,14 @@ def _wait_extended(client: Client, stream: Iterator[ServerEvent]) -> dict[str, A
     return client.session()
 
 
-def _named(found: list[dict[str, Any]], wanted: str) -> str:
+def _workspace_id(found: list[dict[str, Any]], wanted: str) -> str:
     matches = [
         w for w in found if w["id"] == wanted or _casefold(w.get("name")) == _casefold(wanted)
     ]
     if len(matches) == 1:
         return str(matches[0]["id"])
-    found_text = "Several workspaces have" if matches else "No connected workspace has"
-    raise UsageError(f"{found_text} this name.", "List them with: clipperd workspaces")
+    count_text = "Several workspaces have" if matches else "No connected workspace has"
+    raise UsageError(f"{count_text} this name.", "List them with: clipperd workspaces")
 
 
 def _ids(session: dict[str, Any]) -> set[str]:

@@ -61,7 +61,7 @@ class EventHub:
         self._ring: deque[Event] = deque()
         self._kept = kept
         self._waiting = waiting
-        self._last = self._floor = int(clock.now() * 1000) << 12
+        self._last = self._last_dropped = int(clock.now() * 1000) << 12
         self._streams: set[Stream] = set()
         self._pending: dict[tuple[str, str | None, str | None], _Merged] = {}
         self._pacer: asyncio.Task[None] | None = None
@@ -134,7 +134,7 @@ class EventHub:
         event = Event(self._last, type_, data, user_id)
         self._ring.append(event)
         if len(self._ring) > self._kept:
-            self._floor = self._ring.popleft().id or self._floor
+            self._last_dropped = self._ring.popleft().id or self._oldest
         for stream in self._streams:
             stream.offer(event)
 
@@ -167,7 +167,7 @@ class EventHub:
         """Return the events after ``last_event_id``; None if the reader needs a snapshot."""
         if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
             return None
-        if len(last_event_id) > 19 or not self._floor <= int(last_event_id) <= self._last:
+        if len(last_event_id) > 19 or not self._last_dropped <= int(last_event_id) <= self._last:
             return None
         seen = int(last_event_id)
         missed = [event for event in self._ring if event.id is not None and event.id > seen]
@@ -244,22 +244,22 @@ class Stream:
                 if self._needs_snapshot:
                     if self.gap_first:
                         yield Event(None, "gap", {})
-                    yield await self._renew()
+                    yield await self._take_snapshot()
                     continue
                 event = self._queue.popleft()
-                if event.type == "session" and await self._switched():
+                if event.type == "session" and await self._user_changed():
                     self._needs_snapshot = self.gap_first = True
                 elif event.type in self._types and event.user_id in (None, self._user):
                     yield event
             if self._closed:
                 return
 
-    async def _renew(self) -> Event:
+    async def _take_snapshot(self) -> Event:
         self._needs_snapshot = self.gap_first = False
         self._queue.clear()
         head = self._events.head()  # read first: later events are sent after the snapshot
         return Event(head, "snapshot", await self._snapshot(), self._user)
 
-    async def _switched(self) -> bool:
+    async def _user_changed(self) -> bool:
         before, self._user = self._user, await self._account()
         return before != self._user

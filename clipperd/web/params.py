@@ -12,10 +12,10 @@ from clipperd.web.keys import ACCOUNTS
 
 def workspace_of(request: web.Request) -> str | None:
     """Return the workspace id of ``X-Workspace-Id``, dashed, or None. Raises InvalidInput."""
-    given = request.headers.get("X-Workspace-Id")
-    if given is None:
+    header = request.headers.get("X-Workspace-Id")
+    if header is None:
         return None
-    workspace_id = notion_id(given)
+    workspace_id = notion_id(header)
     if workspace_id is None:
         raise InvalidInput("X-Workspace-Id is not a Notion id.")
     return workspace_id

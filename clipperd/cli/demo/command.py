@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="clipperd-demo-", ignore_cleanup_errors=True) as name:
         programs = Programs(Path(name), os.environ, interruption)
         try:
-            return _play(programs, once=bool(args.once))
+            return _run_steps(programs, once=bool(args.once))
         except (DemoFailed, ClipperdError, ApiError, OSError) as error:
             print(f"The demo failed: {error}", file=sys.stderr, flush=True)
             return exits.FAILED
@@ -66,7 +66,7 @@ def _run_verb(args: Namespace, _console: Console) -> int:
     return run(args)
 
 
-def _play(programs: Programs, *, once: bool) -> int:
+def _run_steps(programs: Programs, *, once: bool) -> int:
     from clipperd.cli.demo.sandbox import Sandbox
     from clipperd.cli.demo.steps import PAGE, Steps
 
@@ -88,7 +88,7 @@ def _play(programs: Programs, *, once: bool) -> int:
         failed = ", ".join(str(n) for n, held in enumerate(proven, 1) if not held)
         _say(f"NOT proven: step {failed}. The logs are in {programs.folder} while this runs.")
     if not once:
-        _stay(programs, sandbox, page_id)
+        _wait_for_ctrl_c(programs, sandbox, page_id)
     return exits.OK if all(proven) else exits.FAILED
 
 
@@ -96,8 +96,8 @@ def _sign_in(programs: Programs) -> None:
     from clipperd.cli.demo.web import DemoFailed, sign_in
     from clipperd.client import pause, until
 
-    begun = programs.client.login("sign_in")
-    sign_in(begun["login_url"])
+    started = programs.client.login("sign_in")
+    sign_in(started["login_url"])
     for _ in until(_SIGN_IN_TIMEOUT_S):
         session = programs.client.session()
         if session["state"] == "signed_in":
@@ -116,7 +116,7 @@ def _sign_in(programs: Programs) -> None:
     _say(f"Signed in through OAuth as {user.get('email') or user.get('name')}.\n")
 
 
-def _stay(programs: Programs, sandbox: Sandbox, page_id: str) -> None:
+def _wait_for_ctrl_c(programs: Programs, sandbox: Sandbox, page_id: str) -> None:
     import shlex
     import threading
 

@@ -113,16 +113,16 @@ class Steps:
         before = self._sandbox.blocks(self._page_id)
         mine = {b for d in self._last_clip["deliveries"] for b in d["block_ids"]}
         self._programs.client.act(self._last_clip["id"], "undo")
-        due = [block["id"] for block in before if block["id"] not in mine]
+        expected = [block["id"] for block in before if block["id"] not in mine]
         left: list[str] = []
         for _ in until(_DELIVERY_TIMEOUT_S):
             left = [block["id"] for block in self._sandbox.blocks(self._page_id)]
-            if left == due:
+            if left == expected:
                 break
             pause(_POLL_S)
-        gone = len(before) - len(left)
-        right = left == due and gone == len(mine) > 0
-        self._say(f"   {gone} removed, {len(left)} others untouched: {_yes(right)}")
+        removed = len(before) - len(left)
+        right = left == expected and removed == len(mine) > 0
+        self._say(f"   {removed} removed, {len(left)} others untouched: {_yes(right)}")
         return right
 
     def _clip(self, content: dict[str, Any], heading: str) -> dict[str, Any]:

@@ -96,19 +96,19 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
 
 def _check_json(body: bytes) -> None:
     try:
-        whole = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("The body is not valid JSON.") from error
-    if not isinstance(whole, dict):
+    if not isinstance(decoded, dict):
         raise InvalidInput("The body is not a JSON object.")
 
 
 def _version(request: web.Request) -> str | None:
     """Return the Notion-Version header; the broker decides which versions it supports."""
-    given = request.headers.get("Notion-Version")
-    if given is not None and not _VERSION.fullmatch(given):
+    version = request.headers.get("Notion-Version")
+    if version is not None and not _VERSION.fullmatch(version):
         raise InvalidInput("Notion-Version must be a date, for example 2026-03-11.")
-    return given
+    return version
 
 
 def _render(reply: Reply) -> web.Response:
