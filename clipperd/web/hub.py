@@ -134,7 +134,7 @@ class EventHub:
         event = Event(self._last, type_, data, user_id)
         self._ring.append(event)
         if len(self._ring) > self._kept:
-            self._last_dropped = self._ring.popleft().id or self._oldest
+            self._last_dropped = self._ring.popleft().id or self._last_dropped
         for stream in self._streams:
             stream.offer(event)
 

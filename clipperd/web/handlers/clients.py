@@ -71,12 +71,7 @@ async def _revoke(request: web.Request) -> web.Response:
 
 ROUTES: tuple[Route, ...] = (
     Route(
-        "GET",
-        "/v1/clients",
-        _list,
-        "admin",
-        "List the named clients",
-        answers={200: ClientList},
+        "GET", "/v1/clients", _list, "admin", "List the named clients", answers={200: ClientList}
     ),
     Route(
         "POST",
