@@ -37,7 +37,7 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.directory import Directory
 from clipperd.pages.pages import Pages
-from clipperd.push.consequences import Consequences
+from clipperd.push.event_handler import EventHandler
 from clipperd.push.listener import Listener
 from clipperd.session.accounts import Accounts
 from clipperd.session.login import Logins
@@ -165,7 +165,7 @@ async def assemble(
     listener = Listener(
         broker,
         session,
-        Consequences(session, positions, pages, freshness),
+        EventHandler(session, positions, pages, freshness),
         freshness,
         cache_db,
         clock,

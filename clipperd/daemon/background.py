@@ -105,7 +105,7 @@ class Background:
 
     def _hurry(self) -> None:
         self._dispatcher.hurry()
-        self._listener.hurry()
+        self._listener.retry_now()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -194,7 +194,7 @@ class Background:
         while True:
             await self._reachable.wait()
             await self._clock.sleep(self._refresh_s)
-            is_current = self._listener.vouches_for_index(scope)
+            is_current = self._listener.is_index_current(scope)
             if self._reachable.is_set() and not is_current:
                 self._pages.poke(scope)
 

@@ -1,1 +1,1 @@
-"""The broker's event stream: what it tells, and what follows from that in the daemon's caches."""
+"""The broker's event stream: keeps it open and applies its events to caches and session."""

@@ -1,4 +1,4 @@
-"""All SQL about how far each account's stream has been read, in cache.db."""
+"""Stores the cursor of each account's event stream in cache.db."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 
 def load(connection: sqlite3.Connection, user_id: str) -> str | None:
-    """The number to resume after, or None."""
+    """Return the id of the last event read, or None."""
     row = connection.execute(
         "SELECT last_id FROM push_position WHERE user_id = :user", {"user": user_id}
     ).fetchone()
@@ -14,7 +14,7 @@ def load(connection: sqlite3.Connection, user_id: str) -> str | None:
 
 
 def save(connection: sqlite3.Connection, user_id: str, last_id: str) -> None:
-    """Note that everything up to ``last_id`` was taken in."""
+    """Store ``last_id`` as the last event read."""
     connection.execute(
         """INSERT INTO push_position (user_id, last_id) VALUES (:user, :last_id)
             ON CONFLICT (user_id) DO UPDATE SET last_id = :last_id""",

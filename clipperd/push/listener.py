@@ -1,4 +1,4 @@
-"""One long-lived stream while somebody is signed in; nothing polls."""
+"""Keeps the event stream open while an account is signed in; it never polls."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from clipperd.errors import BrokerUnreachable, ClipperdError, NotSignedIn, Reaut
 from clipperd.model import Scope
 from clipperd.outline.freshness import SILENT_S, FreshnessTracker
 from clipperd.push import event_cursor
-from clipperd.push.consequences import Consequences
+from clipperd.push.event_handler import EventHandler
 from clipperd.session.session import Session
 from clipperd.storage.database import Store
 
 _PATH = "api/events"
-_FIRST_S, _LONGEST_S = 1.0, 60.0
-_ABSENT_S = 3600.0  # a broker without push may be replaced by one with it
-_AGAIN_S = 1.0  # the stream ended with its token: everybody's ends at a time of its own
+_BACKOFF_BASE_S, _BACKOFF_CAP_S = 1.0, 60.0
+_ABSENT_S = 3600.0  # a broker without push may be upgraded
+_RECONNECT_S = 1.0  # the longest pause after a stream ended regularly with its token
 
 State = Literal["up", "connecting", "off"]
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How the stream stands, since when (epoch seconds), and why."""
+class StreamStatus(msgspec.Struct, frozen=True):
+    """The state of the stream, since when (epoch seconds), and why."""
 
     state: State
     since: float
@@ -44,13 +44,13 @@ class _Absent(Exception):
 
 
 class Listener:
-    """Keeps the stream of the account that is signed in; :meth:`run` is its owner's to cancel."""
+    """Keeps the stream of the signed-in account; its owner cancels :meth:`run`."""
 
     def __init__(
         self,
-        wire: BrokerClient,
+        client: BrokerClient,
         session: Session,
-        consequences: Consequences,
+        handler: EventHandler,
         freshness: FreshnessTracker,
         cache: Store,
         clock: Clock,
@@ -58,140 +58,140 @@ class Listener:
         active_user: Callable[[], str | None],
         rng: Callable[[], float],
     ) -> None:
-        """``active_user``: whose stream; ``rng`` (0 to 1) spreads reconnects."""
-        self._wire = wire
+        """``active_user`` returns the signed-in user; ``rng`` (0 to 1) spreads reconnects."""
+        self._client = client
         self._session = session
-        self._consequences = consequences
+        self._handler = handler
         self._freshness = freshness
         self._cache = cache
         self._clock = clock
         self._active_user = active_user
         self._rng = rng
         self._changed = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._retry_now = asyncio.Event()
         self._failures = 0
-        self._standing = Standing("off", clock.now(), "signed_out")
+        self._status = StreamStatus("off", clock.now(), "signed_out")
 
     @property
-    def is_telling(self) -> bool:
-        """Whether changes of pages are told now."""
+    def is_live(self) -> bool:
+        """Return whether the stream reports changes of pages now."""
         return self._freshness.is_up
 
-    def vouches_for_index(self, scope: Scope) -> bool:
-        """Whether a refresh of the page list would find nothing new."""
-        was_edited = self._consequences.take_edited(scope)
-        return self.is_telling and not was_edited
+    def is_index_current(self, scope: Scope) -> bool:
+        """Return whether the page index needs no refresh: the stream reported no edit."""
+        was_edited = self._handler.pop_edited(scope)
+        return self.is_live and not was_edited
 
     def view(self) -> dict[str, str | None]:
-        """The stream as ``/v1/status`` shows it."""
-        now = self._standing
-        return {"state": now.state, "since": rfc3339(now.since), "why": now.why}
+        """Return the status as ``/v1/status`` shows it."""
+        status = self._status
+        return {"state": status.state, "since": rfc3339(status.since), "why": status.why}
 
     def account_changed(self) -> None:
-        """Somebody else is signed in, or nobody."""
+        """Switch to the stream of the new account, if one is signed in."""
         self._changed.set()
 
-    def hurry(self) -> None:
-        """The network is back: do not wait out a pause."""
-        self._hurry.set()
+    def retry_now(self) -> None:
+        """Reconnect without waiting for the backoff: the network is back."""
+        self._retry_now.set()
 
     async def run(self) -> None:
-        """Follow whoever is signed in, for ever."""
+        """Read the stream of the signed-in account, until canceled."""
         while True:
             self._changed.clear()
             self._freshness.reset()
             self._failures = 0
             user = self._active_user()
             if user is None:
-                self._stand("off", "signed_out")
+                self._set_status("off", "signed_out")
                 await self._changed.wait()
                 continue
-            await race(self._follow(user), self._account_left(user))
+            await race(self._follow(user), self._until_account_changes(user))
             self._freshness.on_disconnect()
 
-    async def _account_left(self, user: str) -> None:
+    async def _until_account_changes(self, user: str) -> None:
         while self._active_user() == user:
             await self._changed.wait()
             self._changed.clear()
 
     async def _follow(self, user: str) -> None:
         while True:
-            self._hurry.clear()
+            self._retry_now.clear()
             try:
-                await self._once(user)
-                wait_s = _AGAIN_S * self._rng()
+                await self._read_once(user)
+                wait_s = _RECONNECT_S * self._rng()
             except (NotSignedIn, ReauthRequired) as error:
-                self._stand("off", error.code)
-                wait_s = _ABSENT_S  # signing in again changes the account in force
+                self._set_status("off", error.code)
+                wait_s = _ABSENT_S  # a new sign-in calls account_changed
             except _Absent:
-                self._stand("off", "not_offered")
+                self._set_status("off", "not_offered")
                 wait_s = _ABSENT_S
             except (ClipperdError, ValueError, sqlite3.Error) as error:
-                wait_s = self._pause(error)
+                wait_s = self._backoff_s(error)
             finally:
                 self._freshness.on_disconnect()
-            await race(self._clock.sleep(wait_s), self._hurry.wait())
+            await race(self._clock.sleep(wait_s), self._retry_now.wait())
 
-    def _pause(self, error: Exception) -> float:
-        """How long to wait: twice as long each time, and never all daemons at once."""
-        asked = getattr(error, "retry_after", None) or 0.0
-        pause_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(self._failures, 10))
+    def _backoff_s(self, error: Exception) -> float:
+        """Return the exponential backoff with jitter, at least the error's ``retry_after``."""
+        retry_after_s = getattr(error, "retry_after", None) or 0.0
+        backoff_s = min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
-        self._stand("connecting", getattr(error, "code", "stream_broken"))
-        return max(asked, pause_s * (0.5 + self._rng() / 2))
+        self._set_status("connecting", getattr(error, "code", "stream_broken"))
+        return max(retry_after_s, backoff_s * (0.5 + self._rng() / 2))
 
-    async def _once(self, user: str) -> None:
-        """Read one stream to its end. Raises what ended it, if that was not the broker's will."""
-        if self._standing.state != "up":
-            self._stand("connecting", None)
+    async def _read_once(self, user: str) -> None:
+        """Read one stream until the broker ends it. Raises the error that ended it earlier."""
+        if self._status.state != "up":
+            self._set_status("connecting", None)
         token = await self._session.token_for(user)
         for is_last in (False, True):
             last_id = await self._cache.read(lambda c: event_cursor.load(c, user))
             headers = {"Authorization": f"Bearer {token}"}
             if last_id is not None:
                 headers["Last-Event-ID"] = last_id
-            async with self._wire.stream(_PATH, headers=headers, idle_s=SILENT_S) as incoming:
+            async with self._client.stream(_PATH, headers=headers, idle_s=SILENT_S) as incoming:
                 if incoming.status == 200:
                     await self._read(user, token, incoming)
                     return
                 if incoming.status in (404, 405):
                     raise _Absent
                 if incoming.status != 401 or is_last:
-                    raise _refused(self._wire.retry_after(incoming.headers))
+                    raise _refused(self._client.retry_after(incoming.headers))
             token = await self._session.token_for(user, stale=token)
 
     async def _read(self, user: str, token: str, incoming: Incoming) -> None:
-        frames = FrameParser()
+        parser = FrameParser()
         async for chunk in incoming.chunks():
             self._freshness.on_activity()
             last_id: str | None = None
-            for frame in frames.feed(chunk):
-                tells = await self._consequences.take(user, token, frame)
+            for frame in parser.feed(chunk):
+                reports_pages = await self._handler.handle(user, token, frame)
                 last_id = frame.id or last_id
-                if tells is not None:
-                    self._begin(tells=tells)
+                if reports_pages is not None:
+                    self._on_ready(reports_pages=reports_pages)
             if last_id is not None:
-                await self._keep(user, last_id)
+                await self._save_cursor(user, last_id)
 
-    def _begin(self, *, tells: bool) -> None:
+    def _on_ready(self, *, reports_pages: bool) -> None:
         self._failures = 0
-        if tells:
+        if reports_pages:
             self._freshness.on_ready()
-            self._stand("up", None)
+            self._set_status("up", None)
         else:
             self._freshness.reset()
-            self._stand("off", "no_webhooks")
+            self._set_status("off", "no_webhooks")
 
-    async def _keep(self, user: str, last_id: str) -> None:
-        with contextlib.suppress(ClipperdError):  # a full disk: told again after the next start
+    async def _save_cursor(self, user: str, last_id: str) -> None:
+        with contextlib.suppress(ClipperdError):  # a full disk: the next start reads them again
             await self._cache.write(lambda c: event_cursor.save(c, user, last_id))
 
-    def _stand(self, state: State, why: str | None) -> None:
-        if (state, why) != (self._standing.state, self._standing.why):
-            self._standing = Standing(state, self._clock.now(), why)
+    def _set_status(self, state: State, why: str | None) -> None:
+        if (state, why) != (self._status.state, self._status.why):
+            self._status = StreamStatus(state, self._clock.now(), why)
 
 
 def _refused(retry_after: float | None) -> BrokerUnreachable:
-    error = BrokerUnreachable("The service does not open its event stream now.", sent=True)
+    error = BrokerUnreachable("The service does not offer its event stream now.", sent=True)
     error.retry_after = retry_after
     return error

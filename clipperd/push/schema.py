@@ -1,4 +1,4 @@
-"""Schema of the event cursor, in cache.db."""
+"""Creates the table of event cursors in cache.db."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 
 def m004_push(connection: sqlite3.Connection) -> None:
-    """How far each account's event stream was read."""
+    """Create push_position."""
     connection.execute(
         """CREATE TABLE push_position (user_id TEXT PRIMARY KEY, last_id TEXT NOT NULL)
             STRICT, WITHOUT ROWID"""

@@ -24,7 +24,7 @@ from clipperd.outline.outlines import Outline, Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
-from clipperd.push.consequences import Consequences
+from clipperd.push.event_handler import EventHandler
 from clipperd.push.listener import Listener
 from clipperd.session.session import Session
 from clipperd.storage.database import Store
@@ -96,7 +96,7 @@ class Pushed:
         self.listener = Listener(
             world.wire,
             session,
-            Consequences(session, self.places, self.pages, self.freshness),
+            EventHandler(session, self.places, self.pages, self.freshness),
             self.freshness,
             cache,
             self.clock,
@@ -169,7 +169,7 @@ class Pushed:
         """Let everything go on until ``holds``; the test's timeout is the bound."""
         while not holds():
             await asyncio.sleep(_TURN_S)
-            self.listener.hurry()
+            self.listener.retry_now()
 
     async def stop_broker(self) -> None:
         await self.broker.stop()
@@ -240,7 +240,7 @@ async def a_pushed_daemon(folder: Path) -> AsyncIterator[Pushed]:
                     task = asyncio.ensure_future(daemon.listener.run())
                     try:
                         await daemon.sign_in()
-                        await daemon.until(lambda: daemon.listener.is_telling)
+                        await daemon.until(lambda: daemon.listener.is_live)
                         yield daemon
                     finally:
                         task.cancel()

@@ -95,12 +95,12 @@ async def test_a_page_in_the_trash_leaves_the_list_without_a_call(daemon: Pushed
 async def test_the_page_list_needs_no_refresh_until_somebody_edits(daemon: Pushed) -> None:
     page = await daemon.page()
     await daemon.outline(page)
-    daemon.listener.vouches_for_index(daemon.scope)  # of what happened so far
-    assert daemon.listener.vouches_for_index(daemon.scope)
+    daemon.listener.is_index_current(daemon.scope)  # of what happened so far
+    assert daemon.listener.is_index_current(daemon.scope)
     await daemon.edit(op="insert", page_id=page, text="typed")
     await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
-    assert not daemon.listener.vouches_for_index(daemon.scope)
-    assert daemon.listener.vouches_for_index(daemon.scope)
+    assert not daemon.listener.is_index_current(daemon.scope)
+    assert daemon.listener.is_index_current(daemon.scope)
 
 
 async def test_what_was_missed_while_the_broker_was_away_is_told_on_its_return(
@@ -110,11 +110,11 @@ async def test_what_was_missed_while_the_broker_was_away_is_told_on_its_return(
     await daemon.outline(page)
     assert (await daemon.outline(page)).source == "push"
     await daemon.stop_broker()
-    await daemon.until(lambda: not daemon.listener.is_telling)
+    await daemon.until(lambda: not daemon.listener.is_live)
     await daemon.edit(op="rename", page_id=page, text="Renamed")
     await daemon.edit(op="insert", page_id=page, text="# While away")
     await daemon.start_broker()
-    await daemon.until(lambda: daemon.listener.is_telling)
+    await daemon.until(lambda: daemon.listener.is_live)
     await daemon.until(lambda: daemon.freshness.has_unread_change((daemon.scope, page)))
     assert (await daemon.outline(page)).headings[-1].text == "While away"
 
@@ -123,10 +123,10 @@ async def test_after_a_gap_nothing_is_vouched_for(daemon: Pushed) -> None:
     page = await daemon.page()
     await daemon.outline(page)
     await daemon.stop_broker()
-    await daemon.until(lambda: not daemon.listener.is_telling)
+    await daemon.until(lambda: not daemon.listener.is_live)
     daemon.forget_the_log()
     await daemon.start_broker()
-    await daemon.until(lambda: daemon.listener.is_telling)
+    await daemon.until(lambda: daemon.listener.is_live)
     assert (await daemon.outline(page)).source != "push"
 
 

@@ -69,9 +69,9 @@ class Parts:
         purge: Any = SimpleNamespace(once=self.erase)
         listener: Any = SimpleNamespace(
             run=forever,
-            hurry=self.hurry_listener,
+            retry_now=self.hurry_listener,
             account_changed=lambda: None,
-            vouches_for_index=lambda _: self.index_is_current,
+            is_index_current=lambda _: self.index_is_current,
         )
         self.background = Background(
             session=session,

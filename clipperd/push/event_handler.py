@@ -1,4 +1,4 @@
-"""What follows from each event: outlines, section ends, the page index, the session."""
+"""Applies the broker's events to outlines, section ends, page index and session."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ class _Workspace(msgspec.Struct):
     workspace_id: str
 
 
-class Consequences:
-    """Takes events in, one after the other."""
+class EventHandler:
+    """Handles one event after the other."""
 
     def __init__(
-        self, session: Session, places: PositionResolver, pages: Pages, freshness: FreshnessTracker
+        self,
+        session: Session,
+        positions: PositionResolver,
+        pages: Pages,
+        freshness: FreshnessTracker,
     ) -> None:
-        """``freshness`` is told whether the stream can be relied on."""
         self._session = session
-        self._places = places
+        self._positions = positions
         self._pages = pages
         self._freshness = freshness
-        self._edited: set[Scope] = set()  # pages there have newer edits than the index knows
+        self._edited: set[Scope] = set()  # where pages have newer edits than the index
 
-    async def take(self, user_id: str, token: str, frame: Frame) -> bool | None:
-        """Do what an event asks for; for ``ready``: whether changes of pages are told at all.
+    async def handle(self, user_id: str, token: str, frame: Frame) -> bool | None:
+        """Handle an event; for ``ready`` return whether the stream reports changes of pages.
 
-        An event of another form, or of a newer broker, changes nothing. ``token`` is the access
-        token under which the stream is read.
+        Ignores malformed and unknown events. ``token`` is the access token of the stream.
         """
         match frame.event:
             case "ready":
@@ -66,43 +68,41 @@ class Consequences:
             case "session_revoked":
                 await self._check(user_id, token)
             case "reauth_required":
-                named = _read(frame, _Workspace)
-                if named is not None:
-                    await self._reauth(user_id, token, named.workspace_id)
+                workspace = _read(frame, _Workspace)
+                if workspace is not None:
+                    await self._reauth(user_id, token, workspace.workspace_id)
             case _:
                 pass
         return None
 
-    async def _page(self, user_id: str, told: _Page) -> None:
-        scope = Scope(user_id, notion_id(told.workspace_id) or told.workspace_id)
-        page_id = notion_id(told.page_id) or told.page_id
-        if told.by_bot and told.what == "content" and self._freshness.is_echo((scope, page_id)):
+    async def _page(self, user_id: str, event: _Page) -> None:
+        scope = Scope(user_id, notion_id(event.workspace_id) or event.workspace_id)
+        page_id = notion_id(event.page_id) or event.page_id
+        if event.by_bot and event.what == "content" and self._freshness.is_echo((scope, page_id)):
             return
-        self._places.mark_changed(scope, page_id)
-        if told.what == "deleted":
+        self._positions.mark_changed(scope, page_id)
+        if event.what == "deleted":
             await self._pages.mark_trashed(scope, page_id)
-        elif told.what in _LISTED:
+        elif event.what in _LISTED:
             self._pages.poke(scope)
         else:
             self._edited.add(scope)
 
-    def take_edited(self, scope: Scope) -> bool:
-        """Whether pages were edited since this was last asked: the list's order has changed."""
+    def pop_edited(self, scope: Scope) -> bool:
+        """Return whether pages were edited since the last call, which changes their order."""
         was = scope in self._edited
         self._edited.discard(scope)
         return was
 
     async def _check(self, user_id: str, token: str) -> None:
-        """Refresh: the session learns at once whether it still stands."""
+        """Refresh the token, which shows whether the session is still valid."""
         try:
             await self._session.token_for(user_id, stale=token)
         except ClipperdError:
-            return  # the session has told whoever listens; the next request says why
+            return  # the session has published its state
 
     async def _reauth(self, user_id: str, token: str, workspace_id: str) -> None:
-        scope = await self._current()
-        named = Scope(user_id, notion_id(workspace_id) or workspace_id)
-        if scope == named:
+        if await self._current() == Scope(user_id, notion_id(workspace_id) or workspace_id):
             await self._session.expire(user_id, token, "notion_token_invalid")
         else:
             await self._check(user_id, token)
@@ -115,7 +115,7 @@ class Consequences:
     async def _current(self) -> Scope | None:
         try:
             return await self._session.accounts.scope(None)
-        except ClipperdError:  # signed out meanwhile, or without a workspace
+        except ClipperdError:  # signed out since, or no workspace
             return None
 
 
