@@ -21,7 +21,7 @@ from clipperd.storage.disk import translate_os_error
 _ABOUT = "Clip into Notion, online or offline. clipperd delivers each clip exactly once."
 _EXAMPLES = """examples:
   clipperd start                                    run in the background
-  clipperd login                                    sign in through the browser
+  clipperd login                                    sign in through your browser
   clipperd clip --page "Reading list" notes.md      clip a file to the end of a page
   clipperd queue                                    list waiting clips and the reasons
   clipperd demo                                     try clipperd without a Notion account

@@ -85,7 +85,7 @@ def declare(verbs: Verbs) -> None:
 
 def _declare_actions(queue: Verbs) -> None:
     for name, summary in (
-        ("retry", "retry now"),
+        ("retry", "retry a clip now"),
         ("cancel", "cancel a clip that was not sent yet"),
         ("undo", "remove a clip's blocks from Notion, except those changed since"),
         ("resolve", "decide on a clip whose outcome is unknown"),

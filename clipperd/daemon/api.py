@@ -20,7 +20,7 @@ class Api:
     """The local API of one daemon; owns the tasks that requests and events start."""
 
     def __init__(self, daemon: Daemon, app: web.Application) -> None:
-        """Bind ``daemon`` to ``app``. ``stop`` is set once the daemon is to end."""
+        """Bind ``daemon`` to ``app``. ``stop`` is set when the daemon must stop."""
         self.stop = asyncio.Event()
         self._daemon = daemon
         self._app = app

@@ -179,9 +179,9 @@ def validate_query(names: Iterable[str]) -> None:
 
 
 def _refused(header: str, value: str) -> OriginRefused:
-    shown = value[:200].encode("utf-8", "replace").decode()  # a header's bytes may be no text
+    shown = value[:200].encode("utf-8", "replace").decode()  # the header may not be valid text
     return OriginRefused(
         f"The header {header} names a sender that is not allowed.",
-        hint=f"Call from outside a page, or add its exact origin to {ORIGINS_SETTING}.",
+        hint=f"Add the exact origin of the page to the setting {ORIGINS_SETTING}.",
         params={"header": header, "value": shown, "setting": ORIGINS_SETTING},
     )

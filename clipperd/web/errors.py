@@ -6,11 +6,11 @@ from clipperd.errors import ClipperdError, InvalidInput, Kind
 
 
 class Unauthenticated(ClipperdError):
-    """The request has no token, or one that is not valid here any more."""
+    """The request has no token, or an invalid or revoked one."""
 
     code = "unauthenticated"
     kind = Kind.UNAUTHENTICATED
-    title = "A valid token is needed"
+    title = "A valid token is required"
 
 
 class TooManyAttempts(ClipperdError):
@@ -33,7 +33,7 @@ class HostRefused(ClipperdError):
 
     code = "host_refused"
     kind = Kind.FORBIDDEN
-    title = "That address is not served"
+    title = "This Host header is not allowed"
 
 
 class OriginRefused(ClipperdError):
@@ -41,7 +41,7 @@ class OriginRefused(ClipperdError):
 
     code = "origin_refused"
     kind = Kind.FORBIDDEN
-    title = "That origin may not talk to clipperd"
+    title = "This origin is not allowed"
 
 
 class ScopeMissing(ClipperdError):
@@ -49,7 +49,7 @@ class ScopeMissing(ClipperdError):
 
     code = "scope_missing"
     kind = Kind.FORBIDDEN
-    title = "This token may not do that"
+    title = "The token lacks a scope"
 
 
 class OwnerOnly(ClipperdError):
@@ -57,7 +57,7 @@ class OwnerOnly(ClipperdError):
 
     code = "owner_only"
     kind = Kind.FORBIDDEN
-    title = "Only the owner may do that"
+    title = "Only the owner can do this"
 
 
 class TooManyStreams(ClipperdError):
@@ -73,7 +73,7 @@ class BodyEncoded(ClipperdError):
 
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
-    title = "That kind of body is not accepted"
+    title = "This kind of body is not supported"
 
 
 class FormExpected(ClipperdError):
@@ -81,7 +81,7 @@ class FormExpected(ClipperdError):
 
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
-    title = "That kind of body is not accepted"
+    title = "This kind of body is not supported"
 
 
 class FormTooLarge(ClipperdError):

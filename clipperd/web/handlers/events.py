@@ -20,7 +20,7 @@ from clipperd.web.middleware.guard import Guard
 from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
-"""Seconds between the comments by which each end notices that the other is gone (public)."""
+"""Seconds between the comments that keep a stream alive (public)."""
 
 
 class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):

@@ -37,19 +37,19 @@ STATUS: Mapping[Kind, int] = {
 }
 
 HTTP: Mapping[int, tuple[str, str, str]] = {
-    400: ("bad_request", "That request is not valid", "The request is malformed."),
+    400: ("bad_request", "The request is not valid", "The request is malformed."),
     404: ("not_found", "Not found", "There is no such path."),
-    405: ("method_not_allowed", "That method is not allowed here", "See the Allow header."),
+    405: ("method_not_allowed", "This method is not allowed here", "See the Allow header."),
     408: ("request_timeout", "The body took too long", "Send the body without pauses."),
     413: ("body_too_large", "The body is too large", "A body may have at most 10 MB."),
     415: (
         "unsupported_media_type",
-        "That kind of body is not accepted",
+        "This kind of body is not supported",
         "Send Content-Type: application/json.",
     ),
     417: (
         "expectation_failed",
-        "That Expect header is not understood",
+        "This Expect header is not supported",
         "Send the request without it.",
     ),
 }
