@@ -71,8 +71,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
-    """Where to send the browser, and the cookie that it must bring back."""
+class BegunSignIn:
+    """Notion's address for the browser, and the cookie that it must bring back."""
 
     url: str
     cookie_name: str
@@ -80,10 +80,10 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """Where to send the browser in the end. ``url`` may hold a hand-off: never log it.
+class CompletedSignIn:
+    """The browser's last address. ``url`` may hold a hand-off: never log it.
 
-    ``account``: the person's name and address as Notion tells them, empty after a failure.
+    ``account``: the user's name and address from Notion, empty after a failure.
     """
 
     url: str
@@ -120,8 +120,8 @@ class SignIn:
         self._random = randomness
         self._cookie_prefix = cookie_prefix
 
-    async def depart(self, request: Request) -> Departure:
-        """Note the sign-in and give the address of Notion's question."""
+    async def begin(self, request: Request) -> BegunSignIn:
+        """Store the sign-in and return the address at which Notion asks the user."""
         state, browser = self._random.new_secret(), self._random.new_secret()
         now = self._clock.now()
         async with self._database.transaction() as tx:
@@ -136,10 +136,12 @@ class SignIn:
                 return_to=request.return_to,
                 expires_at=to_ms(now + STATE_S),
             )
-        return Departure(self._oauth.authorize_url(state), self.cookie_name(state), Secret(browser))
+        return BegunSignIn(
+            self._oauth.authorize_url(state), self.cookie_name(state), Secret(browser)
+        )
 
     async def sweep(self) -> None:
-        """Forget the sign-ins that nobody finished."""
+        """Delete expired sign-ins."""
         async with self._database.transaction() as tx:
             await rows.sweep_states(tx, now=to_ms(self._clock.now()))
 
@@ -147,9 +149,9 @@ class SignIn:
         """The cookie of one sign-in: several may be under way in a browser."""
         return f"{self._cookie_prefix}clipper-signin-{_digest(state)[:12]}"
 
-    async def arrive(
+    async def complete(
         self, *, state: str, browser: str | None, code: str | None, error: str | None
-    ) -> Arrival:
+    ) -> CompletedSignIn:
         """Finish what Notion sent back.
 
         Raises SignInExpired, SignInForeign or WorkspaceTaken, which a person must read; what a
@@ -166,8 +168,8 @@ class SignIn:
             log.warning("sign-in failed at Notion: %s", unavailable.detail)
             return _failed(waiting, "temporarily_unavailable")
         handoff = await self._admit(grant, waiting)
-        arrival = _arrival(waiting, {"token": handoff.reveal()}, has_failed=False)
-        return replace(arrival, account=_named(grant.owner))
+        completed = _completed(waiting, {"token": handoff.reveal()}, has_failed=False)
+        return replace(completed, account=_named(grant.owner))
 
     async def _take(self, state: str, browser: str | None) -> Row:
         if not _OPAQUE.match(state):
@@ -270,14 +272,14 @@ def _expired() -> SignInExpired:
     )
 
 
-def _failed(waiting: Row, error: str) -> Arrival:
-    return _arrival(waiting, {"error": error}, has_failed=True)
+def _failed(waiting: Row, error: str) -> CompletedSignIn:
+    return _completed(waiting, {"error": error}, has_failed=True)
 
 
-def _arrival(waiting: Row, answer: Mapping[str, str], *, has_failed: bool) -> Arrival:
+def _completed(waiting: Row, answer: Mapping[str, str], *, has_failed: bool) -> CompletedSignIn:
     target = str(waiting["return_to"])
     query = urlencode({**answer, "state": waiting["client_state"]})
-    return Arrival(
+    return CompletedSignIn(
         f"{target}?{query}",
         is_loopback=target.startswith("http://"),
         has_failed=has_failed,

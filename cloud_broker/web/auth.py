@@ -1,4 +1,4 @@
-"""Sign-in, tokens and sessions: ``/api/auth/…``."""
+"""Serves sign-in, tokens and sessions: ``/api/auth/…``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cloud_broker.errors import (
 )
 from cloud_broker.identity.oauth import CALLBACK_PATH
 from cloud_broker.identity.sessions import Claims, IssuedTokens
-from cloud_broker.identity.signin import Arrival, read_request
+from cloud_broker.identity.signin import CompletedSignIn, read_request
 from cloud_broker.web.bodies import answer, read_body, signed_in
 from cloud_broker.web.keys import (
     ACCOUNTS,
@@ -34,12 +34,12 @@ from cloud_broker.web.pages import open_app_page, private_headers, problem_page
 from cloud_broker.web.problems import STATUS
 
 JWKS_MAX_AGE_S = 300
-SIGN_INS, CALLBACKS, TOKENS = 20, 40, 120  # a minute and address; each sign-in leaves a row
+SIGN_INS, CALLBACKS, TOKENS = 20, 40, 120  # per minute and address; a sign-in stores a row
 ROUTES = web.RouteTableDef()
 
 
 class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Either grant: a hand-off with its verifier, or a refresh token."""
+    """A hand-off with its verifier, or a refresh token."""
 
     grant_type: str
     token: str | None = None
@@ -48,7 +48,7 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @ROUTES.get("/api/auth/notion", allow_head=False)
-async def depart(request: web.Request) -> web.StreamResponse:
+async def begin_sign_in(request: web.Request) -> web.StreamResponse:
     """Send the browser to Notion."""
     settings = request.app[SETTINGS]
     try:
@@ -56,11 +56,11 @@ async def depart(request: web.Request) -> web.StreamResponse:
         asked = read_request(list(request.query.items()), settings.app_return_uris)
     except (InvalidInput, TooManyRequests) as error:
         return _refusal(request, error)
-    departure = await request.app[SIGN_IN].depart(asked)
-    response = web.Response(status=302, headers={"Location": departure.url, **private_headers()})
+    begun = await request.app[SIGN_IN].begin(asked)
+    response = web.Response(status=302, headers={"Location": begun.url, **private_headers()})
     response.set_cookie(
-        departure.cookie_name,
-        departure.cookie_value.reveal(),
+        begun.cookie_name,
+        begun.cookie_value.reveal(),
         max_age=600,
         path="/",
         httponly=True,
@@ -71,17 +71,17 @@ async def depart(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.get(CALLBACK_PATH, allow_head=False)
-async def arrive(request: web.Request) -> web.StreamResponse:
-    """Take what Notion sent the browser back with, and send it on to the daemon."""
+async def complete_sign_in(request: web.Request) -> web.StreamResponse:
+    """Complete the sign-in with Notion's answer and send the browser on to the daemon."""
     try:
         await request.app[RATE_LIMIT].by_address(request, "callback", CALLBACKS)
-    except TooManyRequests as error:  # nothing was used up: the same address works later
+    except TooManyRequests as error:  # the state is unused: the same address works later
         return _refusal(request, error)
     sign_in = request.app[SIGN_IN]
     state = request.query.get("state", "")
     cookie = sign_in.cookie_name(state)
     try:
-        arrival = await sign_in.arrive(
+        completed = await sign_in.complete(
             state=state,
             browser=request.cookies.get(cookie),
             code=request.query.get("code"),
@@ -90,21 +90,21 @@ async def arrive(request: web.Request) -> web.StreamResponse:
     except BrokerError as error:
         response = _refusal(request, error)
     else:
-        response = _send_on(request, arrival)
+        response = _send_on(request, completed)
     response.del_cookie(
         cookie, path="/", secure=request.app[SETTINGS].is_https, httponly=True, samesite="Lax"
     )
     return response
 
 
-def _send_on(request: web.Request, arrival: Arrival) -> web.Response:
-    if arrival.is_loopback:
-        return web.Response(status=302, headers={"Location": arrival.url, **private_headers()})
-    return open_app_page(arrival, randomness=request.app[RANDOMNESS])
+def _send_on(request: web.Request, completed: CompletedSignIn) -> web.Response:
+    if completed.is_loopback:
+        return web.Response(status=302, headers={"Location": completed.url, **private_headers()})
+    return open_app_page(completed, randomness=request.app[RANDOMNESS])
 
 
 def _refusal(request: web.Request, error: BrokerError) -> web.Response:
-    """A page for a person; a program that did not ask for HTML gets the problem."""
+    """Return a page for a browser; raise the error for a client that did not ask for HTML."""
     if "text/html" not in request.headers.get("Accept", ""):
         raise error
     page = problem_page(
@@ -120,12 +120,12 @@ def _refusal(request: web.Request, error: BrokerError) -> web.Response:
 
 @ROUTES.post("/api/auth/token")
 async def token(request: web.Request) -> web.StreamResponse:
-    """Trade a hand-off or a refresh token for an access token."""
+    """Exchange a hand-off or a refresh token for an access token."""
     await request.app[RATE_LIMIT].by_address(request, "token", TOKENS)
     body = await read_body(request, TokenRequest)
     sessions = request.app[SESSIONS]
     if body.grant_type == "handoff":
-        # Without a verifier it is a wrong one: the hand-off is used up all the same.
+        # A missing verifier counts as a wrong one: the hand-off is used up either way.
         issued = await sessions.redeem(_present(body, "token"), body.code_verifier or "")
     elif body.grant_type == "refresh_token":
         issued = await sessions.refresh(_present(body, "refresh_token"))
@@ -167,7 +167,7 @@ async def logout(request: web.Request, claims: Claims) -> web.StreamResponse:
 @ROUTES.get("/api/auth/sessions")
 @signed_in
 async def sessions(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """The account's sessions, the last used first."""
+    """List the account's sessions, the last used first."""
     found = await request.app[SESSIONS].sessions_of(claims.user_id)
     listed = [
         {
@@ -194,7 +194,7 @@ async def end_session(request: web.Request, claims: Claims) -> web.StreamRespons
 
 @ROUTES.get("/.well-known/jwks.json")
 async def jwks(request: web.Request) -> web.StreamResponse:
-    """The keys that verify access tokens."""
+    """Return the keys that verify access tokens."""
     return answer(
         request.app[SIGNER].public_keys(),
         headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_S}"},

@@ -1,4 +1,4 @@
-"""``POST /api/billing/webhook``: Stripe tells who pays for what."""
+"""Receives Stripe's events about subscriptions: ``POST /api/billing/webhook``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUTES = web.RouteTableDef()
 
 @ROUTES.post("/api/billing/webhook")
 async def webhook(request: web.Request) -> web.StreamResponse:
-    """Acknowledge once it is stored; the answer is the same whatever became of a genuine event."""
+    """Acknowledge a stored event; every genuine event gets the same answer."""
     body = await read_raw(request, EVENT_MAX_BYTES)
     counter = request.app[METRICS].billing
     try:

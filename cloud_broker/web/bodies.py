@@ -1,4 +1,4 @@
-"""Reading requests and giving answers: the one form that JSON takes here."""
+"""Reads request bodies and access tokens, and renders JSON responses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cloud_broker.identity.sessions import Claims
 from cloud_broker.web.keys import SESSIONS
 
 S = TypeVar("S")
-BODY_MAX_BYTES = 64 * 1024  # of these routes; the proxy's are larger
-BODY_WITHIN_S = 30.0
+BODY_MAX_BYTES = 64 * 1024  # of JSON routes other than the proxy's, whose bodies are larger
+BODY_WITHIN_S = 30.0  # a slower client would hold a connection for too long
 _BEARER = "bearer "
 
 Authorized = Callable[[web.Request, Claims], Awaitable[web.StreamResponse]]
@@ -23,18 +23,18 @@ Plain = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def is_coded(request: web.Request) -> bool:
-    """Whether the body has a coding, and so another length and other bytes than stand in it.
+    """Whether the body has a Content-Encoding. The broker refuses those.
 
-    Nobody here needs one. Of a packed body that is cut off, the decoder says nothing.
+    Its decoded length is unknown in advance, and the decoder does not report a truncated body.
     """
     codings = request.headers.getall("Content-Encoding", [])
     return any(coding.strip().lower() != "identity" for coding in codings)
 
 
 async def read_raw(request: web.Request, max_bytes: int) -> bytes:
-    """The body as it came. Raises UnsupportedMedia, BodyTooSlow, InvalidInput, aiohttp's 413."""
+    """Return the body. Raises UnsupportedMedia, BodyTooSlow, InvalidInput, or aiohttp's 413."""
     if is_coded(request):
-        raise UnsupportedMedia("The body must come without a Content-Encoding.")
+        raise UnsupportedMedia("The body has a Content-Encoding. Send it without one.")
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
@@ -43,16 +43,18 @@ async def read_raw(request: web.Request, max_bytes: int) -> bytes:
                 if len(raw) > max_bytes:
                     raise web.HTTPRequestEntityTooLarge(max_bytes, len(raw))
     except TimeoutError as error:
-        raise BodyTooSlow("The body did not arrive within 30 seconds.") from error
-    except web.RequestPayloadError:  # its chunks are none
-        raise InvalidInput("The body cannot be read.") from None
+        raise BodyTooSlow(
+            "The body did not arrive within 30 seconds. Send the request again."
+        ) from error
+    except web.RequestPayloadError:  # its chunked framing is invalid
+        raise InvalidInput("The body cannot be read: its framing is not valid HTTP.") from None
     return bytes(raw)
 
 
 async def read_body(request: web.Request, shape: type[S]) -> S:
     """Parse a JSON body into ``shape``.
 
-    Raises InvalidInput naming the place, UnsupportedMedia, BodyTooSlow, or aiohttp's 413.
+    Raises InvalidInput with the invalid place, UnsupportedMedia, BodyTooSlow, or aiohttp's 413.
     """
     if request.content_type != "application/json":
         raise UnsupportedMedia("The body must be application/json.")
@@ -69,7 +71,7 @@ async def read_body(request: web.Request, shape: type[S]) -> S:
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Render ``value`` as JSON that nobody caches."""
+    """Render ``value`` as JSON with ``no-store``."""
     return web.Response(
         body=msgspec.json.encode(value),
         status=status,
@@ -79,7 +81,7 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
 
 def signed_in(handler: Authorized) -> Plain:
-    """Let a handler be called with a live session's claims only."""
+    """Wrap a handler that needs the claims of a live session."""
 
     async def authorized(request: web.Request) -> web.StreamResponse:
         return await handler(request, await claims_of(request))
@@ -88,10 +90,10 @@ def signed_in(handler: Authorized) -> Plain:
 
 
 async def claims_of(request: web.Request) -> Claims:
-    """The claims of the request's bearer token. Raises SessionExpired."""
+    """Return the claims of the request's access token. Raises SessionExpired."""
     header = request.headers.get("Authorization", "")
     if header[: len(_BEARER)].lower() != _BEARER:
-        raise SessionExpired("This address needs an access token.")
+        raise SessionExpired("The request has no access token. Send it as Authorization: Bearer.")
     return await request.app[SESSIONS].verify(header[len(_BEARER) :].strip())
 
 

@@ -1,8 +1,8 @@
-"""A caller who leaves ends a read; whatever changes something is finished all the same.
+"""Finishes requests that change something even when their client disconnects.
 
-The server cancels the handler of a connection that is lost (``handler_cancellation``). This keeps
-that from everything but the reads: requests that are known for reads at once run as they are, and
-those that turn out to be say so by ``request[READS] = True``.
+aiohttp cancels the handler when its connection is lost (``handler_cancellation``). This middleware
+lets it cancel reads only: a request that ``only_reads`` recognizes runs unshielded, and a handler
+that finds out later that it only reads sets ``request[READS] = True``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ READS: web.RequestKey[bool] = web.RequestKey("reads")
 
 
 class Completion:
-    """Owns the handlers under way."""
+    """Owns the running handlers."""
 
     def __init__(self, only_reads: Callable[[web.Request], bool]) -> None:
-        """``only_reads``: whether a request is known for a read before it is handled."""
+        """``only_reads`` returns whether a request is a read, before it is handled."""
         self._only_reads = only_reads
         self._under_way: set[asyncio.Future[web.StreamResponse]] = set()
 
     def middleware(self) -> Middleware:
-        """Make the middleware; what is inside it must turn every error into an answer."""
+        """Make the middleware; the ones inside it must turn every error into a response."""
 
         @web.middleware
         async def complete(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -46,7 +46,7 @@ class Completion:
         return complete
 
     async def close(self, within_s: float) -> None:
-        """Give handlers whose callers have left ``within_s`` to end, then cancel them."""
+        """Wait ``within_s`` for handlers whose clients have left, then cancel them."""
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=within_s)
         left = set(self._under_way)

@@ -1,4 +1,4 @@
-"""``GET /api/events``: a daemon's stream of invalidations, ids only."""
+"""Serves a daemon's event stream: ``GET /api/events``; events hold ids, never content."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cloud_broker.web.bodies import signed_in
 from cloud_broker.web.completion import READS
 from cloud_broker.web.keys import RATE_LIMIT
 
-OPENINGS = 60  # a minute and account
-WRITE_WITHIN_S = 30.0  # a reader that takes nothing for so long is gone
+OPENINGS = 60  # per minute and account
+WRITE_WITHIN_S = 30.0  # a client that reads nothing for this long is gone
 FANOUT: web.AppKey[Fanout] = web.AppKey("fanout")
 ROUTES = web.RouteTableDef()
 
@@ -21,7 +21,7 @@ ROUTES = web.RouteTableDef()
 @ROUTES.get("/api/events", allow_head=False)
 @signed_in
 async def events(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """Stream until the token ends, the session is revoked, or the reader leaves."""
+    """Stream until the token expires, the session is revoked, or the client leaves."""
     await request.app[RATE_LIMIT].by_account(claims.user_id, "events", OPENINGS)
     request[READS] = True
     response = web.StreamResponse(

@@ -1,4 +1,4 @@
-"""Liveness and readiness: ``/healthz`` without dependencies, ``/readyz`` with them."""
+"""Serves ``/healthz`` (the process answers) and ``/readyz`` (it can take traffic)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ ROUTES = web.RouteTableDef()
 
 @ROUTES.get("/healthz")
 async def healthz(_: web.Request) -> web.StreamResponse:
-    """The process answers."""
+    """Answer without asking any dependency."""
     return answer({"ok": True})
 
 
 @ROUTES.get("/readyz")
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """Ready for traffic: the database answers and no stop has begun."""
+    """Answer 200 while the database answers and no stop has begun, else 503."""
     checks = {"database": await _answers(request), "accepting": not request.app[DRAIN].has_begun}
     ready = all(checks.values())
-    # Without Redis a broker serves on: limits are divided among the brokers meanwhile.
+    # A broker without Redis stays ready: each broker takes its share of the limits.
     limits = "shared" if request.app[CLUSTER].is_shared() else "divided"
     body = {"ok": ready, "checks": checks, "limits": limits}
     return answer(body, status=200 if ready else 503)

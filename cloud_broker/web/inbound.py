@@ -1,8 +1,8 @@
-"""Limits on connections from outside, which aiohttp does not set by itself.
+"""Limits inbound connections, which aiohttp does not do.
 
-A connection that has not sent a whole request head in time is closed, so is one that stays silent
-between requests or does not take its answer; above a number of connections, in all or from one
-address, new ones are closed at once.
+The broker closes a connection that does not send a whole request head in time, stays silent between
+requests, or does not read its response. Above a number of connections, in all or from one address,
+it closes new ones immediately.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from cloud_broker.web.rate_limit import Network, address_of, is_trusted
 
 log = logging.getLogger(__name__)
 
-HEAD_WITHIN_S = 10.0
-IDLE_S = 75.0
-CONNECTIONS = 4_000
-PER_ADDRESS = 256  # a hundred daemons behind one address: a stream each, and what they ask
+HEAD_WITHIN_S = 10.0  # a request head fits into a few packets
+IDLE_S = 75.0  # between the requests of a kept-alive connection, as in nginx
+CONNECTIONS = 4_000  # each may need one to Notion too: see OPEN_FILES in cli/serve.py
+PER_ADDRESS = 256  # a hundred daemons at one address: a stream each, and their requests
 Closable = Any  # aiohttp's protocol objects: ``force_close()`` and ``transport`` are theirs
 
 
@@ -41,19 +41,21 @@ class Inbound:
         per_address: int = PER_ADDRESS,
         proxies: Sequence[Network] = (),
     ) -> None:
-        """Take the seconds to wait, the connections to allow, and whom ``per_address`` spares."""
+        """``per_address`` does not limit connections from ``proxies``."""
         self._head_within_s = head_within_s
         self._idle_s = idle_s
         self._connections = connections
         self._per_address = per_address
         self._proxies = tuple(proxies)
-        self._ends: dict[Closable, float] = {}  # when to close, unless a request is handled
+        self._ends: dict[
+            Closable, float
+        ] = {}  # loop time to close at, unless a request is being handled
         self._timers: dict[Closable, asyncio.TimerHandle] = {}
         self._addresses: dict[Closable, str] = {}
         self._counts: Counter[str] = Counter()
 
     def factory(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
-        """Wrap what makes the server's protocols; use inside the running loop."""
+        """Return a protocol factory for ``loop.create_server``; call it inside the running loop."""
         watched = _watched(self)
 
         def connect() -> asyncio.Protocol:
@@ -66,7 +68,7 @@ class Inbound:
         return connect
 
     def middleware(self) -> Middleware:
-        """Make the middleware that stops the watch while a request is handled."""
+        """Make the middleware that suspends the timeout while a request is handled."""
 
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,7 +76,7 @@ class Inbound:
             try:
                 return await handler(request)
             finally:
-                if request.protocol.transport is not None:  # it is still there
+                if request.protocol.transport is not None:  # still connected
                     self._arm(request.protocol, self._idle_s + self._head_within_s)
 
         return watch
@@ -86,7 +88,7 @@ class Inbound:
         self._timers.clear()
 
     def opened(self, protocol: Closable, transport: asyncio.BaseTransport) -> None:
-        """Count a connection, or end it when its address has too many."""
+        """Count a connection, or close it when its address has too many."""
         peer = transport.get_extra_info("peername")
         if not isinstance(peer, tuple) or is_trusted(str(peer[0]), self._proxies):
             return
@@ -97,7 +99,7 @@ class Inbound:
             self._arm(protocol, 0.0)
 
     def closed(self, protocol: Closable) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection."""
         self._ends.pop(protocol, None)
         timer = self._timers.pop(protocol, None)
         if timer is not None:
@@ -110,7 +112,11 @@ class Inbound:
             del self._counts[address]
 
     def _arm(self, protocol: Closable, seconds: float) -> None:
-        """Close it then. One timer a connection looks again when it fires, not one a request."""
+        """Close the connection after ``seconds``.
+
+        Each connection has one timer, which checks the time again when it fires: cheaper than a
+        new timer for each request.
+        """
         loop = asyncio.get_running_loop()
         self._ends[protocol] = end = loop.time() + seconds
         timer = self._timers.get(protocol)
@@ -131,13 +137,13 @@ class Inbound:
         del self._ends[protocol]
         transport = protocol.transport
         protocol.force_close()
-        if transport is not None:  # closing alone would wait for a reader who takes nothing
+        if transport is not None:  # closing alone would wait for a client that reads nothing
             transport.abort()
 
 
 def _watched(inbound: Inbound) -> type[RequestHandler]:
     class Watched(_Plain):
-        """Tells when it begins and ends."""
+        """Reports its connection's begin and end to ``inbound``."""
 
         __slots__ = ()
 
@@ -153,9 +159,14 @@ def _watched(inbound: Inbound) -> type[RequestHandler]:
 
 
 class _Plain(RequestHandler):
-    """aiohttp's protocol, but what its parser refuses is neither quoted nor an error of ours."""
+    """aiohttp's protocol with plain answers to malformed requests: no quotes, no error logs.
 
-    __slots__ = ()  # the same layout: aiohttp makes the object, ``factory`` its class
+    ``web.Server`` always creates a ``RequestHandler`` and offers no hook for a subclass. So
+    ``factory`` assigns ``__class__`` afterwards; empty ``__slots__`` keep the memory layout equal,
+    which Python requires for that assignment.
+    """
+
+    __slots__ = ()
 
     def handle_error(
         self,
@@ -164,29 +175,29 @@ class _Plain(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 (quotes what was sent)
     ) -> web.StreamResponse:
-        """Answer with a problem and close; what is no parser's refusal is aiohttp's to log."""
+        """Answer with a problem and close; aiohttp logs every error but the parser's refusals."""
         if status >= 500 or request.writer.output_size > 0:
             super().handle_error(request, status, exc)
         else:
-            log.info("a malformed request: %s", type(exc).__name__)
+            log.info("Refused a malformed request (%s).", type(exc).__name__)
         response = malformed(status)
         response.force_close()
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """The unread rest of a body that cannot be decoded is its sender's fault, not ours."""
+        """Log an undecodable rest of a body as the client's fault, not as an error."""
         if isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            log.info("a malformed request: the rest of its body")
+            log.info("Refused a malformed request (the rest of its body).")
         else:
             super().log_exception(*args, **kw)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send ``resp``; what aiohttp refuses before any middleware (Expect) is a problem too.
+        """Send ``resp``; turn aiohttp's refusals from before the middlewares (Expect) into problems.
 
-        After a head that asks for an upgrade, aiohttp takes a body for the next request: nothing
-        that follows one is read.
+        After a request with Upgrade, aiohttp would parse the body as the next request, so the
+        connection closes.
         """
         if isinstance(resp, web.HTTPException) and resp.status >= 400:
             resp = malformed(resp.status)

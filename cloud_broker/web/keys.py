@@ -1,4 +1,4 @@
-"""What the application holds for its handlers, and what a request carries."""
+"""Keys of the parts that handlers find in the application, and of a request's id."""
 
 from __future__ import annotations
 

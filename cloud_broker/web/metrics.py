@@ -1,4 +1,4 @@
-"""``GET /metrics``: Prometheus' text form."""
+"""Serves ``GET /metrics`` in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUTES = web.RouteTableDef()
 
 @ROUTES.get("/metrics")
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """Render what was measured; no label holds an id."""
+    """Render all metrics; no label holds an id."""
     text = request.app[METRICS].render()
     return web.Response(
         body=text.encode(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}

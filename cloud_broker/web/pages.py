@@ -1,4 +1,4 @@
-"""The few HTML pages that a person sees in the browser during a sign-in."""
+"""Renders the HTML pages that the browser shows during a sign-in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from aiohttp import web
 
 from cloud_broker.errors import BrokerError
-from cloud_broker.identity.signin import Arrival
+from cloud_broker.identity.signin import CompletedSignIn
 from cloud_broker.randomness import Randomness
 
 _STYLE = """
@@ -19,10 +19,11 @@ font-size:.85rem}@media(prefers-color-scheme:dark){body{color:#ddd;background:#1
 _OPEN = 'location.href=document.getElementById("open").href'
 
 
-def open_app_page(arrival: Arrival, *, randomness: Randomness) -> web.Response:
-    """Which device and account it is, a button that opens the app, one attempt without a click."""
-    device, account = escape(arrival.device), escape(arrival.account)
-    if arrival.has_failed:
+def open_app_page(completed: CompletedSignIn, *, randomness: Randomness) -> web.Response:
+    """Name device and account, show a button that opens the app, and try to open it once."""
+    device, account = escape(completed.device), escape(completed.account)
+    url = escape(completed.url, quote=True)
+    if completed.has_failed:
         title = "Sign-in was not finished"
         text = f"<b>{device}</b> is not signed in. Return to the app to try again."
     else:
@@ -33,7 +34,7 @@ def open_app_page(arrival: Arrival, *, randomness: Randomness) -> web.Response:
         )
     body = (
         f"<h1>{title}</h1><p>{text}</p><p>"
-        f'<a class="button" id="open" href="{escape(arrival.url, quote=True)}">Open the app</a></p>'
+        f'<a class="button" id="open" href="{url}">Open the app</a></p>'
         '<p class="small">You can close this page afterwards.</p>'
     )
     return _page(200, title, body, script=_OPEN, randomness=randomness)
@@ -42,7 +43,7 @@ def open_app_page(arrival: Arrival, *, randomness: Randomness) -> web.Response:
 def problem_page(
     error: BrokerError, *, status: int, request_id: str, randomness: Randomness
 ) -> web.Response:
-    """A sign-in problem in words."""
+    """Explain why the sign-in failed."""
     hint = f"<p>{escape(error.hint)}</p>" if error.hint else ""
     body = (
         f"<h1>{escape(error.title)}</h1><p>{escape(error.detail)}</p>{hint}"
@@ -75,14 +76,14 @@ def _page(
 
 
 def keep_unframed(response: web.StreamResponse) -> None:
-    """Give a page that says nothing itself the strictest policy; whatever is HTML passes here."""
+    """Give an HTML response without a policy of its own the strictest one."""
     if response.headers.get("Content-Type", "").startswith("text/html"):
         for name, value in private_headers().items():
             response.headers.setdefault(name, value)
 
 
 def private_headers(policy: str = "default-src 'none'; frame-ancestors 'none'") -> dict[str, str]:
-    """Headers of an answer that may hold a hand-off: not cached, not framed, not referred to."""
+    """Return headers for a response that may hold a hand-off: no cache, no frame, no referrer."""
     return {
         "Cache-Control": "no-store",
         "Content-Security-Policy": policy,

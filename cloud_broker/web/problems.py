@@ -1,4 +1,4 @@
-"""Request ids, access lines and RFC 9457 problems: what surrounds every handler."""
+"""Wraps every handler: request ids, access log lines, and errors as RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS_MAX_BYTES = 64 * 1024
-VERSIONS = (HttpVersion10, HttpVersion11)  # the parser takes 0.9 and 2.0 for a form of these
+VERSIONS = (HttpVersion10, HttpVersion11)  # aiohttp's parser also accepts 0.9 and 2.0
 _GIVEN_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
 
 STATUS: dict[Kind, HTTPStatus] = {
@@ -43,10 +43,22 @@ STATUS: dict[Kind, HTTPStatus] = {
 }
 
 _HTTP_PROBLEMS: dict[int, tuple[str, str, str]] = {
-    404: ("not_found", "Not found", "There is nothing at this address."),
-    405: ("method_not_allowed", "Method not allowed", "This address has other methods."),
-    413: ("too_large", "Too large", "The body is larger than this address takes."),
-    415: ("unsupported_media_type", "Send JSON", "The body must be application/json."),
+    404: ("not_found", "Not found", "This address does not exist. Check the path."),
+    405: (
+        "method_not_allowed",
+        "Method not allowed",
+        "This address does not take this method. The Allow header lists its methods.",
+    ),
+    413: (
+        "too_large",
+        "Too large",
+        "The body is larger than this address takes. Send a smaller one.",
+    ),
+    415: (
+        "unsupported_media_type",
+        "Send JSON",
+        "The body is not JSON. Send it as application/json.",
+    ),
 }
 
 
@@ -59,7 +71,7 @@ def problem(
     detail: str,
     extra: dict[str, Any] | None = None,
 ) -> web.Response:
-    """Render one problem (RFC 9457) with its stable ``code`` and the request's id."""
+    """Render a problem (RFC 9457) with its stable ``code`` and the request's id."""
     body = {
         "type": f"urn:clipper:problem:{code}",
         "title": title,
@@ -78,10 +90,14 @@ def problem(
 
 
 def malformed(status: int) -> web.Response:
-    """Render the refusal of what is no HTTP request, before there is a request to speak of."""
-    code, title, detail = ("bad_request", "Not a request", "The request could not be read.")
+    """Render the refusal of a malformed request, which has no id yet."""
+    code, title, detail = ("bad_request", "Not a request", "The request is not valid HTTP.")
     if status >= 500:
-        code, title, detail = ("internal", "Something went wrong", "The broker failed.")
+        code, title, detail = (
+            "internal",
+            "Something went wrong",
+            "The broker failed. Try again later.",
+        )
     body = {"title": title, "status": status, "detail": detail, "code": code, "request_id": "-"}
     return web.Response(
         status=status,
@@ -92,7 +108,7 @@ def malformed(status: int) -> web.Response:
 
 
 def problem_of(request: web.Request, error: BrokerError) -> web.Response:
-    """Render a deliberate error."""
+    """Render a BrokerError."""
     extra: dict[str, Any] = {}
     if error.hint:
         extra["hint"] = error.hint
@@ -119,7 +135,7 @@ def problem_of(request: web.Request, error: BrokerError) -> web.Response:
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem, aiohttp's own included; unknown ones say nothing."""
+    """Turn every error into a problem, aiohttp's included; unexpected ones reveal nothing."""
     size = sum(len(name) + len(value) for name, value in request.raw_headers)
     if size > HEADERS_MAX_BYTES:
         return problem(
@@ -127,7 +143,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             code="headers_too_large",
             title="Headers too large",
-            detail="The request's headers have more than 64 KB.",
+            detail="The request's headers have more than 64 KB. Send fewer or shorter ones.",
         )
     if request.version not in VERSIONS:
         return problem(
@@ -135,15 +151,15 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             HTTPStatus.BAD_REQUEST,
             code="http_version",
             title="Another HTTP",
-            detail="The broker speaks HTTP/1.1.",
+            detail="The broker does not speak this version of HTTP. Use HTTP/1.1.",
         )
     if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-        return malformed(HTTPStatus.BAD_REQUEST)  # the parser lets it pass beside an Upgrade
+        return malformed(HTTPStatus.BAD_REQUEST)  # aiohttp's parser lets it pass beside an Upgrade
     try:
         return await handler(request)
     except BrokerError as error:
         if error.kind in {Kind.INTERNAL, Kind.UNAVAILABLE}:
-            log.error("failed: %s", error.code, exc_info=error)
+            log.error("A request failed (%s).", error.code, exc_info=error)
         return problem_of(request, error)
     except web.HTTPException as error:
         if error.status < 400:
@@ -155,31 +171,31 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if "Allow" in error.headers:
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
-    except Exception as error:  # the last boundary: the caller learns the id, the log the places
+    except Exception as error:  # the last boundary: the client gets the id, the log the trace
         if _broke_off(request, error):
-            log.info("a request broke off: %s", type(error).__name__)
+            log.info("A request broke off (%s).", type(error).__name__)
             return malformed(HTTPStatus.BAD_REQUEST)
-        log.error("unexpected failure", exc_info=error)
+        log.error("A request failed unexpectedly.", exc_info=error)
         return problem(
             request,
             HTTPStatus.INTERNAL_SERVER_ERROR,
             code="internal",
             title="Something went wrong",
-            detail="The broker failed at this request.",
+            detail="The broker failed. Try again; if it fails again, report the request_id.",
         )
 
 
 def _broke_off(request: web.Request, error: Exception) -> bool:
-    """Whether the client hung up inside its body, or the body is not what its head says."""
+    """Whether the client disconnected within its body, or sent an undecodable one."""
     if isinstance(error, ConnectionError):
         return request.transport is None or request.transport.is_closing()
     return isinstance(error, web.RequestPayloadError)
 
 
 def request_ids(clock: Clock, randomness: Randomness) -> Middleware:
-    """Make the outermost middleware: an id for each request, and a line for each that failed.
+    """Make the middleware that gives each request an id and logs each failed one.
 
-    What went well is in the audit log and the metrics; DEBUG shows its line too.
+    Successful requests are in the audit log and the metrics; DEBUG logs them too.
     """
 
     @web.middleware
@@ -217,6 +233,6 @@ def _fields(request: web.Request, status: int, took_ms: float) -> dict[str, obje
 
 
 def route_of(request: web.Request) -> str:
-    """The route's template, never the path: that is what a log or a metric may hold."""
+    """Return the route's template; the path may hold ids, which no log or metric contains."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "(none)"

@@ -1,4 +1,4 @@
-"""``/api/notion/proxy/…``: reads the caller's request, and answers in Notion's shape always."""
+"""Serves ``/api/notion/proxy/…``: checks the request and always answers in Notion's shape."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RELAY: web.AppKey[Relay] = web.AppKey("relay")
 
 
 def only_reads(request: web.Request) -> bool:
-    """Whether method and path alone say that a call reads."""
+    """Whether method and path alone show that a call reads."""
     return request.method == "GET" and request.path.startswith(PREFIX)
 
 
@@ -122,9 +122,9 @@ async def _call(request: web.Request, claims: Claims, request_id: str) -> Call:
 
 
 def _path(request: web.Request) -> str:
-    """The path as it stands on the request line. Encoded or doubled, it is in no row.
+    """Return the undecoded path; an encoded or doubled slash matches no row of the allow-list.
 
-    Of one target there is one reading: not with a fragment, nor with an origin of its own.
+    Refuses a fragment and an absolute URL, which servers read in different ways.
     """
     target = request.raw_path
     if not target.startswith(PREFIX) or "#" in target:
@@ -138,7 +138,7 @@ def _body(route: Route, raw: bytes, version: str) -> dict[str, object] | None:
 
 
 def _key(request: web.Request, route: Route) -> str | None:
-    """The write's key. What is none is refused here, so that no other text gets any further."""
+    """Return the write's key; refuse other text here, before it reaches a log or a row."""
     given = request.headers.get("Idempotency-Key") if route.kind == "write" else None
     return None if given is None else parse_key(given)
 
@@ -154,7 +154,7 @@ def _workspace(request: web.Request) -> str | None:
 
 
 def _within(request: web.Request) -> float | None:
-    """The seconds that the caller gives; more than the broker takes anyway change nothing."""
+    """Return the caller's deadline in seconds; one above the broker's own has no effect."""
     given = request.headers.get("X-Broker-Deadline")
     if given is None:
         return None
@@ -191,7 +191,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 class _Upload:
-    """A form, counted and watched while it goes through; see call.Upload."""
+    """Streams a form to Notion within its limits; see call.Upload."""
 
     def __init__(self, request: web.Request) -> None:
         self._content = request.content
@@ -207,14 +207,14 @@ class _Upload:
             yield chunk
 
     async def _next(self) -> bytes:
-        self._is_awaited = True  # and stays so when the time for the whole ends here
+        self._is_awaited = True  # stays True when the write's deadline ends the wait
         try:
             async with asyncio.timeout(request_bodies.BODY_WITHIN_S):
                 piece = await self._content.readany()
         except TimeoutError:
             raise self._cut(TooSlow()) from None
         except (web.RequestPayloadError, ConnectionError):
-            raise self._cut(InvalidRequest("The body broke off or cannot be read.")) from None
+            raise self._cut(InvalidRequest("The body broke off or is not valid HTTP.")) from None
         self._is_awaited = False
         return piece
 
@@ -223,13 +223,13 @@ class _Upload:
         return refusal
 
     def fault(self, error: TransportError) -> ProxyError | None:
-        """Why sending it failed, where its caller did not bring it to its end."""
+        """Return why sending failed when the client did not finish the body, else None."""
         is_late = self._is_awaited and isinstance(error, Interrupted) and error.timed_out
         return self._refusal or (TooSlow() if is_late else None)
 
 
 def refusal_of(error: BrokerError) -> ProxyError:
-    """Say in Notion's terms why nothing was sent."""
+    """Return the refusal in Notion's terms; nothing was sent."""
     match error:
         case SessionExpired():
             return Unauthorized()
@@ -240,7 +240,7 @@ def refusal_of(error: BrokerError) -> ProxyError:
         case ReauthRequired():
             return NotionTokenInvalid()
         case _:
-            log.error("a call was not relayed: %s", error.code, exc_info=error)
+            log.error("A call was not relayed (%s).", error.code, exc_info=error)
             return NotSent("The broker cannot work now. Nothing was sent.", retry_after_s=5)
 
 

@@ -1,8 +1,8 @@
-"""How often one address may knock where nobody has signed in, and one account ask for much.
+"""Limits requests without a session by address, and expensive requests by account.
 
-Behind a reverse proxy every connection comes from the proxy's address, so the caller's is read
-from ``X-Forwarded-For``: from the right, as far as the hops are proxies that the settings trust.
-An IPv6 caller counts by its /64, of which it has every address.
+A reverse proxy hides the client's address, so it is read from ``X-Forwarded-For``: from the right,
+while the hops are proxies that the settings trust. An IPv6 client counts by its /64, because
+it owns every address in it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PREFIX = 64
 
 
 class RateLimit:
-    """Counts by address or account, at most so many in any minute."""
+    """Counts requests by address or account in any minute."""
 
     def __init__(
         self, limiter: Limiter, clock: Clock, *, scale: float, proxies: Sequence[Network]
     ) -> None:
-        """``scale`` multiplies every number; ``proxies`` may say for whom they speak."""
+        """``scale`` multiplies every limit; ``proxies`` are trusted to forward addresses."""
         self._limiter = limiter
         self._clock = clock
         self._scale = scale
@@ -47,11 +47,14 @@ class RateLimit:
         check = LimitCheck(name, key, Window(max(1, int(per_minute * self._scale))))
         decision = await self._limiter.decide((check,), (), self._clock.monotonic(), 0.0)
         if not decision.allowed:
-            raise TooManyRequests("Wait a moment, then try again.", retry_after=decision.wait_s)
+            raise TooManyRequests(
+                "Too many requests came in the last minute. Wait, then try again.",
+                retry_after=decision.wait_s,
+            )
 
 
 def address_of(peer: str | None, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
-    """The first address from the right that is no trusted proxy, or the last that could be read."""
+    """Return the rightmost address that is no trusted proxy, else the leftmost readable one."""
     found = _parsed(peer or "")
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
     while found is not None and hops and _is_in(found, proxies):
@@ -67,7 +70,7 @@ def address_of(peer: str | None, forwarded: Sequence[str], proxies: Sequence[Net
 
 
 def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
-    """Whether connections come from a proxy, which speaks for many."""
+    """Whether ``peer`` is a trusted proxy, whose connections serve many clients."""
     found = _parsed(peer)
     return found is not None and _is_in(found, proxies)
 

@@ -1,4 +1,4 @@
-"""The account itself: ``/api/user/…`` and ``/api/workspaces/…``."""
+"""Serves the account: ``/api/user/…`` and ``/api/workspaces/…``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cloud_broker.proxy.routes import ROUTES as PROXY_ROUTES
 from cloud_broker.web.bodies import answer, signed_in
 from cloud_broker.web.keys import ACCOUNTS, BUDGETS, RATE_LIMIT
 
-EXPORTS = 6  # a minute and account; each reads every row about it
+EXPORTS = 6  # per minute and account; each reads every row about it
 ROUTES = web.RouteTableDef()
 
 
 @ROUTES.get("/api/user/me")
 @signed_in
 async def me(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """Profile, workspaces, subscription, limits."""
+    """Return profile, workspaces, subscription and limits."""
     summary = await request.app[ACCOUNTS].summary(claims.user_id)
     limits = _limits(request.app[BUDGETS], summary["subscription"]["tier"])
     return answer({**summary, "limits": limits})
@@ -28,7 +28,7 @@ async def me(request: web.Request, claims: Claims) -> web.StreamResponse:
 @ROUTES.get("/api/user/export")
 @signed_in
 async def export(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """Everything that is kept about the account."""
+    """Return every stored row about the account."""
     await request.app[RATE_LIMIT].by_account(claims.user_id, "export", EXPORTS)
     return answer(
         await request.app[ACCOUNTS].export(claims.user_id),
@@ -53,7 +53,7 @@ async def disconnect(request: web.Request, claims: Claims) -> web.StreamResponse
 
 
 def _limits(budgets: Budgets, tier: str) -> dict[str, Any]:
-    """The limits that the proxy enforces for a tier."""
+    """Return the limits that the proxy enforces for a tier."""
     return {
         "window_s": 60,
         "all": budgets.window(budgets.per_minute, tier).limit,

@@ -1,4 +1,4 @@
-"""``POST /api/notion/webhook``: Notion tells what changed."""
+"""Receives Notion's events about changed pages: ``POST /api/notion/webhook``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from cloud_broker.push.inbox import Inbox
 from cloud_broker.push.webhook import SIGNATURE
 from cloud_broker.web.bodies import answer, read_raw
 
-EVENT_MAX_BYTES = 256 * 1024  # ids of one page's changes; the largest known are a tenth of it
+EVENT_MAX_BYTES = 256 * 1024  # an event holds ids of one page; the largest known is a tenth
 INBOX: web.AppKey[Inbox] = web.AppKey("webhooks")
 ROUTES = web.RouteTableDef()
 
 
 @ROUTES.post("/api/notion/webhook")
 async def webhook(request: web.Request) -> web.StreamResponse:
-    """Acknowledge once the event is stored; what became of it is in ``outcome``."""
+    """Acknowledge a stored event; ``outcome`` says whether it was taken or ignored."""
     body = await read_raw(request, EVENT_MAX_BYTES)
     outcome = await request.app[INBOX].take(body, request.headers.get(SIGNATURE))
     return answer({"outcome": outcome})

@@ -1,7 +1,7 @@
-"""``/api/notion/writes``: which blocks and pages an account's writes have created, by their keys.
+"""Serves ``/api/notion/writes``: the blocks and pages that an account's writes created, by key.
 
-A program that looks for a write whose outcome it does not know must not take for its own what
-another of the account's programs has written, for all of them write as the same bot.
+A daemon that looks for its write with an unknown outcome must not mistake another daemon's blocks
+for its own: all daemons of an account write as the same bot.
 """
 
 from __future__ import annotations
@@ -23,61 +23,63 @@ from cloud_broker.storage.idempotency import Idempotency, KeyId, Write
 from cloud_broker.web.bodies import answer, read_body, signed_in
 from cloud_broker.web.keys import CLOCK, DATABASE, RATE_LIMIT
 
-ASKED = 120  # a minute and account, both routes together
-MOST = 2_000  # writes told at once: an account's limit for an hour and a half
+PER_MINUTE = 120  # and account, both routes together
+PAGE_SIZE = 2_000  # writes: an account's limit for an hour and a half
 ROUTES = web.RouteTableDef()
 
 
-class Settled(msgspec.Struct, forbid_unknown_fields=True):
-    """What was found of a write, in order; nothing when it was not applied."""
+class SettledWrite(msgspec.Struct, forbid_unknown_fields=True):
+    """The ids that a write created, in order; empty when it was not applied."""
 
     created: Annotated[list[str], msgspec.Meta(max_length=100)]
 
 
 @ROUTES.get("/api/notion/writes", allow_head=False)
 @signed_in
-async def written(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """Tell the writes since ``?since=``; ``created`` null: not known, or still under way.
+async def list_writes(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """List the writes since ``?since=``; ``created`` is null while it is unknown.
 
-    Equal ``address`` tells that two writes went to the same parent. ``content`` has a hash for
-    the words of each block: what is not in it, the write cannot have made.
-    ``from`` is the time since which none is missing.
+    Writes to the same parent have an equal ``address``. ``content`` holds a hash of each block's
+    words: a block without a hash here is not of this write. ``from``: the list has every write
+    since this time.
     """
-    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", ASKED)
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", PER_MINUTE)
     workspace, since = _workspace(request), _since(request)
     rows = Idempotency(request.app[DATABASE])
     since_ms = to_ms(since)
-    found = await rows.since(claims.user_id, workspace, since_ms, MOST, first_key(since_ms))
-    return answer(told(found, MOST, request.app[CLOCK].now()))
+    found = await rows.since(claims.user_id, workspace, since_ms, PAGE_SIZE, first_key(since_ms))
+    return answer(writes_body(found, PAGE_SIZE, request.app[CLOCK].now()))
 
 
 @ROUTES.put("/api/notion/writes/{key}")
 @signed_in
-async def settled(request: web.Request, claims: Claims) -> web.StreamResponse:
-    """Take in what the caller has found out about its own write."""
-    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", ASKED)
+async def settle_write(request: web.Request, claims: Claims) -> web.StreamResponse:
+    """Store the outcome that the caller has found out about its own write."""
+    await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", PER_MINUTE)
     who = KeyId(claims.user_id, _workspace(request), _key(request))
-    body = await read_body(request, Settled)
+    body = await read_body(request, SettledWrite)
     created = [found for each in body.created if (found := parse_uuid(each))]
     if len(created) != len(body.created):
-        raise InvalidInput("created holds the ids of blocks or of a page.")
+        raise InvalidInput(
+            "created holds something else than ids. Send the ids of blocks or of a page."
+        )
     now = to_ms(request.app[CLOCK].now())
     await Idempotency(request.app[DATABASE]).settle(who, created, now)
     return web.Response(status=204)
 
 
-def told(writes: Sequence[Write], most: int, now: float) -> dict[str, object]:
-    """The newest ``most`` writes, or all that are remembered ``now`` (epoch seconds)."""
+def writes_body(writes: Sequence[Write], most: int, now: float) -> dict[str, object]:
+    """Render at most ``most`` writes, the newest, as of ``now`` (epoch seconds)."""
     is_cut = len(writes) == most
     whole_ms = writes[-1].send_by if is_cut else to_ms(now) - REMEMBERED_MS
     return {
-        "writes": [_told(each) for each in writes],
+        "writes": [_write_body(each) for each in writes],
         "more": is_cut,
         "from": rfc3339(whole_ms / 1000),
     }
 
 
-def _told(write: Write) -> dict[str, object]:
+def _write_body(write: Write) -> dict[str, object]:
     address, content = likeness(write.fingerprint)
     return {
         "key": write.key,
@@ -90,7 +92,7 @@ def _told(write: Write) -> dict[str, object]:
 def _workspace(request: web.Request) -> str:
     found = parse_uuid(request.headers.get("X-Workspace-Id", ""))
     if found is None:
-        raise InvalidInput("X-Workspace-Id names the workspace.")
+        raise InvalidInput("X-Workspace-Id is missing or not a UUID. Send the id of the workspace.")
     return found
 
 
@@ -98,11 +100,13 @@ def _since(request: web.Request) -> float:
     try:
         return from_rfc3339(request.query.get("since", ""))
     except (ValueError, OverflowError):
-        raise InvalidInput("since is a time such as 2026-11-22T10:00:00Z.") from None
+        raise InvalidInput("since is not a time. Send one such as 2026-11-22T10:00:00Z.") from None
 
 
 def _key(request: web.Request) -> str:
     try:
         return parse_key(request.match_info["key"])
     except ProxyError as refusal:
-        raise InvalidInput("That is not an idempotency key.") from refusal
+        raise InvalidInput(
+            "The path does not end in an idempotency key (a UUID of version 7)."
+        ) from refusal

@@ -146,7 +146,7 @@ class BrokerStage:
     app: web.Application
     browser: TestClient[web.Request, web.Application]
 
-    async def depart(self, **changes: str | None) -> ClientResponse:
+    async def begin_sign_in(self, **changes: str | None) -> ClientResponse:
         query = {
             "source": "app",
             "state": "daemon-state-1",
@@ -158,16 +158,16 @@ class BrokerStage:
         given = {name: value for name, value in query.items() if value is not None}
         return await self.browser.get("/api/auth/notion", params=given, allow_redirects=False)
 
-    async def arrive(self, **query: str) -> ClientResponse:
+    async def complete_sign_in(self, **query: str) -> ClientResponse:
         return await self.browser.get(
             "/api/auth/notion/callback", params=query, allow_redirects=False, headers=HTML
         )
 
     async def hand_off(self, **changes: str | None) -> str:
         """Sign in at Notion over the loopback redirect and return the hand-off."""
-        departed = await self.depart(redirect_uri=LOOPBACK, **changes)
-        assert departed.status == 302, await departed.text()
-        arrived = await self.arrive(state=state_of(departed), code="good-code")
+        begun = await self.begin_sign_in(redirect_uri=LOOPBACK, **changes)
+        assert begun.status == 302, await begun.text()
+        arrived = await self.complete_sign_in(state=state_of(begun), code="good-code")
         assert arrived.status == 302, await arrived.text()
         return parameters(arrived.headers["Location"])["token"]
 
@@ -208,8 +208,8 @@ def parameters(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-def state_of(departed: ClientResponse) -> str:
-    return parameters(departed.headers["Location"])["state"]
+def state_of(begun: ClientResponse) -> str:
+    return parameters(begun.headers["Location"])["state"]
 
 
 def link_in(page: str) -> str:

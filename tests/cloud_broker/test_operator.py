@@ -186,8 +186,8 @@ async def test_no_command_prints_a_secret(
 async def refused(stage: BrokerStage, person: Person) -> str:
     """Sign in as somebody who is refused; return all that they read."""
     stage.notion.person = person
-    departed = await stage.depart()
-    page = await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in()
+    page = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert page.status == 409
     return await page.text() + str(page.headers)
 
@@ -236,9 +236,9 @@ async def test_who_comes_second_learns_nothing_of_who_was_first(stage: BrokerSta
     assert "Another account has connected this Notion workspace" in told
     secrets = (first["user"]["id"], ADA.id, ADA.email, "Ada", "Lovelace", WORKSPACE, "laptop")
     assert [secret for secret in secrets if secret in told] == []
-    departed = await stage.depart()
+    begun = await stage.begin_sign_in()
     problem = await stage.browser.get(
-        "/api/auth/notion/callback", params={"state": state_of(departed), "code": "good-code"}
+        "/api/auth/notion/callback", params={"state": state_of(begun), "code": "good-code"}
     )
     body = await problem.json()
     assert body["type"] == "urn:clipper:problem:workspace_taken"

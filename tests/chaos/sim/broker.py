@@ -33,7 +33,7 @@ from cloud_broker.secret import Secret
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.web.proxy import PREFIX, RELAY, refusal_of
-from cloud_broker.web.writes import told
+from cloud_broker.web.writes import writes_body
 from tests.chaos.sim.disk import SharedRows
 from tests.chaos.sim.loop import Loop
 from tests.chaos.sim.machine import Machine
@@ -192,7 +192,7 @@ class Broker:
             return self._heard(204, b"", {})
         since = to_ms(from_rfc3339(url.query["since"]))
         found = await rows.since(USER, self._notion.workspace, since, 2_000, first_key(since))
-        body = msgspec.json.encode(told(found, 2_000, self.machine.now()))
+        body = msgspec.json.encode(writes_body(found, 2_000, self.machine.now()))
         return self._heard(200, body, {})
 
     def _tokens(self) -> bytes:

@@ -110,11 +110,11 @@ async def test_a_state_works_once_even_when_two_brokers_race(
     pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
-    departed = await one.depart(redirect_uri=LOOPBACK)
-    for name, cookie in departed.cookies.items():
+    begun = await one.begin_sign_in(redirect_uri=LOOPBACK)
+    for name, cookie in begun.cookies.items():
         two.browser.session.cookie_jar.update_cookies({name: cookie.value})
     arrived = await asyncio.gather(
-        *(stage.arrive(state=state_of(departed), code="good-code") for stage in pair)
+        *(stage.complete_sign_in(state=state_of(begun), code="good-code") for stage in pair)
     )
     assert sorted(answer.status for answer in arrived) == [302, 400]
     assert len(one.notion.calls) + len(two.notion.calls) == 1
@@ -171,10 +171,10 @@ async def test_hand_offs_go_through_whichever_broker_the_browser_reaches(
     pair: tuple[BrokerStage, BrokerStage],
 ) -> None:
     one, two = pair
-    departed = await one.depart(redirect_uri=LOOPBACK)
-    for name, cookie in departed.cookies.items():
+    begun = await one.begin_sign_in(redirect_uri=LOOPBACK)
+    for name, cookie in begun.cookies.items():
         two.browser.session.cookie_jar.update_cookies({name: cookie.value})
-    arrived = await two.arrive(state=state_of(departed), code="good-code")
+    arrived = await two.complete_sign_in(state=state_of(begun), code="good-code")
     handoff = parameters(arrived.headers["Location"])["token"]
     opened = await one.token(grant_type="handoff", token=handoff, code_verifier=VERIFIER)
     assert opened.status == 200

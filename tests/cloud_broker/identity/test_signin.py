@@ -29,10 +29,10 @@ from tests.cloud_broker.broker_stage import (
 async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(
     stage: BrokerStage,
 ) -> None:
-    departed = await stage.depart()
-    query = parameters(departed.headers["Location"])
-    assert departed.status == 302
-    assert departed.headers["Location"].startswith(
+    begun = await stage.begin_sign_in()
+    query = parameters(begun.headers["Location"])
+    assert begun.status == 302
+    assert begun.headers["Location"].startswith(
         stage.settings.notion_api_url + "/v1/oauth/authorize?"
     )
     assert query["state"] != "daemon-state-1"
@@ -48,8 +48,8 @@ async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(
 async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(
     stage: BrokerStage,
 ) -> None:
-    departed = await stage.depart(redirect_uri=LOOPBACK)
-    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert arrived.status == 302
     assert arrived.headers["Location"].startswith(LOOPBACK + "?token=")
     assert parameters(arrived.headers["Location"])["state"] == "daemon-state-1"
@@ -58,8 +58,8 @@ async def test_the_loopback_redirect_brings_hand_off_and_the_daemons_state(
 
 
 async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: BrokerStage) -> None:
-    departed = await stage.depart()
-    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in()
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     page = await arrived.text()
     assert arrived.status == 200
     assert link_in(page).startswith("notion-clipper://auth?token=")
@@ -70,14 +70,14 @@ async def test_the_app_gets_a_page_with_a_button_under_a_strict_policy(stage: Br
 
 
 async def test_return_to_chooses_among_the_allowed_links(stage: BrokerStage) -> None:
-    departed = await stage.depart(return_to="notion-clipper://auth/callback")
-    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in(return_to="notion-clipper://auth/callback")
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert link_in(await arrived.text()).startswith("notion-clipper://auth/callback?token=")
 
 
 async def test_a_denial_comes_back_as_access_denied(stage: BrokerStage) -> None:
-    departed = await stage.depart(redirect_uri=LOOPBACK)
-    arrived = await stage.arrive(state=state_of(departed), error="access_denied")
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    arrived = await stage.complete_sign_in(state=state_of(begun), error="access_denied")
     assert parameters(arrived.headers["Location"]) == {
         "error": "access_denied",
         "state": "daemon-state-1",
@@ -92,69 +92,70 @@ async def test_a_failed_exchange_tells_the_daemon(
     stage: BrokerStage, code: str, status: int, error: str
 ) -> None:
     stage.notion.token_status = status
-    departed = await stage.depart(redirect_uri=LOOPBACK)
-    arrived = await stage.arrive(state=state_of(departed), code=code)
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    arrived = await stage.complete_sign_in(state=state_of(begun), code=code)
     assert parameters(arrived.headers["Location"])["error"] == error
 
 
 async def test_a_state_works_once_even_when_two_callbacks_race(stage: BrokerStage) -> None:
-    state = state_of(await stage.depart(redirect_uri=LOOPBACK))
+    state = state_of(await stage.begin_sign_in(redirect_uri=LOOPBACK))
     both = await asyncio.gather(
-        stage.arrive(state=state, code="good-code"), stage.arrive(state=state, code="good-code")
+        stage.complete_sign_in(state=state, code="good-code"),
+        stage.complete_sign_in(state=state, code="good-code"),
     )
     assert sorted(answer.status for answer in both) == [302, 400]
     assert len(stage.notion.calls) == 1
 
 
 async def test_a_state_dies_after_ten_minutes(stage: BrokerStage) -> None:
-    departed = await stage.depart(redirect_uri=LOOPBACK)
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
     stage.clock.advance(601)
-    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert arrived.status == 400
     assert "login_expired" in await arrived.text()
 
 
 async def test_another_browser_cannot_finish_the_sign_in(stage: BrokerStage) -> None:
-    departed = await stage.depart(redirect_uri=LOOPBACK)
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
     stage.browser.session.cookie_jar.clear()
-    arrived = await stage.arrive(state=state_of(departed), code="good-code")
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert arrived.status == 403
     assert stage.notion.calls == []
 
 
 async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: BrokerStage) -> None:
     jar = stage.browser.session.cookie_jar
-    (others,) = (await stage.depart()).cookies.values()
+    (others,) = (await stage.begin_sign_in()).cookies.values()
     for value in (None, "", "A" * 43, "short", "é" * 43, others.value):
-        departed = await stage.depart(redirect_uri=LOOPBACK)
-        (cookie,) = departed.cookies.values()
+        begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+        (cookie,) = begun.cookies.values()
         jar.clear()
         if value is not None:
             jar.update_cookies({cookie.key: value})
-        assert (await stage.arrive(state=state_of(departed), code="good-code")).status == 403
+        assert (await stage.complete_sign_in(state=state_of(begun), code="good-code")).status == 403
         jar.update_cookies({cookie.key: cookie.value})  # too late: the state is used up
-        assert (await stage.arrive(state=state_of(departed), code="good-code")).status == 400
+        assert (await stage.complete_sign_in(state=state_of(begun), code="good-code")).status == 400
     assert stage.notion.calls == []
 
 
 async def test_states_and_cookies_are_kept_as_hashes_only(stage: BrokerStage) -> None:
-    departed = await stage.depart()
-    (cookie,) = departed.cookies.values()
+    begun = await stage.begin_sign_in()
+    (cookie,) = begun.cookies.values()
     async with stage.database.reading() as tx:
         kept = str(await tx.all("SELECT * FROM oauth_states"))
     assert hashlib.sha256(cookie.value.encode()).hexdigest() in kept
     assert cookie.value not in kept
-    assert state_of(departed) not in kept
+    assert state_of(begun) not in kept
 
 
 async def test_two_sign_ins_in_one_browser_do_not_disturb_each_other(stage: BrokerStage) -> None:
-    first, second = await stage.depart(redirect_uri=LOOPBACK), await stage.depart()
-    assert (await stage.arrive(state=state_of(second), code="good-code")).status == 200
-    assert (await stage.arrive(state=state_of(first), code="good-code")).status == 302
+    first, second = await stage.begin_sign_in(redirect_uri=LOOPBACK), await stage.begin_sign_in()
+    assert (await stage.complete_sign_in(state=state_of(second), code="good-code")).status == 200
+    assert (await stage.complete_sign_in(state=state_of(first), code="good-code")).status == 302
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts(stage: BrokerStage) -> None:
-    cookie = (await stage.depart()).headers["Set-Cookie"]
+    cookie = (await stage.begin_sign_in()).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "Secure" not in cookie
@@ -162,7 +163,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts(stage: BrokerStage) -> None
 
 async def test_over_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
     async with a_broker(tmp_path, BROKER_PUBLIC_URL="https://broker.example") as stage:
-        cookie = (await stage.depart()).headers["Set-Cookie"]
+        cookie = (await stage.begin_sign_in()).headers["Set-Cookie"]
     assert cookie.startswith("__Host-")
     assert "Secure" in cookie
     assert "Domain" not in cookie
@@ -171,12 +172,12 @@ async def test_over_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: P
 async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: Path) -> None:
     async with a_broker(tmp_path, BROKER_PUBLIC_URL="https://broker.example") as stage:
         for prefix, status in (("", 403), ("__Host-", 302)):
-            departed = await stage.depart(redirect_uri=LOOPBACK)
-            (cookie,) = departed.cookies.values()
+            begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+            (cookie,) = begun.cookies.values()
             name = prefix + cookie.key.removeprefix("__Host-")
             answer = await stage.browser.get(
                 "/api/auth/notion/callback",
-                params={"state": state_of(departed), "code": "good-code"},
+                params={"state": state_of(begun), "code": "good-code"},
                 headers={"Cookie": f"{name}={cookie.value}", **HTML},
                 allow_redirects=False,
             )
@@ -213,7 +214,7 @@ async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: P
 async def test_only_the_daemons_own_loopback_address_is_returned_to(
     stage: BrokerStage, uri: str
 ) -> None:
-    refused = await stage.depart(redirect_uri=uri)
+    refused = await stage.begin_sign_in(redirect_uri=uri)
     assert refused.status == 400
     assert {"pointer": "/redirect_uri", "code": "invalid"} in (await refused.json())["errors"]
 
@@ -265,8 +266,8 @@ def test_only_a_listed_deep_link_is_returned_to(uri: str) -> None:
 
 
 async def test_loopback_over_ipv6_is_fine(stage: BrokerStage) -> None:
-    departed = await stage.depart(redirect_uri="http://[::1]:5000/v1/session/callback")
-    assert departed.status == 302
+    begun = await stage.begin_sign_in(redirect_uri="http://[::1]:5000/v1/session/callback")
+    assert begun.status == 302
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ async def test_loopback_over_ipv6_is_fine(stage: BrokerStage) -> None:
 async def test_each_parameter_is_checked_and_named(
     stage: BrokerStage, name: str, value: str | None
 ) -> None:
-    refused = await stage.depart(**{name: value})
+    refused = await stage.begin_sign_in(**{name: value})
     body = await refused.json()
     assert refused.status == 400
     assert body["code"] == "invalid_input"
@@ -299,15 +300,13 @@ async def test_each_parameter_is_checked_and_named(
 
 
 async def test_the_command_line_needs_a_loopback_address(stage: BrokerStage) -> None:
-    assert (await stage.depart(source="cli")).status == 400
-    assert (await stage.depart(source="cli", redirect_uri=LOOPBACK)).status == 302
+    assert (await stage.begin_sign_in(source="cli")).status == 400
+    assert (await stage.begin_sign_in(source="cli", redirect_uri=LOOPBACK)).status == 302
 
 
 async def test_a_repeated_parameter_is_refused(stage: BrokerStage) -> None:
-    departed = await stage.browser.get(
-        "/api/auth/notion?source=app&source=cli", allow_redirects=False
-    )
-    assert departed.status == 400
+    begun = await stage.browser.get("/api/auth/notion?source=app&source=cli", allow_redirects=False)
+    assert begun.status == 400
 
 
 async def test_the_same_person_connects_a_second_workspace(stage: BrokerStage) -> None:
@@ -327,8 +326,8 @@ async def test_the_same_person_may_sign_in_again(stage: BrokerStage) -> None:
 async def test_a_second_account_on_a_workspace_reads_why_not(stage: BrokerStage) -> None:
     await stage.sign_in()
     stage.notion.person = Person(id="another-person", name="Eve", email="eve@example.org")
-    departed = await stage.depart(redirect_uri=LOOPBACK)
-    refused = await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    refused = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     page = await refused.text()
     assert refused.status == 409
     assert "one account" in page
@@ -338,8 +337,8 @@ async def test_a_second_account_on_a_workspace_reads_why_not(stage: BrokerStage)
 async def test_the_tokens_of_a_refused_account_are_given_back(stage: BrokerStage) -> None:
     await stage.sign_in()
     stage.notion.person = Person(id="another-person")
-    departed = await stage.depart(redirect_uri=LOOPBACK)
-    await stage.arrive(state=state_of(departed), code="good-code")
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    await stage.complete_sign_in(state=state_of(begun), code="good-code")
     await stage.until(lambda: len(stage.notion.revoked) == 2)
     assert stage.notion.revoked == ["ntn_canary_access_2", "nrt_canary_refresh_2"]
 

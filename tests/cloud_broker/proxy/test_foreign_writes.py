@@ -18,7 +18,7 @@ from cloud_broker.proxy.keys import (
 )
 from cloud_broker.storage.database import Database
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
-from cloud_broker.web.writes import told
+from cloud_broker.web.writes import writes_body
 from tests.cloud_broker.proxy.proxy_stage import WORKSPACE, a_database, a_key, an_id
 
 NOW = 1_800_000_000_000
@@ -93,7 +93,7 @@ async def test_it_is_told_since_when_no_write_is_missing(database: Database) -> 
         await claimed(database, f"k{n}", at=NOW + n * 60_000)
     rows = Idempotency(database)
     found = await rows.since("ada", WORKSPACE, 0, 2)
-    cut, whole = told(found, 2, NOW / 1000), told(found, 3, NOW / 1000)
+    cut, whole = writes_body(found, 2, NOW / 1000), writes_body(found, 3, NOW / 1000)
     assert (cut["more"], whole["more"]) == (True, False)
     assert cut["from"] == rfc3339((NOW + 60_000 + 10_000) / 1000)
     assert whole["from"] == rfc3339(NOW / 1000 - 8 * 86_400)

@@ -37,7 +37,7 @@ async def live(stage: BrokerStage) -> dict[str, str]:
     stage.notion.workspace_id = WORKSPACE
     kept = await stage.sign_in()
     refreshed = await (await stage.refresh(kept["refresh_token"])).json()
-    assert (await stage.depart()).status == 302
+    assert (await stage.begin_sign_in()).status == 302
     async with listening(stage, refreshed["access_token"]) as daemon:
         assert (await daemon.next())[0] == "ready"
         await post(stage, an_event(stage))

@@ -29,8 +29,8 @@ def is_closed(page: ClientResponse) -> bool:
 async def arrived(
     stage: BrokerStage, code: str = "good-code", **changes: str | None
 ) -> ClientResponse:
-    departed = await stage.depart(**changes)
-    return await stage.arrive(state=state_of(departed), code=code)
+    begun = await stage.begin_sign_in(**changes)
+    return await stage.complete_sign_in(state=state_of(begun), code=code)
 
 
 async def test_the_page_in_the_end_names_device_and_account(stage: BrokerStage) -> None:
@@ -53,13 +53,15 @@ async def test_no_page_can_be_framed_or_loads_anything(stage: BrokerStage) -> No
     pages = {
         "signed in": await arrived(stage),
         "failed": await arrived(stage, code="used-code"),
-        "denied": await stage.arrive(state=state_of(await stage.depart()), error="access_denied"),
-        "unknown state": await stage.arrive(state="x" * 43, code="c"),
+        "denied": await stage.complete_sign_in(
+            state=state_of(await stage.begin_sign_in()), error="access_denied"
+        ),
+        "unknown state": await stage.complete_sign_in(state="x" * 43, code="c"),
         "bad address": await stage.browser.get("/api/auth/notion?source=x", headers=HTML),
     }
-    departed = await stage.depart()
+    begun = await stage.begin_sign_in()
     stage.browser.session.cookie_jar.clear()
-    pages["another browser"] = await stage.arrive(state=state_of(departed), code="good-code")
+    pages["another browser"] = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     stage.notion.person = Person(id="somebody-else")
     pages["taken"] = await arrived(stage)
     for _ in range(30):

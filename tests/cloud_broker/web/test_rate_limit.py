@@ -43,8 +43,8 @@ def test_an_address_is_the_first_that_no_trusted_proxy_has(
 
 async def test_one_address_begins_only_so_many_sign_ins_a_minute(stage: BrokerStage) -> None:
     for _ in range(SIGN_INS):
-        assert (await stage.depart()).status == 302
-    refused = await stage.depart()
+        assert (await stage.begin_sign_in()).status == 302
+    refused = await stage.begin_sign_in()
     assert (refused.status, (await refused.json())["code"]) == (429, "rate_limited")
     assert int(refused.headers["Retry-After"]) >= 1
     async with stage.database.reading() as tx:
@@ -52,7 +52,7 @@ async def test_one_address_begins_only_so_many_sign_ins_a_minute(stage: BrokerSt
     other = await stage.browser.get("/api/auth/notion", headers={"X-Forwarded-For": "198.51.100.1"})
     assert other.status == 400  # let through, and read
     stage.clock.advance(61)
-    assert (await stage.depart()).status == 302
+    assert (await stage.begin_sign_in()).status == 302
 
 
 async def test_one_address_guesses_only_so_many_tokens_a_minute(stage: BrokerStage) -> None:
@@ -63,8 +63,8 @@ async def test_one_address_guesses_only_so_many_tokens_a_minute(stage: BrokerSta
 
 async def test_a_callback_over_the_limit_uses_nothing_up(stage: BrokerStage) -> None:
     for _ in range(CALLBACKS):
-        assert (await stage.arrive(state="x")).status == 400
-    refused = await stage.arrive(state="x")
+        assert (await stage.complete_sign_in(state="x")).status == 400
+    refused = await stage.complete_sign_in(state="x")
     assert refused.status == 429
     assert refused.content_type == HTML["Accept"]
     assert "Set-Cookie" not in refused.headers
