@@ -194,7 +194,7 @@ class _Plain(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send ``resp``; turn aiohttp's refusals from before the middlewares (Expect) into problems.
+        """Send ``resp``; turn aiohttp's own refusals (of Expect) into problems.
 
         After a request with Upgrade, aiohttp would parse the body as the next request, so the
         connection closes.
