@@ -1,1 +1,1 @@
-"""Settings: where each value comes from, where files live, what may be changed while running."""
+"""Settings, the paths of files, and config.toml."""

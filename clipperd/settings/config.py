@@ -1,8 +1,8 @@
-"""Settings, parsed once: built-in defaults < config.toml < CLIPPERD_… environment < flags.
+"""Parses the settings: built-in defaults < config.toml < CLIPPERD_… environment < flags.
 
-``load`` is pure. The value that wins remembers where it came from, so that ``clipperd config
-show`` can say why a setting is what it is. Nothing else in the daemon reads the environment.
-docs/daemon-settings.md explains every setting; a test holds the two together.
+``load`` is pure. Each value keeps its origin for ``clipperd config show``. Nothing else in the
+daemon reads the environment. docs/daemon-settings.md explains every setting; a test compares it
+with this module.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _one_of(*choices: str) -> Parse:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a non-empty text")
     return value
 
 
@@ -87,7 +87,7 @@ def _broker_url(value: Any) -> str:
         raise ValueError("must be an address such as https://broker.example.org")
     if url.scheme == "http" and not _is_loopback(host):
         raise ValueError("must be https, because http would send the session unencrypted")
-    return value.rstrip("/")  # type: ignore[no-any-return]  # _text has shown it to be a str
+    return value.rstrip("/")  # type: ignore[no-any-return]  # _text has checked that it is a str
 
 
 def _is_loopback(host: str) -> bool:
@@ -118,10 +118,10 @@ def _rule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every setting, checked. Times ending in ``_s`` are seconds.
+    """Every setting, validated; the only place of its default. Names in ``_s`` are seconds.
 
-    The defaults of the settle times are Notion's own behaviour: a committed 503 arrives after
-    some 55 s, so a write whose answer was lost can still be applied within 65 s.
+    The settle times follow Notion's behavior: a 503 of a committed write arrives after some
+    55 s, so Notion may apply a write without an answer within 65 s.
     """
 
     home: Path | None = field(
@@ -158,12 +158,12 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
         metadata=_rule(
-            _one_of("debug", "info", "warning", "error"), "How much is written to the log."
+            _one_of("debug", "info", "warning", "error"), "Least severe level that the log records."
         ),
     )
     allowed_origins: tuple[str, ...] = field(
         default=(),
-        metadata=_rule(_origins, "Browser origins that may call the API, beside the dashboard's."),
+        metadata=_rule(_origins, "Browser origins that may call the API, besides the dashboard's."),
     )
     device: str | None = field(
         default=None,
@@ -199,18 +199,18 @@ class Settings:
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
 
     def origin(self, name: str) -> Origin:
-        """Say where the value of the setting ``name`` came from."""
+        """Return the source of the setting's value."""
         return self.origins.get(name, "default")
 
 
 def names() -> tuple[str, ...]:
-    """Every setting's name, in the order of the documentation."""
+    """Return every setting's name, in the order of the documentation."""
     return tuple(f.name for f in fields(Settings) if "rule" in f.metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What is known of a setting beside its value."""
+class SettingInfo:
+    """A setting's default and documentation."""
 
     default: Any
     doc: str
@@ -218,17 +218,17 @@ class Described:
     in_file: bool
 
 
-def describe(name: str) -> Described:
-    """Return what is known of the setting ``name``. Raises KeyError for no setting."""
+def describe(name: str) -> SettingInfo:
+    """Return the info of the setting ``name``. Raises KeyError."""
     found = _by_name()[name]
     rule: _Rule = found.metadata["rule"]
-    return Described(found.default, rule.doc, rule.secret, rule.in_file)
+    return SettingInfo(found.default, rule.doc, rule.secret, rule.in_file)
 
 
 def load(env: Mapping[str, str], flags: Mapping[str, Any], file_text: str) -> Settings:
-    """Merge the four sources. ``flags`` holds only what was given (None counts as not given).
+    """Merge the four sources. A flag of None counts as not given.
 
-    Raises ConfigInvalid that names every unknown key and every malformed value, and its source.
+    Raises ConfigInvalid, which lists every unknown key and malformed value with its source.
     """
     faults: list[str] = []
     values: dict[str, Any] = {}
@@ -254,7 +254,7 @@ def _by_name() -> dict[str, Field[Any]]:
 def _from_file(text: str, faults: list[str]) -> dict[str, Any]:
     if not text:
         return {}
-    import tomllib  # most homes have no such file, and every command passes here
+    import tomllib  # most homes have no config.toml, and every command runs this
 
     try:
         return tomllib.loads(text)
@@ -265,7 +265,7 @@ def _from_file(text: str, faults: list[str]) -> dict[str, Any]:
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, str]:
-    # An empty variable counts as unset: that is how shells and unit files switch one off.
+    # An empty variable counts as unset: shells and unit files switch a variable off like that.
     return {k[len(PREFIX) :].lower(): v for k, v in env.items() if k.startswith(PREFIX) and v}
 
 

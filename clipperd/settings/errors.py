@@ -6,7 +6,7 @@ from clipperd.errors import ClipperdError, Kind
 
 
 class ConfigInvalid(ClipperdError):
-    """A setting is unknown or malformed; ``detail`` names every fault (exit 4)."""
+    """A setting is unknown or malformed; ``detail`` lists every fault (exit 4)."""
 
     code = "config_invalid"
     kind = Kind.INVALID

@@ -1,6 +1,6 @@
-"""Change one line of config.toml and keep the rest, comments included. Pure.
+"""Changes one line of config.toml and keeps the rest, comments included.
 
-Settings are flat, so an assignment is always one line before the first table header.
+Settings are flat, so an assignment is one line before the first table header.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from clipperd.settings.errors import ConfigInvalid
 
 
 def edit(text: str, name: str, value: str) -> str:
-    """Return ``text`` with ``name`` set to ``value`` as typed, or removed when it is empty.
+    """Return ``text`` with ``name`` set to ``value``, or removed when ``value`` is empty.
 
-    Raises ConfigInvalid when the value does not fit the setting or spans several lines now.
+    Raises ConfigInvalid when the value is invalid, or the old one spans several lines.
     """
     setting = config.describe(name)
     if not setting.in_file:
-        raise ConfigInvalid(f"{name} cannot be kept in config.toml.")
+        raise ConfigInvalid(f"{name} cannot be set in config.toml.")
     lines = text.splitlines()
     at = [i for i, line in enumerate(lines) if re.match(rf"\s*{re.escape(name)}\s*=", line)]
     written = [f"{name} = {_literal(name, value)}"] if value else []

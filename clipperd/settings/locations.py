@@ -1,8 +1,8 @@
-"""Where everything lives: one table, and the permissions it must have.
+"""The paths of the daemon's files, and their permissions.
 
-Folders are 0700 and files 0600 at every start, repaired when they are not: the endpoint file
-holds the owner's token and the outbox holds clip text. On Windows the folders under
-%LOCALAPPDATA% are the user's own by their access list, so nothing is changed there.
+Every start sets folders to 0700 and files to 0600: the endpoint file holds the owner token, the
+outbox holds clip text. On Windows nothing is changed: the access list of %LOCALAPPDATA% protects
+its folders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clipperd.settings.errors import ConfigInvalid
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Absolute paths of one home. Nothing exists until ``secure`` has run."""
+    """Absolute paths of one home. ``secure`` creates the folders."""
 
     config_dir: Path
     data_dir: Path
@@ -31,10 +31,10 @@ class Locations:
 
     @property
     def endpoint_file(self) -> Path:
-        """Where the API is and its token, while the daemon runs.
+        """The API's address and its token, while the daemon runs.
 
-        Beside the data and not in XDG_RUNTIME_DIR: a client started by cron, ssh or a sandboxed
-        app sees another runtime folder, or none, and would not find the daemon.
+        Not in XDG_RUNTIME_DIR: a client started by cron, ssh or a sandboxed app has a different
+        runtime folder, or none.
         """
         return self.data_dir / "endpoint.json"
 
@@ -45,32 +45,32 @@ class Locations:
 
     @property
     def port_file(self) -> Path:
-        """The port last used, asked for again at the next start."""
+        """The last port, reused at the next start."""
         return self.data_dir / "port"
 
     @property
     def lock_file(self) -> Path:
-        """Held by the running daemon; its presence alone means nothing."""
+        """Locked while the daemon runs; it exists also afterwards."""
         return self.data_dir / "clipperd.lock"
 
     @property
     def outbox(self) -> Path:
-        """The write queue and history: precious."""
+        """The write queue and history; must not get lost."""
         return self.data_dir / "outbox.db"
 
     @property
     def backups(self) -> Path:
-        """Whole copies of the outbox."""
+        """Backups of the outbox."""
         return self.data_dir / "backups"
 
     @property
     def quarantine(self) -> Path:
-        """Damaged outboxes, each with a report of what was saved from it."""
+        """Damaged outboxes, each with a recovery report."""
         return self.data_dir / "quarantine"
 
     @property
     def cache(self) -> Path:
-        """Page index, outlines, anchors: disposable."""
+        """Page index, outlines, section ends; disposable."""
         return self.data_dir / "cache.db"
 
     @property
@@ -80,21 +80,21 @@ class Locations:
 
     @property
     def log_file(self) -> Path:
-        """The newest log; older ones carry .1 to .4."""
+        """The newest log; older ones end in .1 to .4."""
         return self.logs_dir / "clipperd.log"
 
     @property
     def output_file(self) -> Path:
-        """What a daemon in the background printed before its log was open."""
+        """The output of a background daemon before it opened its log."""
         return self.logs_dir / "start.txt"
 
     def folders(self) -> tuple[Path, ...]:
-        """Every folder of ours, each once."""
+        """Return every folder, without duplicates."""
         return tuple(dict.fromkeys((self.config_dir, self.data_dir, self.logs_dir)))
 
 
 def locate(home: Path | None) -> Locations:
-    """Return the table: all under ``home``, or where platformdirs says without one."""
+    """Return the paths below ``home``, by default in the folders of platformdirs."""
     if home is not None:
         return Locations(config_dir=home, data_dir=home, logs_dir=home / "logs")
     import platformdirs
@@ -105,13 +105,13 @@ def locate(home: Path | None) -> Locations:
     )
 
 
-def secure(places: Locations) -> list[str]:
-    """Create the folders, repair modes of folders and files; return one sentence per repair.
+def secure(locations: Locations) -> list[str]:
+    """Create the folders, fix the modes of folders and files; return a sentence for each fix.
 
-    Raises ConfigInvalid when a folder cannot be made or belongs to somebody else.
+    Raises ConfigInvalid when a folder cannot be created or belongs to another user.
     """
     repairs: list[str] = []
-    for folder in places.folders():
+    for folder in locations.folders():
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             repairs += _repair(folder, 0o700)
@@ -138,4 +138,4 @@ def _repair(path: Path, mode: int) -> list[str]:
     if stat.S_IMODE(found.st_mode) == mode:
         return []
     path.chmod(mode)
-    return [f"{path} had mode {stat.S_IMODE(found.st_mode):04o}; it has {mode:04o} now."]
+    return [f"Changed the mode of {path} from {stat.S_IMODE(found.st_mode):04o} to {mode:04o}."]

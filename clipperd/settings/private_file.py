@@ -1,4 +1,4 @@
-"""Writes a file that only its owner may read, atomically."""
+"""Writes files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``text`` atomically, with mode 0600 from the first byte.
+    """Write ``text`` to ``path`` atomically, with mode 0600 from the first byte.
 
-    ``durable``: it outlasts a power cut; the two syncs take some 20 ms on an ordinary disk.
+    ``durable``: sync file and folder, so that it survives a power cut; takes some 20 ms.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -29,7 +29,7 @@ def write_private(path: Path, text: str, *, durable: bool = True) -> None:
 
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":
-        return  # Windows has no handle on a folder; its rename is journalled
+        return  # Windows cannot sync a folder; NTFS journals the rename
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

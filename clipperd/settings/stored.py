@@ -1,4 +1,4 @@
-"""Settings as the local API sees them: read from those in force, changed in config.toml."""
+"""Settings for the local API: shows the current values, changes config.toml."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from clipperd.settings.errors import ConfigInvalid
 from clipperd.settings.private_file import write_private
 
 FIXED = frozenset({"broker_url", "home"})
-"""Never shown or changed over the API, beside the secrets: who may set the broker's address
-decides where the session goes."""
+"""Hidden from the API, besides the secrets: a client that sets the broker's address could redirect
+the session."""
 
 
 class SettingsView(msgspec.Struct):
-    """``settings``: values in force, by name. ``restart_required``: those that config.toml now
-    says otherwise, until the next start."""
+    """``settings``: the current values. ``restart_required``: names whose value in config.toml
+    takes effect at the next start."""
 
     settings: dict[str, Any]
     restart_required: list[str]
 
 
 class StoredSettings:
-    """The settings of a running daemon and the file that the next start will read."""
+    """The settings of a running daemon, and config.toml for the next start."""
 
     def __init__(
         self,
-        in_force: config.Settings,
+        current: config.Settings,
         env: Mapping[str, str],
         flags: Mapping[str, Any],
         file: Path,
     ) -> None:
-        """``env`` and ``flags``: what this daemon was started with; they win over the file."""
-        self._in_force = in_force
+        """``env`` and ``flags`` of this daemon's start take precedence over the file."""
+        self._current = current
         self._env = dict(env)
         self._flags = dict(flags)
         self._file = file
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def view(self) -> SettingsView:
-        """The settings in force. Raises ConfigInvalid when config.toml has become malformed."""
+        """Return the current settings. Raises ConfigInvalid when config.toml is malformed now."""
         return self._compare(await asyncio.to_thread(self._read))
 
     async def change(self, patch: Mapping[str, Any]) -> SettingsView:
-        """Write all of ``patch`` or nothing; null takes a setting back to its default.
+        """Write all of ``patch`` or nothing; null resets a setting to its default.
 
-        Raises InvalidInput (unknown name, malformed value; ``errors`` names it), SettingFixed.
+        Raises SettingFixed, and InvalidInput for an unknown name or malformed value.
         """
         for name in patch:
             self._check(name)
-        async with self._turn:
+        async with self._lock:
             text = await asyncio.to_thread(self._read)
             for name, value in patch.items():
                 text = _edit(text, name, value)
@@ -64,18 +64,18 @@ class StoredSettings:
         return self._compare(text)
 
     def _check(self, name: str) -> None:
-        place = [{"pointer": f"/{name[:80]}", "code": "unknown"}]
+        errors = [{"pointer": f"/{name[:80]}", "code": "unknown"}]
         if name not in config.names():
-            raise InvalidInput("There is no such setting.", errors=place)
+            raise InvalidInput("There is no such setting.", errors=errors)
         if not _is_open(name):
             raise SettingFixed(
                 "That setting cannot be changed over the API.",
-                hint="Use config.toml or the environment, and restart.",
+                hint="Set it in config.toml or the environment, and restart the daemon.",
                 params={"setting": name},
             )
-        if self._in_force.origin(name) in ("environment", "flag"):
+        if self._current.origin(name) in ("environment", "flag"):
             raise SettingFixed(
-                f"{name} comes from the {self._in_force.origin(name)}, which wins over the file.",
+                f"{name} comes from the {self._current.origin(name)}, which overrides config.toml.",
                 params={"setting": name},
             )
 
@@ -83,19 +83,19 @@ class StoredSettings:
         return self._file.read_text("utf-8") if self._file.exists() else ""
 
     def _compare(self, text: str) -> SettingsView:
-        coming = config.load(self._env, self._flags, text)
+        stored = config.load(self._env, self._flags, text)
         shown = [name for name in config.names() if _is_open(name)]
         return SettingsView(
-            settings={name: _plain(getattr(self._in_force, name)) for name in shown},
+            settings={name: _plain(getattr(self._current, name)) for name in shown},
             restart_required=[
-                name for name in shown if getattr(coming, name) != getattr(self._in_force, name)
+                name for name in shown if getattr(stored, name) != getattr(self._current, name)
             ],
         )
 
 
 def _is_open(name: str) -> bool:
-    known = config.describe(name)
-    return name not in FIXED and not known.secret and known.in_file
+    info = config.describe(name)
+    return name not in FIXED and not info.secret and info.in_file
 
 
 def _plain(value: Any) -> Any:
@@ -105,14 +105,14 @@ def _plain(value: Any) -> Any:
 
 
 def _edit(text: str, name: str, value: Any) -> str:
-    place = [{"pointer": f"/{name}", "code": "invalid"}]
+    errors = [{"pointer": f"/{name}", "code": "invalid"}]
     items = value if isinstance(value, list) else [value]
     if any(isinstance(item, (dict, list, bool)) for item in items):
-        raise InvalidInput("A setting is a text, a number or a list of texts.", errors=place)
+        raise InvalidInput("A setting is a text, a number or a list of texts.", errors=errors)
     typed = "" if value is None else ",".join(str(item) for item in items)
     if value is not None and not typed and not isinstance(value, list):
-        raise InvalidInput(f"{name} must not be empty.", errors=place)
+        raise InvalidInput(f"{name} must not be empty.", errors=errors)
     try:
         return config_file.edit(text, name, typed)
     except ConfigInvalid as error:
-        raise InvalidInput(error.detail, errors=place) from error
+        raise InvalidInput(error.detail, errors=errors) from error
