@@ -10,6 +10,7 @@ import msgspec
 
 from clipperd.model import Block, InsertionPoint, Position, Scope
 from clipperd.notion.port import Writes
+from clipperd.settings.config import DEFAULTS
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -22,14 +23,14 @@ class Timeouts(msgspec.Struct, frozen=True):
     which may have made what was found: Notion's limit and the life of a dead broker's lease.
     """
 
-    settle_silent: float = 65.0
-    settle_answered: float = 10.0
+    settle_silent: float = DEFAULTS.settle_unknown_s
+    settle_answered: float = DEFAULTS.settle_answered_s
     settle_contested: float = 90.0
-    retry_base: float = 1.0
-    retry_cap: float = 300.0
+    retry_base: float = DEFAULTS.retry_base_s
+    retry_cap: float = DEFAULTS.retry_cap_s
     link_cap: float = 30.0
-    keep_content: float = 7 * 86400.0
-    parallel: int = 6
+    keep_content: float = DEFAULTS.content_days * 86400.0
+    parallel: int = DEFAULTS.max_parallel_pages
 
 
 class StepResult(Enum):

@@ -21,6 +21,7 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.reading import Reader
 from clipperd.outline.section_ends import SectionEnds
 from clipperd.outline.tree import UNKNOWN, Node, Tree, to_node
+from clipperd.settings.config import DEFAULTS
 from clipperd.storage.database import Store
 
 NEVER = float("-inf")
@@ -36,7 +37,7 @@ class PositionResolver:
         notion: Notion,
         cache: Store,
         clock: Clock,
-        trust_s: float = 5.0,
+        trust_s: float = DEFAULTS.anchor_trust_s,
     ) -> None:
         """``trust_s``: seconds for which a section end needs no further read."""
         self._outlines = outlines

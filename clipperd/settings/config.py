@@ -203,6 +203,9 @@ class Settings:
         return self.origins.get(name, "default")
 
 
+DEFAULTS = Settings()
+
+
 def names() -> tuple[str, ...]:
     """Return every setting's name, in the order of the documentation."""
     return tuple(f.name for f in fields(Settings) if "rule" in f.metadata)

@@ -284,7 +284,7 @@ async def _play(
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
     )
-    dispatcher = Dispatcher(rig.courier, rig.outbox, clock, rig.pace, Timeouts(), around)
+    dispatcher = Dispatcher(rig.courier, rig.outbox, clock, rig.pace, Timeouts(parallel=6), around)
     running = asyncio.create_task(dispatcher.run())
     try:
         return await script(Queue(rig, world, dispatcher))
