@@ -181,7 +181,10 @@ def _laid_out(blocks: list[Block], losses: Losses) -> list[Block]:
         source, target = stack.pop()
         for block in source:
             if block["type"] in _LAYOUT and not _creatable(block):
-                losses.add("layout_flattened", "Columns or tabs that Notion cannot create at once")
+                losses.add(
+                    "layout_flattened",
+                    "Columns or tabs that Notion cannot create became a sequence",
+                )
                 inner = [p for part in children_of(block) for p in _unwrapped(part)]
                 flat: list[Block] = []
                 stack.append((inner, flat))

@@ -17,7 +17,7 @@ class Heading(msgspec.Struct, frozen=True):
     """One heading in display order.
 
     ``index`` counts headings of the page, ``position`` the blocks of its parent, both from 0.
-    ``path`` holds the texts of the headings around it, outermost first, without its own.
+    ``path`` holds the texts of the enclosing headings, outermost first, without its own.
     ``section_end_id`` is the last block of its section: itself when the section is empty, None
     for a toggle heading whose children were not listed.
     """

@@ -374,7 +374,7 @@ def _is_kind(row: sqlite3.Row, kind: str) -> bool:
 
 
 def _passes(error: ClipperdError) -> bool:
-    """True for an outage that ends by itself; a lost session does not."""
+    """Return whether a retry may succeed; a lost session needs the user."""
     if isinstance(error, ReadFailed):
         return bool(error.reply.status == 429 or error.reply.status >= 500)
     return isinstance(error, BrokerUnreachable)

@@ -1,4 +1,4 @@
-"""What the status says of the queue."""
+"""The queue in the status document, and actions on all clips."""
 
 from __future__ import annotations
 
@@ -48,12 +48,10 @@ async def eta_s(clips: Clips) -> float | None:
     return found
 
 
-async def test_the_status_foretells_when_the_queue_is_empty_if_anybody_can_tell(
-    rig: Rig, clips: Clips
-) -> None:
+async def test_the_status_estimates_when_the_queue_is_empty(rig: Rig, clips: Clips) -> None:
     page = rig.world.add_page("Notes")
     assert await eta_s(clips) is None
-    for number in range(40):  # places by turns: a request each
+    for number in range(40):  # alternating positions: a request each
         await rig.clip(page, position=Position("start" if number % 2 else "end"))
     assert await eta_s(clips) == 2 * 59.25
     await clips.pause(30)
@@ -65,16 +63,14 @@ async def test_the_status_foretells_when_the_queue_is_empty_if_anybody_can_tell(
     assert await eta_s(clips) is None
 
 
-async def test_clips_for_one_place_are_foretold_as_the_one_request_that_they_are(
-    rig: Rig, clips: Clips
-) -> None:
+async def test_clips_for_one_position_are_estimated_as_one_request(rig: Rig, clips: Clips) -> None:
     page = rig.world.add_page("Notes")
     for _ in range(100):
         await rig.clip(page)
     assert await eta_s(clips) == 0.0
 
 
-async def test_all_that_is_parked_can_be_tried_again_at_once_and_keeps_its_order(
+async def test_retry_all_retries_needs_attention_and_keeps_the_order(
     rig: Rig, clips: Clips
 ) -> None:
     world = rig.world
@@ -97,10 +93,10 @@ async def test_all_that_is_parked_can_be_tried_again_at_once_and_keeps_its_order
     await rig.drain()
     assert world.texts(page) == ["n0", "n1", "n2", "later"]
     assert [(await rig.view(clip)).state for clip in (*parked, later)] == ["delivered"] * 4
-    assert (await rig.view(asked)).state == "needs_attention"  # a person has to look
+    assert (await rig.view(asked)).state == "needs_attention"  # the user has to decide
 
 
-async def test_what_waits_for_a_week_is_kept_and_told(rig: Rig, clips: Clips) -> None:
+async def test_a_delivery_older_than_a_week_is_kept_and_reported(rig: Rig, clips: Clips) -> None:
     page = rig.world.add_page("Notes")
     clip = await rig.clip(page)
     await rig.clip(page, not_before=rig.clock.now() + 30 * 86400)

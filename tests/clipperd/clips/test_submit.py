@@ -1,4 +1,4 @@
-"""From a posted body to an accepted clip: whose it is, what its pages are called, once per key."""
+"""Submits clips: owner, page titles, positions, and one clip per idempotency key."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Accounts:
 
 
 class Desk:
-    """An intake over real databases."""
+    """A ClipSubmission over real databases."""
 
     def __init__(self, folder: Path) -> None:
         clock = SkippingClock()

@@ -1,4 +1,4 @@
-"""A tiny Notion: refuses what Notion refuses, remembers what was appended, answers with ids."""
+"""Models Notion's appends: checks its limits, keeps the blocks and returns their ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEEDS = {"table": 1, "column_list": 2, "column": 1, "tab": 1}
 
 
 class Refused(AssertionError):
-    """What Notion would answer with 400."""
+    """A request that Notion answers with 400."""
 
 
 class Stored:
@@ -29,7 +29,7 @@ class Stored:
 
 
 class Page:
-    """One page, and the ids that the answers to appends gave."""
+    """One page and the ids that its appends returned."""
 
     def __init__(self) -> None:
         self.blocks: list[Stored] = []
@@ -80,7 +80,7 @@ def check_texts(body: dict[str, Any]) -> None:
 
 
 def replay(plan: list[Chunk]) -> Page:
-    """Send the chunks in order, using only what Notion's answers tell."""
+    """Send the chunks in order, with the ids of Notion's responses only."""
     page = Page()
     answers: list[list[str]] = []
     for chunk in plan:
@@ -90,7 +90,7 @@ def replay(plan: list[Chunk]) -> Page:
 
 
 def tree(blocks: list[Block]) -> Any:
-    """The shape of blocks as ``Page`` would show it."""
+    """Return the shape of blocks as ``Page`` returns it."""
     return [Stored(b).tree() for b in blocks]
 
 

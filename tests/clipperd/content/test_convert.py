@@ -127,7 +127,7 @@ def test_nul_and_lone_surrogates_do_not_reach_the_blocks() -> None:
 
 @pytest.mark.parametrize("name", sorted(HARD))
 def test_hard_input_becomes_legal_requests(name: str) -> None:
-    """A tenth of the benchmark's inputs: enough to notice a quadratic step or a lost tail."""
+    """A tenth of the benchmark's inputs shows a quadratic step or a lost tail."""
     source = HARD[name]
     tenth = source[: len(source) // 10] + "\n\nthe end"
     blocks = convert.prepare({"format": "markdown", "markdown": tenth}).blocks

@@ -16,7 +16,7 @@ MARKS = ("bold", "italic", "strikethrough", "underline", "code")
 
 
 def echo(block: Block) -> Block:
-    """The block as Notion answers it: default values added, runs merged, bare hosts slashed."""
+    """Return the block as Notion returns it: defaults added, runs merged, bare hosts slashed."""
     kind = block["type"]
     body = copy.deepcopy({k: v for k, v in block[kind].items() if k != "children"})
     for key in ("rich_text", "caption"):

@@ -19,7 +19,7 @@ def made(source: str, **more: Any) -> convert.Prepared:
 
 
 def outline(blocks: list[Block]) -> list[Any]:
-    """(type, text, children) of every block; children only where there are any."""
+    """Return (type, text, children) of every block, without empty children."""
     return [
         (b["type"], shown(b), *([outline(children_of(b))] if children_of(b) else []))
         for b in blocks

@@ -1,4 +1,4 @@
-"""Index, outlines and places on the sandbox Notion, with a writer as delivery is one."""
+"""The page index, outlines and positions on the sandbox, with a writer that acts as delivery."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCOPE = Scope(seed.MIRA, seed.WORKSPACE)
 
 
 class Bridge:
-    """Straight to the sandbox, as the broker would pass it on."""
+    """Sends requests to the sandbox directly, in place of the broker."""
 
     def __init__(self, stage: SandboxStage) -> None:
         self._stage = stage
@@ -95,7 +95,7 @@ class OutlineOnSandbox:
         self.places = PositionResolver(self.outlines, notion, self.cache, clock)
 
     async def clip(self, page_id: str, position: Position, *texts: str) -> InsertionPoint:
-        """Resolve, append, confirm; refused because of the place, once more, as delivery does."""
+        """Resolve, append and confirm; after a refused position try once more, as delivery does."""
         blocks = [paragraph(text) for text in texts]
         place = await self.places.resolve(SCOPE, page_id, position)
         response = await self._append(place, blocks)
@@ -117,16 +117,16 @@ class OutlineOnSandbox:
         return await self.stage.raw("PATCH", f"blocks/{place.parent_id}/children", body)
 
     def page(self, outline: str) -> dict[str, str]:
-        """A page as a person made it; the ids of its blocks by their texts, its own as "page"."""
+        """Create a page as a user; return the ids of its blocks by text, its own as "page"."""
         made = make_page(self.stage.world, PageBody(title="Journal", outline=outline))
         return {"page": made.id, **self.blocks(made.id)}
 
     def person(self, op: str, **more: Any) -> str:
-        """One edit as a person; the id of the block that it concerns."""
+        """Make one edit as a user; return the id of its block."""
         return edit(self.stage.world, EditBody(op, **more)).id
 
     def turn(self, block_id: str, line: str) -> None:
-        """A person turns a block into what ``line`` says, as in the app; its children stay."""
+        """Convert a block to ``line`` as a user; its children stay."""
         world = self.stage.world
         block = world.nodes[block_id]
         assert isinstance(block, Block)
@@ -135,7 +135,7 @@ class OutlineOnSandbox:
         world.update_block(block, draft.body, seed.MIRA)
 
     def lines(self, parent_id: str) -> list[str]:
-        """The texts of a parent's children and of theirs, indented, as they are on the page."""
+        """Return the texts on the page below a parent, indented."""
         world = self.stage.world
         shown: list[str] = []
         for node in world.living(world.nodes[parent_id]):
@@ -144,7 +144,7 @@ class OutlineOnSandbox:
         return shown
 
     def blocks(self, parent_id: str) -> dict[str, str]:
-        """The ids of the blocks below a page or block by their texts."""
+        """Return the ids of the blocks below a page or block by text."""
         world = self.stage.world
         named: dict[str, str] = {}
         for node in world.living(world.nodes[parent_id]):

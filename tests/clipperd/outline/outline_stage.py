@@ -1,4 +1,4 @@
-"""Outlines and places on a real file beside a small Notion, with a writer as delivery is one."""
+"""Outlines and positions on a real file and a small Notion, with a writer acting as delivery."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.clocks import SkippingClock
 
 
 class OutlineStage:
-    """Everything a test of outlines and places touches."""
+    """The parts that a test of outlines and positions uses."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,16 +53,16 @@ class OutlineStage:
         return self.notion.add(parent, kind, text, after=after, toggleable=toggle)
 
     def texts(self, parent: str | None = None) -> list[str]:
-        """The texts of a parent's children as they stand at Notion."""
+        """Return the texts of a parent's children at Notion."""
         return [self.text(block_id) for block_id in self.notion.children[parent or self.page]]
 
     def text(self, block_id: str) -> str:
-        """The text of one block as it stands at Notion."""
+        """Return the text of one block at Notion."""
         block = self.notion.blocks[block_id]
         return "".join(run["plain_text"] for run in block[block["type"]]["rich_text"])
 
     async def breathe(self) -> None:
-        """Let background work go on for many turns of the loop and of the file."""
+        """Let background work run for many iterations of the loop and of the file."""
         for _ in range(30):
             await self.cache.read(lambda c: None)
             await self.cache.write(lambda c: None)
@@ -101,7 +101,7 @@ def after(heading_id: str) -> Position:
 
 
 async def known(world: OutlineStage, *lines: str) -> dict[str, str]:
-    """A page whose outline is stored and long settled."""
+    """Create a page with a stored outline that was read long ago."""
     ids = world.build(*lines)
     world.clock.advance(600)
     await world.outlines.get(SCOPE, world.page)

@@ -1,6 +1,6 @@
-"""People edit a page between two clips: where the second lands, and how many calls that costs.
+"""A user edits a page between two clips: the position of the second, and the calls it takes.
 
-One edit each, at the sandbox, with no event stream and no trust in what was seen before.
+One edit each, at the sandbox, without an event stream and without fresh section ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNTOUCHED = ["intro", "Inbox", "milk", "eggs", "Later", "kept"]
 
 
 class Scene:
-    """A page whose outline was read long ago, and the clips that go to its Inbox."""
+    """A page with an old stored outline, and clips to its Inbox."""
 
     def __init__(self, on: OutlineOnSandbox, ids: dict[str, str]) -> None:
         self.on, self.ids = on, ids
@@ -26,14 +26,14 @@ class Scene:
         return self.on.person(op, **{"page_id": self.page, **more})
 
     async def clip(self, kind: str = "end_of_section", **more: str) -> int:
-        """Send the clip; the calls that Notion heard for it."""
+        """Send the clip; return the Notion calls."""
         position = Position(kind, heading_id=self.ids["Inbox"], **more)  # type: ignore[arg-type]
         before = self.on.stage.total()
         await self.on.clip(self.page, position, "CLIP")
         return self.on.stage.total() - before
 
     async def asks(self) -> tuple[str, int]:
-        """Send a clip that has no place: why a person is asked, and the calls that took."""
+        """Send a clip to a lost position; return the reason and the Notion calls."""
         before = self.on.stage.total()
         with pytest.raises(PlaceGone) as caught:
             await self.clip()
@@ -53,7 +53,7 @@ async def known(on: OutlineOnSandbox, outline: str = OUTLINE) -> Scene:
     return scene
 
 
-# --- the block after which we would have written
+# --- the stored end of the section
 
 
 async def test_the_last_block_was_moved_away(on: OutlineOnSandbox) -> None:
@@ -251,7 +251,7 @@ async def test_the_heading_was_renamed_and_the_clip_knows_its_text_only(
     assert (caught.value.reason, caught.value.reads) == ("heading_gone", 2)
 
 
-# --- what is around the heading
+# --- the containers of the heading
 
 
 NESTED = "intro\n+ Lists\n  ## Inbox\n  milk\n  eggs\nkept"
@@ -284,7 +284,7 @@ async def test_the_section_was_moved_out_of_a_toggle(on: OutlineOnSandbox) -> No
     assert await scene.clip() == 4
     assert scene.lines() == ["intro", "Lists", "Inbox", "milk", "eggs", "kept", "CLIP"]
     on.stage.clock.advance(30)
-    assert await scene.clip() == 2  # where it is now is known
+    assert await scene.clip() == 2  # its new place is known
 
 
 async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: OutlineOnSandbox) -> None:
@@ -297,7 +297,7 @@ async def test_the_section_was_moved_into_a_toggle_in_a_toggle(on: OutlineOnSand
 
 async def test_a_heading_too_deep_for_the_outline_is_found_by_its_id(on: OutlineOnSandbox) -> None:
     scene = await known(on, "+ Lists\n  + Deep\n    + Deeper\n      ## Inbox\n      milk")
-    assert await scene.clip() == 4  # the heading, what it stands in, its section; written
+    assert await scene.clip() == 4  # the heading, its container, its section; written
     assert scene.lines()[-3:] == ["      Inbox", "      milk", "      CLIP"]
 
 
@@ -306,26 +306,26 @@ async def test_the_heading_was_moved_into_a_toggle_and_the_clip_goes_right_after
 ) -> None:
     scene = await known(on, "## Inbox\n+ Lists\n  old")
     scene.person("move", block_id=scene.ids["Inbox"], parent_id=scene.ids["Lists"])
-    assert await scene.clip("after_heading") == 5  # refused; looked for as above; written
+    assert await scene.clip("after_heading") == 5  # refused; read as above; written
     assert scene.lines() == ["Lists", "  old", "  Inbox", "  CLIP"]
 
 
-async def test_what_the_heading_stands_in_was_moved_to_another_page(on: OutlineOnSandbox) -> None:
+async def test_the_container_of_the_heading_was_moved_to_another_page(on: OutlineOnSandbox) -> None:
     scene = await known(on, NESTED)
     other = on.page("elsewhere")["page"]
     on.person("move", block_id=scene.ids["Lists"], parent_id=other)
-    assert await scene.clip() == 2  # the section is followed, its page is not asked about
+    assert await scene.clip() == 2  # the section is read, its page is not
     assert on.lines(other)[1:] == ["Lists", "  Inbox", "  milk", "  eggs", "  CLIP"]
 
 
-async def test_what_the_heading_stood_in_was_deleted(on: OutlineOnSandbox) -> None:
+async def test_the_container_of_the_heading_was_deleted(on: OutlineOnSandbox) -> None:
     scene = await known(on, NESTED)
     scene.person("delete", block_id=scene.ids["Lists"])
     assert (await scene.asks())[0] == "heading_gone"
     assert scene.lines() == ["intro", "kept"]
 
 
-# --- long pages: from the last known heading on, not from the top
+# --- long pages: read from the last known heading, not from the top
 
 
 LONG = "\n".join([*(f"line {n}" for n in range(400)), "## Inbox", "milk", "eggs", "## Later"])
@@ -357,7 +357,7 @@ async def test_far_down_a_long_page_the_section_was_moved_into_a_toggle(
 async def test_far_down_a_long_page_the_place_was_refused(on: OutlineOnSandbox) -> None:
     scene = await known(on, LONG)
     assert await scene.clip() == 2
-    scene.person("delete", block_id=on.blocks(scene.page)["CLIP"])  # within the trust
+    scene.person("delete", block_id=on.blocks(scene.page)["CLIP"])  # while the section end is fresh
     assert await scene.clip() == 3  # refused, read from the heading on, written
     assert scene.lines()[400:] == ["Inbox", "milk", "eggs", "CLIP", "Later"]
 

@@ -1,4 +1,4 @@
-"""Whatever people do to a page, also in toggles, a clip lands in its section or is asked about."""
+"""After any edits by users, a clip lands in its section or needs the user's decision."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEPS = st.lists(st.one_of(EDITS, EDITS, CLIPS), max_size=12)
 
 
 class Page:
-    """One page that people and we change by turns, and what must be true of it."""
+    """One page that users and the daemon edit in turn, and its invariants."""
 
     def __init__(self, on: OutlineOnSandbox) -> None:
         self.on, self.world = on, on.stage.world
@@ -68,7 +68,7 @@ class Page:
                 pass
 
     def move(self, block: Block, to: Block) -> None:
-        """Behind ``to``, or into it where that can hold it."""
+        """Move after ``to``, or into it if it can have children."""
         if any(each is block for each in self.world.ancestry(to)):
             return
         if to.type == "toggle" or to.body.get("is_toggleable"):
@@ -77,14 +77,14 @@ class Page:
             self.on.person("move", block_id=block.id, parent_id=to.parent.id, after=to.id)
 
     def places(self, kind: str, heading_id: str) -> list[tuple[str, str | None]]:
-        """The truth: the parent, and the block before the clip; nothing: the heading is gone."""
+        """Return the expected parent and the block before the clip; None if the heading is gone."""
         heading = self.world.nodes[heading_id]
         if heading not in self.blocks():
             return []
         assert isinstance(heading, Block)
         # A toggle heading that became a plain toggle keeps its section.
         is_toggle = heading.type == "toggle" or bool(heading.body.get("is_toggleable"))
-        if kind == "after_heading":  # no look is spent on what it has become
+        if kind == "after_heading":  # the block is not read again
             return [(heading.parent.id, heading.id), *([(heading.id, None)] if is_toggle else [])]
         if is_toggle:
             inside = self.world.living(heading)
@@ -116,7 +116,7 @@ class Page:
         assert (parent, siblings[at - 1] if at else None) in expected
 
     async def asks(self, position: Position) -> str | None:
-        """Send a clip; why a person is asked instead, or None."""
+        """Send a clip; return the reason if it needs a decision, else None."""
         try:
             await self.on.clip(self.page, position, f"clip {self.clips}", "more")
         except PlaceGone as gone:
@@ -143,7 +143,7 @@ def lab(
 @settings(max_examples=120, deadline=None)
 @given(steps=STEPS)
 @example(steps=[("turn", 14, "+ {}"), ("after_heading", 7, ""), ("end_of_section", 7, "")])
-def test_whatever_people_do_a_clip_lands_in_its_section(
+def test_after_any_edits_a_clip_lands_in_its_section(
     lab: tuple[asyncio.Runner, OutlineOnSandbox], steps: list[tuple[str, int, str | int]]
 ) -> None:
     runner, on = lab
@@ -156,6 +156,6 @@ def test_whatever_people_do_a_clip_lands_in_its_section(
                 await page.clip(what, pick)
             else:
                 page.people(what, pick, more)
-                on.stage.clock.advance(30)  # longer than our own last look is trusted
+                on.stage.clock.advance(30)  # longer than a section end stays fresh
 
     runner.run(play())

@@ -1,4 +1,4 @@
-"""What happens when the place of a clip is gone, or Notion refuses it."""
+"""Clips to positions that are gone or that Notion refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.clipperd.outline.outline_stage import OutlineStage, after, end_of, kn
 
 
 async def refuse(world: OutlineStage, position: Position) -> InsertionPoint:
-    """Resolve, hear from Notion that the place is not there, resolve again."""
+    """Resolve, report a refusal by Notion, resolve again."""
     await world.places.record_refusal(SCOPE, world.page, await world.resolve(position))
     world.notion.take_calls()
     return await world.resolve(position)

@@ -1,4 +1,4 @@
-"""Index, outline and places against the sandbox Notion, which enforces what Notion enforces."""
+"""The page index, outlines and positions against the sandbox, which enforces Notion's rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cloud_broker.sandbox.sandbox_stage import paragraph
 
 
 async def a_page(on: OutlineOnSandbox) -> tuple[str, dict[str, str]]:
-    """The empty page with two sections, long settled and its outline known."""
+    """Create a page with two empty sections and a stored outline, long after its last edit."""
     heading = {"rich_text": [{"text": {"content": "Inbox"}}]}
     below = {"rich_text": [{"text": {"content": "Later"}}]}
     blocks = await on.stage.append(

@@ -1,4 +1,4 @@
-"""An outline costs no call more than honesty asks for, and says when it was last known true."""
+"""An outline takes the fewest calls that keep it correct, and says when it was verified."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_an_unsettled_outline_is_verified_by_listing_alone(world: OutlineS
     assert world.notion.take_calls() == [LIST, GET]
 
 
-async def test_without_the_servers_time_nothing_is_vouched_for(world: OutlineStage) -> None:
+async def test_without_the_servers_time_no_snapshot_is_confirmed(world: OutlineStage) -> None:
     world.build("# Inbox")
     world.clock.advance(600)
     listing = {"results": [], "has_more": False}
@@ -99,7 +99,7 @@ async def test_a_local_clock_that_is_wrong_changes_nothing(world: OutlineStage) 
     assert await headings(world) == ["Inbox", "Second"]
 
 
-async def test_cached_never_asks_and_reads_behind(world: OutlineStage) -> None:
+async def test_cached_never_waits_and_reads_in_the_background(world: OutlineStage) -> None:
     world.build("# Inbox")
     with pytest.raises(OutlineNotCached):
         await world.outlines.get(SCOPE, world.page, "cached")
@@ -113,7 +113,7 @@ async def test_cached_never_asks_and_reads_behind(world: OutlineStage) -> None:
     assert (outline.source, outline.notion_calls) == ("cache", 0)
 
 
-async def test_cached_again_soon_asks_nothing_behind(world: OutlineStage) -> None:
+async def test_cached_again_soon_starts_no_read(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.take_calls()
@@ -122,7 +122,7 @@ async def test_cached_again_soon_asks_nothing_behind(world: OutlineStage) -> Non
     assert world.notion.take_calls() == []
 
 
-async def test_offline_auto_gives_what_is_stored_and_calls_it_stale(world: OutlineStage) -> None:
+async def test_offline_auto_returns_the_stored_outline_as_stale(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.offline = True
@@ -138,7 +138,7 @@ async def test_offline_without_a_stored_outline_is_an_error(world: OutlineStage)
         await world.outlines.get(SCOPE, world.page)
 
 
-async def test_a_refusal_that_is_no_outage_is_heard(world: OutlineStage) -> None:
+async def test_a_refusal_that_is_no_outage_is_raised(world: OutlineStage) -> None:
     world.build("# Inbox")
     await world.outlines.get(SCOPE, world.page)
     world.notion.fail_next = [Reply(403, code="restricted_resource")]
@@ -162,7 +162,7 @@ async def test_a_lost_page_is_told_apart(
         await world.outlines.get(SCOPE, world.page, "cached")
 
 
-async def test_many_who_ask_at_once_cost_one_look(world: OutlineStage) -> None:
+async def test_concurrent_callers_share_one_read(world: OutlineStage) -> None:
     world.build("# Inbox")
     outlines = await asyncio.gather(*(world.outlines.get(SCOPE, world.page) for _ in range(5)))
     assert world.notion.take_calls() == [GET, LIST]
@@ -193,7 +193,7 @@ async def test_headings_in_containers_are_found(world: OutlineStage) -> None:
     assert world.notion.take_calls() == [GET, LIST, LIST, LIST, LIST]
 
 
-async def test_looking_into_containers_has_a_limit_and_says_what_it_left(
+async def test_listing_containers_has_a_limit_and_counts_the_rest(
     world: OutlineStage,
 ) -> None:
     for number in range(14):

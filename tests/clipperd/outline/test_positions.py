@@ -1,4 +1,4 @@
-"""Where a clip goes, and how few reads finding that takes."""
+"""Insertion points of clips, and the reads that resolving takes."""
 
 from __future__ import annotations
 
@@ -81,20 +81,20 @@ async def test_later_one_read_is_enough_again(world: OutlineStage) -> None:
     assert world.texts() == ["A", "a1", "c0", "c1", "c2", "B"]
 
 
-async def test_trust_is_not_kept_over_a_restart(world: OutlineStage) -> None:
+async def test_section_ends_are_not_kept_over_a_restart(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
     await world.restart()
     assert (await world.resolve(end_of(ids["A"]))).reads == 1
 
 
-async def test_what_a_person_added_since_is_seen(world: OutlineStage) -> None:
+async def test_blocks_that_a_user_added_are_seen(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     typed = world.write("typed", after=ids["a1"])
     assert (await world.resolve(end_of(ids["A"]))).after == typed
 
 
-async def test_a_heading_set_into_the_section_ends_it_there(world: OutlineStage) -> None:
+async def test_a_heading_inserted_into_the_section_ends_it(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "a2", "## B")
     world.write("## New", after=ids["a1"])
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
@@ -154,7 +154,7 @@ async def test_nested_sections_advance_together(world: OutlineStage) -> None:
     assert world.texts() == ["A", "B", "b1", "one", "two", "C"]
 
 
-async def test_what_a_look_at_the_outer_section_showed_ends_the_trust_in_the_inner_one(
+async def test_a_read_of_the_outer_section_replaces_the_end_of_the_inner_one(
     world: OutlineStage,
 ) -> None:
     ids = await known(world, "# Inbox", "## Deep", "d1", "# Later")
@@ -183,7 +183,7 @@ async def test_a_clip_at_the_end_is_not_taken_for_the_end_of_a_stale_section(
     assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
 
 
-async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_at_the_page_end(
+async def test_an_old_section_end_is_read_again_after_a_clip_at_the_page_end(
     world: OutlineStage,
 ) -> None:
     ids = await known(world, "## A", "a1")
@@ -195,7 +195,7 @@ async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_at_the_page_end(
     assert world.texts() == ["A", "a1", "two", "Theirs", "one"]
 
 
-async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(
+async def test_an_old_section_end_is_read_again_after_a_clip_after_it(
     world: OutlineStage,
 ) -> None:
     ids = await known(world, "## A", "a1", "## B")
@@ -207,7 +207,7 @@ async def test_an_end_seen_long_ago_is_not_trusted_for_a_clip_behind_it(
     assert world.texts() == ["A", "a1", "one", "typed", "two", "B"]
 
 
-async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: OutlineStage) -> None:
+async def test_a_slow_write_keeps_its_section_end_fresh(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     world.clock.advance(65)
@@ -215,7 +215,7 @@ async def test_a_slow_write_keeps_the_trust_it_was_resolved_with(world: OutlineS
     assert (await world.resolve(end_of(ids["A"]))).reads == 0
 
 
-async def test_a_clip_after_a_heading_vouches_for_nothing_behind_it(world: OutlineStage) -> None:
+async def test_a_clip_after_a_heading_does_not_refresh_the_section_end(world: OutlineStage) -> None:
     ids = await known(world, "## A", "## B")
     world.write("typed", after=ids["A"])
     await world.clip(after(ids["A"]), "one")
@@ -231,7 +231,7 @@ async def test_a_heading_of_ours_that_ends_the_section_ends_it(world: OutlineSta
     assert world.texts() == ["A", "a1", "one", "three", "Ours", "two"]
 
 
-async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: OutlineStage) -> None:
+async def test_a_clip_with_a_heading_is_in_the_outline_immediately(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "### Ours", "two")
     world.notion.take_calls()
@@ -240,7 +240,7 @@ async def test_a_clip_with_a_heading_shows_in_the_outline_at_once(world: Outline
     assert outline.stale
 
 
-async def test_our_own_write_does_not_vouch_for_others_in_its_minute(world: OutlineStage) -> None:
+async def test_our_own_write_does_not_hide_other_edits_in_its_minute(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.clip(end_of(ids["A"]), "one")
     world.write("## Theirs", after=ids["a1"])
@@ -286,7 +286,7 @@ async def test_an_ambiguous_text_needs_a_path(world: OutlineStage) -> None:
     assert world.texts()[-2:] == ["t", "clip"]
 
 
-async def test_a_text_that_nothing_has_is_a_heading_gone(world: OutlineStage) -> None:
+async def test_an_unknown_text_is_heading_gone(world: OutlineStage) -> None:
     await known(world, "## A")
     with pytest.raises(PlaceGone) as caught:
         await world.resolve(Position("after_heading", heading_text="Z"))
@@ -297,7 +297,7 @@ async def test_a_text_that_nothing_has_is_a_heading_gone(world: OutlineStage) ->
 
 
 @pytest.mark.parametrize("kind", ["written", "undone", "touched"])
-async def test_what_could_not_be_stored_in_the_outline_is_looked_for(
+async def test_a_write_that_the_outline_could_not_store_is_read(
     world: OutlineStage, kind: str
 ) -> None:
     ids = await known(world, "## A", "a1", "## B")
@@ -334,14 +334,14 @@ async def test_undo_rewinds_the_end_of_the_section(world: OutlineStage) -> None:
     assert (await world.resolve(end_of(ids["A"]))).after == ids["a1"]
 
 
-async def test_something_else_of_ours_ends_all_trust(world: OutlineStage) -> None:
+async def test_another_change_of_ours_drops_all_section_ends(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1")
     await world.resolve(end_of(ids["A"]))
     await world.places.record_change(SCOPE, world.page)
     assert (await world.resolve(end_of(ids["A"]))).reads == 1
 
 
-async def test_ids_alone_are_enough_to_go_on(world: OutlineStage) -> None:
+async def test_ids_alone_are_enough_for_the_next_clip(world: OutlineStage) -> None:
     ids = await known(world, "## A", "a1", "## B")
     place = await world.resolve(end_of(ids["A"]))
     new = world.write("one", after=place.after)
@@ -350,7 +350,7 @@ async def test_ids_alone_are_enough_to_go_on(world: OutlineStage) -> None:
     assert (follow.after, follow.reads) == (new, 0)
 
 
-async def test_a_write_to_a_page_without_an_outline_is_taken_in_silence(
+async def test_a_write_to_a_page_without_an_outline_changes_nothing(
     world: OutlineStage,
 ) -> None:
     new = world.write("one")

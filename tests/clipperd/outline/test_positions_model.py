@@ -1,4 +1,4 @@
-"""Whatever people do to a page between clips, a clip lands at the end of its section."""
+"""After any edits by users between clips, a clip lands at the end of its section."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = st.tuples(
 
 
 class Page:
-    """A page that people and we change by turns, and what must be true of it."""
+    """A page that users and the daemon edit in turn, and its invariants."""
 
     def __init__(self, world: OutlineStage) -> None:
         self.world = world
@@ -32,7 +32,7 @@ class Page:
         return int(kind[-1]) if kind.startswith("heading") else 0
 
     def section_end(self, heading_id: str) -> str | None:
-        """The truth at Notion; None when the heading is gone."""
+        """Return the section end at Notion; None if the heading is gone."""
         siblings = self.world.notion.children[self.world.page]
         if heading_id not in siblings or not self.level(heading_id):
             return None
@@ -89,7 +89,7 @@ class Page:
         await self.world.append(place, f"c{self.number}", "more")
 
     async def place(self, position: Position) -> InsertionPoint:
-        """Resolve as delivery does: told by Notion that the anchor is gone, it asks again."""
+        """Resolve as delivery does: after Notion refuses the anchor, resolve again."""
         place = await self.world.resolve(position)
         if place.after and place.after not in self.world.notion.children[place.parent_id]:
             await self.world.places.record_refusal(SCOPE, self.world.page, place)
@@ -99,7 +99,7 @@ class Page:
 
 @settings(max_examples=150, deadline=None)
 @given(steps=st.lists(STEPS, max_size=14))
-async def test_a_clip_lands_where_it_was_meant_to(
+async def test_a_clip_lands_at_the_end_of_its_section(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int, float]]
 ) -> None:
     world = OutlineStage(tmp_path_factory.mktemp("world"))
@@ -108,7 +108,7 @@ async def test_a_clip_lands_where_it_was_meant_to(
         for what, pick, level, wait_s in steps:
             if what in PEOPLE:
                 page.people(what, pick, level)
-                world.clock.advance(wait_s)  # longer than we trust our own last look
+                world.clock.advance(wait_s)  # longer than a section end stays fresh
             else:
                 await page.ours(what, pick)
     finally:

@@ -1,4 +1,4 @@
-"""Sections as people read them (pure)."""
+"""Sections of a page, as its readers see them (pure)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clipperd.outline.tree import Node, Tree, decode, encode, to_node
 
 
 def page(*lines: str) -> Tree:
-    """A tree from lines such as ``## B`` or ``p``; the text is the id."""
+    """Build a tree from lines such as ``## B`` or ``p``; the text is the id."""
     nodes = []
     for line in lines:
         text = line.lstrip("#> ")
@@ -32,7 +32,7 @@ def test_an_empty_section_ends_at_its_heading() -> None:
     assert ends(page("## A", "## B")) == {"A": "A", "B": "B"}
 
 
-def test_paths_name_the_headings_around() -> None:
+def test_paths_name_the_enclosing_headings() -> None:
     tree = page("## A", "### B", "#### C", "### D", "# E", "#### F")
     assert {h.id: h.path for h in headings(tree)} == {
         "A": (),
@@ -99,7 +99,7 @@ def test_a_name_and_a_path_mean_headings(text: str, path: tuple[str, ...], ids: 
     assert [h.id for h in named(found, text, path)] == ids
 
 
-def test_a_spliced_run_replaces_what_stood_there() -> None:
+def test_a_spliced_run_replaces_the_old_one() -> None:
     tree = page("# A", "a1", "a2", "# B", "b1")
     fresh = page("# A", "a1", "new", "# B").top
     assert [n.id for n in tree.spliced("page", fresh, to_end=False).top] == [
@@ -108,7 +108,7 @@ def test_a_spliced_run_replaces_what_stood_there() -> None:
     assert [n.id for n in tree.spliced("page", fresh, to_end=True).top][-1] == "B"
 
 
-def test_the_store_form_reads_back_and_damage_reads_as_nothing() -> None:
+def test_a_packed_tree_unpacks_and_damage_unpacks_to_none() -> None:
     tree = page("# A", "a1")
     assert decode("page", encode(tree)) == tree
     assert decode("page", b"\xc1damaged") is None

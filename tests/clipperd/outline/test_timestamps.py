@@ -1,4 +1,4 @@
-"""Notion rounds a page's time to the minute; whenever people edit, no look takes it for unchanged.
+"""Notion rounds a page's time to the minute, but no read takes an edited page for unchanged.
 
 The sandbox does the rounding, on a clock that moves only when an example says so.
 """
@@ -18,10 +18,10 @@ from tests.clipperd.outline.outline_on_sandbox import SCOPE, OutlineOnSandbox, s
 
 
 class Round(msgspec.Struct, frozen=True):
-    """After ``before_s`` a person may edit; after ``until_s`` more, the outline is looked at.
+    """After ``before_s`` a user may edit; ``until_s`` later the outline is read.
 
-    Each of the look's calls is ``there_s`` on its way, and its answer ``back_s``; meanwhile, once
-    Notion has read, a person may edit too.
+    Each call of the read takes ``there_s`` to Notion and its response ``back_s`` back; a user may
+    edit in between (``meanwhile``), after Notion has read.
     """
 
     before_s: float
@@ -33,7 +33,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 EDITS = st.sampled_from(["insert", "rename", "delete", ""])
-# Much within a few seconds, so that it falls on both sides of a minute's end; then a minute or two.
+# Mostly a few seconds, to fall on both sides of the end of a minute; else a minute or two.
 WAITS = st.one_of(st.floats(0, 7), st.floats(0, 130))
 SLOW = st.one_of(st.just(0.0), st.just(0.0), st.floats(55, 80))
 ROUNDS = st.lists(
@@ -49,7 +49,7 @@ class Lab:
         self._headings = 0
 
     def play(self, second: float, skew_s: float, rounds: list[Round]) -> None:
-        """Make a page at that second of a minute, then go through the rounds and look once more."""
+        """Create a page at that second of a minute, run the rounds, then read once more."""
         clock = self.on.stage.clock
         clock.advance((second - clock.now()) % 60.0)
         self.on.notion.skew_s = skew_s
@@ -77,7 +77,7 @@ class Lab:
         return [text for text in self.on.lines(page) if text != "text"]
 
     async def look(self, page: str, each: Round) -> None:
-        """The answer is what the page was at some moment between question and answer."""
+        """The outline equals the page at some moment between request and response."""
         seen = [self.truth(page)]
 
         def answered() -> None:
@@ -104,7 +104,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @example(30.0, 0.0, [Round(0, "", 0, 0, "insert", 80)])  # the answer's Date is late
 @example(30.0, 0.0, [Round(0, "", 0, 80, "insert", 0)])
 @given(second=st.floats(30, 59), skew_s=st.floats(-SKEW_S, SKEW_S - 1), rounds=ROUNDS)
-def test_whenever_people_edit_no_look_misses_it(
+def test_no_read_misses_an_edit(
     lab: Lab, second: float, skew_s: float, rounds: list[Round]
 ) -> None:
     lab.play(second, skew_s, rounds)

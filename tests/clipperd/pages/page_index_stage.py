@@ -58,7 +58,7 @@ class PageIndexStage:
             await self.breathe()
 
     async def breathe(self) -> None:
-        """Let background work go on for some turns of the loop and of both files."""
+        """Let background work run for some iterations of the loop and of both files."""
         for _ in range(20):
             await self.cache.read(lambda c: None)
             await self.outbox.read(lambda c: None)

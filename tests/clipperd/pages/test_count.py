@@ -1,4 +1,4 @@
-"""The number of pages that every list tells is kept, not counted; it must be what a count finds."""
+"""Lists return a page count kept by triggers; it must equal a real count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page index is filled in few calls, survives restarts, and never forgets without evidence."""
+"""The page index fills in few calls, survives restarts, and removes pages on evidence only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_the_first_start_lists_recents_after_one_call(world: PageIndexStag
     assert (listing.index.state, listing.index.count) == ("recents", 20)
 
 
-async def test_the_rest_comes_behind_with_rests_between_the_calls(world: PageIndexStage) -> None:
+async def test_the_background_fill_pauses_between_calls(world: PageIndexStage) -> None:
     world.some_pages(250)
     await world.settle()
     status = await world.pages.index_status(SCOPE)
@@ -51,7 +51,7 @@ async def test_a_refresh_when_nothing_changed_is_one_call(world: PageIndexStage)
     assert world.notion.take_calls() == [SEARCH]
 
 
-async def test_a_refresh_goes_on_until_known_ground(world: PageIndexStage) -> None:
+async def test_a_refresh_continues_until_known_pages(world: PageIndexStage) -> None:
     world.some_pages(10)
     await world.settle()
     new = world.some_pages(150)
@@ -61,7 +61,7 @@ async def test_a_refresh_goes_on_until_known_ground(world: PageIndexStage) -> No
     assert (await world.pages.index_status(SCOPE)).count == 160
 
 
-async def test_a_refresh_that_broke_off_is_done_again_from_the_newest(
+async def test_an_interrupted_refresh_starts_again_from_the_newest(
     world: PageIndexStage,
 ) -> None:
     world.some_pages(10)
@@ -89,13 +89,13 @@ async def test_concurrent_refreshes_share_one_call(world: PageIndexStage) -> Non
     assert world.notion.take_calls() == [SEARCH]
 
 
-async def test_a_fill_goes_on_from_its_cursor_after_a_restart(world: PageIndexStage) -> None:
+async def test_a_fill_continues_from_its_cursor_after_a_restart(world: PageIndexStage) -> None:
     world.some_pages(320)
     await world.pages.refresh(SCOPE)
     await world.restart()
     world.notion.take_calls()
     await world.settle()
-    assert world.notion.take_calls() == [SEARCH] * 4  # what is new, then 300 more from there
+    assert world.notion.take_calls() == [SEARCH] * 4  # the changes, then 300 more from the cursor
     assert (await world.pages.index_status(SCOPE)).count == 320
 
 
@@ -135,7 +135,7 @@ async def test_an_empty_workspace_says_that_nothing_is_shared(world: PageIndexSt
     assert (status.state, status.empty_reason) == ("complete", "nothing_shared")
 
 
-async def test_a_rate_limit_is_waited_out_and_the_fill_goes_on(world: PageIndexStage) -> None:
+async def test_the_fill_continues_after_a_rate_limit(world: PageIndexStage) -> None:
     world.some_pages(50)
     await world.pages.refresh(SCOPE)
     world.notion.fail_next = [Reply(429, retry_after_s=17.0)]

@@ -21,7 +21,7 @@ async def test_all_is_sorted_by_title_without_case_or_diacritics(world: PageInde
     assert titles(await world.pages.list(SCOPE, "all")) == ["apple", "Banana", "Éclair", "zebra"]
 
 
-async def test_a_cursor_goes_on_where_the_page_ended_whatever_was_inserted(
+async def test_a_cursor_continues_after_the_last_item_despite_inserts(
     world: PageIndexStage,
 ) -> None:
     ids = world.some_pages(30)

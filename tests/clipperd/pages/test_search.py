@@ -1,4 +1,4 @@
-"""Search as you type: what is found, and what comes first."""
+"""Search as you type: matches and their order."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_use_and_favourites_decide_between_equals(world: PageIndexStage) -
     assert set((await found(world, "notes"))[:2]) == {"Notes two", "Notes three"}
 
 
-async def test_what_was_used_often_and_lately_beats_what_was_used_more_once(
+async def test_recent_use_beats_more_use_long_ago(
     world: PageIndexStage,
 ) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
@@ -145,7 +145,7 @@ async def test_remote_merges_what_only_notion_knows(world: PageIndexStage) -> No
     assert world.notion.take_calls() == ["POST search"]
 
 
-async def test_remote_offline_answers_with_what_is_here(world: PageIndexStage) -> None:
+async def test_remote_offline_returns_local_matches(world: PageIndexStage) -> None:
     await library(world, "Plan")
     world.notion.offline = True
     listing = await world.pages.search(SCOPE, "plan", remote=True)
@@ -196,7 +196,7 @@ async def test_the_newest_of_very_many_come_first_by_word_and_by_path(
     assert await found(world, "kitchen") == ["Kitchen", *newest[:-1]]
 
 
-async def test_several_words_that_a_title_has_are_not_taken_for_slips(
+async def test_words_that_a_title_has_are_not_typos(
     world: PageIndexStage,
 ) -> None:
     await library(world, "Order form", "Order from China", "Reorder formula")
@@ -232,7 +232,7 @@ def test_any_part_of_a_title_that_can_be_typed_finds_it(
     title = titles[pick % len(titles)]
     query = fold(title[at : at + size])
     words = WORDS.findall(query)
-    # Of two letters only beginnings are indexed; several words are looked for as words first.
+    # Two letters match prefixes only; several words are searched as words first.
     is_typed = at == 0 or len(query) >= 3 or not words or bool(SPACELESS.fullmatch(query))
     connection = a_cache()
     store.upsert(connection, SCOPE, [record(n, each) for n, each in enumerate(titles)], 0.0)
@@ -246,7 +246,7 @@ def test_any_part_of_a_title_that_can_be_typed_finds_it(
     st.lists(st.text("abc", min_size=3, max_size=9), max_size=30),
     st.text("abc", min_size=LEAST, max_size=8),
 )
-def test_no_word_within_a_slip_is_overlooked(known: list[str], word: str) -> None:
+def test_no_word_within_one_typo_is_missed(known: list[str], word: str) -> None:
     connection = a_cache()
     connection.executemany(
         "INSERT INTO page_term VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -258,7 +258,7 @@ def test_no_word_within_a_slip_is_overlooked(known: list[str], word: str) -> Non
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
-def test_one_slip_is_a_distance_of_one(a: str, b: str) -> None:
+def test_one_typo_is_a_distance_of_one(a: str, b: str) -> None:
     assert is_one_typo(a, b) == (distance(a, b, 1) <= 1)
 
 
