@@ -26,10 +26,8 @@ from clipperd.delivery.throttle import Throttle
 from clipperd.delivery.worker import Worker
 from clipperd.keychain.system import choose_secrets
 from clipperd.machine.watch import Watch
-from clipperd.model import Scope
 from clipperd.notion.broker import BrokerNotion
 from clipperd.notion.writes import BrokerWrites
-from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.purge import Purge
 from clipperd.outline.freshness import FreshnessTracker
@@ -184,23 +182,16 @@ async def assemble(
         parallel=settings.max_parallel_pages,
     )
 
-    async def delivered(scope: Scope, page_id: str) -> None:
-        await pages.record_use(scope, page_id)
-        title = await pages.title_of(scope, page_id)
-        if title is not None:
-            await outbox.change(lambda c: requests.entitled(c, scope, page_id, title))
-
     deps = Dependencies(
         active_user=active.get,
         bot_id=accounts.bot_id,
         server_now=notion.server_now,
-        delivered=delivered,
         writes=BrokerWrites(broker, session),
         entropy=system.entropy,
         rng=system.rng,
     )
     throttle = Throttle()
-    worker = Worker(outbox, notion, positions, clock, throttle, timeouts, deps)
+    worker = Worker(outbox, notion, positions, pages, clock, throttle, timeouts, deps)
     dispatcher = Dispatcher(worker, outbox, clock, throttle, timeouts, deps)
     clips = Clips(outbox, accounts, dispatcher, clock)
     submission = ClipSubmission(outbox, accounts, Directory(cache_db), dispatcher, clock)

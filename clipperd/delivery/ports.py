@@ -77,7 +77,6 @@ class Dependencies(msgspec.Struct, frozen=True):
     active_user: Callable[[], str | None]
     bot_id: Callable[[Scope], Awaitable[str | None]]
     server_now: Callable[[Scope], Awaitable[float]]
-    delivered: Callable[[Scope, str], Awaitable[None]]
     writes: Writes
     entropy: Callable[[int], bytes]
     rng: Callable[[], float]

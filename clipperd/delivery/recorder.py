@@ -12,6 +12,8 @@ from clipperd.model import State
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import QueuedDelivery, Request
+from clipperd.pages import usage
+from clipperd.pages.pages import Pages
 
 _WHY = {
     "several_runs": "The same blocks stand there more than once.",
@@ -27,10 +29,16 @@ class Recorder:
     """The durable side of the courier."""
 
     def __init__(
-        self, outbox: Outbox, clock: Clock, timing: Timeouts, settler: OutcomeResolver
+        self,
+        outbox: Outbox,
+        pages: Pages,
+        clock: Clock,
+        timing: Timeouts,
+        settler: OutcomeResolver,
     ) -> None:
-        """``settler`` is told when a request is resolved."""
+        """``settler`` forgets a request that is resolved."""
         self._outbox = outbox
+        self._pages = pages
         self._clock = clock
         self._timing = timing
         self._settler = settler
@@ -55,20 +63,29 @@ class Recorder:
         await self._outbox.change(work)
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
-        """Notion has it."""
+        """Notion has it. In one transaction: close what is complete, count the page's use."""
         self._settler.forget(request.key)
         now, keep = self._clock.now(), self._timing.keep_content
+        scope, is_new = request.scope, request.kind == "create_page"
+        page_id = ids[0] if is_new else request.lane
+        title = await self._pages.title_of(scope, page_id)
 
         def work(connection: sqlite3.Connection) -> list[int]:
-            if request.kind == "create_page":
-                return requests.page_created(
-                    connection, request, ids[0], calls=calls, now=now, keep_content_s=keep
+            if is_new:
+                changed = requests.page_created(
+                    connection, request, page_id, calls=calls, now=now, keep_content_s=keep
                 )
-            return requests.applied(
-                connection, request, ids, calls=calls, now=now, keep_content_s=keep
-            )
+            else:
+                changed = requests.applied(
+                    connection, request, ids, calls=calls, now=now, keep_content_s=keep
+                )
+            usage.record_use(connection, scope, page_id, now)
+            if title is not None:
+                changed += requests.entitled(connection, scope, page_id, title)
+            return list(dict.fromkeys(changed))
 
         await self._outbox.change(work)
+        self._pages.report_use(scope, page_id)
 
     async def release(
         self,

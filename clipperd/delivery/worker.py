@@ -28,9 +28,10 @@ from clipperd.delivery.undo import Undoing
 from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
 from clipperd.model import InsertionPoint, Scope, State
 from clipperd.notion.port import Notion
-from clipperd.outbox import actions, lanes, requests
+from clipperd.outbox import lanes, requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey, QueuedDelivery, Request, plan_from_json
+from clipperd.pages.pages import Pages
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Worker:
         outbox: Outbox,
         notion: Notion,
         places: Places,
+        pages: Pages,
         clock: Clock,
         pace: Throttle,
         timing: Timeouts,
@@ -60,7 +62,7 @@ class Worker:
         self._timing = timing
         self._around = around
         self._settler = OutcomeResolver(outbox, notion, clock, timing, around)
-        self._ledger = Recorder(outbox, clock, timing, self._settler)
+        self._ledger = Recorder(outbox, pages, clock, timing, self._settler)
         self._undoing = Undoing(outbox, notion, places, clock, around)
         self._new_pages = NewPages(outbox, notion)
         self._following = Continuation(notion, places, around)
@@ -88,26 +90,23 @@ class Worker:
             return self._read_failed(lane, failed.reply)
 
     async def _step(self, lane: LaneKey) -> StepResult:
-        request = await self._outbox.read(lambda c: lanes.live_request(c, lane))
-        if request is not None:
-            return await self._resume(lane, request)
-        undo = await self._outbox.read(lambda c: actions.pending_undo(c, lane))
-        if undo is not None:
-            await self._undoing.step(lane, undo)
+        work = await self._outbox.read(lambda c: lanes.next_work(c, lane))
+        if work.request is not None:
+            return await self._resume(lane, work.request)
+        if work.undo is not None:
+            await self._undoing.step(lane, work.undo)
             self._online()
             return StepResult.AGAIN
-
-        def look(connection: sqlite3.Connection) -> tuple[list[QueuedDelivery], str]:
-            parked = lanes.parked_policy(connection, lane)
-            return lanes.waiting(connection, lane, parked=parked), parked
-
-        line, parked = await self._outbox.read(look)
-        group = batch.choose(line, parked=parked)
+        group = batch.choose(work.line, parked=work.parked)
         if not group:
             return StepResult.NOTHING
-        return await self._deliver(lane, group)
+        is_last = len(group) == len(work.line) and group[0].chunks - group[0].chunks_done <= 1
+        return await self._deliver(lane, group, is_last=is_last)
 
-    async def _deliver(self, lane: LaneKey, group: Sequence[QueuedDelivery]) -> StepResult:
+    async def _deliver(
+        self, lane: LaneKey, group: Sequence[QueuedDelivery], *, is_last: bool
+    ) -> StepResult:
+        """Send the group's request. ``is_last``: nothing waits in the lane after it."""
         scope = Scope(lane[0], lane[1])
         first = group[0]
         plans = await self._plans(group)
@@ -124,7 +123,7 @@ class Worker:
         else:
             request = batch.joint(scope, lane[2], group, plans, place, stamp)
         await self._ledger.begin(request, group, _otherwise(group, plans, place))
-        return await self._send(lane, request, calls=place.reads)
+        return await self._send(lane, request, calls=place.reads, is_last=is_last)
 
     async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
         def read(connection: sqlite3.Connection) -> dict[int, bytes]:
@@ -186,7 +185,9 @@ class Worker:
         await self._settler.tell(request, look.verdict)
         return after
 
-    async def _send(self, lane: LaneKey, request: Request, *, calls: int) -> StepResult:
+    async def _send(
+        self, lane: LaneKey, request: Request, *, calls: int, is_last: bool = False
+    ) -> StepResult:
         try:
             reply = await self._notion.send(
                 request.scope,
@@ -209,7 +210,8 @@ class Worker:
             raise
         self._online()
         self._pace.heard(lane, reply, self._clock.boot())
-        return await self._apply(lane, request, self._judge(request, reply), calls + 1)
+        verdict = self._judge(request, reply)
+        return await self._apply(lane, request, verdict, calls + 1, is_last=is_last)
 
     def _judge(self, request: Request, reply: Reply) -> outcome.Verdict:
         if request.kind == "create_page":
@@ -218,11 +220,18 @@ class Worker:
         return outcome.of_append(reply, expected=len(request.expected), anchored=anchored)
 
     async def _apply(
-        self, lane: LaneKey, request: Request, verdict: outcome.Verdict, calls: int
+        self,
+        lane: LaneKey,
+        request: Request,
+        verdict: outcome.Verdict,
+        calls: int,
+        *,
+        is_last: bool = False,
     ) -> StepResult:
         match verdict:
             case outcome.Applied(ids):
-                return await self._applied(lane, request, ids, calls)
+                after = await self._applied(lane, request, ids, calls)
+                return StepResult.NOTHING if is_last and after is StepResult.AGAIN else after
             case outcome.NotApplied():
                 return await self._not_applied(lane, request, verdict, calls)
             case outcome.AnchorLost(message):
@@ -253,14 +262,12 @@ class Worker:
         self._tries.pop(lane, None)
         await self._ledger.applied(request, ids, calls)
         if request.kind == "create_page":
-            await self._around.delivered(request.scope, ids[0])
             return StepResult.MOVED  # the lane goes on under the page's own id
         if ids:
             blocks = msgspec.json.decode(request.body)["children"]
             await self._places.record_append(
                 request.scope, request.lane, _place_of(request), list(ids), ids[-1], blocks
             )
-        await self._around.delivered(request.scope, request.lane)
         return StepResult.AGAIN
 
     async def _not_applied(

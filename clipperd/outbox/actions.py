@@ -299,16 +299,6 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
     _bump(connection, rows[0]["clip"], now)
 
 
-def pending_undo(connection: sqlite3.Connection, lane: LaneKey) -> sqlite3.Row | None:
-    """The next undo of this lane."""
-    row: sqlite3.Row | None = connection.execute(
-        "SELECT * FROM delivery WHERE user_id = ? AND workspace_id = ? AND lane = ?"
-        " AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued' ORDER BY seq LIMIT 1",
-        lane,
-    ).fetchone()
-    return row
-
-
 def record_undo(
     connection: sqlite3.Connection, row: sqlite3.Row, undo: dict[str, Any], now: float
 ) -> list[int]:

@@ -6,6 +6,8 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
+
 from clipperd.model import Scope
 from clipperd.outbox.records import (
     LaneKey,
@@ -31,6 +33,40 @@ def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneK
         {"user": user_id, "deferred": DEFERRED},
     )
     return [((user_id, row["workspace_id"], row["lane"]), row["priority"]) for row in rows]
+
+
+class Work(msgspec.Struct, frozen=True):
+    """The next work of a lane: its unresolved request, else an undo, else the waiting deliveries.
+
+    ``parked`` ("wait" or "skip"): whether clips after one that needs attention wait for it.
+    """
+
+    request: Request | None = None
+    undo: sqlite3.Row | None = None
+    line: Sequence[QueuedDelivery] = ()
+    parked: str = "wait"
+
+
+def next_work(connection: sqlite3.Connection, lane: LaneKey) -> Work:
+    """Return the next work of the lane; nothing else of it may move first."""
+    request = live_request(connection, lane)
+    if request is not None:
+        return Work(request=request)
+    undo = pending_undo(connection, lane)
+    if undo is not None:
+        return Work(undo=undo)
+    parked = parked_policy(connection, lane)
+    return Work(line=waiting(connection, lane, parked=parked), parked=parked)
+
+
+def pending_undo(connection: sqlite3.Connection, lane: LaneKey) -> sqlite3.Row | None:
+    """Return the delivery of the lane whose undo is next."""
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM delivery WHERE user_id = ? AND workspace_id = ? AND lane = ?"
+        " AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued' ORDER BY seq LIMIT 1",
+        lane,
+    ).fetchone()
+    return row
 
 
 def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | None:

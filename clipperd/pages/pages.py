@@ -180,10 +180,8 @@ class Pages:
         self._announce(scope, [page_id], [])
         return replace(before, favorite=on)
 
-    async def record_use(self, scope: Scope, page_id: str) -> None:
-        """Count a delivered clip for the ``used`` view and the ranking."""
-        now = self._clock.now()
-        await self._outbox.write(lambda c: usage.record_use(c, scope, page_id, now))
+    def report_use(self, scope: Scope, page_id: str) -> None:
+        """Tell clients that the ``used`` view changed; the delivery has recorded the use."""
         self._announce(scope, [page_id], [])
 
     async def title_of(self, scope: Scope, page_id: str) -> str | None:

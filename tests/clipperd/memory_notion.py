@@ -251,10 +251,12 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.users: set[str | None] = set()
+        self.observer: Callable[[str, dict[str, Any]], object] = lambda *_: None
 
     def __call__(self, kind: str, data: dict[str, Any], user_id: str | None = None) -> None:
         self.events.append((kind, data))
         self.users.add(user_id)
+        self.observer(kind, data)
 
 
 def _title(page: dict[str, Any]) -> str:

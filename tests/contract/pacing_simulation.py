@@ -279,7 +279,6 @@ async def _play(
         active_user=lambda: rig.user,
         bot_id=nothing,
         server_now=rig.around.server_now,
-        delivered=nothing,
         writes=world.record,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from clipperd.content import chunks, convert
-from clipperd.daemon.schema import CACHE_STEPS
+from clipperd.daemon.schema import CACHE_STEPS, STEPS
+from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
 from clipperd.delivery.throttle import Throttle
 from clipperd.delivery.worker import Worker
@@ -18,9 +21,9 @@ from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, Draft, Target
-from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
+from clipperd.pages.pages import Pages
 from clipperd.storage.database import Database
 from tests.clipperd.memory_notion import SCOPE, Heard
 from tests.clipperd.writable_notion import BOT, WritableNotion
@@ -81,7 +84,7 @@ class Rig:
         self.db = Database.open(
             self.folder / "outbox.db",
             name="outbox",
-            steps=OUTBOX_STEPS,
+            steps=STEPS,
             synchronous="FULL",
             **self.database_options,
         )
@@ -94,6 +97,7 @@ class Rig:
         )
         outlines = Outlines(self.cache, self.world, self.clock, self.heard)
         self.outlines = outlines
+        self.pages = Pages(self.cache, self.db, self.world, self.clock, self.heard)
         self.places = PositionResolver(outlines, self.world, self.cache, self.clock)
         still = StillClock(self.clock)  # nobody is told to give up waiting for a clip
         self.outbox = Outbox(self.db, still, new_id=self.new_id, publish=self.heard)
@@ -102,13 +106,19 @@ class Rig:
             active_user=lambda: self.user,
             bot_id=self._bot,
             server_now=self._server_now,
-            delivered=self._delivered,
             entropy=self.rng.randbytes,
             rng=self.rng.random,
             writes=self.world.record,
         )
         self.courier = Worker(
-            self.outbox, self.world, self.places, self.clock, self.pace, Timeouts(), around
+            self.outbox,
+            self.world,
+            self.places,
+            self.pages,
+            self.clock,
+            self.pace,
+            Timeouts(),
+            around,
         )
 
     async def crash(self) -> None:
@@ -133,9 +143,6 @@ class Rig:
 
     async def _bot(self, scope: Scope) -> str | None:
         return BOT
-
-    async def _delivered(self, scope: Scope, page_id: str) -> None:
-        return None
 
     async def clip(
         self,
@@ -197,3 +204,32 @@ class Rig:
 
         view, _ = await self.outbox.act(USER, clip.id, work)
         return view
+
+
+@asynccontextmanager
+async def dispatching(
+    rig: Rig, parallel: int = 4, clock: StillClock | None = None
+) -> AsyncIterator[Dispatcher]:
+    """Run a dispatcher over the rig's engine."""
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    around = Dependencies(
+        active_user=lambda: rig.user,
+        bot_id=nothing,
+        server_now=rig.around.server_now,
+        entropy=rig.rng.randbytes,
+        rng=rig.rng.random,
+        writes=rig.world.record,
+    )
+    timing = Timeouts(parallel=parallel)
+    dispatcher = Dispatcher(
+        rig.courier, rig.outbox, clock or StillClock(rig.clock), rig.pace, timing, around
+    )
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

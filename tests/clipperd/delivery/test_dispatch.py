@@ -3,46 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.errors import StorageFull
 from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
-from tests.clipperd.delivery.rig import USER, Rig, StillClock
+from tests.clipperd.delivery.rig import USER, Rig, StillClock, dispatching
 from tests.clipperd.memory_notion import SCOPE
 from tests.clipperd.writable_notion import WritableNotion
-
-
-@asynccontextmanager
-async def dispatching(
-    rig: Rig, parallel: int = 4, clock: StillClock | None = None
-) -> AsyncIterator[Dispatcher]:
-    async def nothing(*_: object) -> None:
-        return None
-
-    around = Dependencies(
-        active_user=lambda: rig.user,
-        bot_id=nothing,
-        server_now=rig.around.server_now,
-        delivered=nothing,
-        entropy=rig.rng.randbytes,
-        rng=rig.rng.random,
-        writes=rig.world.record,
-    )
-    timing = Timeouts(parallel=parallel)
-    dispatcher = Dispatcher(
-        rig.courier, rig.outbox, clock or StillClock(rig.clock), rig.pace, timing, around
-    )
-    task = asyncio.create_task(dispatcher.run())
-    try:
-        yield dispatcher
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def post(rig: Rig, dispatcher: Dispatcher, page: str, text: str = "x") -> ClipView:

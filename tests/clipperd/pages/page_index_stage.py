@@ -7,6 +7,7 @@ from pathlib import Path
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
+from clipperd.pages.usage import record_use
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
 from tests.clipperd.memory_notion import SCOPE, Heard, MemoryNotion
@@ -47,6 +48,12 @@ class PageIndexStage:
             ids.append(self.notion.add_page(f"Page {number}"))
             self.clock.advance(60)
         return ids
+
+    async def use(self, page_id: str) -> None:
+        """Count a clip to the page, as its delivery does."""
+        now = self.clock.now()
+        await self.outbox.write(lambda c: record_use(c, SCOPE, page_id, now))
+        self.pages.report_use(SCOPE, page_id)
 
     async def settle(self) -> None:
         """Run the background work until it would wait for a poke."""

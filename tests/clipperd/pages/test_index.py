@@ -207,7 +207,7 @@ async def test_accounts_do_not_see_each_other(world: PageIndexStage) -> None:
     ids = world.some_pages(2)
     await world.settle()
     await world.pages.set_favorite(SCOPE, ids[0], on=True)
-    await world.pages.record_use(SCOPE, ids[0])
+    await world.use(ids[0])
     for view in ("recent", "all", "used", "favorites"):
         assert (await world.pages.list(OTHER, view)).items == []
     assert (await world.pages.search(OTHER, "Page")).items == []
@@ -236,7 +236,7 @@ async def test_a_damaged_cache_is_rebuilt_and_marks_survive(world: PageIndexStag
     ids = world.some_pages(3)
     await world.settle()
     await world.pages.set_favorite(SCOPE, ids[0], on=True)
-    await world.pages.record_use(SCOPE, ids[1])
+    await world.use(ids[1])
     await world.close()
     (world.folder / "cache.db").write_bytes(b"not a database" * 1000)
     (world.folder / "cache.db-wal").unlink(missing_ok=True)
@@ -254,8 +254,8 @@ async def test_a_page_clipped_to_that_search_never_showed_joins_at_the_next_roun
     await world.settle()
     hidden = world.notion.add_page("Hidden")
     world.notion.hidden.add(hidden)
-    await world.pages.record_use(SCOPE, hidden)
-    await world.pages.record_use(SCOPE, world.notion.new_id())  # and one that is gone already
+    await world.use(hidden)
+    await world.use(world.notion.new_id())  # and one that is gone already
     world.clock.advance(60)
     world.notion.take_calls()
     await world.settle()

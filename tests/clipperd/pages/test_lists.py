@@ -57,7 +57,7 @@ async def test_used_lists_the_last_clipped_to_first(world: PageIndexStage) -> No
     await world.settle()
     for number in (0, 2, 1, 2):
         world.clock.advance(1)
-        await world.pages.record_use(SCOPE, ids[number])
+        await world.use(ids[number])
     listing = await world.pages.list(SCOPE, "used", limit=2)
     assert titles(listing) == ["Page 2", "Page 1"]
     rest = await world.pages.list(SCOPE, "used", limit=2, cursor=listing.next_cursor)

@@ -111,8 +111,8 @@ async def test_a_renamed_parent_is_found_in_the_paths_below(world: PageIndexStag
 
 async def test_use_and_favourites_decide_between_equals(world: PageIndexStage) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
-    await world.pages.record_use(SCOPE, ids["Notes two"])
-    await world.pages.record_use(SCOPE, ids["Notes two"])
+    await world.use(ids["Notes two"])
+    await world.use(ids["Notes two"])
     await world.pages.set_favorite(SCOPE, ids["Notes three"], on=True)
     assert set((await found(world, "notes"))[:2]) == {"Notes two", "Notes three"}
 
@@ -122,11 +122,11 @@ async def test_recent_use_beats_more_use_long_ago(
 ) -> None:
     ids = await library(world, "Notes one", "Notes two", "Notes three")
     for _ in range(6):
-        await world.pages.record_use(SCOPE, ids["Notes one"])
+        await world.use(ids["Notes one"])
     assert (await found(world, "notes"))[0] == "Notes one"
     world.clock.advance(90 * 86400)
     for title in ("Notes two", "Notes three", "Notes three"):
-        await world.pages.record_use(SCOPE, ids[title])
+        await world.use(ids[title])
     assert await found(world, "notes") == ["Notes three", "Notes two", "Notes one"]
 
 
