@@ -31,12 +31,14 @@ async def scope_of(request: web.Request) -> Scope:
 
 def id_of(request: web.Request, name: str = "id") -> str:
     """Return the Notion id that the path holds as ``name``, dashed. Raises InvalidInput."""
-    found = notion_id(request.match_info[name])
+    return read_id(request.match_info[name], f"/{name}")
+
+
+def read_id(text: str, pointer: str) -> str:
+    """Return a Notion id, dashed. Raises InvalidInput that names ``pointer``."""
+    found = notion_id(text)
     if found is None:
-        raise InvalidInput(
-            "The id in the address is not a Notion id.",
-            errors=[{"pointer": f"/{name}", "code": "invalid"}],
-        )
+        raise invalid("This is not a Notion id.", pointer)
     return found
 
 
@@ -47,7 +49,9 @@ def read_time(text: str | None, pointer: str) -> float | None:
     try:
         return from_rfc3339(text)
     except ValueError as error:
-        raise InvalidInput(
-            "A time looks like 2026-11-22T10:00:00Z.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        ) from error
+        raise invalid("A time must look like 2026-11-22T10:00:00Z.", pointer) from error
+
+
+def invalid(detail: str, pointer: str) -> InvalidInput:
+    """Return the error of one field, which ``pointer`` names."""
+    return InvalidInput(detail, errors=[{"pointer": pointer, "code": "invalid"}])

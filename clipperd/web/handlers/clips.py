@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
+from clipperd.clips.clips import Action
 from clipperd.clips.submit import ClipBody, TargetBody
 from clipperd.content.convert import Content
 from clipperd.errors import (
@@ -30,7 +31,7 @@ from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView
 from clipperd.web.keys import CLIPS, SUBMISSION
-from clipperd.web.params import read_time, workspace_of
+from clipperd.web.params import invalid, read_time, workspace_of
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
 
 _UNDO_WAIT_S = 10.0  # seconds; a longer undo is answered with 202
@@ -52,7 +53,7 @@ class ClipsQuery(msgspec.Struct, forbid_unknown_fields=True):
     q: str | None = None
     since: str | None = None
     until: str | None = None
-    limit: int = 20
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
     cursor: str | None = None
 
 
@@ -65,7 +66,7 @@ class DeliveryChoice(msgspec.Struct, forbid_unknown_fields=True):
 class ResolveBody(DeliveryChoice, forbid_unknown_fields=True, kw_only=True):
     """The user's decision about a delivery whose outcome is unknown."""
 
-    as_: str = msgspec.field(name="as")
+    as_: Literal["delivered", "resend"] = msgspec.field(name="as")
 
 
 class RetargetBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,7 +80,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """Changes of an unsent clip; ``not_before`` null means now."""
 
     content: Content | None = None
-    priority: str | None = None
+    priority: Literal["high", "normal", "low"] | None = None
     not_before: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -113,11 +114,6 @@ async def create_clip(request: web.Request) -> web.Response:
 async def list_clips(request: web.Request) -> web.Response:
     """List the queue and history of the signed-in user, newest first."""
     query = parse_query(request, ClipsQuery)
-    if not 1 <= query.limit <= 100:
-        raise InvalidInput(
-            "limit must be a number from 1 to 100.",
-            errors=[{"pointer": "/limit", "code": "invalid"}],
-        )
     chosen = views.Filter(
         states=parse_states(query.state),
         page_id=query.page_id,
@@ -143,44 +139,33 @@ async def get_content(request: web.Request) -> web.Response:
 async def cancel_clip(request: web.Request) -> web.Response:
     """Cancel unsent deliveries."""
     body = await parse_body(request, DeliveryChoice)
-    view = await request.app[CLIPS].act(
-        request.match_info["clip_id"], body.delivery_id, actions.cancel
-    )
-    return answer(view)
+    return answer(await _act(request, body, actions.cancel))
 
 
 async def retry_clip(request: web.Request) -> web.Response:
     """Retry now."""
     body = await parse_body(request, DeliveryChoice)
-    view = await request.app[CLIPS].act(
-        request.match_info["clip_id"], body.delivery_id, actions.retry
-    )
-    return answer(view)
+    return answer(await _act(request, body, actions.retry))
 
 
 async def resolve_clip(request: web.Request) -> web.Response:
     """Decide an unknown outcome."""
     body = await parse_body(request, ResolveBody)
-    if body.as_ not in ("delivered", "resend"):
-        raise InvalidInput(
-            '"as" must be "delivered" or "resend".', errors=[{"pointer": "/as", "code": "invalid"}]
-        )
-    view = await request.app[CLIPS].act(
-        request.match_info["clip_id"],
-        body.delivery_id,
-        lambda c, rows, now: actions.resolve(c, rows, body.as_, now),
+    return answer(
+        await _act(request, body, lambda c, rows, now: actions.resolve(c, rows, body.as_, now))
     )
-    return answer(view)
 
 
 async def undo_clip(request: web.Request) -> web.Response:
     """Remove the blocks that a clip created; answer 202 while the undo is queued."""
     body = await parse_body(request, DeliveryChoice)
-    clip_id = request.match_info["clip_id"]
-    clips = request.app[CLIPS]
-    await clips.act(clip_id, body.delivery_id, actions.request_undo)
-    view = await clips.until(clip_id, _undone, _UNDO_WAIT_S)
+    await _act(request, body, actions.request_undo)
+    view = await request.app[CLIPS].until(request.match_info["clip_id"], _undone, _UNDO_WAIT_S)
     return answer(view, 200 if _undone(view) else 202)
+
+
+async def _act(request: web.Request, choice: DeliveryChoice, action: Action) -> ClipView:
+    return await request.app[CLIPS].act(request.match_info["clip_id"], choice.delivery_id, action)
 
 
 def _undone(view: ClipView) -> bool:
@@ -205,19 +190,11 @@ async def edit_clip(request: web.Request) -> web.Response:
             "If-Match must carry the version of the clip that you read.",
             hint="Send the clip's version field in the If-Match header.",
         )
-    priority = None
-    if body.priority is not None:
-        if body.priority not in PRIORITIES:
-            raise InvalidInput(
-                "priority must be high, normal or low.",
-                errors=[{"pointer": "/priority", "code": "invalid"}],
-            )
-        priority = PRIORITIES.index(body.priority)
     view = await request.app[SUBMISSION].edit(
         request.match_info["clip_id"],
         version=int(version),
         content=body.content,
-        priority=priority,
+        priority=None if body.priority is None else PRIORITIES.index(body.priority),
         not_before=_new_time(body.not_before),
     )
     return answer(view)
@@ -249,12 +226,8 @@ async def delete_clips(request: web.Request) -> web.Response:
 def parse_states(text: str) -> list[str]:
     """Split ``a,b`` into states. Raises InvalidInput for an unknown one."""
     states = [item for item in text.split(",") if item]
-    for item in states:
-        if item not in set(State):
-            raise InvalidInput(
-                f"state must be one of {', '.join(State)}.",
-                errors=[{"pointer": "/state", "code": "invalid"}],
-            )
+    if not set(states) <= set(State):
+        raise invalid(f"state must be one of {', '.join(State)}.", "/state")
     return states
 
 

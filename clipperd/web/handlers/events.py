@@ -11,12 +11,12 @@ import contextlib
 import msgspec
 from aiohttp import web
 
-from clipperd.errors import InvalidInput
 from clipperd.web.errors import TooManyStreams
 from clipperd.web.hub import TYPES, Event, Stream
 from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
 from clipperd.web.middleware.chain import STREAM
 from clipperd.web.middleware.guard import Guard
+from clipperd.web.params import invalid
 from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
@@ -41,11 +41,7 @@ def frame(event: Event | None) -> bytes:
 def _parse_types(types: str) -> frozenset[str]:
     wanted = frozenset(name for name in types.split(",") if name) or frozenset(TYPES)
     if not wanted <= frozenset(TYPES):
-        raise InvalidInput(
-            "types names an unknown event type.",
-            hint=f"Use {', '.join(TYPES)}.",
-            errors=[{"pointer": "/types", "code": "invalid"}],
-        )
+        raise invalid(f"types must be of {', '.join(TYPES)}.", "/types")
     return wanted
 
 

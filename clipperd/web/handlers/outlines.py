@@ -11,17 +11,16 @@ from msgspec import UNSET, UnsetType
 
 from clipperd.errors import (
     ClipperdError,
-    InvalidInput,
     NotSignedIn,
     OutlineNotCached,
     PageGone,
     PageTrashed,
     WorkspaceMismatch,
 )
-from clipperd.model import Scope, notion_id
+from clipperd.model import Scope
 from clipperd.outline.outlines import Freshness, Outline, Outlines
 from clipperd.web.keys import OUTLINES
-from clipperd.web.params import id_of, scope_of
+from clipperd.web.params import id_of, read_id, scope_of
 from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_body, parse_query
 
 _PARALLEL_READS = 4  # more calls to Notion would only wait at the broker
@@ -72,7 +71,7 @@ async def show_outline(request: web.Request) -> web.StreamResponse:
 async def show_outlines(request: web.Request) -> web.StreamResponse:
     """Show several outlines."""
     body = await parse_body(request, OutlinesBody)
-    page_ids = [_page_id(text, index) for index, text in enumerate(body.page_ids)]
+    page_ids = [read_id(id_, f"/page_ids/{n}") for n, id_ in enumerate(body.page_ids)]
     scope, outlines = await scope_of(request), request.app[OUTLINES]
     slots = asyncio.Semaphore(_PARALLEL_READS)
 
@@ -92,16 +91,6 @@ async def _result(
         return OutlineResult(page_id, outline=await outlines.get(scope, page_id, freshness))
     except ClipperdError as error:  # one page's error must not hide the other outlines
         return OutlineResult(page_id, error=OutlineError(error.code, error.title, error.detail))
-
-
-def _page_id(text: str, index: int) -> str:
-    page_id = notion_id(text)
-    if page_id is None:
-        raise InvalidInput(
-            "One of the page ids is not a Notion id.",
-            errors=[{"pointer": f"/page_ids/{index}", "code": "invalid"}],
-        )
-    return page_id
 
 
 ROUTES: tuple[Route, ...] = (
