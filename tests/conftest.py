@@ -1,4 +1,4 @@
-"""What all tests share: what they measured is shown at the end, and nothing is timed."""
+"""Shared setup of all tests: prints recorded tables at the end, and switches off time limits."""
 
 from __future__ import annotations
 

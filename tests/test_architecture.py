@@ -1,4 +1,4 @@
-"""The limits of the house that neither ruff nor mypy knows."""
+"""The architecture's limits that neither ruff nor mypy checks."""
 
 from __future__ import annotations
 

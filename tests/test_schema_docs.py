@@ -1,4 +1,4 @@
-"""docs/storage-schema.md against real databases: every table and every column is named there."""
+"""docs/storage-schema.md against real databases: it names every table and column."""
 
 from __future__ import annotations
 

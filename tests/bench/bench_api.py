@@ -1,4 +1,4 @@
-"""How many requests a second the local API answers, beside a bare aiohttp server."""
+"""Measures requests per second of the local API, beside a bare aiohttp server."""
 
 from __future__ import annotations
 

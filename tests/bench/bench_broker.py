@@ -1,7 +1,7 @@
-"""The broker's proxy beside others: requests a second, latency and CPU, before one upstream.
+"""Measures requests per second, latency and CPU of the broker's proxy, beside other proxies.
 
-Everything that the broker does for a call is on: a session signed in through the real flow, a
-sealed connection, limits (scaled up), audit rows, the log line.
+Everything the broker does for a call is on: a session signed in through the real flow, a sealed
+connection, limits (scaled up), audit rows, the log line.
 """
 
 from __future__ import annotations

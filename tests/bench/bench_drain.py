@@ -1,4 +1,4 @@
-"""How fast a queue that has filled up empties, and how many Notion calls that takes."""
+"""Measures how fast a full queue drains, and how many Notion calls that takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it takes until a clip is safe: over HTTP, in the queue alone, and in other queues."""
+"""Measures the time until a clip is durable: over HTTP, in the outbox alone, in other queues."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a signed-in daemon with its event stream up costs while nothing happens, beside Maestral.
+"""Measures an idle daemon, signed in and with its event stream up, beside Maestral.
 
-``BENCH_PAGES`` is how many pages it knows, ``BENCH_SECRETS`` where its secrets are, by commas.
+``BENCH_PAGES`` sets the number of pages in its index, ``BENCH_SECRETS`` the stores of secrets,
+separated by commas.
 """
 
 from __future__ import annotations

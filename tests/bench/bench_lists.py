@@ -1,4 +1,4 @@
-"""How long lists, searches, outlines and the status take in large stores."""
+"""Measures lists, searches, outlines and the status in large stores."""
 
 from __future__ import annotations
 

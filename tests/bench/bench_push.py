@@ -1,4 +1,4 @@
-"""What idle event streams cost one broker process, and how fast a burst of webhooks is."""
+"""Measures a broker's idle event streams, and its rate for a burst of webhooks."""
 
 from __future__ import annotations
 

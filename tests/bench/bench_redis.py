@@ -1,4 +1,7 @@
-"""What callers notice of a Redis that is killed, hung, emptied or full: three brokers, one run."""
+"""Measures the effect on callers of a Redis that is killed, hung, emptied or full.
+
+Each run uses three brokers.
+"""
 
 from __future__ import annotations
 

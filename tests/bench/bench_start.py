@@ -1,6 +1,6 @@
-"""How soon a command ends and a daemon answers, beside the interpreter, aiohttp and Maestral.
+"""Measures the time of a command and of a daemon's start, beside the interpreter and others.
 
-``BENCH_PAGES`` is how many pages the daemon knows.
+The others are aiohttp and Maestral. ``BENCH_PAGES`` sets the number of pages in the index.
 """
 
 from __future__ import annotations

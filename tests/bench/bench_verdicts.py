@@ -1,4 +1,4 @@
-"""How often the rate-limit probe's verdict is right, wrong or none, in simulated experiments."""
+"""Counts right, wrong and missing verdicts of the rate-limit probe, in simulated experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores as a long life would have left them, filled by the code that fills them for real."""
+"""Fills stores to the size of a long life, with the code that fills them in production."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kept connections for a load: a client library would take longer than the server."""
+"""Keeps connections open for a load: a client library would take longer than the server."""
 
 from __future__ import annotations
 

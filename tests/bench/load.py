@@ -1,6 +1,6 @@
-"""A load of GETs over kept connections: wrk where it is installed, else a small one in a child.
+"""Sends GETs over kept connections: with wrk if it is installed, else with a small child process.
 
-Either runs in a process of its own, so that what it costs is not counted as the server's.
+The load runs in its own process, so that its cost does not count as the server's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every benchmark here needs: quantiles, ratios, and one sync of this disk in the same run."""
+"""Shared measures: quantiles, ratios, and one sync of this disk in the same run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxies that the broker's is compared with; the upstream before which all of them stand."""
+"""Starts the other proxies of the comparison, and the upstream they all share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type into the search, of every kind, drawn from the titles of the scene."""
+"""Search queries of every kind, drawn from the titles of the scene."""
 
 from __future__ import annotations
 

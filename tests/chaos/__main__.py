@@ -1,6 +1,6 @@
 """``python -m tests.chaos``: seeded runs that break everything; exits 1 if a clip suffered.
 
-Without a word some of both kinds of days: simulated ones, and such of real processes.
+Without arguments it plays some simulated days and some runs of real processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a crash may not touch: acknowledged clips, looked for in the file that it left behind."""
+"""Looks for acknowledged clips in the file that a crash left: none may be missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full for a while, under a running daemon: a small tmpfs, or a limit on files."""
+"""Fills the disk under a running daemon for a while: a small tmpfs, or a limit on file sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of a real daemon at any moment: while it accepts, sends, commits, folds its log back."""
+"""Kills a real daemon with SIGKILL at any moment: on accept, send, commit or checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bad line between daemon and broker: TCP that is slow, cut at any byte, reset, or swallowed."""
+"""A faulty TCP line between daemon and broker: slow, cut at any byte, reset, or silent."""
 
 from __future__ import annotations
 

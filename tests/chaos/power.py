@@ -1,9 +1,9 @@
-"""Power cuts: ext4 on a loop mount is shut down without flushing its journal, under a real daemon.
+"""Cuts the power: shuts down ext4 on a loop mount under a real daemon, without a journal flush.
 
-Only what was synced is there after the next mount. A clip counts as acknowledged when its answer
-was there before the cut began: a sync that is under way at that very moment may end well for the
-program and not for the disk, and with the power gone nobody would hear of it. The drive's own cache
-is not modelled: what ext4 has sent to the disk counts as written. Needs root and a loop device.
+Only synced data is there after the next mount. A clip counts as acknowledged if its answer came
+before the cut began: a sync in progress at the cut may succeed for the program and fail on the
+disk, and without power no client would get the answer. The drive's own cache is not modelled: data
+that ext4 sent to the disk counts as written. Needs root and a loop device.
 """
 
 from __future__ import annotations

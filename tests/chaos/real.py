@@ -1,9 +1,9 @@
-"""One run of real processes: clips are posted while daemon and broker are killed and frozen, the
-line between them is cut, the disk is full, Notion misbehaves, people type.
+"""Runs real processes: clips are posted while daemon and broker are killed and frozen, the line
+between them is cut, the disk is full, Notion misbehaves, and people type.
 
-Then everything is started again, the faults end, the queue drains, and the pages are compared
-with what was accepted. The seed decides clips, faults and the plan of kills; when exactly a kill
-strikes is the machine's doing, so a failing seed repeats in kind and not to the letter.
+Then everything restarts, the faults end, the queue drains, and the pages are compared with the
+accepted clips. The seed decides clips, faults and the plan of kills. The exact moment of a kill
+depends on the machine, so a failing seed repeats in kind, not exactly.
 """
 
 from __future__ import annotations

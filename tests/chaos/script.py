@@ -1,4 +1,4 @@
-"""What one run does, decided by its seed alone: the clips, their places, the faults."""
+"""Derives one run from its seed alone: the clips, their places, the faults."""
 
 from __future__ import annotations
 

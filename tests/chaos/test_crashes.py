@@ -1,4 +1,4 @@
-"""What crashes leave: the judge of it finds each kind of damage, and a real daemon leaves none."""
+"""The judge of crashes finds each kind of damage; a real daemon leaves none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bad line: clean while all is well, and broken in each way while it is not."""
+"""The faulty line: clean without a fault, and broken in each way with one."""
 
 from __future__ import annotations
 

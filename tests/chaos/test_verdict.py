@@ -1,4 +1,4 @@
-"""The judge of the seeded runs finds each kind of wrong, and nothing where nothing is wrong."""
+"""The judge of the seeded runs finds each kind of fault, and none on clean pages."""
 
 from __future__ import annotations
 

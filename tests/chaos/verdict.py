@@ -1,7 +1,7 @@
-"""Notion's pages against what was accepted: lost, doubled, misplaced, out of order.
+"""Compares Notion's pages with the accepted clips: lost, doubled, misplaced, out of order.
 
-Looks at the pages only; the daemon is asked just which clips wait for a person, since those may
-stand there or not. What a person removed or moved of a clip is that person's doing.
+It reads the pages only. It asks the daemon just for the clips that need attention, because those
+may or may not be on the page. Blocks that people removed or moved do not count as faults.
 """
 
 from __future__ import annotations

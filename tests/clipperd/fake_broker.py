@@ -1,8 +1,8 @@
 """A small real broker on loopback: the auth routes and an echoing proxy, with fault switches.
 
-It keeps the promises of the contract that the daemon's session builds on: single-use hand-offs
-bound to a PKCE challenge, rotating refresh tokens whose predecessor stays valid until the
-successor is first used, reuse that ends the session, access tokens that expire.
+It keeps the parts of the contract that the daemon's session relies on: single-use hand-offs bound
+to a PKCE challenge, rotating refresh tokens whose predecessor stays valid until the successor is
+first used, reuse that ends the session, access tokens that expire.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A keyring in a file, for processes that a test starts: ``PYTHON_KEYRING_BACKEND`` names it."""
+"""A keyring in a file, for the processes of a test: set it as ``PYTHON_KEYRING_BACKEND``."""
 
 from __future__ import annotations
 

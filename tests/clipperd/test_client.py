@@ -1,4 +1,4 @@
-"""The client proves the daemon first, finds it again, and reads its streams."""
+"""The client authenticates the daemon first, finds it again, and reads its streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole broker before the sandbox Notion, in the test's own process, and who is signed in."""
+"""A whole broker and the sandbox Notion, in the test's own process, with signed-in users."""
 
 from __future__ import annotations
 

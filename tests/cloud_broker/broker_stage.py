@@ -1,4 +1,4 @@
-"""What the broker's tests stand on: a clock by hand, Notion's OAuth in small, a running broker."""
+"""The stage of the broker's tests: a manual clock, a small Notion OAuth, a running broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the broker's tests. Whatever keeps rows runs on SQLite and on PostgreSQL."""
+"""Fixtures of the broker's tests. A test that stores rows runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

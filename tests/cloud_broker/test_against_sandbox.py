@@ -1,4 +1,4 @@
-"""The broker whole, against the sandbox Notion: sign-in, a proxied call, refresh, disconnect."""
+"""The whole broker against the sandbox Notion: sign-in, a proxied call, refresh, disconnect."""
 
 from __future__ import annotations
 

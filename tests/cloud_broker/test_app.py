@@ -1,4 +1,4 @@
-"""What only the composition of the whole broker shows."""
+"""The composition of the whole broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator does beside running brokers: mass revocation, accounts, workspaces."""
+"""The operator's commands: mass revocation, accounts, workspaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runbook against the program: its commands, settings, metrics, and what its SQL does."""
+"""The runbook against the program: its commands, settings, metrics, and the effect of its SQL."""
 
 from __future__ import annotations
 

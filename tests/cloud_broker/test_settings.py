@@ -1,4 +1,4 @@
-"""Settings: every fault at once, no secret shown, every setting documented."""
+"""Settings: all faults in one message, no secret shown, every setting documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way out: what it adds and follows (nothing), and what its failures prove."""
+"""The HTTP client: the headers it adds, the redirects it refuses, and the proof in its failures."""
 
 from __future__ import annotations
 

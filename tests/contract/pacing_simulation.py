@@ -1,6 +1,6 @@
 """The daemon's queue before the broker's limiter, both real, in one thread on virtual time.
 
-Time passes only when nobody has anything to do, so minutes take moments and every run is the same.
+Time passes only when every task waits, so minutes take moments and every run is the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A laptop that is closed and opened again: the daemon goes on at once."""
+"""A laptop is closed and opened again: the daemon continues immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon's converter makes is what the sandbox Notion takes, and is known again there."""
+"""The sandbox Notion accepts the converter's blocks, and the daemon recognises them there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon's queue makes of the limits before it, on virtual time: see ``traffic``."""
+"""The daemon's queue before the broker's limits, on virtual time: see ``pacing_simulation``."""
 
 from __future__ import annotations
 

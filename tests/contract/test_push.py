@@ -1,4 +1,4 @@
-"""A person edits at the sandbox; webhook, broker and stream bring it to the daemon's outline."""
+"""An edit at the sandbox reaches the daemon's outline by webhook, broker and stream."""
 
 from __future__ import annotations
 

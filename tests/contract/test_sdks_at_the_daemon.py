@@ -1,4 +1,4 @@
-"""Notion's SDKs pointed at the daemon's pass-through: the whole way to the sandbox and back."""
+"""Notion's SDKs against the daemon's pass-through, all the way to the sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's session against the real broker: the two meet at the wire, and only there."""
+"""The daemon's session against the real broker, over HTTP only."""
 
 from __future__ import annotations
 

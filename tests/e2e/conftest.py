@@ -1,4 +1,4 @@
-"""One stack of real processes for all tests of a worker; each test makes pages of its own."""
+"""One stack of real processes for all tests of a worker; each test creates its own pages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Hooks for schemathesis: half of the ids in addresses are of things that are really there.
+"""Hooks for schemathesis: half of the ids in URLs belong to existing things.
 
-Loaded by its command line (``SCHEMATHESIS_HOOKS``); ``REAL_IDS`` is a file of ids by the name of
-the parameter.
+Its command line loads them (``SCHEMATHESIS_HOOKS``); ``REAL_IDS`` is a file of ids by parameter
+name.
 """
 
 from __future__ import annotations

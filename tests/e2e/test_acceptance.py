@@ -1,4 +1,4 @@
-"""The traps found in the app that this serves, each over the local API on real processes."""
+"""The traps found in the client app, each over the local API on real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many calls Notion hears for what people do, counted at the sandbox (push not included)."""
+"""The number of Notion calls for each action of a user, counted at the sandbox (without push)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of calls once more, with webhooks: what the stream vouches for costs nothing."""
+"""The same counts of calls, with webhooks: data that the stream keeps fresh costs no call."""
 
 from __future__ import annotations
 

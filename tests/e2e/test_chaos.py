@@ -1,4 +1,4 @@
-"""A short part of ``python -m tests.chaos``: two seeds, whatever the moment of the kills."""
+"""A short part of ``python -m tests.chaos``: two seeds, kills at any moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon against its own OpenAPI document: schemathesis asks everything that it describes."""
+"""The daemon against its own OpenAPI document: schemathesis calls everything in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk without room, with real programs: refused, told, read all the same, and over by itself."""
+"""A full disk under real programs: writes are refused, reads work, recovery is automatic."""
 
 from __future__ import annotations
 

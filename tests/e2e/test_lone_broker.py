@@ -1,4 +1,4 @@
-"""The broker as a process: what it costs, whom it serves under attack, how it stops."""
+"""The broker as a process: its cost, its service under attack, its stop."""
 
 from __future__ import annotations
 

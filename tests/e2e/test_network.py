@@ -1,4 +1,4 @@
-"""A daemon whose network goes away under it: the cable is pulled for real."""
+"""A daemon loses its network: the test pulls a real (virtual) cable."""
 
 from __future__ import annotations
 

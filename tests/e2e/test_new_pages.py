@@ -1,4 +1,4 @@
-"""Pages and rows that the queue creates: once each, whatever becomes of the answer, offline too."""
+"""Pages and rows that the queue creates: once each, after any answer, offline too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue's file damaged under a real daemon: it starts, delivers the rest, and says so."""
+"""The queue's file is damaged under a real daemon: it starts, delivers the rest, and reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon ends, asked to or not, while things are under way."""
+"""The daemon ends, by request or by force, while work is in progress."""
 
 from __future__ import annotations
 

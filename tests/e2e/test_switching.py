@@ -1,4 +1,4 @@
-"""Another workspace, another account: at once, with a service that answers nobody."""
+"""Another workspace, another account: immediately, although the broker does not answer."""
 
 from __future__ import annotations
 

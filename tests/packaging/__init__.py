@@ -1,1 +1,1 @@
-"""What operators are handed: requirements, image, compose file, unit, proxy."""
+"""The operators' files: requirements, image, compose file, unit, proxy."""

@@ -1,4 +1,4 @@
-"""The files under ``packaging/``, read into their structure."""
+"""Parses the files under ``packaging/`` into their structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose file: who waits for whom, who reaches whom, and where secrets come from."""
+"""The compose file: the order of starts, the networks, and the source of secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image: what it is built from, as whom it runs, how its health is asked for."""
+"""The image: its contents, its user, its health check."""
 
 from __future__ import annotations
 

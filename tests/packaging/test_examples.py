@@ -1,4 +1,4 @@
-"""The examples of settings, filled in as they say, are settings of the broker."""
+"""The example settings, filled in as they say, are valid settings of the broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy in front: TLS, who the caller is, streams, and what never gets into a log."""
+"""The proxy in front: TLS, the client's address, streams, and a log without secrets."""
 
 from __future__ import annotations
 

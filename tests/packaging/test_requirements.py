@@ -1,4 +1,4 @@
-"""What a broker's machine installs: what the broker imports, and no more."""
+"""The requirements of a broker's machine: exactly the broker's imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The systemd unit: how the broker is started, kept running, stopped, and fenced in."""
+"""The systemd unit: start, restart, stop, and confinement."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""``python -m tests.scale --minutes 5``: the soak for longer; exits 1 at any fault.
+"""``python -m tests.scale --minutes 5``: a longer soak; exits 1 at any fault.
 
-Unlike the part in the suite it also kills brokers in the middle of a refresh, and takes Redis away.
+Unlike the part in the suite it also kills brokers during a refresh, and stops Redis.
 """
 
 from __future__ import annotations

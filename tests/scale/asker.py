@@ -1,9 +1,9 @@
 """``python -m tests.scale.asker REDIS_URL SECONDS CASES``: a process that asks as fast as it can.
 
-Waits for a line on standard input, then asks for SECONDS whether it may start, in each of the CASES
-in turn. A case is a JSON list of rules that are decided together: ``["w", limit, span_s]`` or
-``["b", rate, burst]``. Writes when it was let through: pairs of the machine's steady clock, before
-the question and after the answer.
+Waits for a line on standard input, then asks for SECONDS whether it may start, in each of the
+CASES in turn. A case is a JSON list of rules that are decided together: ``["w", limit, span_s]``
+or ``["b", rate, burst]``. Prints each permission as a pair of readings of the machine's steady
+clock: before the question and after the answer.
 """
 
 from __future__ import annotations

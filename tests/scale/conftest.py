@@ -1,4 +1,4 @@
-"""One PostgreSQL, one Redis and one fleet for all tests here that leave it as it was."""
+"""One PostgreSQL, one Redis and one fleet, shared by the tests that leave it unchanged."""
 
 from __future__ import annotations
 

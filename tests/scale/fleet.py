@@ -1,4 +1,4 @@
-"""Three brokers, one PostgreSQL, one Redis, one sandbox; and a person who is signed in."""
+"""Three brokers, one PostgreSQL, one Redis, one sandbox, and one signed-in user."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``python -m tests.scale.next_release``: today's broker, with a schema that has grown since.
+"""``python -m tests.scale.next_release``: today's broker with a later schema.
 
-Every table has a column more, and there is a table and an index more: whatever the next release
-may add beside today's. Its last step takes something away again.
+Every table has one more column, and the schema has one more table and index: additions that the
+next release may make while today's runs. Its last step removes something.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Three brokers under load, one killed and started again every few seconds; what came of it.
+"""Three brokers under load; one is killed and started again every few seconds.
 
-Everything goes on at once: reads up to a limit, keyed writes that are repeated at another broker
-until their end is known, tokens that expire, sessions that are renewed and revoked, webhooks and a
-stream. The verdict counts what must not be.
+All of this runs at the same time: reads up to a limit, keyed writes that are repeated at another
+broker until their outcome is known, tokens that expire, sessions that are renewed and revoked,
+webhooks and a stream. The verdict counts the faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Any number of brokers act as one: refreshes, keys of writes, push, late wakers, key turnover."""
+"""Any number of brokers act as one: refreshes, write keys, push, late wakers, key rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four processes ask one Redis as fast as they can: neither rule is ever exceeded, nor withheld."""
+"""Four processes ask one Redis as fast as they can: no rule is exceeded or withheld."""
 
 from __future__ import annotations
 

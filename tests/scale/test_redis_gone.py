@@ -1,4 +1,4 @@
-"""Redis killed, hung, emptied and full under real brokers: nobody gets an error, limits hold."""
+"""Redis killed, hung, emptied and full under real brokers: clients get no error, limits hold."""
 
 from __future__ import annotations
 

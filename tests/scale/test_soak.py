@@ -1,4 +1,4 @@
-"""Ten seconds of load on brokers that are killed in turn; each test looks at what came of it."""
+"""Ten seconds of load on brokers that are killed in turn; each test checks one result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One release is replaced by the next while both serve: today's programs beside a later schema."""
+"""One release replaces another while both serve: today's programs with a later schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer to bad input must look like, and the faults found, gathered over a whole walk."""
+"""Checks the answers to bad input, and collects the faults of a whole walk."""
 
 from __future__ import annotations
 

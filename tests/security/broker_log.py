@@ -1,4 +1,4 @@
-"""The broker's log of one process, caught: what no secret may stand in."""
+"""Captures the broker's log of one process, to search it for secrets."""
 
 from __future__ import annotations
 

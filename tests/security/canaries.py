@@ -1,4 +1,4 @@
-"""Secrets harvested from what really went over the wires, and where each was found."""
+"""Harvests secrets from the real traffic, and reports each place that holds one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A house with everything running, and its daemon with a person signed in."""
+"""A whole system in one process, and its daemon with a signed-in user."""
 
 from __future__ import annotations
 

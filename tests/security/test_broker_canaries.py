@@ -1,7 +1,7 @@
-"""What a broker leaves behind after a day over PostgreSQL and Redis.
+"""A broker leaves no secret behind after a day over PostgreSQL and Redis.
 
-No token, code, verifier, state or key stands in the database, in anything that Redis was ever told,
-in the logs, the metrics, the event streams or the answers.
+No token, code, verifier, state or key is in the database, in any command sent to Redis, in the
+logs, the metrics, the event streams or the answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the broker's commands print, and what a broker that crashes prints, holds no secret."""
+"""The output of the broker's commands, and of a crash of the broker, holds no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the broker refuses bad input: in its shape, storing nothing, calling nobody."""
+"""Every route of the broker refuses bad input: in its shape, without a row or a call."""
 
 from __future__ import annotations
 

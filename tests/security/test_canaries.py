@@ -1,4 +1,4 @@
-"""A whole day with faults; then nothing secret or private stands where it must not."""
+"""After a whole day with faults, no secret or private text is in a forbidden place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad bodies, ids, queries and headers on every route of the daemon: refused, and nothing else."""
+"""Bad bodies, ids, queries and headers on every route of the daemon: refused without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the assembled daemon refuses strangers, pages, wrong types and huge bodies."""
+"""Every route of the assembled daemon refuses strangers, web pages, wrong types and huge bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten thousand generated requests to a whole broker: what reaches Notion is of the table.
+"""Ten thousand generated requests to a whole broker: only calls in the table reach Notion.
 
 More of them: ``python -m tests.security.fuzz --seed 7 --count 1000000``. A failure names the
 command that sends its one request again.

@@ -1,4 +1,4 @@
-"""What is no proper HTTP is refused or dropped by both servers, and never quoted or logged."""
+"""Both servers refuse or drop malformed HTTP, and never quote or log it."""
 
 from __future__ import annotations
 

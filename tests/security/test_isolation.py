@@ -1,6 +1,6 @@
-"""One person reaches nothing of another's in one daemon's store.
+"""One user reaches no row of another in one daemon's store.
 
-The broker is walked in test_isolation_by_route.py.
+test_isolation_by_route.py walks the broker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every route of the broker, walked from its own table: one person's session and the other's ids.
+"""Every route of the broker, from its own table: one user's session with another user's ids.
 
-Jonas asks, Mira owns. For each route it is said here how it keeps them apart; a route of which
-nothing is said fails the test.
+Jonas asks, Mira owns. Each route has an entry that says how it keeps them apart; a route without
+an entry fails the test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The real programs: no secret on a command line, in what they print, or in their logs."""
+"""The real programs: no secret on a command line, in their output, or in their logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that cannot be written: what would store is refused with 507, what is stored is shown."""
+"""A read-only disk: requests that store are refused with 507, reads work."""
 
 from __future__ import annotations
 

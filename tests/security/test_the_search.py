@@ -1,4 +1,4 @@
-"""The canary tests can fail: what they look with finds what is there."""
+"""The canary tests can fail: their search finds a planted secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two people of one broker: one asks with his own token for what is the other one's."""
+"""Two users of one broker: one asks with his own token for the other's things."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sandbox, broker and the whole daemon in one process, on real sockets, with a witness at each.
 
-The witness sees every request that a server was sent and what it answered; the tests look there
-for secrets, and count what went on to Notion.
+The witness sees every request and answer of a server. The tests search it for secrets and count
+the calls that reached Notion.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each server was sent and what it answered, as its own outermost middleware saw it."""
+"""Records the requests and answers of each server, as its outermost middleware."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Real servers for the tests: each started by itself, known by its pid, always stopped."""
+"""Real servers for the tests: each its own process, known by its pid, always stopped."""

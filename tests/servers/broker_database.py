@@ -1,7 +1,7 @@
-"""Where a test's broker keeps its rows: in a SQLite file of its folder, or in PostgreSQL.
+"""Gives a test's broker its database: a SQLite file in its folder, or PostgreSQL.
 
-A folder that holds a ``postgres.url`` is kept there; so two brokers over one folder share one
-database, whichever it is.
+A folder with a ``postgres.url`` uses PostgreSQL; so two brokers over one folder share one database
+of either kind.
 """
 
 from __future__ import annotations

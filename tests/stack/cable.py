@@ -1,4 +1,4 @@
-"""A network namespace behind a cable that a test can pull; needs root, on Linux."""
+"""A network namespace on a virtual cable that a test can pull; needs root, on Linux."""
 
 from __future__ import annotations
 

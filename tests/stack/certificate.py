@@ -1,4 +1,4 @@
-"""A certificate for an address of this machine, signed by itself."""
+"""Creates a self-signed certificate for an address of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notion's SDK for JavaScript, as its maker publishes it, run by the Node of the machine."""
+"""Runs Notion's published SDK for JavaScript on the machine's Node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker as a process of its own, before a sandbox Notion that the test can make do anything."""
+"""A broker as its own process, with a sandbox Notion that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox as a test sees it: scenes to set, people who edit, faults, and what was called."""
+"""The sandbox for a test: scenes, edits by people, faults, and the calls it received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One child process, known by its pid, its output in a file."""
+"""One child process, known by its pid, with its output in a file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A small disk of a daemon's own, to be filled up or made read-only, under it or before its start.
+"""A small disk for one daemon, which a test fills or makes read-only.
 
-Root gives the folder a tmpfs. Who may not do that forbids every file to grow (EFBIG, which SQLite
-and the daemon take for a full disk), and takes the right to write away.
+As root it mounts a tmpfs on the folder. Without root it limits the size of every file (EFBIG,
+which SQLite and the daemon take for a full disk), and removes the permission to write.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sandbox, broker and daemon as real processes on free loopback ports, in one folder.
 
-Each is known by its own pid and always stopped; broker and daemon can be killed and started again
-on the same files. Limits and settle times are those of the tests, by configuration only.
+Each is known by its own pid and always stopped; a test can kill broker and daemon and start them
+again on the same files. Limits and settle times are short, by configuration only.
 """
 
 from __future__ import annotations

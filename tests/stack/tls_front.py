@@ -1,4 +1,4 @@
-"""What stands before a broker in the world: ends TLS on one address, hands the bytes on."""
+"""Ends TLS on one address and forwards the bytes, as a proxy before the broker does."""
 
 from __future__ import annotations
 

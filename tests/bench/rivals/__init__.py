@@ -1,1 +1,1 @@
-"""Other programs of the kind, measured in the same run; installed for it, in a folder that goes."""
+"""Other programs of the same kind, installed into a temporary folder and measured too."""

@@ -1,4 +1,4 @@
-"""Other queues that answer once it is on disk: raw SQLite, huey on SQLite, BullMQ on Redis."""
+"""Other queues that answer after the sync: raw SQLite, huey on SQLite, BullMQ on Redis."""
 
 from __future__ import annotations
 

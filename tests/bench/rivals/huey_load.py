@@ -1,6 +1,6 @@
-"""Enqueue through huey on SQLite: PATH SIZE CLIENTS COUNT; prints latencies and the whole time.
+"""Enqueues through huey on SQLite: PATH SIZE CLIENTS COUNT; prints latencies and the total time.
 
-Run by an interpreter that has huey; nothing of this project is imported.
+Runs in an interpreter that has huey and imports nothing of this project.
 """
 
 from __future__ import annotations

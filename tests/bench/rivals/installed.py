@@ -1,4 +1,4 @@
-"""What is installed for one run of a benchmark: a virtual environment, a folder of node's."""
+"""Installs a Python environment or a folder of node modules for one run of a benchmark."""
 
 from __future__ import annotations
 

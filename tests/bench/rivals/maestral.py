@@ -1,7 +1,7 @@
-"""Maestral, a Dropbox client for Linux: also a Python daemon behind a socket, linked to no account.
+"""Starts Maestral, a Dropbox client with a Python daemon on a socket, linked to no account.
 
-An account cannot be had here, so its work with one (a sync engine, a long poll) is not in what is
-measured: it does more than this as soon as it is linked.
+Without an account its sync engine and long poll do not run, so a linked Maestral costs more than
+the figures here show.
 """
 
 from __future__ import annotations

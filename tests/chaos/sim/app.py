@@ -1,4 +1,4 @@
-"""The app that clips: posts until it is answered, and now and then changes its mind."""
+"""The app that clips: it posts until it gets an answer, and sometimes changes its mind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A broker in the simulation: the real proxy, from the checked call to the sent bytes.
 
-What is left out is HTTP itself and the sign-in; its sessions are words that carry their end.
+It leaves out HTTP and the sign-in; its session tokens are words that carry their expiry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Both packages' databases on the simulation's clock: real SQLite, and what a kill leaves of it."""
+"""Both packages' databases on the simulation's clock: real SQLite, and its state after a kill."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The event stream as a daemon meets it: Notion's webhooks, late or lost, told by page.
+"""The event stream of a daemon: Notion's webhooks, late or lost, one event for each page.
 
-A model of what docs/push.md says; the daemon's side of it is real.
+It models docs/push.md; the daemon's side of it is real.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What befalls the machines: kills, frozen brokers, sleep, wrong clocks, no network, full disks."""
+"""Hazards of the machines: kills, frozen brokers, sleep, wrong clocks, no network, full disks."""
 
 from __future__ import annotations
 

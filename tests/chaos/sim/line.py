@@ -1,4 +1,4 @@
-"""The way from a daemon to the brokers: a network that refuses, cuts, swallows, delays, repeats."""
+"""The network from a daemon to the brokers: it refuses, cuts, swallows, delays, repeats."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""An event loop on a clock of its own, which runs the callbacks of several machines in one order.
+"""An event loop on virtual time that runs the callbacks of several machines in one order.
 
-Time stands still while anything is ready and jumps to the next timer when nothing is, so hours
-pass in a moment, and the order hangs on nothing but the program. Every callback belongs to the
-process in whose context it was made: one that was killed runs no more, not even its ``finally``.
+Time stands still while a callback is ready and jumps to the next timer otherwise. So hours pass in
+moments, and the order depends on the program alone. Every callback belongs to the process in whose
+context it was made: after a kill none of them runs, not even a ``finally``.
 """
 
 from __future__ import annotations

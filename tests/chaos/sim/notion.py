@@ -1,4 +1,4 @@
-"""Notion as the simulation has it: the sandbox's real world and API, and who made what in it."""
+"""Notion in the simulation: the sandbox's real world and API, and the author of each block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People who work on the same pages: they type, rewrite, move and delete, near the clips too."""
+"""People at work on the same pages: they type, rewrite, move and delete, near the clips too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of the simulation: a day of clips and hazards decided by its seed, then the verdict."""
+"""Plays one day of clips and hazards, decided by its seed, and returns the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages at the end of a day, against what the apps were promised."""
+"""Compares the pages at the end of a day with the answers that the apps got."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened, in order: a fingerprint of the run, and on demand every line of it."""
+"""Records the events of a run in order: as a fingerprint and, on demand, as lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way from a broker to Notion, and how Notion answers on a bad day."""
+"""The network from a broker to Notion, and Notion's answers on a bad day."""
 
 from __future__ import annotations
 

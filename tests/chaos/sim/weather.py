@@ -1,4 +1,4 @@
-"""How bad the day of one seed is: which hazards there are, and how often each strikes."""
+"""Derives from one seed which hazards a day has, and how often each strikes."""
 
 from __future__ import annotations
 

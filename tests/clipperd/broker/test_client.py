@@ -1,4 +1,4 @@
-"""Reading the broker's answers leniently."""
+"""The daemon reads the broker's answers leniently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting a stream of bytes into events, wherever the bytes are cut."""
+"""The parser cuts a stream of bytes into events, at any boundary between chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the command line in this process, against a home in a temporary folder."""
+"""Runs the command line in this process, against a home in a temporary folder."""
 
 from __future__ import annotations
 

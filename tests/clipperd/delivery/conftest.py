@@ -1,4 +1,4 @@
-"""A world and a delivery engine for each test."""
+"""A Notion model and a delivery engine for each test."""
 
 from __future__ import annotations
 

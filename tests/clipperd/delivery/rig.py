@@ -1,4 +1,4 @@
-"""The delivery engine on real databases and a model world, moved step by step."""
+"""The delivery engine on real databases and a model of Notion, moved step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clips travel together: neighbours for one place, up to each of Notion's limits."""
+"""Batches: neighbouring clips for one place, up to each of Notion's limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which lane moves when: parallel pages, one request a page, pauses, accounts, a clean stop."""
+"""The dispatcher: parallel pages, one request a page, pauses, accounts, a clean stop."""
 
 from __future__ import annotations
 

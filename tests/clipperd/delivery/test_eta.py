@@ -1,4 +1,4 @@
-"""When the queue will be empty: tables over what is known of limits, pauses and the line."""
+"""The estimate of the queue's end: tables over limits, pauses and the connection."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Seeded fault schedules: whatever goes wrong, nothing is lost, doubled, misplaced or overtaken.
+"""Seeded fault schedules: no clip is lost, doubled, misplaced or overtaken.
 
-The faults are those of a bad day: cut connections before and after the write, answers that never
-come, writes applied late, refusals, crashes of the daemon between any two acts, and people who
-edit the same pages. A failing seed replays exactly.
+The faults are those of a bad day: cut connections before and after the write, missing answers,
+writes applied late, refusals, crashes of the daemon between any two steps, and people who edit the
+same pages. A failing seed replays exactly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rare turns of events, each of which once lost, doubled, misplaced or held up a clip."""
+"""Rare interleavings, each of which once lost, doubled, misplaced or delayed a clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another program of the same account writes beside: nobody takes its blocks for their own."""
+"""Another program of the same account writes too: the daemon never claims its blocks."""
 
 from __future__ import annotations
 

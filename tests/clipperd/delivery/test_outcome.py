@@ -1,4 +1,4 @@
-"""What every answer to a write means: a row for each code and each way of being broken."""
+"""The meaning of every answer to a write: a row for each code and each kind of failure."""
 
 from __future__ import annotations
 

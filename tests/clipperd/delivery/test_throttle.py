@@ -1,4 +1,4 @@
-"""When the next write may leave by what is left of a limit: tables, with one law for all."""
+"""The throttle decides when the next write may leave: tables, and one property for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a queue, how far it stops, and that nothing is lost or burned by it."""
+"""Failures pause the queue as far as needed, and lose or burn no clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Undo removes exactly what the clip created: whole trees of it, and nothing of anybody else."""
+"""Undo removes exactly the blocks that the clip created, with their children."""
 
 from __future__ import annotations
 

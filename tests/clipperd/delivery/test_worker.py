@@ -1,4 +1,4 @@
-"""What one lane does, answer by answer: nothing lost, doubled, misplaced or out of order."""
+"""One lane of the worker, answer by answer: no clip lost, doubled, misplaced or out of order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sealed file of secrets: private, opened by one passphrase, honest about damage."""
+"""The sealed file of secrets: private, opened by one passphrase, clear about damage."""
 
 from __future__ import annotations
 

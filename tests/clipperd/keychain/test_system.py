@@ -1,4 +1,4 @@
-"""Every store of secrets keeps the same promises; the keyring keeps them while it misbehaves."""
+"""Every store of secrets keeps the same contract; the keyring keeps it despite its faults."""
 
 from __future__ import annotations
 

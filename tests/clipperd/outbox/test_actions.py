@@ -1,4 +1,4 @@
-"""What a person may do to a clip in each state, and that the buttons offered are those allowed."""
+"""The actions on a clip in each state; the status offers exactly the allowed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests the queue needs: as many as it then sends."""
+"""The backlog estimates the requests that the queue then sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accepting, listing and changing clips: what is answered is stored, once, in order."""
+"""Accepting, listing and changing clips: every answer is stored, once, in order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The outbox against a model: whatever people, Notion and crashes do, in whatever order.
+"""The outbox against a model: users, Notion and crashes act in any order.
 
 The real statements run on a real SQLite; the model is a list of clips for each page and a few
-lines for each thing that can happen. Notion is a list of blocks for each page that only grows.
+lines for each action. Notion is a list of blocks for each page that only grows.
 """
 
 from __future__ import annotations

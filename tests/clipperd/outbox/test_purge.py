@@ -1,4 +1,4 @@
-"""Erased content is gone from every file of the home: looked for byte by byte."""
+"""Erased content is in no file of the home: the tests search every byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Half of a clip after salvage: it is told what is missing, and never guessed."""
+"""Half of a clip after salvage: the clip lists its missing parts, and the daemon never guesses."""
 
 from __future__ import annotations
 

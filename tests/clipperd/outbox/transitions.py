@@ -1,4 +1,4 @@
-"""The transitions that docs/state-machine.md draws, and those that a database makes."""
+"""The transitions in docs/state-machine.md, and those that a database makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page index on real files beside a small Notion."""
+"""A page index on real files, with a small Notion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that a fault leaves: enough to find it, nothing that a person wrote."""
+"""The file that a crash leaves: enough to find the fault, and no text of the user."""
 
 from __future__ import annotations
 

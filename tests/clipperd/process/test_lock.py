@@ -1,4 +1,4 @@
-"""One daemon per home, whatever happened to the last one."""
+"""One daemon per home, after any end of the previous one."""
 
 from __future__ import annotations
 

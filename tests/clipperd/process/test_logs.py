@@ -1,4 +1,4 @@
-"""The log's form, its rotation, and that secrets cannot get through it."""
+"""The log's form and rotation; secrets cannot get through it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What earlier versions of the daemon's files look like."""
+"""Earlier versions of the daemon's files."""

@@ -1,7 +1,7 @@
-"""``python -m tests.clipperd.schemas.freeze``: today's schemas with rows, kept for ever.
+"""``python -m tests.clipperd.schemas.freeze``: stores today's schemas with rows, for ever.
 
-To be run once whenever a step was added: test_schemas.py brings each frozen file up to date. What
-is frozen already is never written again; so a step that is changed afterwards is found.
+Run it once after you add a step: test_schemas.py migrates each frozen file. It never overwrites a
+frozen file, so a later change to a released step fails the test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of every earlier version: brought up to date with all that was in them, gone on with."""
+"""Files of every earlier version: migrated with all their rows, and used afterwards."""
 
 from __future__ import annotations
 

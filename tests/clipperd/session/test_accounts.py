@@ -1,4 +1,4 @@
-"""Whose data a request means."""
+"""The account and workspace of a request."""
 
 from __future__ import annotations
 

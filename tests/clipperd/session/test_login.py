@@ -1,4 +1,4 @@
-"""The address of a sign-in, and what may come back."""
+"""The URL of a sign-in, and the answers that may return to it."""
 
 from __future__ import annotations
 

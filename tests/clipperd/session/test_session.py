@@ -1,4 +1,4 @@
-"""Signing in: by deep link and loopback, once, in time, and only where it was started."""
+"""Signing in: by deep link and loopback, once, in time, and only in the daemon that started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens: renewing them, losing them, giving them up, and never lending them."""
+"""Tokens: renewed, lost, revoked, and never lent."""
 
 from __future__ import annotations
 

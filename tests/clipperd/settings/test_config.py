@@ -1,4 +1,4 @@
-"""Settings: who wins, what is refused, and that each one is documented."""
+"""Settings: their precedence, refused values, and documentation."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of what lies below a SQLite file."""
+"""Tests of the SQLite files."""

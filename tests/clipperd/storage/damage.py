@@ -1,4 +1,4 @@
-"""What can befall cache.db: while no daemon runs, and under one that does."""
+"""Damages cache.db: before a daemon starts, and under a running one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database: durable when it answers, one commit for many, honest about a full disk."""
+"""The database: durable when it answers, one commit for many writes, clear about a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way in which a disk refuses, as SQLite and the system tell it, said in our words."""
+"""Every way in which a disk refuses, from SQLite's and the system's errors to ours."""
 
 from __future__ import annotations
 

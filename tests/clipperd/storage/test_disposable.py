@@ -1,4 +1,4 @@
-"""cache.db in any state: the daemon starts, goes on, clips, and fills it again."""
+"""cache.db in any state: the daemon starts, clips, and fills it again."""
 
 from __future__ import annotations
 

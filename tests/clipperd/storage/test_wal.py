@@ -1,4 +1,4 @@
-"""The log of a file: folded back when nobody waits for it, and never left to grow."""
+"""The write-ahead log: checkpointed while no call waits for the file, and never left to grow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker that takes Stripe's events."""
+"""A broker that accepts Stripe's events."""
 
 from __future__ import annotations
 

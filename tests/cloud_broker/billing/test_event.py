@@ -1,4 +1,4 @@
-"""Reading Stripe's events: the fields that count, in both forms, and everything that is none."""
+"""Reading Stripe's events: the fields that count, in both forms, and invalid bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken from whoever says to be Stripe, and what the answers tell."""
+"""The webhook route of Stripe: accepted senders, and the answers they get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of what Stripe tells, and for how long."""
+"""The stored rows of Stripe's events, and their retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stripe's signature: what passes for genuine."""
+"""Stripe's signature: valid and forged ones."""
 
 from __future__ import annotations
 

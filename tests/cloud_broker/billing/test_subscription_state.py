@@ -1,4 +1,4 @@
-"""Events of one subscription, late, doubled and out of order: the end is always the same."""
+"""Events of one subscription, late, doubled and out of order: the end state is always the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tier counts, by status and time; the document shows the same."""
+"""The tier that counts, by status and time; the document shows the same table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an account has once Stripe has told of it."""
+"""The tier of an account after Stripe's events."""
 
 from __future__ import annotations
 

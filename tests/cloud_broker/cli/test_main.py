@@ -1,4 +1,4 @@
-"""The command as its users meet it: exit codes, faults, keys, a real process that drains."""
+"""The command line: exit codes, faults, keys, a real process that drains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two brokers over one database: what one does counts at the other within five seconds."""
+"""Two brokers over one database: a change at one takes effect at the other within five seconds."""
 
 from __future__ import annotations
 

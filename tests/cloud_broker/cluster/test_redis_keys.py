@@ -1,4 +1,4 @@
-"""Keys in Redis: how long they live, whose clock counts, and what a cluster would say to them."""
+"""Keys in Redis: their expiry, the clock that counts, and their slots in a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis killed, hung, emptied and full: nobody gets an error, and the limits hold together."""
+"""Redis killed, hung, emptied and full: clients get no error, and the limits hold together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each key proves itself at every start."""
+"""Each key is verified at every start."""
 
 from __future__ import annotations
 

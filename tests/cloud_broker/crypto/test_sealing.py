@@ -1,4 +1,4 @@
-"""Sealed columns open in their own row, under their own key, untouched; nowhere else."""
+"""Sealed columns open only in their own row, under their own key, unchanged."""
 
 from __future__ import annotations
 

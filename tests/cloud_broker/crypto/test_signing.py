@@ -1,4 +1,4 @@
-"""Tokens are taken only if this broker signed them, for this use, and they are valid now."""
+"""A token is valid only if this broker signed it, for this use, and it has not expired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many connected people without a browser, and brokers' parts over one database."""
+"""Many connected users without a browser, and brokers' parts over one database."""
 
 from __future__ import annotations
 

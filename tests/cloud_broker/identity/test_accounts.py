@@ -1,4 +1,4 @@
-"""The account: what it shows, exports, disconnects and erases."""
+"""The account: it shows, exports, disconnects and erases."""
 
 from __future__ import annotations
 

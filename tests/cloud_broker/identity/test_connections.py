@@ -1,4 +1,4 @@
-"""Notion's tokens: opened for one request, refreshed once however many ask."""
+"""Notion's tokens: opened for one request, refreshed once for any number of callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Erasure, looked for where a thief would look: in the database's own bytes."""
+"""Erasure: the tests search the database's own bytes, as a thief would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The export: everything kept about an account, and no secret."""
+"""The export: everything stored about an account, and no secret."""
 
 from __future__ import annotations
 

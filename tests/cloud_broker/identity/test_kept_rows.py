@@ -1,4 +1,4 @@
-"""What is remembered of the database for a moment, and everything that ends it sooner."""
+"""The short cache of database rows, and every event that ends it early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox of revocations: how often Notion is told, and when it is given up."""
+"""The outbox of revocations: how often the broker calls Notion, and when it gives up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving everything to a new key beside brokers that refresh: no token is lost."""
+"""Re-encrypting every row under a new key while brokers refresh: no token is lost."""
 
 from __future__ import annotations
 

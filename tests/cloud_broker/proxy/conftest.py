@@ -1,4 +1,4 @@
-"""A proxy with generous limits towards Notion and the seed's towards the user."""
+"""A proxy with generous limits towards Notion and the default ones towards the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy on loopback before a scripted Notion, with a clock that runs faster than ours."""
+"""A proxy on loopback before a scripted Notion, with a clock that runs faster than real time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission: what one connection may hold, and what a caller who leaves gives back."""
+"""Admission: the slots of one connection, and their release when a caller leaves."""
 
 from __future__ import annotations
 

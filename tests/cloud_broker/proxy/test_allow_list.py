@@ -1,4 +1,4 @@
-"""Nothing outside the table reaches Notion, whatever it looks like."""
+"""No request outside the table reaches Notion, in any spelling."""
 
 from __future__ import annotations
 

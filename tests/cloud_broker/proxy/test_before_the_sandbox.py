@@ -1,4 +1,4 @@
-"""The proxy before the sandbox Notion: what is told is what happened on the page."""
+"""The proxy before the sandbox Notion: its answers match the page."""
 
 from __future__ import annotations
 

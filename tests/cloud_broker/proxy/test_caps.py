@@ -1,4 +1,4 @@
-"""Sizes, depths and times: what is too much is refused before it costs anything."""
+"""Sizes, depths and times: the proxy refuses an excess before it costs anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of an account's writes: what was made under which key, also as found out later."""
+"""The record of an account's writes: the blocks made under each key, also when found later."""
 
 from __future__ import annotations
 

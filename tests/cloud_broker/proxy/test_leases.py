@@ -1,4 +1,4 @@
-"""A broker that dies or sleeps in the middle of a write, and the one that comes after it."""
+"""A broker dies or sleeps in the middle of a write, and another takes over its lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits: the arithmetic by property, every adapter by the same rules, and what callers hear."""
+"""Limits: the arithmetic by property, every adapter by the same rules, and the callers' answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no client would send: told in Notion's shape, and kept out of every record."""
+"""Malformed input: refused in Notion's shape, and kept out of every record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads: what is passed on, what is asked again, and what the caller hears."""
+"""Reads: forwarded calls, retries, and the caller's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys for a single use: a copy of a refused write that comes late is never executed."""
+"""Single-use keys: a late copy of a refused write is never executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notion's versions: what older clients send and read, in terms of the one spoken upstream."""
+"""Notion's versions: requests and answers of older clients, translated to the upstream version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes: executed at most once under a key, to their end, and told truly."""
+"""Writes: executed at most once under a key, to their end, and reported truthfully."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks as Notion sends them, and a daemon's stream as it reads it."""
+"""Sends webhooks as Notion does, and reads a stream as a daemon does."""
 
 from __future__ import annotations
 

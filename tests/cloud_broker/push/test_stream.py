@@ -1,4 +1,4 @@
-"""What a daemon's stream tells, to whom, and when it ends."""
+"""A daemon's event stream: its events, its readers, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken from whoever says to be Notion."""
+"""The webhook route of Notion: accepted senders and bodies."""
 
 from __future__ import annotations
 

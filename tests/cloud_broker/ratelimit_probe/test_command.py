@@ -1,4 +1,4 @@
-"""The command as a process, asking an API in real time; and what it refuses to begin."""
+"""The command as a process, against an API in real time; and the runs it refuses to start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a token is, read from ``GET users/me``."""
+"""The owner of a token, read from ``GET users/me``."""
 
 from __future__ import annotations
 

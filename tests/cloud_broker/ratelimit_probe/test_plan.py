@@ -1,4 +1,4 @@
-"""Phases, their times, and when each request is due."""
+"""Phases, their times, and the due time of each request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies counted."""
+"""The tally counts replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts say of a limit's scope, and how often they say something wrong."""
+"""The verdict on a limit's scope from counts, and its rate of errors."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The sandbox Notion against what Notion documents."""
+"""The sandbox Notion against Notion's documentation."""

@@ -1,4 +1,4 @@
-"""A running sandbox in the test's own process, and short ways to ask it things."""
+"""A running sandbox in the test's own process, and short ways to call it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/sandbox.md names everything there is."""
+"""docs/sandbox.md names every route, fault and setting."""
 
 from __future__ import annotations
 

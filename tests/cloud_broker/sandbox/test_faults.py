@@ -1,4 +1,4 @@
-"""Every way of misbehaving, and that a schedule replays."""
+"""Every fault of the sandbox, and the replay of a schedule."""
 
 from __future__ import annotations
 

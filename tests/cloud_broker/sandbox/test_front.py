@@ -1,4 +1,4 @@
-"""The door: order of checks, versions, request ids, limits, the count."""
+"""The middleware: order of checks, versions, request ids, limits, the count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, an endpoint answers or refuses in Notion's way; nothing else comes out."""
+"""For any input an endpoint answers or refuses in Notion's way, and in no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages that people look at."""
+"""The sandbox's pages for the browser."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""``python -m tests.cloud_broker.storage.freeze NAME``: today's schema with rows, kept for ever.
+"""``python -m tests.cloud_broker.storage.freeze NAME``: stores today's schema with rows, for ever.
 
-To be run once at each release. test_releases.py brings every file in ``schemas`` up to date and
-goes on with what its people had. The clock stands where the tests' clock begins; each file begins
-with what those people's daemon knew.
+Run it once at each release. test_releases.py migrates every file in ``schemas`` and uses its
+accounts afterwards. The clock stands at the start of the tests' clock; each file begins with the
+secrets that those users' daemons had.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The database port, over SQLite and PostgreSQL alike: all or nothing, cancelled or not."""
+"""The database port, over SQLite and PostgreSQL alike: atomic, with and without cancellation."""
 
 from __future__ import annotations
 

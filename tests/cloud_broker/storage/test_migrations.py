@@ -1,4 +1,4 @@
-"""Migrations: once each, in order, never edited; what a former release still needs stays."""
+"""Migrations: once each, in order, never edited; the previous release's columns stay."""
 
 from __future__ import annotations
 

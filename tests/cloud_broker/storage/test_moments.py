@@ -1,4 +1,4 @@
-"""A moment is the same whether it is stored on its way or not."""
+"""A moment stays equal when it is stored and read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only PostgreSQL does: locks of tables, and statements that can be given up."""
+"""PostgreSQL only: table locks, and statements that can be cancelled."""
 
 from __future__ import annotations
 

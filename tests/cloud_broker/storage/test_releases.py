@@ -1,4 +1,4 @@
-"""A database that an earlier release left: brought up to date, and gone on with."""
+"""A database of an earlier release: migrated, and used afterwards."""
 
 from __future__ import annotations
 

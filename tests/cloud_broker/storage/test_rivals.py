@@ -1,4 +1,4 @@
-"""Two brokers at the same rows at once: what one has taken, the other does not get."""
+"""Two brokers at the same rows: only one of them takes each."""
 
 from __future__ import annotations
 

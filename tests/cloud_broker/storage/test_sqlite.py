@@ -1,4 +1,4 @@
-"""What only SQLite does: one writer, a private file, blocks that it undoes by itself."""
+"""SQLite only: one writer, a private file, automatic rollback."""
 
 from __future__ import annotations
 

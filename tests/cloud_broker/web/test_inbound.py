@@ -1,4 +1,4 @@
-"""Connections that take too long, say nothing, take nothing, or are too many."""
+"""Connections that are too slow, silent, never read, or too many."""
 
 from __future__ import annotations
 

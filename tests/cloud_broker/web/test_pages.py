@@ -1,4 +1,4 @@
-"""What a person sees in the browser: whose sign-in it is, and nothing that could be framed."""
+"""The broker's pages in the browser: they name the account, and cannot be framed."""
 
 from __future__ import annotations
 

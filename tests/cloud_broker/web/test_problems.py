@@ -1,4 +1,4 @@
-"""What surrounds every handler: problems, request ids, access lines, limits of the edge."""
+"""Around every handler: problems, request ids, access lines, size limits."""
 
 from __future__ import annotations
 

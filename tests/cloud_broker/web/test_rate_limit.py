@@ -1,4 +1,4 @@
-"""Limits by address where nobody has signed in, and whose address it is."""
+"""Limits by address before sign-in, and the address that counts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Generated requests against a whole broker; what reaches Notion must be of the proxy's table."""
+"""Generated requests against a whole broker; only the proxy's table may reach Notion."""

@@ -1,4 +1,4 @@
-"""A whole broker on loopback before the recorder, people signed in, and the requests sent to it."""
+"""A whole broker on loopback before the recorder, signed-in users, and the requests sent to it."""
 
 from __future__ import annotations
 

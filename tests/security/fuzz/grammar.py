@@ -1,4 +1,4 @@
-"""Makes the requests: each a function of seed and number alone, so that any can be made again."""
+"""Makes the requests: each depends on seed and number alone, so that you can repeat any of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Notion's place: signs people in, keeps every request it gets, and answers as Notion might.
+"""Plays Notion: signs users in, keeps every request, and answers as Notion might.
 
-Each answer names whose token asked, so that an answer that reaches somebody else is seen.
+Each answer names the owner of the token, so that an answer to the wrong user is detected.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is wrong with an answer, or with what reached Notion, for one request (pure).
+"""Finds the faults in an answer, or in Notion's received calls, for one request (pure).
 
-Written from the documents, not from the broker's code: of that only the table itself is used.
+The rules come from the documents, not from the broker's code: of that only the table is used.
 """
 
 from __future__ import annotations

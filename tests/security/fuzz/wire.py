@@ -1,4 +1,4 @@
-"""A connection to a server on which any bytes can be sent, and the answers read from it."""
+"""Sends any bytes over a connection to a server, and parses its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the generated requests are spoiled with: pieces of targets, headers and bodies."""
+"""Pieces of targets, headers and bodies that spoil the generated requests."""
 
 from __future__ import annotations
 

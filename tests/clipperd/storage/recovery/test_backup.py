@@ -1,4 +1,4 @@
-"""Copies of the queue's file: whole, few, and made when something has changed."""
+"""Copies of the queue's file: complete, few, and made only after a change."""
 
 from __future__ import annotations
 

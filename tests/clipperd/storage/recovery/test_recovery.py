@@ -1,4 +1,4 @@
-"""A damaged queue: opened without a question, what can be read is saved, nothing is sent twice."""
+"""A damaged queue: it opens without a question, keeps the readable clips, and sends none twice."""
 
 from __future__ import annotations
 
