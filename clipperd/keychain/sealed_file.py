@@ -15,6 +15,7 @@ from clipperd.keychain import sealing
 from clipperd.keychain.child_process import Ask, Connect, in_subprocess
 from clipperd.keychain.errors import SecretsUnusable
 from clipperd.keychain.secrets import Mode
+from clipperd.settings.private_file import write_private
 
 _KEY_FILE_BYTES = 32  # the least: 256 bits
 _FORMAT = (1, sealing.COST, sealing.BLOCKS, sealing.LANES)
@@ -170,13 +171,7 @@ class FileSecrets:
         with self._connect() as ask:
             box = ask({"do": "seal", **request})["box"]
         sealed = _Sealed(*_FORMAT, _text(self._salt), _text(nonce), box)
-        new = self._path.with_name(self._path.name + ".new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(sealed))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        write_private(self._path, msgspec.json.encode(sealed).decode())
 
 
 def _text(raw: bytes) -> str:

@@ -142,9 +142,7 @@ class Settings:
     )
     secrets: Literal["keyring", "memory", "file"] = field(
         default="keyring",
-        metadata=_rule(
-            _one_of("keyring", "memory", "file"), "Where the session's secrets are kept."
-        ),
+        metadata=_rule(_one_of("keyring", "memory", "file"), "Storage of the session's secrets."),
     )
     secrets_passphrase: str | None = field(
         default=None,

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from clipperd.storage.disk import sync_folder
+
 
 def write_private(path: Path, text: str, *, durable: bool = True) -> None:
     """Write ``text`` to ``path`` atomically, with mode 0600 from the first byte.
@@ -24,14 +26,4 @@ def write_private(path: Path, text: str, *, durable: bool = True) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot sync a folder; NTFS journals the rename
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(path.parent)

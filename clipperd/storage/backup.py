@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import calendar
 import contextlib
-import os
 import shutil
 import sqlite3
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipperd.errors import StorageFull
+from clipperd.storage.disk import sync_file, sync_folder
 from clipperd.storage.salvage import is_damage
 from clipperd.storage.wal import VACUUM_MAX_BYTES
 
@@ -58,7 +58,7 @@ class Backups:
         making.unlink(missing_ok=True)
         try:
             _copy(self._source, making)
-            final = self._folder / f"{self._source.stem}-{_stamp(now)}.db"
+            final = self._folder / f"{self._source.stem}-{stamp(now)}.db"
             making.replace(final)
         finally:
             making.unlink(missing_ok=True)
@@ -116,26 +116,8 @@ def _copy(source: Path, target: Path) -> None:
     sync_file(target)
 
 
-def sync_file(path: Path) -> None:
-    """Sync a file's content to disk."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_folder(path: Path) -> None:
-    """Sync a folder's entries to disk; does nothing where the OS cannot open folders (Windows)."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _stamp(now: float) -> str:
+def stamp(now: float) -> str:
+    """Return the time of a copy as it stands in file names, in UTC."""
     return time.strftime(_STAMP, time.gmtime(now))
 
 

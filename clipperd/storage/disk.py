@@ -1,11 +1,14 @@
-"""Translates disk errors of SQLite and the OS into StorageFull with a hint for the user.
+"""Syncs files to disk, and translates disk errors into StorageFull with a hint for the user.
 
 The disk may be full, read-only or failing, or another program may lock the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipperd.errors import StorageFull
@@ -74,3 +77,22 @@ def _storage_full(sentences: tuple[str, str], name: str, cause: Exception) -> St
     full = StorageFull(f"{problem} {_SAFE}", hint=hint, params={"cause": name})
     full.__cause__ = cause
     return full
+
+
+def sync_file(path: Path) -> None:
+    """Sync a file's content to disk."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """Sync a folder's entries to disk; does nothing where the OS cannot open folders (Windows)."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

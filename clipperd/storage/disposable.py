@@ -18,13 +18,13 @@ from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.storage.database import ConnectionThread, Database, ExecutorFactory, Work
 from clipperd.storage.disk import translate_os_error
 from clipperd.storage.migration import Step
+from clipperd.storage.salvage import is_damage
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 0.25  # a call must not wait long for another program's lock on a cache
-_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
 
 
 class Cache:
@@ -98,13 +98,10 @@ async def _ask(database: Database, how: Literal["read", "write"], work: Work[T])
 
 async def _is_damaged(database: Database, steps: Sequence[Step], error: Exception) -> bool:
     """Return whether the file is unreadable or inconsistent, or lacks our tables."""
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(_DAMAGE):
+    if isinstance(error, sqlite3.Error) and is_damage(error):
         return True
-    if not name and isinstance(error, sqlite3.OperationalError):
-        return True  # raised by Python's sqlite3 module: text that is not UTF-8
     try:
-        if name != "SQLITE_ERROR":
+        if getattr(error, "sqlite_errorname", "") != "SQLITE_ERROR":
             return await database.read(_is_inconsistent)
         found = await database.read(_schema)
     except sqlite3.DatabaseError:

@@ -12,7 +12,6 @@ import json
 import logging
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,9 +19,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from clipperd.storage import salvage
-from clipperd.storage.backup import Backups, sync_file, sync_folder
+from clipperd.storage.backup import Backups, stamp
 from clipperd.storage.database import Database
-from clipperd.storage.disk import translate
+from clipperd.storage.disk import sync_file, sync_folder, translate
 from clipperd.storage.migration import Step, refuse_newer
 
 _log = logging.getLogger(__name__)
@@ -197,14 +196,14 @@ class Recovery:
             self._unfinished.with_name(self._unfinished.name + suffix).unlink(missing_ok=True)
 
     def _new_folder(self, now: float) -> Path:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        name = stamp(now)
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
         for again in range(1000):
-            folder = self._quarantine / (f"{stamp}-{again}" if again else stamp)
+            folder = self._quarantine / (f"{name}-{again}" if again else name)
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
                 return folder
-        raise FileExistsError(f"{self._quarantine} is full of {stamp}")
+        raise FileExistsError(f"{self._quarantine} is full of {name}")
 
     def _latest_folder(self) -> Path | None:
         return max((file.parent for file in self._quarantine.glob(f"*/{REPORT}")), default=None)

@@ -79,14 +79,24 @@ async def test_a_sealing_process_that_dies_loses_nothing_and_says_so(tmp_path: P
     assert "its process ended" in str(store.why)
 
 
+def block(box: Path) -> None:
+    """Put a folder in the file's place, which no file can replace."""
+    box.unlink()
+    box.mkdir()
+
+
+def unblock(box: Path) -> None:
+    box.rmdir()
+
+
 async def test_a_file_that_cannot_be_written_keeps_the_session_and_says_so(box: Path) -> None:
     store = FileSecrets(box, passphrase="right")
     await store.open()
-    box.with_name("secrets.new").mkdir()
+    block(box)
     await store.set("a", "2")
     assert await store.get("a") == "2"
     assert standing(store) == ("file", True)
-    box.with_name("secrets.new").rmdir()
+    unblock(box)
     await store.set("b", "3")
     assert standing(store) == ("file", False)
     assert await FileSecrets(box, passphrase="right").get("a") == "2"
