@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
 
 from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
@@ -13,7 +15,7 @@ from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.keys import new_key
 from clipperd.errors import StorageFull
 from clipperd.model import Scope, notion_id
-from clipperd.notion.port import Form, Notion, Uploads
+from clipperd.notion.port import Call, Form, Notion, Uploads
 from clipperd.outbox import receipts
 from clipperd.outbox.outbox import Outbox
 from clipperd.outline.positions import PositionResolver
@@ -52,28 +54,18 @@ class LanePassThrough:
         self._server_now = server_now
         self._entropy = entropy
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: bytes | None,
-        version: str | None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
         """Send one call; raises as ``Notion.send``."""
-        if method == "GET" or path.rsplit("/", 1)[-1] in _READS_BY_POST:
-            return await self._notion.send(
-                scope, method, path, query=query, body=body, version=version
-            )
-        key = new_key(await self._server_now(scope), self._entropy)
-        page = await self._page(scope, path, body)
+        if call.method == "GET" or call.path.rsplit("/", 1)[-1] in _READS_BY_POST:
+            return await self._notion.send(scope, call)
+        call = replace(call, key=new_key(await self._server_now(scope), self._entropy))
+        page = await self._page(scope, call)
         if page is None:
-            return await self._write(scope, method, path, query, body, key, version)
+            return await self._write(scope, call)
         lane = (scope.user_id, scope.workspace_id, page)
         async with self._dispatcher.exclusive(lane):
             try:
-                return await self._write(scope, method, path, query, body, key, version)
+                return await self._write(scope, call)
             finally:
                 await self._places.record_change(scope, page)
 
@@ -81,21 +73,10 @@ class LanePassThrough:
         """Send one part of a file; it is not on a page yet, so it takes no lane."""
         return await self._uploads.upload(scope, path, form, version)
 
-    async def _write(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: bytes | None,
-        key: str,
-        version: str | None,
-    ) -> Reply:
+    async def _write(self, scope: Scope, call: Call) -> Reply:
         """Send a write and store the ids that it created before the lane continues."""
-        reply = await self._notion.send(
-            scope, method, path, query=query, body=body, key=key, version=version
-        )
-        created = _created(method, path, body, reply)
+        reply = await self._notion.send(scope, call)
+        created = _created(call, reply)
         if created:
             now = self._clock.now()
             try:
@@ -105,11 +86,11 @@ class LanePassThrough:
                 _log.warning("could not store the blocks of a passed-through write", exc_info=error)
         return reply
 
-    async def _page(self, scope: Scope, path: str, body: bytes | None) -> str | None:
+    async def _page(self, scope: Scope, call: Call) -> str | None:
         """Return the page whose lane a write takes, from the path, the body or the block."""
-        parts = path.split("/")
+        parts = call.path.split("/")
         if len(parts) < 2:
-            parent = json.loads(body or b"{}").get("parent") or {}
+            parent = json.loads(call.body or b"{}").get("parent") or {}
             given = parent.get("page_id") if isinstance(parent, dict) else None
             return notion_id(given) if isinstance(given, str) else None
         target = notion_id(parts[1])
@@ -125,7 +106,7 @@ class LanePassThrough:
         for _ in range(_DEEPEST):
             if await self._pages.title_of(scope, at) is not None:
                 return at
-            reply = await self._notion.send(scope, "GET", f"blocks/{at}")
+            reply = await self._notion.send(scope, Call("GET", f"blocks/{at}"))
             if not reply.ok or not isinstance(reply.body, dict):
                 return block_id
             if reply.body.get("type") in ("child_page", "child_database"):
@@ -140,14 +121,15 @@ class LanePassThrough:
         return block_id
 
 
-def _created(method: str, path: str, body: bytes | None, reply: Reply) -> list[str]:
+def _created(call: Call, reply: Reply) -> list[str]:
     """Return the ids of the page or the first-level blocks that a write created."""
     if not reply.ok or not isinstance(reply.body, dict):
         return []
-    if (method, path) == ("POST", "pages"):
+    if (call.method, call.path) == ("POST", "pages"):
         return [str(reply.body.get("id"))]
-    if method == "PATCH" and path.startswith("blocks/") and path.endswith("/children"):
+    path = call.path
+    if call.method == "PATCH" and path.startswith("blocks/") and path.endswith("/children"):
         # After an anchor Notion may also list later siblings: only the first ``count`` are new.
-        count = len(json.loads(body or b"{}").get("children") or [])
+        count = len(json.loads(call.body or b"{}").get("children") or [])
         return [str(item.get("id")) for item in (reply.body.get("results") or [])[:count]]
     return []

@@ -8,32 +8,33 @@ from msgspec.structs import replace
 
 from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, reconcile
-from clipperd.delivery.ports import Dependencies, Places
+from clipperd.delivery.ports import Dependencies
 from clipperd.errors import PlaceGone, ReadFailed
 from clipperd.model import POSITIONS, Block, InsertionPoint, Scope
 from clipperd.notion.port import Notion
 from clipperd.outbox.records import QueuedDelivery
+from clipperd.outline.positions import PositionResolver
 
 
 class Continuation:
     """Finds the place behind what a clip's earlier chunks left, in no call where that is known."""
 
-    def __init__(self, notion: Notion, places: Places, around: Dependencies) -> None:
-        """``places`` resolves the position anew where nothing of the clip is known any more."""
+    def __init__(self, notion: Notion, positions: PositionResolver, around: Dependencies) -> None:
+        """``positions`` resolves the position anew where nothing of the clip is known any more."""
         self._notion = notion
-        self._places = places
+        self._positions = positions
         self._around = around
 
     async def place(
         self, scope: Scope, item: QueuedDelivery, plan: Sequence[Chunk]
     ) -> InsertionPoint:
-        """The place of the next chunk. Raises what ``Places.resolve`` raises."""
+        """The place of the next chunk. Raises what ``PositionResolver.resolve`` raises."""
         known = batch.continuation(item, plan)
         gap = batch.unlisted(item, plan)
         if known is not None and not gap and not item.anchor_losses:
             return known
         if known is None:
-            known = await self._places.resolve(scope, str(item.page_id), item.position)
+            known = await self._positions.resolve(scope, str(item.page_id), item.position)
             if not gap or not POSITIONS[item.position.type].newest_first:
                 return known
         return await self._behind(scope, item, plan, known, gap)
@@ -60,7 +61,7 @@ class Continuation:
         if last < 0 and known.edge != "start":
             if plan[item.chunks_done].parent is not None:
                 return replace(known, after=None, reads=reads)  # the rest of its own parent
-            again = await self._places.resolve(scope, str(item.page_id), item.position)
+            again = await self._positions.resolve(scope, str(item.page_id), item.position)
             return replace(again, reads=again.reads + reads)
         bot = await self._around.bot_id(scope)
         for block in listing.blocks[last + 1 : last + 1 + gap]:

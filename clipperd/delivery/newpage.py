@@ -9,7 +9,7 @@ import msgspec
 
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
 
@@ -73,7 +73,7 @@ class NewPages:
         return str(sources[0]["id"])
 
     async def _read(self, scope: Scope, path: str) -> Mapping[str, Any]:
-        reply = await self._notion.send(scope, "GET", path)
+        reply = await self._notion.send(scope, Call("GET", path))
         if reply.status in (400, 403, 404):
             raise ParentGone
         if not reply.ok or not isinstance(reply.body, dict):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Protocol
 
 import msgspec
 
-from clipperd.model import Block, InsertionPoint, Position, Scope
+from clipperd.model import Scope
 from clipperd.notion.port import Writes
 from clipperd.settings.config import DEFAULTS
 
@@ -40,30 +39,6 @@ class StepResult(Enum):
     LATER = "later"
     NOTHING = "nothing"
     MOVED = "moved"  # the lane goes on under another key: look at all lanes again
-
-
-class Places(Protocol):
-    """Turns a position into a place and learns from every write (``outline/positions.py``)."""
-
-    async def resolve(self, scope: Scope, page_id: str, position: Position) -> InsertionPoint:
-        """Find the place. Raises PlaceGone, ReadFailed, BrokerUnreachable and session errors."""
-
-    async def record_append(
-        self,
-        scope: Scope,
-        page_id: str,
-        place: InsertionPoint,
-        created_ids: Sequence[str],
-        last_first_level_id: str,
-        blocks: Sequence[Block] = (),
-    ) -> None:
-        """Our append after ``place`` was applied."""
-
-    async def record_refusal(self, scope: Scope, page_id: str, place: InsertionPoint) -> None:
-        """Notion says that this place is gone."""
-
-    async def record_removal(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
-        """We removed these blocks."""
 
 
 class Dependencies(msgspec.Struct, frozen=True):

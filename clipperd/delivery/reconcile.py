@@ -17,7 +17,7 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import from_rfc3339
 from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Notion, Remembered, Write
+from clipperd.notion.port import Call, Notion, Remembered, Write
 
 _MINUTE = 60.0  # Notion rounds created_time down to the minute
 _EARLY = 5.0  # clocks of broker and Notion may differ by this much
@@ -167,7 +167,7 @@ async def read_children(
         query = {"page_size": "100"}
         if cursor is not None:
             query["start_cursor"] = cursor
-        reply = await notion.send(scope, "GET", path, query=query)
+        reply = await notion.send(scope, Call("GET", path, query=query))
         calls += 1
         results = _results(reply)
         lost = calls == 1 and start is not None and not _begins_with(results, start)

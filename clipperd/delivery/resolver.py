@@ -15,7 +15,7 @@ from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.delivery.reconcile import Absent, Finding, Found, Others, Undecided
 from clipperd.errors import ClipperdError
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.outbox import lanes
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import Request, plan_from_json
@@ -177,7 +177,7 @@ class OutcomeResolver:
             "page_size": 100,
         }
         path = f"data_sources/{request.parent_id}/query"
-        reply = await self._notion.send(request.scope, "POST", path, body=chunks.encode(body))
+        reply = await self._notion.send(request.scope, Call("POST", path, body=chunks.encode(body)))
         if not reply.ok or not isinstance(reply.body, dict):
             if reply.status in (400, 403, 404):
                 return _Sight(Undecided("page_gone"), 1)

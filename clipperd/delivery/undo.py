@@ -12,13 +12,14 @@ import msgspec
 from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.content import chunks, fingerprint
-from clipperd.delivery.ports import Dependencies, Places
+from clipperd.delivery.ports import Dependencies
 from clipperd.errors import ReadFailed
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.outbox import actions, lanes
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey
+from clipperd.outline.positions import PositionResolver
 
 _RESTORE = chunks.encode({"in_trash": False})
 _PASSING = frozenset({401, 408, 409, 425, 429})  # a 4xx that another try may not meet
@@ -44,14 +45,14 @@ class Undoing:
         self,
         outbox: Outbox,
         notion: Notion,
-        places: Places,
+        positions: PositionResolver,
         clock: Clock,
         around: Dependencies,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox
         self._notion = notion
-        self._places = places
+        self._positions = positions
         self._clock = clock
         self._around = around
 
@@ -67,7 +68,7 @@ class Undoing:
             await self._blocks(row, _Own(scope, row["seq"], bot, prints), undo)
         undo["state"] = "done"
         await self._record(row, undo)
-        await self._places.record_removal(scope, lane[2], undo["removed"])
+        await self._positions.record_removal(scope, lane[2], undo["removed"])
 
     async def _record(self, row: sqlite3.Row, undo: dict[str, Any]) -> None:
         now = self._clock.now()
@@ -131,7 +132,7 @@ class Undoing:
 
     async def _restore(self, scope: Scope, block_id: str, undo: dict[str, Any]) -> None:
         """What we removed holds somebody's change: put it back."""
-        reply = await self._notion.send(scope, "PATCH", f"blocks/{block_id}", body=_RESTORE)
+        reply = await self._notion.send(scope, Call("PATCH", f"blocks/{block_id}", body=_RESTORE))
         if not reply.ok:
             raise _Denied if _is_final(reply) else ReadFailed(reply)
         undo["left"].append({"block_id": block_id, "why": "edited"})
@@ -143,7 +144,7 @@ class Undoing:
         while cursor is not None and len(found) < len(wanted):
             query = {"page_size": "100", "start_cursor": cursor}
             reply = await self._notion.send(
-                scope, "GET", f"blocks/{parent_id}/children", query=query
+                scope, Call("GET", f"blocks/{parent_id}/children", query=query)
             )
             if not reply.ok or not isinstance(reply.body, dict):
                 if _is_final(reply):
@@ -168,7 +169,7 @@ class Undoing:
         while True:
             query = {"page_size": "100"} | ({"start_cursor": cursor} if cursor else {})
             reply = await self._notion.send(
-                own.scope, "GET", f"blocks/{block['id']}/children", query=query
+                own.scope, Call("GET", f"blocks/{block['id']}/children", query=query)
             )
             if not reply.ok or not isinstance(reply.body, dict):
                 raise _Denied if _is_final(reply) else ReadFailed(reply)
@@ -193,7 +194,7 @@ class Undoing:
         self, scope: Scope, block_id: str, expected: str | None, undo: dict[str, Any]
     ) -> None:
         """Move to the trash; if the answer shows other content than we read, put it back."""
-        reply = await self._notion.send(scope, "DELETE", f"blocks/{block_id}")
+        reply = await self._notion.send(scope, Call("DELETE", f"blocks/{block_id}"))
         if reply.status == 404 or (reply.status == 400 and "archived" in reply.message):
             undo["removed"].append(block_id)
             return
@@ -208,7 +209,7 @@ class Undoing:
 
     async def _read(self, scope: Scope, path: str) -> Block | None:
         """The object, perhaps in the trash, or None when it is gone."""
-        reply: Reply = await self._notion.send(scope, "GET", path)
+        reply: Reply = await self._notion.send(scope, Call("GET", path))
         if reply.status == 404:
             return None
         if not reply.ok or not isinstance(reply.body, dict):

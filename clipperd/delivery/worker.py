@@ -20,17 +20,18 @@ from clipperd.delivery import batch, outcome
 from clipperd.delivery.continuation import Continuation
 from clipperd.delivery.keys import new_key
 from clipperd.delivery.newpage import NewPages, ParentGone
-from clipperd.delivery.ports import Dependencies, Places, StepResult, Timeouts
+from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
 from clipperd.delivery.recorder import Recorder
 from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.delivery.throttle import Throttle, backoff
 from clipperd.delivery.undo import Undoing
 from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
 from clipperd.model import InsertionPoint, Scope, State
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.outbox import lanes, requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey, QueuedDelivery, Request, plan_from_json
+from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Worker:
         self,
         outbox: Outbox,
         notion: Notion,
-        places: Places,
+        positions: PositionResolver,
         pages: Pages,
         clock: Clock,
         pace: Throttle,
@@ -56,16 +57,16 @@ class Worker:
         """All parts are given; nothing is opened here."""
         self._outbox = outbox
         self._notion = notion
-        self._places = places
+        self._positions = positions
         self._clock = clock
         self._pace = pace
         self._timing = timing
         self._around = around
         self._settler = OutcomeResolver(outbox, notion, clock, timing, around)
         self._ledger = Recorder(outbox, pages, clock, timing, self._settler)
-        self._undoing = Undoing(outbox, notion, places, clock, around)
+        self._undoing = Undoing(outbox, notion, positions, clock, around)
         self._new_pages = NewPages(outbox, notion)
-        self._following = Continuation(notion, places, around)
+        self._following = Continuation(notion, positions, around)
         self._tries: dict[LaneKey, int] = {}
         self._link_tries = 0
 
@@ -136,7 +137,7 @@ class Worker:
     ) -> InsertionPoint:
         if first.started:
             return await self._following.place(scope, first, plan)
-        return await self._places.resolve(scope, str(first.page_id), first.position)
+        return await self._positions.resolve(scope, str(first.page_id), first.position)
 
     async def _create(
         self, lane: LaneKey, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
@@ -191,10 +192,12 @@ class Worker:
         try:
             reply = await self._notion.send(
                 request.scope,
-                "PATCH" if request.kind == "append" else "POST",
-                request.path,
-                body=request.body,
-                key=request.key,
+                Call(
+                    "PATCH" if request.kind == "append" else "POST",
+                    request.path,
+                    body=request.body,
+                    key=request.key,
+                ),
             )
         except BrokerUnreachable as error:
             if error.sent or request.maybe_sent:
@@ -265,7 +268,7 @@ class Worker:
             return StepResult.MOVED  # the lane goes on under the page's own id
         if ids:
             blocks = msgspec.json.decode(request.body)["children"]
-            await self._places.record_append(
+            await self._positions.record_append(
                 request.scope, request.lane, _place_of(request), list(ids), ids[-1], blocks
             )
         return StepResult.AGAIN
@@ -303,7 +306,7 @@ class Worker:
             await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
             return StepResult.AGAIN
         await self._ledger.release(request, calls=calls, burned=True)
-        await self._places.record_refusal(request.scope, request.lane, _place_of(request))
+        await self._positions.record_refusal(request.scope, request.lane, _place_of(request))
         return StepResult.AGAIN
 
     async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> StepResult:

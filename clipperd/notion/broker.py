@@ -10,7 +10,7 @@ from clipperd.broker.ratelimit import limits
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, ReauthRequired
 from clipperd.model import Scope
-from clipperd.notion.port import Form
+from clipperd.notion.port import Call, Form
 from clipperd.session.session import Session
 
 _PREFIX = "api/notion/proxy/v1/"
@@ -24,17 +24,7 @@ class BrokerNotion:
         self._wire = wire
         self._session = session
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
         """Send one request; see ``transport.Notion``.
 
         A broker that finds the access token too old has applied nothing, so the request is sent
@@ -43,13 +33,13 @@ class BrokerNotion:
         """
         token = await self._session.token_for(scope.user_id)
         headers = {"X-Workspace-Id": scope.workspace_id}
-        if key is not None:  # whoever hears a refusal makes a new one
-            headers |= {"Idempotency-Key": key, "Idempotency-Key-Use": "once"}
-        headers |= {"Notion-Version": version} if version is not None else {}
-        reply = await self._once(token, method, path, query, body, headers)
+        if call.key is not None:  # whoever hears a refusal makes a new one
+            headers |= {"Idempotency-Key": call.key, "Idempotency-Key-Use": "once"}
+        headers |= {"Notion-Version": call.version} if call.version is not None else {}
+        reply = await self._once(token, call.method, call.path, call.query, call.body, headers)
         if _expired(reply):
             token = await self._session.token_for(scope.user_id, stale=token)
-            reply = await self._once(token, method, path, query, body, headers)
+            reply = await self._once(token, call.method, call.path, call.query, call.body, headers)
             if _expired(reply):
                 raise BrokerUnreachable("The service does not accept its own session.", sent=False)
         return await self._believed(scope, token, reply)

@@ -11,26 +11,29 @@ from clipperd.broker.reply import Reply
 from clipperd.model import Scope
 
 
+class Call(msgspec.Struct, frozen=True):
+    """One request to Notion.
+
+    ``path`` is Notion's after ``/v1/``, for example ``pages/<id>``. ``key`` is the Idempotency-Key
+    of a write. ``version`` is the Notion-Version of body and answer; None: the broker's.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] | None = None
+    body: bytes | None = None
+    key: str | None = None
+    version: str | None = None
+
+
 class Notion(Protocol):
     """Notion's API as the daemon sees it: through the broker, under one account's session."""
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
-        """Send one request; ``path`` is Notion's after ``/v1/``, for example ``pages/<id>``.
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        """Send one request; return every HTTP answer, errors included.
 
-        ``key`` is the Idempotency-Key of a write, ``version`` the Notion-Version of body and
-        answer (None: the one that the broker speaks). Raises BrokerUnreachable (``sent`` tells
-        whether it may have been heard), NotSignedIn or ReauthRequired; every HTTP answer is a
-        Reply, errors included.
+        Raises BrokerUnreachable (``sent``: the request may have arrived), NotSignedIn and
+        ReauthRequired.
         """
 
 

@@ -11,7 +11,7 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.errors import BrokerUnreachable, PageGone, PageTrashed, ReadFailed
 from clipperd.model import Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 
 PAGE_SIZE = "100"  # items, Notion's maximum (developers.notion.com/reference/intro#pagination)
 
@@ -81,7 +81,7 @@ class Reader:
 
     async def _get(self, path: str, query: dict[str, str] | None = None) -> Reply:
         try:
-            reply = await self._notion.send(self._scope, "GET", path, query=query)
+            reply = await self._notion.send(self._scope, Call("GET", path, query=query))
         except BrokerUnreachable as error:
             self.calls += error.sent
             raise

@@ -16,7 +16,7 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.errors import ReadFailed
 from clipperd.model import Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.pages import store
 from clipperd.pages.entries import Record, from_notion, schema_of
 from clipperd.pages.store import IndexRow
@@ -141,7 +141,9 @@ class Crawl:
         }
         if cursor is not None:
             body["start_cursor"] = cursor
-        return await self._notion.send(scope, "POST", "search", body=msgspec.json.encode(body))
+        return await self._notion.send(
+            scope, Call("POST", "search", body=msgspec.json.encode(body))
+        )
 
     async def _store(
         self, scope: Scope, found: SearchResults, progress: dict[str, Any]

@@ -25,7 +25,7 @@ from clipperd.errors import (
     StorageFull,
 )
 from clipperd.model import Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.pages import cursors, search, store, usage
 from clipperd.pages.crawl import Crawl, Publish
 from clipperd.pages.cursors import Cursor
@@ -275,7 +275,7 @@ class Pages:
     async def _read(self, scope: Scope, page_id: str, kind: str) -> Access:
         """Read one object from Notion into the store and return its access."""
         noun = {"page": "pages", "data_source": "data_sources", "database": "databases"}[kind]
-        reply = await self._notion.send(scope, "GET", f"{noun}/{page_id}")
+        reply = await self._notion.send(scope, Call("GET", f"{noun}/{page_id}"))
         now = self._clock.now()
         if reply.status == 404:
             if await self._cache.write(lambda c: store.mark_lost(c, scope, page_id, "gone", now)):
@@ -299,7 +299,7 @@ class Pages:
     async def _ask_notion(self, scope: Scope, text: str) -> tuple[bool, set[str]]:
         body = msgspec.json.encode({"query": text, "page_size": _REMOTE_SIZE})
         try:
-            reply: Reply = await self._notion.send(scope, "POST", "search", body=body)
+            reply: Reply = await self._notion.send(scope, Call("POST", "search", body=body))
         except _OUTAGE:
             return False, set()
         if not reply.ok or not isinstance(reply.body, dict):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from clipperd.broker.reply import Reply
 from clipperd.clock import rfc3339
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from tests.clocks import SkippingClock
 
 SCOPE = Scope("user-1", "workspace-1")
@@ -153,17 +153,8 @@ class MemoryNotion:
 
     # --- the Notion protocol
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        method, path, body = call.method, call.path, call.body
         if self.offline:
             raise BrokerUnreachable("The service cannot be reached.", sent=False)
         self.calls.append((method, path))
@@ -185,7 +176,7 @@ class MemoryNotion:
             case "GET", ["blocks", block_id]:
                 return self._block(block_id)
             case "GET", ["blocks", parent_id, "children"]:
-                return self._children(parent_id, dict(query or {}))
+                return self._children(parent_id, dict(call.query or {}))
             case _:
                 raise AssertionError(f"unexpected {method} {path}")
 

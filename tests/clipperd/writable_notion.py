@@ -14,7 +14,7 @@ from typing import Any
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Remembered, Write
+from clipperd.notion.port import Call, Remembered, Write
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
@@ -100,22 +100,13 @@ class WritableNotion(MemoryNotion):
         """The plain text of one block."""
         return text_of(self.blocks[block_id])
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        method, path, body, key = call.method, call.path, call.body, call.key
         self._apply_late()
         if method == "GET" or path.endswith(("/query", "search")):
             if self.fault(method, path) == "connect":
                 raise BrokerUnreachable("no route", sent=False)
-            return await super().send(scope, method, path, query=query, body=body, key=key)
+            return await super().send(scope, call)
         if self.offline:
             raise BrokerUnreachable("no route", sent=False)
         assert scope == SCOPE

@@ -21,6 +21,7 @@ from clipperd.content import chunks, convert
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outbox import accept, backlog
 from clipperd.outbox.records import Draft, Target
 from clipperd.pages.pages import Pages
@@ -140,17 +141,8 @@ class Gated(WritableNotion):
         self._limiter = MemoryLimiter()
         self._rng = random.Random(seed)
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        method, path = call.method, call.path
         await asyncio.sleep(self._rng.uniform(0.03, 0.08))
         route = method if method == "PATCH" else f"{method} {path.split('/', maxsplit=1)[0]}"
         keys = {"route": f"route {route}"}  # every route has a limit of its own
@@ -172,7 +164,7 @@ class Gated(WritableNotion):
             )
         await asyncio.sleep(decision.wait_s)
         self.seen.taken.append(self.clock.boot() - self._begun)
-        reply = await super().send(scope, method, path, query=query, body=body, key=key)
+        reply = await super().send(scope, call)
         await asyncio.sleep(self._rng.uniform(0.1, 0.3))
         return Reply(reply.status, reply.body, reply.code, date=reply.date, limits=limits(told))
 

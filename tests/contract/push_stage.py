@@ -19,6 +19,7 @@ from clipperd.cli.demo.sandbox import section_of, text_of
 from clipperd.daemon.background import ActiveAccount
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outline.freshness import FreshnessTracker
 from clipperd.outline.outlines import Outline, Outlines
 from clipperd.outline.positions import PositionResolver
@@ -147,7 +148,7 @@ class Pushed:
         after = {"type": "after_block", "after_block": {"id": place.after}}
         body = {"children": [block], "position": after}
         reply = await self.world.notion.send(
-            self.scope, "PATCH", f"blocks/{place.parent_id}/children", body=_json(body)
+            self.scope, Call("PATCH", f"blocks/{place.parent_id}/children", body=_json(body))
         )
         assert reply.ok, reply
         made = [reply.body["results"][0]["id"]]

@@ -13,7 +13,7 @@ import pytest
 from clipperd.broker.reply import Reply
 from clipperd.delivery.outcome import NotApplied, of_append
 from clipperd.errors import ReauthRequired
-from clipperd.notion.port import Notion
+from clipperd.notion.port import Call, Notion
 from clipperd.notion.writes import BrokerWrites
 from tests.contract.session_to_sandbox import SessionToSandbox, a_chain
 
@@ -37,7 +37,7 @@ def _key(chain: SessionToSandbox) -> str:
 async def _a_page(chain: SessionToSandbox) -> str:
     scope = await chain.world.accounts.scope()
     body = json.dumps({"filter": {"property": "object", "value": "page"}}).encode()
-    found = await chain.world.notion.send(scope, "POST", "search", body=body)
+    found = await chain.world.notion.send(scope, Call("POST", "search", body=body))
     assert found.ok, found
     page: str = found.body["results"][0]["id"]
     return page
@@ -48,21 +48,21 @@ async def _append(chain: SessionToSandbox, page: str, text: str, key: str) -> Re
     block = {"type": "paragraph", "paragraph": {"rich_text": [{"text": {"content": text}}]}}
     body = json.dumps({"children": [block]}).encode()
     return await chain.world.notion.send(
-        scope, "PATCH", f"blocks/{page}/children", body=body, key=key
+        scope, Call("PATCH", f"blocks/{page}/children", body=body, key=key)
     )
 
 
 async def _trash(chain: SessionToSandbox, page: str, whether: str) -> None:
     scope = await chain.world.accounts.scope()
     body = b'{"in_trash": %s}' % whether.encode()
-    reply = await chain.world.notion.send(scope, "PATCH", f"pages/{page}", body=body)
+    reply = await chain.world.notion.send(scope, Call("PATCH", f"pages/{page}", body=body))
     assert reply.ok, reply
 
 
 async def _paragraphs(chain: SessionToSandbox, page: str) -> list[str]:
     scope = await chain.world.accounts.scope()
     listed = await chain.world.notion.send(
-        scope, "GET", f"blocks/{page}/children", query={"page_size": "100"}
+        scope, Call("GET", f"blocks/{page}/children", query={"page_size": "100"})
     )
     assert listed.ok, listed
     assert not listed.body["has_more"]
@@ -77,7 +77,9 @@ async def test_a_read_reaches_notion_as_the_account(chain: SessionToSandbox) -> 
     notion: Notion = chain.world.notion
     scope = await chain.world.accounts.scope()
     page = await _a_page(chain)
-    reply = await notion.send(scope, "GET", f"blocks/{page}/children", query={"page_size": "3"})
+    reply = await notion.send(
+        scope, Call("GET", f"blocks/{page}/children", query={"page_size": "3"})
+    )
     assert reply.ok
     assert reply.body["object"] == "list"
     assert reply.date is not None
@@ -144,7 +146,7 @@ async def test_a_late_copy_of_a_refused_write_is_not_executed(chain: SessionToSa
 async def test_errors_of_notion_arrive_in_notions_words(chain: SessionToSandbox) -> None:
     scope = await chain.world.accounts.scope()
     page = "00000000-0000-4000-8000-000000000000"
-    reply = await chain.world.notion.send(scope, "GET", f"blocks/{page}/children")
+    reply = await chain.world.notion.send(scope, Call("GET", f"blocks/{page}/children"))
     assert (reply.status, reply.code, reply.broker_code) == (404, "object_not_found", None)
     assert reply.message
 

@@ -25,7 +25,7 @@ from clipperd.errors import (
     ReauthRequired,
     WorkspaceMismatch,
 )
-from clipperd.notion.port import Form
+from clipperd.notion.port import Call, Form
 from clipperd.web.errors import FormExpected, FormTooLarge
 from clipperd.web.keys import LIMITS, PASS_THROUGH
 from clipperd.web.middleware.problems import NOTION_PREFIX
@@ -62,7 +62,7 @@ async def _forward(request: web.Request) -> web.Response:
         _check_json(body)
     scope = await scope_of(request)
     reply = await request.app[PASS_THROUGH].send(
-        scope, request.method, path, query, body or None, _version(request)
+        scope, Call(request.method, path, query, body or None, version=_version(request))
     )
     return _render(reply)
 

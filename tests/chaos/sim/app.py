@@ -21,6 +21,7 @@ from clipperd.errors import (
     StorageFull,
     VersionMismatch,
 )
+from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.chaos.script import Planned, Script
@@ -214,7 +215,7 @@ class App:
 
         async def send(parts: Parts) -> Any:
             scope = await parts.session.accounts.scope(None)
-            return await parts.passthrough.send(scope, "PATCH", path, {}, body, None)
+            return await parts.passthrough.send(scope, Call("PATCH", path, {}, body))
 
         await self._try("passes through for", clip, send, "+")
 

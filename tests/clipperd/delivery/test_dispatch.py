@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from clipperd.broker.reply import Reply
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import StorageFull
-from clipperd.model import Position
+from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import USER, Rig, StillClock, dispatching
@@ -40,12 +42,12 @@ async def test_pages_go_in_parallel_but_each_one_request_at_a_time(
     busy: set[str] = set()
     plain = world.send
 
-    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
-        assert path not in busy
-        busy.add(path)
+    async def send(scope: Scope, call: Call) -> Reply:
+        assert call.path not in busy
+        busy.add(call.path)
         await meeting.wait()  # only passes when all three pages are under way at once
-        reply = await plain(scope, method, path, **more)
-        busy.discard(path)
+        reply = await plain(scope, call)
+        busy.discard(call.path)
         return reply
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
@@ -120,10 +122,11 @@ async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
     reached = asyncio.Event()
     plain = world.send
 
-    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
-        await plain(scope, method, path, **more)
+    async def send(scope: Scope, call: Call) -> Reply:
+        reply = await plain(scope, call)
         reached.set()
         await asyncio.Event().wait()  # the answer never comes
+        return reply
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     async with dispatching(rig) as dispatcher:
@@ -142,10 +145,10 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
     bad, good = world.add_page("Bad"), world.add_page("Good")
     plain = world.send
 
-    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
-        if bad in path:
+    async def send(scope: Scope, call: Call) -> Reply:
+        if bad in call.path:
             raise ZeroDivisionError
-        return await plain(scope, method, path, **more)
+        return await plain(scope, call)
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     async with dispatching(rig) as dispatcher:
@@ -219,13 +222,13 @@ async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_
     over = asyncio.Event()
     plain = world.send
 
-    async def send(scope, method, path, **more):  # type: ignore[no-untyped-def]  # as the port
-        order.append(path.split("/")[1])
+    async def send(scope: Scope, call: Call) -> Reply:
+        order.append(call.path.split("/")[1])
         if len(order) == 4:
             await post(rig, dispatcher, urgent)
         if len(order) == 13:
             over.set()
-        return await plain(scope, method, path, **more)
+        return await plain(scope, call)
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     async with dispatching(rig, parallel=2) as dispatcher:

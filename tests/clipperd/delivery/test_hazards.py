@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.delivery.ports import StepResult
 from clipperd.errors import StorageFull
-from clipperd.model import Position
+from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import Rig, paragraph
@@ -138,10 +140,10 @@ async def test_a_clip_canceled_while_its_place_was_looked_up_stays_canceled(
     clip = await rig.clip(page, "x", position=Position("after_heading", heading_id=world.new_id()))
     plain = world.send
 
-    async def send(*args: Any, **more: Any) -> Any:
+    async def send(scope: Scope, call: Call) -> Reply:
         world.send = plain  # type: ignore[method-assign]  # the transport is the seam
         await rig.act(clip, actions.cancel)
-        return await plain(*args, **more)
+        return await plain(scope, call)
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     await rig.drain()

@@ -10,7 +10,8 @@ import pytest
 from clipperd.broker.reply import Reply
 from clipperd.delivery.ports import StepResult
 from clipperd.errors import ReauthRequired
-from clipperd.model import Position
+from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outbox.records import LaneKey, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at, state
@@ -192,10 +193,10 @@ async def test_what_goes_out_again_is_the_same_to_the_byte_whatever_the_page_is_
     bodies: list[bytes] = []
     plain = world.send
 
-    async def send(*args: Any, **more: Any) -> Reply:
-        if more.get("key"):
-            bodies.append(more["body"])
-        return await plain(*args, **more)
+    async def send(scope: Scope, call: Call) -> Reply:
+        if call.key:
+            bodies.append(call.body or b"")
+        return await plain(scope, call)
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     world.fault = at("lost_before", "lost_before")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from clipperd.broker.reply import Reply
-from clipperd.model import Position
+from clipperd.model import Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import Rig, paragraph
@@ -165,14 +166,15 @@ def typing_at_the_removal(world: WritableNotion, block: str, *refusals: int) -> 
     """
     plain, writes, left = world.send, list[str](), list(refusals)
 
-    async def send(scope: Any, method: str, path: str, **more: Any) -> Reply:
+    async def send(scope: Scope, call: Call) -> Reply:
+        method = call.method
         if method != "GET":
             writes.append(method)
-        if method == "DELETE" and path == f"blocks/{block}":
+        if method == "DELETE" and call.path == f"blocks/{block}":
             world.edit_text(block, "typed at the last moment")
         if method == "PATCH" and left:
             return Reply(left.pop(0), {"message": "wait"}, code="rate_limited")
-        return await plain(scope, method, path, **more)
+        return await plain(scope, call)
 
     world.send = send  # type: ignore[method-assign]  # the transport is the seam
     return writes

@@ -19,7 +19,7 @@ from clipperd.broker.reply import Limit
 from clipperd.errors import BrokerUnreachable, InvalidInput, NotSignedIn, ReauthRequired
 from clipperd.keychain.system import MemorySecrets
 from clipperd.model import Scope
-from clipperd.notion.port import Form, Notion
+from clipperd.notion.port import Call, Form, Notion
 from tests.clipperd.fake_broker import WORKSPACE_A, FakeBroker, Fault, FaultKind, ada
 from tests.clipperd.session.session_stage import ADA, SessionStage, running_world
 from tests.clocks import ManualClock
@@ -30,7 +30,7 @@ async def test_a_request_carries_token_workspace_and_key(
 ) -> None:
     await world.sign_in(broker, ada())
     notion: Notion = world.notion
-    reply = await notion.send(ADA, "PATCH", "blocks/abc/children", body=b'{"a":1}', key="k-1")
+    reply = await notion.send(ADA, Call("PATCH", "blocks/abc/children", body=b'{"a":1}', key="k-1"))
     assert reply.ok
     assert reply.body == {
         "object": "echo",
@@ -47,7 +47,9 @@ async def test_a_request_carries_token_workspace_and_key(
 
 async def test_a_query_is_encoded(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
-    reply = await world.notion.send(ADA, "GET", "blocks/abc/children", query={"c": "a&b=ü +%"})
+    reply = await world.notion.send(
+        ADA, Call("GET", "blocks/abc/children", query={"c": "a&b=ü +%"})
+    )
     assert reply.body["query"] == {"c": "a&b=ü +%"}
 
 
@@ -60,7 +62,7 @@ async def test_a_path_cannot_climb_out_of_the_proxy(
     await world.sign_in(broker, ada())
     calls = len(broker.calls)
     with pytest.raises(InvalidInput):
-        await world.notion.send(ADA, "GET", path)
+        await world.notion.send(ADA, Call("GET", path))
     assert len(broker.calls) == calls
 
 
@@ -68,7 +70,7 @@ async def test_errors_of_notion_are_replies(world: SessionStage, broker: FakeBro
     await world.sign_in(broker, ada())
     body = {"object": "error", "code": "validation_error", "message": "no such block"}
     broker.faults.append(Fault("status", "proxy", 400, body=body))
-    reply = await world.notion.send(ADA, "GET", "pages/x")
+    reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert (reply.status, reply.code, reply.broker_code) == (400, "validation_error", None)
     assert reply.message == "no such block"
 
@@ -77,12 +79,12 @@ async def test_retry_after_is_read_in_both_forms(world: SessionStage, broker: Fa
     await world.sign_in(broker, ada())
     code = {"X-Broker-Code": "limit_user"}
     broker.faults.append(Fault("status", "proxy", 429, {"Retry-After": "7", **code}))
-    reply = await world.notion.send(ADA, "GET", "pages/x")
+    reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert (reply.retry_after_s, reply.broker_code) == (7.0, "limit_user")
     assert reply.date is not None
     later = formatdate(reply.date + 3600, usegmt=True)
     broker.faults.append(Fault("status", "proxy", 503, {"Retry-After": later}))
-    reply = await world.notion.send(ADA, "GET", "pages/x")
+    reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert reply.retry_after_s == pytest.approx(3600, abs=10)
 
 
@@ -97,13 +99,13 @@ async def test_what_is_left_of_the_limits_is_read_from_the_headers(
         ' "huge";r=0, "long";r=0, "far";r=0;t=9999999',
     }
     broker.faults.append(Fault("status", "proxy", 429, headers))
-    reply = await world.notion.send(ADA, "GET", "pages/x")
+    reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert reply.limits == (
         Limit("route", 20, 60.0, 0, 17.0),
         Limit("user", 120, 60.0, 99, 3.0),
         Limit("far", 5, 60.0, 0, 60.0),
     )
-    assert (await world.notion.send(ADA, "GET", "pages/x")).limits == ()
+    assert (await world.notion.send(ADA, Call("GET", "pages/x"))).limits == ()
 
 
 async def test_an_expired_access_token_is_replaced_and_the_request_repeated(
@@ -111,7 +113,7 @@ async def test_an_expired_access_token_is_replaced_and_the_request_repeated(
 ) -> None:
     await world.sign_in(broker, ada())
     broker.expire_access()
-    reply = await world.notion.send(ADA, "PATCH", "blocks/x/children", body=b"{}", key="k")
+    reply = await world.notion.send(ADA, Call("PATCH", "blocks/x/children", body=b"{}", key="k"))
     assert reply.ok
     assert [c.headers["idempotency-key"] for c in broker.calls_to("proxy")] == ["k", "k"]
 
@@ -122,7 +124,7 @@ async def test_a_broker_at_odds_with_itself_is_not_asked_for_ever(
     await world.sign_in(broker, ada())
     broker.refuse_access = True
     with pytest.raises(BrokerUnreachable) as failure:
-        await world.notion.send(ADA, "GET", "pages/x")
+        await world.notion.send(ADA, Call("GET", "pages/x"))
     assert failure.value.sent is False
     assert len(broker.calls_to("proxy")) == 2
     assert await world.session.state() == "signed_in"
@@ -134,11 +136,11 @@ async def test_a_connection_that_notion_ended_asks_for_a_new_sign_in(
     await world.sign_in(broker, ada())
     broker.notion_token_invalid = True
     with pytest.raises(ReauthRequired):
-        await world.notion.send(ADA, "GET", "pages/x")
+        await world.notion.send(ADA, Call("GET", "pages/x"))
     view = await world.session.view()
     assert (view.state, view.why) == ("reauth_required", "notion_token_invalid")
     with pytest.raises(ReauthRequired):
-        await world.notion.send(ADA, "GET", "pages/x")
+        await world.notion.send(ADA, Call("GET", "pages/x"))
     assert len(broker.calls_to("proxy")) == 1
 
 
@@ -155,7 +157,7 @@ async def test_a_late_refusal_of_an_old_token_does_not_end_the_new_session(
 async def test_nothing_leaves_under_another_name(world: SessionStage, broker: FakeBroker) -> None:
     await world.sign_in(broker, ada())
     with pytest.raises(NotSignedIn):
-        await world.notion.send(Scope("user-bob", WORKSPACE_A), "GET", "pages/x")
+        await world.notion.send(Scope("user-bob", WORKSPACE_A), Call("GET", "pages/x"))
     assert broker.calls_to("proxy") == []
 
 
@@ -167,7 +169,7 @@ async def test_a_refused_connection_has_sent_nothing(
     await broker.server.close()
     await world.wire.drop_connections()
     with pytest.raises(BrokerUnreachable) as failure:
-        await world.notion.send(ADA, "PATCH", "blocks/x/children", body=b"{}", key="k")
+        await world.notion.send(ADA, Call("PATCH", "blocks/x/children", body=b"{}", key="k"))
     assert failure.value.sent is False
     assert (world.connectivity.status.state, world.connectivity.status.why) == (
         "offline",
@@ -223,7 +225,7 @@ async def test_anything_after_the_first_byte_may_have_been_applied(
     await world.sign_in(broker, ada())
     broker.faults.append(Fault(kind, "proxy"))
     with pytest.raises(BrokerUnreachable) as failure:
-        await world.notion.send(ADA, "PATCH", "blocks/x/children", body=b"{}", key="k")
+        await world.notion.send(ADA, Call("PATCH", "blocks/x/children", body=b"{}", key="k"))
     assert failure.value.sent is True
     assert world.connectivity.status.state == "degraded"
     assert len(broker.calls_to("proxy")) == 1
@@ -242,10 +244,10 @@ async def test_a_kept_connection_that_the_broker_closed_may_have_carried_it(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
-    await world.notion.send(ADA, "GET", "pages/x")
+    await world.notion.send(ADA, Call("GET", "pages/x"))
     broker.faults.append(Fault("drop_before", "proxy"))
     with pytest.raises(BrokerUnreachable) as failure:
-        await world.notion.send(ADA, "POST", "pages", body=b"{}", key="k")
+        await world.notion.send(ADA, Call("POST", "pages", body=b"{}", key="k"))
     assert failure.value.sent is True
 
 
@@ -254,12 +256,12 @@ async def test_dropping_connections_frees_a_request_that_hangs(
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("hang", "proxy"))
-    hanging = asyncio.create_task(world.notion.send(ADA, "GET", "pages/x"))
+    hanging = asyncio.create_task(world.notion.send(ADA, Call("GET", "pages/x")))
     await broker.hanging.wait()
     await world.wire.drop_connections()
     with pytest.raises(BrokerUnreachable):
         await hanging
-    assert (await world.notion.send(ADA, "GET", "pages/x")).ok
+    assert (await world.notion.send(ADA, Call("GET", "pages/x"))).ok
 
 
 async def test_dropping_connections_frees_a_request_that_is_still_connecting() -> None:
@@ -284,7 +286,7 @@ async def test_connectivity_follows_results_and_tells_changes_once(
     world.connectivity.observe(lambda link: seen.append(f"{link.state} {link.why}"))
     broker.faults += [Fault("status", "proxy", 503), Fault("status", "proxy", 503)]
     for _ in range(3):
-        await world.notion.send(ADA, "GET", "pages/x")
+        await world.notion.send(ADA, Call("GET", "pages/x"))
     assert seen == ["degraded status_503", "online None"]
 
 
@@ -293,7 +295,7 @@ async def test_a_rate_limit_is_no_trouble_with_the_connection(
 ) -> None:
     await world.sign_in(broker, ada())
     broker.faults.append(Fault("status", "proxy", 429))
-    await world.notion.send(ADA, "GET", "pages/x")
+    await world.notion.send(ADA, Call("GET", "pages/x"))
     assert world.connectivity.status.state == "online"
 
 
@@ -302,7 +304,7 @@ async def test_the_servers_clock_is_told_whatever_ours_does(
 ) -> None:
     assert world.wire.server_now() == world.clock.now()
     await world.sign_in(broker, ada())
-    reply = await world.notion.send(ADA, "GET", "pages/x")
+    reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert reply.date is not None
     assert world.wire.server_now() == pytest.approx(reply.date + 0.5)
     world.clock.wall += 86_400

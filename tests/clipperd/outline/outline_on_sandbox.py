@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from aiohttp import ClientResponse
 from clipperd.broker.reply import Reply
 from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.model import InsertionPoint, Position, Scope
+from clipperd.notion.port import Call
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
@@ -40,17 +41,8 @@ class Bridge:
         self.asked: Callable[[], None] = lambda: None  # on the way there
         self.answered: Callable[[], None] = lambda: None  # after reading, before the Date
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        key: str | None = None,
-        version: str | None = None,
-    ) -> Reply:
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        method, path, query, body = call.method, call.path, call.query, call.body
         words = "&".join(f"{name}={value}" for name, value in (query or {}).items())
         more = {"Content_Type": "application/json"} if body else {}
         self.asked()

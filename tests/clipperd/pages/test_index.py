@@ -9,6 +9,8 @@ import pytest
 
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, NotFound, ReadFailed
+from clipperd.model import Scope
+from clipperd.notion.port import Call
 from tests.clipperd.memory_notion import OTHER, SCOPE
 from tests.clipperd.pages.page_index_stage import PageIndexStage
 
@@ -69,10 +71,10 @@ async def test_an_interrupted_refresh_starts_again_from_the_newest(
     world.some_pages(250)
     send = world.notion.send
 
-    async def second_call_fails(*args: object, **kwargs: object) -> Reply:
+    async def second_call_fails(scope: Scope, call: Call) -> Reply:
         if len(world.notion.calls) == 1:
             world.notion.offline = True
-        return await send(*args, **kwargs)  # type: ignore[arg-type]
+        return await send(scope, call)
 
     world.notion.take_calls()
     world.notion.send = second_call_fails  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from aiohttp import web
 from clipperd.broker.reply import Reply
 from clipperd.health import Check, Health
 from clipperd.model import Scope
-from clipperd.notion.port import Form
+from clipperd.notion.port import Call, Form
 from clipperd.settings import config
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.database import Database
@@ -69,17 +69,9 @@ class FakeNotion:
         self.parts: list[tuple[str, Form, bytes]] = []
         self.hears = asyncio.Event()
 
-    async def send(
-        self,
-        scope: Scope,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: bytes | None,
-        version: str | None,
-    ) -> Reply:
-        self.asked.append((scope, method, path, dict(query), body))
-        self.versions.append(version)
+    async def send(self, scope: Scope, call: Call) -> Reply:
+        self.asked.append((scope, call.method, call.path, dict(call.query or {}), call.body))
+        self.versions.append(call.version)
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
@@ -90,7 +82,7 @@ class FakeNotion:
             got += piece
             self.hears.set()
         self.parts.append((path, form, got))
-        return await self.send(scope, "POST", path, {}, got, version)
+        return await self.send(scope, Call("POST", path, {}, got, version=version))
 
 
 class FakeAccounts:
