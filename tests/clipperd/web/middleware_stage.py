@@ -135,7 +135,7 @@ class MiddlewareStage:
 
 
 @contextlib.asynccontextmanager
-async def door(
+async def running_api(
     folder: Path,
     *,
     extra: Sequence[Route] = SAMPLES,

@@ -12,13 +12,13 @@ import pytest
 
 from clipperd.storage.database import Database
 from clipperd.web.tokens import CLIENT_STEPS, ApiTokens
-from tests.clipperd.web.middleware_stage import MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import MiddlewareStage, running_api
 from tests.clocks import ManualClock
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 

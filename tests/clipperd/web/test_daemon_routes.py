@@ -10,12 +10,12 @@ import pytest
 import clipperd
 from clipperd.errors import StorageFull
 from clipperd.health import Finding
-from tests.clipperd.web.middleware_stage import INSTANCE, MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import INSTANCE, MiddlewareStage, running_api
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 
@@ -49,7 +49,7 @@ async def test_health_shows_the_cause_once_and_since_when(tmp_path: Path) -> Non
         raise StorageFull("The disk is full.", hint="Make room.")
 
     checks = {"network": network, "broker": broker, "disk": disk}
-    async with door(tmp_path, checks=checks) as api:
+    async with running_api(tmp_path, checks=checks) as api:
         _, first, _ = await api.call("GET", "/v1/health")
         api.clock.advance(60)
         _, body, _ = await api.call("GET", "/v1/health")

@@ -14,13 +14,13 @@ import pytest
 
 from clipperd.web.hub import Event, EventHub
 from clipperd.web.keys import Limits
-from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, running_api
 from tests.clocks import ManualClock
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 
@@ -153,14 +153,14 @@ async def test_a_revoked_clients_stream_ends_at_once(api: MiddlewareStage) -> No
 
 
 async def test_more_streams_than_the_limit_are_refused(tmp_path: Path) -> None:
-    async with door(tmp_path, limits=Limits(streams=1)) as api, reading(api) as reader:
+    async with running_api(tmp_path, limits=Limits(streams=1)) as api, reading(api) as reader:
         await reader.next()
         status, body, _ = await api.call("GET", "/v1/events")
         assert (status, body["code"]) == (429, "too_many_streams")
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
-    async with door(tmp_path, limits=Limits(write_timeout_s=0.2)) as api:
+    async with running_api(tmp_path, limits=Limits(write_timeout_s=0.2)) as api:
         host, port = "127.0.0.1", api.port
         reader, writer = await asyncio.open_connection(host, port, limit=1024)
         head = f"GET /v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n"
@@ -174,7 +174,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
 
 
 async def test_streams_end_when_the_daemon_does(tmp_path: Path) -> None:
-    async with door(tmp_path) as api, reading(api) as reader:
+    async with running_api(tmp_path) as api, reading(api) as reader:
         await reader.next()
         await api.events.close()
         assert await reader.next() == {"event": "end"}

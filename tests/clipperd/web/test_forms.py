@@ -10,7 +10,7 @@ import pytest
 from clipperd.errors import BrokerUnreachable
 from clipperd.web.handlers.notion import PART_BYTES
 from clipperd.web.keys import Limits
-from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door, raw_request
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, raw_request, running_api
 
 UPLOAD = "22222222-2222-4222-8222-222222222222"
 PATH = f"/v1/notion/file_uploads/{UPLOAD}/send"
@@ -19,7 +19,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=cut"}
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 
@@ -80,7 +80,7 @@ async def test_a_part_needs_admin(api: MiddlewareStage) -> None:
 
 
 async def test_a_part_that_stands_still_ends(tmp_path: Path) -> None:
-    async with door(tmp_path, limits=Limits(body_timeout_s=0.05)) as api:
+    async with running_api(tmp_path, limits=Limits(body_timeout_s=0.05)) as api:
         head = f"Authorization: Bearer {TOKEN}\r\nContent-Length: 50\r\n"
         told = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\n{head}"
         told += f"Content-Type: {FORM['Content-Type']}\r\n"

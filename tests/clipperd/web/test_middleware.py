@@ -18,12 +18,18 @@ from clipperd.process.errors import DaemonUntrusted
 from clipperd.settings.errors import ConfigInvalid
 from clipperd.web.access import Access
 from clipperd.web.keys import Limits
-from tests.clipperd.web.middleware_stage import INSTANCE, TOKEN, MiddlewareStage, door, raw_request
+from tests.clipperd.web.middleware_stage import (
+    INSTANCE,
+    TOKEN,
+    MiddlewareStage,
+    raw_request,
+    running_api,
+)
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 
@@ -178,7 +184,7 @@ async def test_a_browser_may_follow_a_link_to_a_public_page_only(api: Middleware
 
 
 async def test_an_allowed_origin_gets_cors_and_its_preflight(tmp_path: Path) -> None:
-    async with door(tmp_path, origins=["app://my-app"]) as api:
+    async with running_api(tmp_path, origins=["app://my-app"]) as api:
         ask = {"Origin": "app://my-app", "Access-Control-Request-Method": "POST"}
         status, _, response = await api.call("OPTIONS", "/v1/sample", token=None, headers=ask)
         assert status == 204
@@ -269,7 +275,7 @@ async def test_a_compressed_body_is_refused(api: MiddlewareStage) -> None:
 async def test_a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes(
     tmp_path: Path,
 ) -> None:
-    async with door(tmp_path, limits=Limits(body_bytes=1000)) as api:
+    async with running_api(tmp_path, limits=Limits(body_bytes=1000)) as api:
 
         async def pieces() -> AsyncIterator[bytes]:
             yield b"x" * 600
@@ -293,7 +299,7 @@ async def test_a_body_is_not_asked_for_before_the_token_is_right(api: Middleware
 
 async def test_a_slow_head_and_a_slow_body_end(tmp_path: Path) -> None:
     limits = Limits(header_timeout_s=0.05, body_timeout_s=0.05)
-    async with door(tmp_path, limits=limits) as api:
+    async with running_api(tmp_path, limits=limits) as api:
         assert await raw_request(api.port, b"GET /healthz HT") == (0, b"")
         assert await raw_request(api.port, b"") == (0, b"")
         head = (
@@ -306,7 +312,7 @@ async def test_a_slow_head_and_a_slow_body_end(tmp_path: Path) -> None:
 
 
 async def test_one_connection_too_many_is_told_so_and_room_comes_back(tmp_path: Path) -> None:
-    async with door(tmp_path, limits=Limits(connections=2)) as api:
+    async with running_api(tmp_path, limits=Limits(connections=2)) as api:
         held = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(2)]
         status, text = await raw_request(api.port, b"")
         assert status == 503

@@ -20,14 +20,14 @@ from clipperd.errors import (
 )
 from clipperd.model import Scope
 from clipperd.web.handlers.notion import path_of
-from tests.clipperd.web.middleware_stage import TOKEN, WORKSPACE, MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import TOKEN, WORKSPACE, MiddlewareStage, running_api
 
 PAGE = "22222222-2222-4222-8222-222222222222"
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 

@@ -12,12 +12,12 @@ from clipperd.errors import ClipperdError, Kind
 from clipperd.web.middleware import problems
 from clipperd.web.middleware.problems import STATUS
 from clipperd.web.openapi import every_error
-from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, door, raw_request
+from tests.clipperd.web.middleware_stage import TOKEN, MiddlewareStage, raw_request, running_api
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path) as opened:
+    async with running_api(tmp_path) as opened:
         yield opened
 
 

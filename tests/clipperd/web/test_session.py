@@ -55,7 +55,7 @@ class OneClip:
 
 @pytest.fixture
 async def client(world: SessionStage) -> AsyncIterator[ClientSession]:
-    """The routes behind the daemon's own door; one clip waits for workspace A."""
+    """The routes behind the daemon's middleware; one clip waits for workspace A."""
 
     clients = await ApiTokens.open(world.db, world.clock, new_id=lambda: "c", new_token=lambda: "t")
     access = Access(TOKEN, instance_id="i", tokens=clients, clock=world.clock)

@@ -17,7 +17,7 @@ import clipperd.web.handlers
 from clipperd.web.app import ROUTES, SHELL_ROUTES
 from clipperd.web.openapi import document
 from clipperd.web.routes import Route
-from tests.clipperd.web.middleware_stage import MiddlewareStage, door
+from tests.clipperd.web.middleware_stage import MiddlewareStage, running_api
 
 
 def _every_route() -> tuple[Route, ...]:
@@ -39,7 +39,7 @@ CLOSED = [route for route in ALL if route.scope != "public"]
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[MiddlewareStage]:
-    async with door(tmp_path, extra=OTHERS) as opened:
+    async with running_api(tmp_path, extra=OTHERS) as opened:
         yield opened
 
 
