@@ -77,6 +77,11 @@ class InvalidInput(ClipperdError):
     title = "That request is not valid"
 
 
+def invalid(detail: str, pointer: str, code: str = "invalid") -> InvalidInput:
+    """Return the error of one field, which the JSON ``pointer`` names."""
+    return InvalidInput(detail, errors=[{"pointer": pointer, "code": code}])
+
+
 class CursorInvalid(InvalidInput):
     """A pagination cursor that the daemon did not issue for this list."""
 

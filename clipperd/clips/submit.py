@@ -1,4 +1,4 @@
-"""From what a client posted to a checked, converted draft in the outbox."""
+"""Checks and converts posted clips, and stores them as drafts in the outbox."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from clipperd.clock import Clock, from_rfc3339
 from clipperd.content import chunks, convert
 from clipperd.content.chunks import Plan
 from clipperd.content.convert import Content, Prepared
+from clipperd.content.links import utf16_units
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.errors import InvalidInput, NotFound
+from clipperd.errors import InvalidInput, NotFound, invalid
 from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions
@@ -26,18 +27,19 @@ from clipperd.pages.directory import Directory
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
-_MAX_KEY = 255
+_MAX_KEY = 255  # characters
+_MAX_TITLE_UNITS = 2000  # UTF-16 units of one rich text
 
 
 class HeadingName(msgspec.Struct, forbid_unknown_fields=True):
-    """A heading named by its text, and by the headings above it where that is not enough."""
+    """A heading named by its text and, if several match, by the enclosing headings."""
 
     text: str
     path: list[str] = []
 
 
 class PositionBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Where in the page (contract section 4)."""
+    """A position in the page; docs/api.md lists the types."""
 
     type: PositionType = "end"
     heading_id: str | None = None
@@ -48,7 +50,7 @@ class PositionBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewPageBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A page that the queue creates."""
+    """A page that the queue creates in Notion."""
 
     parent: dict[str, str]
     title: str
@@ -58,7 +60,7 @@ class NewPageBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TargetBody(msgspec.Struct, forbid_unknown_fields=True):
-    """One destination: a page, a page announced under a ref, or a new page."""
+    """One destination: a page, a new page of another clip (``page_ref``), or a new page."""
 
     page_id: str | None = None
     page_ref: str | None = None
@@ -80,7 +82,7 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ClipSubmission:
-    """Accepts clips, and replaces the content or the target of those not yet sent."""
+    """Accepts clips, and changes the content or the target of unsent ones."""
 
     def __init__(
         self,
@@ -90,7 +92,6 @@ class ClipSubmission:
         dispatcher: Dispatcher,
         clock: Clock,
     ) -> None:
-        """All parts are given."""
         self._outbox = outbox
         self._directory = directory
         self._accounts = accounts
@@ -105,17 +106,17 @@ class ClipSubmission:
         client_id: str,
         key: str | None,
     ) -> tuple[ClipView, bool]:
-        """Check, convert and store. Returns the clip and whether it is a replay.
+        """Check, convert and store a clip; return it, and whether it is a replay.
 
-        Raises InvalidInput and its kin, NotSignedIn, WorkspaceMismatch, IdempotencyConflict,
-        StorageFull; nothing is stored then.
+        Raises InvalidInput and its subclasses, NotSignedIn, WorkspaceMismatch,
+        IdempotencyConflict, StorageFull, and then stores nothing.
         """
         if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
-            raise InvalidInput("An Idempotency-Key has 1 to 255 printable characters.")
+            raise InvalidInput(f"Send an Idempotency-Key of 1 to {_MAX_KEY} printable characters.")
         asked = body.workspace_id or header_workspace
         scope = await self._accounts.scope(asked)
-        targets = await self._titled(scope, read_targets(body))
-        not_before = _time(body.not_before, "/not_before")
+        targets = await self._with_titles(scope, read_targets(body))
+        not_before = read_time(body.not_before, "/not_before")
         accepted = _encoded(body.content)
         prepared, plan = await prepared_content(body.content, len(accepted), targets)
         draft = Draft(
@@ -149,11 +150,11 @@ class ClipSubmission:
     ) -> ClipView:
         """Change an unsent clip. Raises NotFound, NotAllowedNow, VersionMismatch, InvalidInput."""
         user = await self._user()
-        fresh: tuple[bytes, Prepared, Plan] | None = None
+        replacement: tuple[bytes, Prepared, Plan] | None = None
         if content is not None:
             accepted = _encoded(content)
             prepared, plan = await _convert(content, len(accepted))
-            fresh = (accepted, prepared, plan)
+            replacement = (accepted, prepared, plan)
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
@@ -163,7 +164,7 @@ class ClipSubmission:
                 rows,
                 version=version,
                 now=now,
-                content=fresh,
+                content=replacement,
                 priority=priority,
                 not_before=not_before,
             )
@@ -177,10 +178,10 @@ class ClipSubmission:
         """Move an unsent delivery. Raises NotFound, NotAllowedNow, InvalidInput."""
         user = await self._user()
         if target.new_page is not None:
-            raise InvalidInput("A delivery moves to a page or a page_ref, not to a new page.")
+            raise InvalidInput("A delivery cannot move to a new page. Send a page_id or page_ref.")
         wanted = read_target(target, "/target", None)
         at = Scope(user, (await self._outbox.get(user, clip_id)).workspace_id)
-        wanted = (await self._titled(at, [wanted]))[0]
+        wanted = (await self._with_titles(at, [wanted]))[0]
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
@@ -194,8 +195,8 @@ class ClipSubmission:
         self._dispatcher.free(*lanes)
         return view
 
-    async def _titled(self, scope: Scope, targets: Sequence[Target]) -> list[Target]:
-        """The targets with what their pages are called. Raises WorkspaceMismatch."""
+    async def _with_titles(self, scope: Scope, targets: Sequence[Target]) -> list[Target]:
+        """Return the targets with the titles of their pages. Raises WorkspaceMismatch."""
         known = [target.page_id for target in targets if target.page_id is not None]
         titles = await self._directory.lookup(scope, known) if known else {}
         return [replace(target, title=titles.get(target.page_id or "")) for target in targets]
@@ -210,14 +211,12 @@ class ClipSubmission:
 async def prepared_content(
     content: Any, size_bytes: int, targets: Sequence[Target]
 ) -> tuple[Prepared, Plan]:
-    """Convert and plan. Content may be absent only if every target is a new page."""
+    """Convert and plan the content, which is optional if every target is a new page."""
     if content is None:
         if all(target.new_page is not None for target in targets):
             nothing = Prepared(format="blocks", title="", preview="", blocks=[], demotable=False)
             return nothing, chunks.plan([])
-        raise InvalidInput(
-            "The clip has no content.", errors=[{"pointer": "/content", "code": "required"}]
-        )
+        raise invalid("The clip has no content. Send content, or only new pages as targets.", "/content", "required")
     return await _convert(content, size_bytes)
 
 
@@ -235,20 +234,14 @@ async def _convert(content: Any, size_bytes: int) -> tuple[Prepared, Plan]:
 def _prepare(content: Any) -> tuple[Prepared, Plan]:
     prepared = convert.prepare(content)
     if not prepared.blocks:
-        raise InvalidInput(
-            "There is nothing to clip in this content.",
-            errors=[{"pointer": "/content", "code": "empty"}],
-        )
+        raise invalid("There is nothing to clip in this content. Send text, blocks or a URL.", "/content", "empty")
     return prepared, chunks.plan(prepared.blocks)
 
 
 def read_targets(body: ClipBody) -> list[Target]:
-    """Check the targets. Raises InvalidInput naming the place."""
+    """Check the targets. Raises InvalidInput with the place in the body."""
     if not 1 <= len(body.targets) <= MAX_TARGETS:
-        raise InvalidInput(
-            f"A clip has 1 to {MAX_TARGETS} targets.",
-            errors=[{"pointer": "/targets", "code": "invalid"}],
-        )
+        raise invalid(f"Send 1 to {MAX_TARGETS} targets.", "/targets")
     return [
         read_target(target, f"/targets/{index}", body.headings)
         for index, target in enumerate(body.targets)
@@ -256,13 +249,10 @@ def read_targets(body: ClipBody) -> list[Target]:
 
 
 def read_target(target: TargetBody, pointer: str, headings: Any) -> Target:
-    """Check one target; exactly one of page_id, page_ref and new_page names it."""
+    """Check one target. Raises InvalidInput with the place in the body."""
     named = [x for x in (target.page_id, target.page_ref, target.new_page) if x is not None]
     if len(named) != 1:
-        raise InvalidInput(
-            "A target names exactly one of page_id, page_ref and new_page.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        )
+        raise invalid("Name exactly one of page_id, page_ref and new_page in a target.", pointer)
     position = _position(target.position, pointer + "/position", target.headings or headings)
     if target.new_page is not None:
         return Target(position, new_page=_new_page(target.new_page, pointer + "/new_page"))
@@ -276,16 +266,10 @@ def _position(body: PositionBody | None, pointer: str, headings: Any) -> Positio
         return Position(headings=headings)
     named = POSITIONS[body.type].names
     if (named == "heading") != ((body.heading_id is None) != (body.heading is None)):
-        raise InvalidInput(
-            f"Name one heading with {_naming('heading')}: send heading_id, or heading with its"
-            " text. Send neither with the other positions.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        )
+        raise invalid(f"Name one heading with {_naming('heading')}: send heading_id, or heading with its"
+            " text. Send neither with the other positions.", pointer)
     if (named == "block") != (body.block_id is not None):
-        raise InvalidInput(
-            f"Send block_id with {_naming('block')}. Leave it out with the other positions.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        )
+        raise invalid(f"Send block_id with {_naming('block')}. Leave it out with the other positions.", pointer)
     return Position(
         type=body.type,
         heading_id=_id(body.heading_id, pointer + "/heading_id") if body.heading_id else None,
@@ -301,12 +285,12 @@ def _naming(kind: str) -> str:
     return " or ".join(name for name, rule in POSITIONS.items() if rule.names == kind)
 
 
+_PARENT = "Name one parent of a new page: page_id, data_source_id, database_id or page_ref."
+
+
 def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
     if len(body.parent) != 1:
-        raise InvalidInput(
-            "A new page has one parent: page_id, data_source_id, database_id or page_ref.",
-            errors=[{"pointer": pointer + "/parent", "code": "invalid"}],
-        )
+        raise invalid(_PARENT, pointer + "/parent")
     kind, value = next(iter(body.parent.items()))
     where = f"{pointer}/parent/{kind}"
     if kind == "page_ref":
@@ -314,15 +298,9 @@ def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
     elif kind in ("page_id", "data_source_id", "database_id"):
         value = _id(value, where)
     else:
-        raise InvalidInput(
-            "A new page's parent is a page_id, data_source_id, database_id or page_ref.",
-            errors=[{"pointer": pointer + "/parent", "code": "invalid"}],
-        )
-    if len(body.title.encode("utf-16-le")) // 2 > 2000:  # one rich text holds 2,000 units
-        raise InvalidInput(
-            "A title has at most 2,000 characters.",
-            errors=[{"pointer": pointer + "/title", "code": "too_long"}],
-        )
+        raise invalid(_PARENT, pointer + "/parent")
+    if utf16_units(body.title) > _MAX_TITLE_UNITS:
+        raise invalid("Shorten the title to 2,000 characters.", pointer + "/title", "too_long")
     page: dict[str, Any] = {"parent": {kind: value}, "title": body.title}
     if body.ref is not None:
         page["ref"] = _ref(body.ref, pointer + "/ref")
@@ -336,31 +314,24 @@ def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
 def _id(text: str, pointer: str) -> str:
     found = notion_id(text)
     if found is None:
-        raise InvalidInput(
-            "That is not a Notion id.", errors=[{"pointer": pointer, "code": "invalid_id"}]
-        )
+        raise invalid("That is not a Notion id. Send 32 hex digits, with or without dashes.", pointer, "invalid_id")
     return found
 
 
 def _ref(text: str, pointer: str) -> str:
     if not (1 <= len(text) <= 200 and text.isprintable()):
-        raise InvalidInput(
-            "A ref has 1 to 200 printable characters.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        )
+        raise invalid("Send a ref of 1 to 200 printable characters.", pointer)
     return text
 
 
-def _time(text: str | None, pointer: str) -> float | None:
+def read_time(text: str | None, pointer: str) -> float | None:
+    """Return an RFC 3339 time as epoch seconds. Raises InvalidInput that names ``pointer``."""
     if text is None:
         return None
     try:
         return from_rfc3339(text)
     except ValueError as error:
-        raise InvalidInput(
-            "A time looks like 2026-11-22T10:00:00Z.",
-            errors=[{"pointer": pointer, "code": "invalid"}],
-        ) from error
+        raise invalid("Send a time in this form: 2026-11-22T10:00:00Z.", pointer) from error
 
 
 def _fingerprint(body: ClipBody, accepted: bytes, asked: str | None) -> bytes:

@@ -1,11 +1,10 @@
-"""Reads the parameters that several routes share: ids, the workspace header, times."""
+"""Reads the parameters that several routes share: ids and the workspace header."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from clipperd.clock import from_rfc3339
-from clipperd.errors import InvalidInput
+from clipperd.errors import InvalidInput, invalid
 from clipperd.model import Scope, notion_id
 from clipperd.web.keys import ACCOUNTS
 
@@ -40,18 +39,3 @@ def read_id(text: str, pointer: str) -> str:
     if found is None:
         raise invalid("This is not a Notion id.", pointer)
     return found
-
-
-def read_time(text: str | None, pointer: str) -> float | None:
-    """Return an RFC 3339 time as epoch seconds. Raises InvalidInput that names ``pointer``."""
-    if text is None:
-        return None
-    try:
-        return from_rfc3339(text)
-    except ValueError as error:
-        raise invalid("A time must look like 2026-11-22T10:00:00Z.", pointer) from error
-
-
-def invalid(detail: str, pointer: str) -> InvalidInput:
-    """Return the error of one field, which ``pointer`` names."""
-    return InvalidInput(detail, errors=[{"pointer": pointer, "code": "invalid"}])

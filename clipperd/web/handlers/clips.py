@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.clips.clips import Action
-from clipperd.clips.submit import ClipBody, TargetBody
+from clipperd.clips.submit import ClipBody, TargetBody, read_time
 from clipperd.content.convert import Content
 from clipperd.errors import (
     ContentErased,
@@ -17,6 +17,7 @@ from clipperd.errors import (
     FormatUnsupported,
     IdempotencyConflict,
     InvalidInput,
+    invalid,
     NotAllowedNow,
     NotFinished,
     NotFound,
@@ -31,7 +32,7 @@ from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView
 from clipperd.web.keys import CLIPS, SUBMISSION
-from clipperd.web.params import invalid, read_time, workspace_of
+from clipperd.web.params import workspace_of
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
 
 _UNDO_WAIT_S = 10.0  # seconds; a longer undo is answered with 202

@@ -16,7 +16,7 @@ from clipperd.web.hub import TYPES, Event, Stream
 from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
 from clipperd.web.middleware.chain import STREAM
 from clipperd.web.middleware.guard import Guard
-from clipperd.web.params import invalid
+
 from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
