@@ -216,7 +216,7 @@ async def prepared_content(
         if all(target.new_page is not None for target in targets):
             nothing = Prepared(format="blocks", title="", preview="", blocks=[], demotable=False)
             return nothing, chunks.plan([])
-        raise invalid("The clip has no content. Send content, or only new pages as targets.", "/content", "required")
+        raise invalid("Send content: only new pages may do without.", "/content", "required")
     return await _convert(content, size_bytes)
 
 
@@ -233,8 +233,6 @@ async def _convert(content: Any, size_bytes: int) -> tuple[Prepared, Plan]:
 
 def _prepare(content: Any) -> tuple[Prepared, Plan]:
     prepared = convert.prepare(content)
-    if not prepared.blocks:
-        raise invalid("There is nothing to clip in this content. Send text, blocks or a URL.", "/content", "empty")
     return prepared, chunks.plan(prepared.blocks)
 
 
@@ -266,10 +264,10 @@ def _position(body: PositionBody | None, pointer: str, headings: Any) -> Positio
         return Position(headings=headings)
     named = POSITIONS[body.type].names
     if (named == "heading") != ((body.heading_id is None) != (body.heading is None)):
-        raise invalid(f"Name one heading with {_naming('heading')}: send heading_id, or heading with its"
-            " text. Send neither with the other positions.", pointer)
+        types = _naming("heading")
+        raise invalid(f"Send heading_id or heading with {types}, and with no other type.", pointer)
     if (named == "block") != (body.block_id is not None):
-        raise invalid(f"Send block_id with {_naming('block')}. Leave it out with the other positions.", pointer)
+        raise invalid(f"Send block_id with {_naming('block')}, and with no other type.", pointer)
     return Position(
         type=body.type,
         heading_id=_id(body.heading_id, pointer + "/heading_id") if body.heading_id else None,
@@ -314,7 +312,9 @@ def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
 def _id(text: str, pointer: str) -> str:
     found = notion_id(text)
     if found is None:
-        raise invalid("That is not a Notion id. Send 32 hex digits, with or without dashes.", pointer, "invalid_id")
+        raise invalid(
+            "Send a Notion id: 32 hex digits; dashes are optional.", pointer, "invalid_id"
+        )
     return found
 
 

@@ -17,7 +17,6 @@ from clipperd.errors import (
     FormatUnsupported,
     IdempotencyConflict,
     InvalidInput,
-    invalid,
     NotAllowedNow,
     NotFinished,
     NotFound,
@@ -27,6 +26,7 @@ from clipperd.errors import (
     StorageFull,
     VersionMismatch,
     WorkspaceMismatch,
+    invalid,
 )
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views

@@ -11,12 +11,12 @@ import contextlib
 import msgspec
 from aiohttp import web
 
+from clipperd.errors import invalid
 from clipperd.web.errors import TooManyStreams
 from clipperd.web.hub import TYPES, Event, Stream
 from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
 from clipperd.web.middleware.chain import STREAM
 from clipperd.web.middleware.guard import Guard
-
 from clipperd.web.routes import CALLER, Route, parse_query
 
 HEARTBEAT_S = 25.0
