@@ -255,13 +255,13 @@ def create_app(
         clock,
         token=settings.webhook_token,
         is_pending=bool(settings.webhook_pending),
-        poll_s=settings.push_look_s,
+        poll_s=settings.effective_push_poll_s,
     )
     fanout = Fanout(
         database,
         cluster.notifier,
         clock,
-        poll_s=settings.push_look_s,
+        poll_s=settings.effective_push_poll_s,
         expects_webhooks=inbox.expects_webhooks,
     )
 

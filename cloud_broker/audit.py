@@ -1,8 +1,8 @@
-"""Audit rows: what is relayed is gathered and written together every 200 ms, off the call's path.
+"""Writes the audit log.
 
-What changes an account, a session or a connection is written in the same transaction. Accounts
-that are gone are not named: a call that was under way at another broker when its account was
-erased may end a minute later.
+Rows about relayed calls are gathered and written every 200 ms, so that no call waits for them. Rows
+about changes of an account, session or connection are written in the transaction of the change. A
+row never names an erased account: a call of another broker may end a minute after the erasure.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cloud_broker.storage.database import Database, Row, Tx, to_ms
 
 log = logging.getLogger(__name__)
 
-RELAYED = "proxy:"  # begins the purposes of calls that are relayed
-FLUSH_S = 0.2
-GROUP = 500
-MAX_LENGTH = 200  # of a fact
-MAX_WAITING = 50_000  # some minutes of a broker at full load without its database
+RELAYED = "proxy:"  # prefix of the purposes of relayed calls
+FLUSH_S = 0.2  # between two groups; a shorter time costs more transactions
+GROUP = 500  # rows per transaction
+MAX_LENGTH = 200  # characters of a fact
+MAX_WAITING = 50_000  # rows; some minutes of a broker at full load without its database
 OPENED = "token_opened"
 
-Living = Callable[[Tx, Sequence[str]], Awaitable[set[str]]]
+LivingAccounts = Callable[[Tx, Sequence[str]], Awaitable[set[str]]]
 
 
 class Audit:
-    """Takes events at once, and writes them in groups; ``run`` is the writer's loop."""
+    """Takes events without waiting and writes them in groups; ``run`` is the writer's loop."""
 
     def __init__(
         self,
@@ -44,21 +44,18 @@ class Audit:
         clock: Clock,
         randomness: Randomness,
         *,
-        living: Living,
+        living: LivingAccounts,
         opened: Counter,
     ) -> None:
-        """Write to ``database``; ``living`` says which of some accounts are there.
-
-        ``opened`` counts opened tokens by what they were opened for.
-        """
+        """``living`` returns which accounts exist; ``opened`` counts token openings."""
         self._database = database
         self._clock = clock
         self._randomness = randomness
         self._living = living
         self._opened = opened
         self._waiting: deque[AuditEvent] = deque()
-        self._some = asyncio.Event()
-        self._turn = asyncio.Lock()
+        self._has_rows = asyncio.Event()
+        self._lock = asyncio.Lock()
         self._is_failing = False
         self.lost = 0
 
@@ -70,14 +67,14 @@ class Audit:
         facts: Mapping[str, Fact],
         subject: Mapping[str, Fact],
     ) -> bool:
-        """Note that something happened now. Never blocks; False: no room, counted in ``lost``."""
+        """Queue an event. Returns False when the queue is full, and counts it in ``lost``."""
         if len(self._waiting) >= MAX_WAITING:
             if self.lost % MAX_WAITING == 0:
-                log.error("audit rows are being lost: %s wait to be written", MAX_WAITING)
+                log.error("Audit rows are lost: %s wait. Check the database.", MAX_WAITING)
             self.lost += 1
             return False
         self._waiting.append(self._event(event, user_id, facts, subject))
-        self._some.set()
+        self._has_rows.set()
         return True
 
     async def write(
@@ -89,32 +86,33 @@ class Audit:
         facts: Mapping[str, Fact],
         subject: Mapping[str, Fact],
     ) -> None:
-        """Write an event in the transaction of what it tells: both are kept, or neither."""
+        """Write an event in the transaction of its change: both are stored, or neither."""
         await self._append(tx, [self._event(event, user_id, facts, subject)])
 
     async def write_openings(self, tx: Tx, openings: Sequence[Opening]) -> None:
-        """Write that tokens were opened, in the transaction of what that was for."""
-        told = [self._event(OPENED, o.user_id, o.facts, o.subject) for o in openings]
-        if told:
-            await self._append(tx, told)
+        """Write token openings in the transaction that needs the tokens."""
+        events = [self._event(OPENED, o.user_id, o.facts, o.subject) for o in openings]
+        if events:
+            await self._append(tx, events)
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
-        """Note that a token is opened: the hook that ``Tokens`` calls.
+        """Record that a token is about to be opened; ``Tokens`` calls this.
 
-        A relayed call's row follows within FLUSH_S, unless rows could not be written last time:
-        then they are first. For any other purpose the row is written first. Raises DatabaseFailed
-        when it cannot be: then the token stays closed. Not for use inside a transaction.
+        A relayed call's row is written within FLUSH_S, unless the last write failed: then the
+        waiting rows are written first. For any other purpose the row is written before this
+        returns. Raises DatabaseFailed when that fails; the token must stay closed then. Do not call
+        it inside a transaction.
         """
         if self._is_failing:
             await self.flush()
-        told = opening(connection, purpose)
-        if not self.record(OPENED, told.user_id, facts=told.facts, subject=told.subject):
-            raise DatabaseFailed("The audit log cannot be written.")
+        each = opening(connection, purpose)
+        if not self.record(OPENED, each.user_id, facts=each.facts, subject=each.subject):
+            raise DatabaseFailed("The audit log cannot be written. Try again later.")
         if not purpose.startswith(RELAYED):
             await self.flush()
 
     async def erase(self, tx: Tx, user_id: str) -> None:
-        """Take a user out of every row, in the transaction that has removed the account."""
+        """Remove a user from every row, in the transaction that has removed the account."""
         await tx.lock(rows.LOCK)  # see _append
         await rows.erase(tx, user_id)
 
@@ -128,44 +126,44 @@ class Audit:
         return AuditEvent(at, event, user_id, _fit(facts), _fit(subject), salt)
 
     async def run(self) -> None:
-        """Write what waits, every FLUSH_S while there is something, for ever."""
+        """Write waiting rows every FLUSH_S, for ever."""
         while True:
-            await self._some.wait()
+            await self._has_rows.wait()
             await self._clock.sleep(FLUSH_S)
             try:
                 await self.flush()
-            except Exception as error:  # a loop's boundary: the rows are kept for the next turn
-                log.error("audit rows wait", exc_info=error)
+            except Exception as error:  # a loop's boundary: the rows stay for the next flush
+                log.error("Audit rows were not written; they stay queued.", exc_info=error)
 
     async def flush(self) -> None:
-        """Write everything that waits. Raises DatabaseFailed; what was not written stays."""
-        async with self._turn:
+        """Write all waiting rows. Raises DatabaseFailed; unwritten rows stay queued."""
+        async with self._lock:
             while self._waiting:
-                self._some.clear()
+                self._has_rows.clear()
                 group = [self._waiting[i] for i in range(min(GROUP, len(self._waiting)))]
                 try:
                     async with self._database.transaction() as tx:
                         await self._append(tx, group)
                 except BaseException:
                     self._is_failing = True
-                    self._some.set()
+                    self._has_rows.set()
                     raise
                 self._is_failing = False
                 for _ in group:
                     self._waiting.popleft()
 
     async def close(self) -> None:
-        """Write what still waits, once; log when the database does not take it."""
+        """Write the waiting rows once more; log when that fails."""
         try:
             await self.flush()
         except DatabaseFailed as error:
             log.error("The last audit rows were not written.", exc_info=error)
 
     async def _append(self, tx: Tx, events: Sequence[AuditEvent]) -> None:
-        """Append, naming nobody who is gone.
+        """Append rows without the names of erased accounts.
 
-        An erasure removes the account, then takes the same lock: it either sees these rows, or is
-        seen here. Every transaction takes this lock last, so no two wait for each other.
+        An erasure removes the account, then takes the same lock: either it sees these rows, or
+        this sees the erasure. Every transaction takes this lock last, so there is no deadlock.
         """
         await tx.lock(rows.LOCK)
         named = sorted({event.user_id for event in events if event.user_id})
@@ -175,7 +173,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A token was opened: whose, what for, and of what."""
+    """The opening of a token: its user, its purpose, and its connection."""
 
     user_id: str
     facts: Mapping[str, Fact]
@@ -183,7 +181,7 @@ class Opening:
 
 
 def opening(connection: Row, purpose: str) -> Opening:
-    """The opening of a connection's token."""
+    """Return the opening of a connection's token."""
     subject = {"connection": connection["id"], "workspace": connection["workspace_id"]}
     return Opening(connection["user_id"], {"purpose": purpose}, subject)
 
@@ -193,7 +191,7 @@ def _nameless(event: AuditEvent) -> AuditEvent:
 
 
 def _fit(values: Mapping[str, Fact]) -> dict[str, Fact]:
-    """Keep names, numbers and ids; what looks like none of them is somebody's text."""
+    """Keep names, numbers and ids; replace other text, which may be a user's content."""
     return {
         name: value
         if type(value) is not str

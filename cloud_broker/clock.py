@@ -1,4 +1,4 @@
-"""Time as an argument: the one module that reads a clock or sleeps."""
+"""Reads clocks and sleeps; every other module takes a ``Clock`` as an argument."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ class Clock(Protocol):
     """Wall time for records, monotonic time for deadlines, and waiting."""
 
     def now(self) -> float:
-        """Wall clock, seconds since the epoch (UTC). May jump either way."""
+        """Return the wall clock, seconds since the epoch (UTC). May jump either way."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never jumps."""
+        """Return seconds on a clock that never jumps."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds`` of monotonic time, at once when not positive."""
+        """Return after ``seconds`` of monotonic time; immediately when not positive."""
 
 
 class SystemClock:
     """The machine's own clocks."""
 
     def now(self) -> float:
-        """Wall clock, seconds since the epoch."""
+        """Return the wall clock, seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """The monotonic clock, seconds."""
+        """Return the monotonic clock, seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
@@ -52,9 +52,9 @@ def from_rfc3339(text: str) -> float:
     return stamp.timestamp()
 
 
-async def within(clock: Clock, seconds: float, coming: Coroutine[Any, Any, object]) -> bool:
-    """Wait for what is ``coming``, so many ``seconds`` at most; say whether it came."""
-    waiting, sleeping = asyncio.ensure_future(coming), asyncio.ensure_future(clock.sleep(seconds))
+async def within(clock: Clock, seconds: float, event: Coroutine[Any, Any, object]) -> bool:
+    """Wait for ``event`` at most ``seconds``; return whether it came."""
+    waiting, sleeping = asyncio.ensure_future(event), asyncio.ensure_future(clock.sleep(seconds))
     try:
         await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
         return waiting.done()

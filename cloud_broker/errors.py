@@ -1,35 +1,35 @@
-"""Every error that the broker raises on purpose.
+"""Defines every error that the broker raises on purpose.
 
 BrokerError
-├── InvalidInput              kind invalid          what the caller sent cannot be accepted
+├── InvalidInput              kind invalid          the request is malformed
 │   └── UnknownGrantType, WebhookStale
 ├── UnsupportedMedia          kind unsupported      a body that is not JSON
-├── BodyTooSlow               kind too_slow         a body that does not arrive
-├── TooManyRequests           kind too_many         an address or account asks too often
+├── BodyTooSlow               kind too_slow         the body does not arrive in time
+├── TooManyRequests           kind too_many         an address or account sends too many requests
 ├── NotFound                  kind missing          no such object for this account
-├── InvalidGrant              kind invalid          a hand-off or refresh token is worth nothing
+├── InvalidGrant              kind invalid          a hand-off or refresh token is not valid
 ├── WebhookUnsigned           kind unauthenticated  a webhook without its sender's signature
 ├── SessionExpired            kind unauthenticated  the access token is bad, expired or revoked
 ├── NoConnection              kind conflict         the account has no such Notion workspace
 │   └── WorkspaceRequired     kind invalid          several are connected, none was named
 ├── ReauthRequired            kind conflict         Notion's grant has ended
-├── SignInRefused             kind conflict         the sign-in cannot go on; shown as a page
+├── SignInRefused             kind conflict         the sign-in cannot continue; shown as a page
 │   ├── SignInExpired, SignInForeign, WorkspaceTaken
-├── NotionUnavailable         kind upstream         Notion did not answer as it should
+├── NotionUnavailable         kind upstream         Notion failed or answered something unexpected
 ├── DatabaseFailed            kind unavailable      (exit 5)
 │   ├── Duplicate             kind conflict         a unique key is taken
-│   ├── DatabaseBusy          kind unavailable      others hold what is needed; worth another try
+│   ├── DatabaseBusy          kind unavailable      locks are taken; try again
 │   ├── SchemaTooNew, SchemaOutdated, SchemaChanged
 ├── ConfigurationInvalid                            (exit 4)
 ├── AuditBroken                                     (exit 1) the audit chain does not hold
-├── ProbeFailed                                     (exit 1) the rate-limit probe cannot ask
+├── ProbeFailed                                     (exit 1) the rate-limit probe cannot start
 ├── PortTaken                                       (exit 6)
 ├── KeysRefused                                     (exit 7) keys do not open what is stored
 ├── KeysInUse                                       (exit 7) rows still need a key
 └── SealBroken                                      a stored secret was tampered with or swapped
 
-An error knows its stable ``code``, its ``kind`` and a sentence for a person; it knows nothing
-of HTTP. ``web/problems.py`` turns the kind into a status.
+An error has a stable ``code``, a ``kind`` and a sentence for the user, and knows nothing of HTTP:
+``web/problems.py`` maps the kind to a status.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 
 
 class Kind(Enum):
-    """What sort of refusal an error is; the web layer maps each to one HTTP status."""
+    """The sort of an error; the web layer maps each to one HTTP status."""
 
     INVALID = "invalid"
     UNAUTHENTICATED = "unauthenticated"
@@ -57,7 +57,7 @@ class Kind(Enum):
 
 
 class BrokerError(Exception):
-    """Base of all deliberate errors. ``detail`` is shown to people: no token, no content."""
+    """Base of all deliberate errors. Users read ``detail``: it holds no token and no content."""
 
     code: ClassVar[str] = "internal"
     kind: ClassVar[Kind] = Kind.INTERNAL
@@ -72,7 +72,7 @@ class BrokerError(Exception):
         params: Mapping[str, Any] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """Keep the sentence and what helps: hint, seconds to wait, values, places in a body."""
+        """Take the sentence; optionally a hint, seconds to wait, values, and places in a body."""
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
@@ -81,11 +81,11 @@ class BrokerError(Exception):
         self.errors = [dict(e) for e in errors]
 
 
-# --- what the caller sent -------------------------------------------------------------------
+# --- malformed requests -------------------------------------------------------------------
 
 
 class InvalidInput(BrokerError):
-    """The body, query or path is not of the documented form; ``errors`` names the places."""
+    """The body, query or path is malformed; ``errors`` names the places."""
 
     code = "invalid_input"
     kind = Kind.INVALID
@@ -100,7 +100,7 @@ class UnknownGrantType(InvalidInput):
 
 
 class UnsupportedMedia(BrokerError):
-    """A body that is not JSON."""
+    """The body is not JSON."""
 
     code = "unsupported_media_type"
     kind = Kind.UNSUPPORTED
@@ -116,7 +116,7 @@ class BodyTooSlow(BrokerError):
 
 
 class TooManyRequests(BrokerError):
-    """An address or an account asks more often than it may; ``retry_after`` says how long."""
+    """An address or account sends too many requests; ``retry_after``: seconds to wait."""
 
     code = "rate_limited"
     kind = Kind.TOO_MANY
@@ -124,7 +124,7 @@ class TooManyRequests(BrokerError):
 
 
 class NotFound(BrokerError):
-    """No such object for this account; another account's objects look the same."""
+    """No such object for this account; objects of other accounts look the same."""
 
     code = "not_found"
     kind = Kind.MISSING
@@ -154,7 +154,7 @@ class SessionExpired(BrokerError):
 
 
 class WebhookUnsigned(BrokerError):
-    """A webhook without the signature of a sender that we know."""
+    """A webhook without a valid signature of its sender."""
 
     code = "webhook_unsigned"
     kind = Kind.UNAUTHENTICATED
@@ -162,7 +162,7 @@ class WebhookUnsigned(BrokerError):
 
 
 class WebhookStale(InvalidInput):
-    """A webhook of an event too long ago: a replay, or a delivery that no longer helps."""
+    """A webhook of an old event: a replay, or a delivery too late to be of use."""
 
     code = "webhook_stale"
     title = "That event is too old"
@@ -180,7 +180,7 @@ class NoConnection(BrokerError):
 
 
 class WorkspaceRequired(NoConnection):
-    """Several workspaces are connected; the caller must say which."""
+    """Several workspaces are connected; the caller must name one."""
 
     code = "workspace_required"
     kind = Kind.INVALID
@@ -188,7 +188,7 @@ class WorkspaceRequired(NoConnection):
 
 
 class ReauthRequired(BrokerError):
-    """Notion's grant has ended; signing in at Notion again mends it."""
+    """Notion's grant has ended; the user must connect Notion again."""
 
     code = "reauth_required"
     kind = Kind.CONFLICT
@@ -196,7 +196,7 @@ class ReauthRequired(BrokerError):
 
 
 class SignInRefused(BrokerError):
-    """The sign-in cannot go on; a person sees this in the browser."""
+    """The sign-in cannot continue; the user sees this in the browser."""
 
     code = "login_refused"
     kind = Kind.CONFLICT
@@ -204,7 +204,7 @@ class SignInRefused(BrokerError):
 
 
 class SignInExpired(SignInRefused):
-    """The state is unknown, used or older than ten minutes."""
+    """The sign-in is unknown, completed, or older than ten minutes."""
 
     code = "login_expired"
     kind = Kind.INVALID
@@ -212,7 +212,7 @@ class SignInExpired(SignInRefused):
 
 
 class SignInForeign(SignInRefused):
-    """The answer came back to another browser than the one that asked."""
+    """Another browser completes the sign-in than the one that began it."""
 
     code = "login_state_unknown"
     kind = Kind.FORBIDDEN
@@ -227,7 +227,7 @@ class WorkspaceTaken(SignInRefused):
 
 
 class NotionUnavailable(BrokerError):
-    """Notion's OAuth endpoint failed or could not be understood."""
+    """Notion's OAuth endpoint failed or answered something unexpected."""
 
     code = "notion_unavailable"
     kind = Kind.UPSTREAM
@@ -238,7 +238,7 @@ class NotionUnavailable(BrokerError):
 
 
 class DatabaseFailed(BrokerError):
-    """The database cannot be reached or refused (exit 5)."""
+    """The database is unreachable, or refused a statement (exit 5)."""
 
     code = "database_unavailable"
     kind = Kind.UNAVAILABLE
@@ -254,28 +254,28 @@ class Duplicate(DatabaseFailed):
 
 
 class DatabaseBusy(DatabaseFailed):
-    """Others hold the locks that were needed; another try may be luckier."""
+    """Other transactions hold the locks; another try may succeed."""
 
     code = "database_busy"
     title = "The database is busy"
 
 
 class SchemaTooNew(DatabaseFailed):
-    """A newer broker took away what this one needs."""
+    """A newer broker removed columns or tables that this one needs."""
 
     code = "schema_too_new"
     title = "This version is too old for the database"
 
 
 class SchemaOutdated(DatabaseFailed):
-    """Migrations are waiting."""
+    """Migrations are missing."""
 
     code = "schema_outdated"
     title = "The database needs to be migrated"
 
 
 class SchemaChanged(DatabaseFailed):
-    """A migration that was applied no longer has the text that was applied."""
+    """The text of an applied migration has changed."""
 
     code = "schema_changed"
     title = "An applied migration was edited"
@@ -291,7 +291,7 @@ class ConfigurationInvalid(BrokerError):
     title = "The configuration is not valid"
 
     def __init__(self, faults: Sequence[str]) -> None:
-        """Keep every fault, one sentence each, none with a secret's value."""
+        """Take every fault, one sentence each, none with a secret's value."""
         super().__init__("; ".join(faults))
         self.faults = tuple(faults)
 
@@ -304,10 +304,10 @@ class AuditBroken(BrokerError):
 
 
 class ProbeFailed(BrokerError):
-    """``ratelimit-probe`` cannot begin: a token is not accepted, nobody answers."""
+    """``ratelimit-probe`` cannot start: Notion refuses a token or does not answer."""
 
     code = "probe_failed"
-    title = "The experiment cannot begin"
+    title = "The experiment cannot start"
 
 
 class PortTaken(BrokerError):
@@ -326,14 +326,14 @@ class KeysRefused(BrokerError):
 
 
 class KeysInUse(BrokerError):
-    """Rows are sealed with keys that were to be given up (exit 7, as all that concerns keys)."""
+    """Rows are sealed with keys that the operator wants to drop (exit 7)."""
 
     code = "keys_in_use"
     title = "Encryption keys are still in use"
 
 
 class SealBroken(BrokerError):
-    """Sealed bytes do not open under their key and row: tampered, swapped or foreign."""
+    """Sealed bytes do not open under their key and row: changed, swapped or foreign."""
 
     code = "seal_broken"
     title = "A stored secret cannot be opened"

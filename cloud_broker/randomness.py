@@ -1,4 +1,4 @@
-"""Randomness as an argument: ids and unguessable values."""
+"""Makes ids and secrets; every other module takes a ``Randomness`` as an argument."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Protocol
 
 
 class Randomness(Protocol):
-    """Where fresh ids and secrets come from."""
+    """A source of new ids and secrets."""
 
     def new_id(self) -> str:
-        """A UUID for a row."""
+        """Return a UUID for a row."""
 
     def new_secret(self) -> str:
-        """256 unguessable bits, 43 URL-safe characters."""
+        """Return 256 random bits as 43 URL-safe characters."""
 
 
 class SystemRandomness:
     """The operating system's generator."""
 
     def new_id(self) -> str:
-        """A random UUID (version 4)."""
+        """Return a random UUID (version 4)."""
         return str(uuid.uuid4())
 
     def new_secret(self) -> str:
-        """256 bits of the system's generator."""
+        """Return 256 bits of the system's generator."""
         return secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""A value that must not be shown: its repr, str and format are masks."""
+"""Wraps secret text so that no repr, str or format shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hmac import compare_digest
 
 
 class Secret:
-    """Text that only ``reveal`` hands out. Compares in constant time, cannot be pickled."""
+    """Text that only ``reveal`` returns. Compares in constant time; refuses pickling."""
 
     __slots__ = ("_text",)
 
@@ -15,21 +15,21 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself: call it where it leaves for its destination, nowhere else."""
+        """Return the text. Call this only where the text leaves for its destination."""
         return self._text
 
     def __repr__(self) -> str:
-        """A mask, whatever the value."""
+        """Return a mask."""
         return "Secret(***)"
 
     __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
-        """A mask, whatever the value."""
+        """Return a mask."""
         return "***"
 
     def __eq__(self, other: object) -> bool:
-        """Equal texts, found in constant time."""
+        """Compare the texts in constant time."""
         if not isinstance(other, Secret):
             return NotImplemented
         return compare_digest(self._text.encode(), other._text.encode())

@@ -1,4 +1,4 @@
-"""Which tier counts: from what was bought and how the subscription stands (pure).
+"""Computes an account's tier from its purchase and the state of its subscription (pure).
 
 ``docs/billing.md`` shows the same table (a test compares).
 """
@@ -23,7 +23,7 @@ Status = Literal[
 
 TIERS: tuple[Tier, ...] = get_args(Tier)  # from the least to the most
 STATUSES: frozenset[Status] = frozenset(get_args(Status))
-EVERYBODYS: Tier = "FREE"
+DEFAULT_TIER: Tier = "FREE"
 PAID: frozenset[str] = frozenset({"trialing", "active"})
 
 
@@ -45,22 +45,22 @@ class Tariff:
     grace_s: float
 
     def bought(self, ids: Iterable[str]) -> Tier | None:
-        """The highest tier that one of these prices or products buys; None: it is not ours."""
+        """Return the highest tier that these prices or products buy; None if none is ours."""
         found = [self.prices[each] for each in ids if each in self.prices]
         return max(found, key=TIERS.index, default=None)
 
     def in_force(
         self, tier: str | None, status: str | None, past_due_since: int | None, now: int
     ) -> Tier:
-        """The tier that counts at ``now``; moments in ms.
+        """Return the tier that counts at ``now``; times in ms.
 
-        What was bought while it is paid or on trial, and for ``grace_s`` after a payment failed;
-        FREE in every other case, whatever is not known included.
+        The bought tier counts while it is paid or on trial, and for ``grace_s`` after a failed
+        payment. FREE counts in every other case, unknown values included.
         """
         if not is_tier(tier):
-            return EVERYBODYS
+            return DEFAULT_TIER
         if status in PAID:
             return tier
         if status == "past_due" and past_due_since is not None:
-            return tier if now < past_due_since + self.grace_s * 1000 else EVERYBODYS
-        return EVERYBODYS
+            return tier if now < past_due_since + self.grace_s * 1000 else DEFAULT_TIER
+        return DEFAULT_TIER

@@ -1,7 +1,7 @@
-"""The one place in the broker that opens connections to the world outside.
+"""Sends HTTP requests; no other module opens outbound connections.
 
-What a failure means is told by its type, because a write may be resent only when nothing of it
-can have arrived: ``ConnectFailed`` proves that, ``Interrupted`` does not.
+The type of a failure matters, because a write may be sent again only when no byte of it can have
+arrived: ``ConnectFailed`` proves that, ``Interrupted`` does not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-CONNECT_S = 5.0  # to have a connection, TLS included
+CONNECT_S = 5.0  # to get a connection, TLS included
 READ_CHUNK = 65_536
 
 
 class TransportError(Exception):
-    """Base of what can go wrong on the way; never holds a header or a body."""
+    """Base of transport failures; never holds a header or a body."""
 
 
 class ConnectFailed(TransportError):
@@ -30,22 +30,22 @@ class ConnectFailed(TransportError):
 
 
 class Interrupted(TransportError):
-    """The request was sent, at least in part, and no whole answer came: it may be applied.
+    """The request was sent, at least in part, without a whole answer: it may be applied.
 
-    ``timed_out`` says that the time was up; else the connection broke.
+    ``timed_out``: the deadline passed; else the connection broke.
     """
 
     def __init__(self, detail: str, *, timed_out: bool = False) -> None:
-        """Keep the sentence and the way it ended."""
+        """Store the sentence and the reason."""
         super().__init__(detail)
         self.timed_out = timed_out
 
 
 class ResponseTooLarge(TransportError):
-    """An answer of more decoded bytes than allowed; reading stopped. ``status`` is the answer's."""
+    """The answer has more decoded bytes than allowed; ``status`` is the answer's."""
 
     def __init__(self, status: int, max_bytes: int) -> None:
-        """Keep the status that came with it."""
+        """Store the answer's status."""
         super().__init__(f"The answer has more than {max_bytes} bytes.")
         self.status = status
 
@@ -78,7 +78,7 @@ class Transport(Protocol):
 
         ``url`` is built from constants by the caller; redirects are not followed. ``deadline``
         is in seconds from now, for everything. ``before_send`` is called when a connection is
-        there and no byte was sent; what it raises ends the call and is raised from here.
+        open and no byte was sent; its exception ends the call and is raised from here.
         Every status is a Response. Raises ConnectFailed, Interrupted or ResponseTooLarge.
         """
 
@@ -99,7 +99,7 @@ class AiohttpTransport:
     """
 
     def __init__(self, *, connections: int = 800) -> None:
-        """Allow ``connections`` open ones at a time."""
+        """Open at most ``connections`` at a time."""
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -157,10 +157,10 @@ class AiohttpTransport:
 
 
 class _Attempt:
-    """Knows whether a byte can have left, and keeps aiohttp from resending by itself.
+    """Knows whether a byte can have left, and stops aiohttp from resending.
 
-    aiohttp repeats GET and DELETE once when a pooled connection turns out to be dead. Whether
-    to resend is decided in one place only (proxy/outcome.py), so the error leaves it as ours.
+    aiohttp repeats GET and DELETE once when a pooled connection is dead. Only proxy/outcome.py may
+    decide to resend, so the guard turns aiohttp's error into ours before aiohttp sees it.
     """
 
     def __init__(self, before_send: Callable[[], None] | None) -> None:

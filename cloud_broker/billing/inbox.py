@@ -24,7 +24,7 @@ from cloud_broker.storage import accounts
 from cloud_broker.storage import billing as rows
 from cloud_broker.storage.audit import Fact
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
-from cloud_broker.tariff import EVERYBODYS, TIERS, Tariff
+from cloud_broker.tariff import DEFAULT_TIER, TIERS, Tariff
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ KEPT_S = 30 * 86_400.0  # ids of events: Stripe repeats one for three days, a pe
 SETTLE_S = 3600.0
 PAGE = 100
 _NOTHING: dict[str, Any] = {
-    "tier": EVERYBODYS,
+    "tier": DEFAULT_TIER,
     "status": "active",
     "stripe_customer_id": None,
     "stripe_subscription_id": None,

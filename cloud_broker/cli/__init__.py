@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command ``cloud-broker``, a module for each verb."""

@@ -1,4 +1,4 @@
-"""``cloud-broker version``."""
+"""Implements ``cloud-broker version``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from importlib.metadata import version
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take none."""
+    """Declare no options."""
     parser.epilog = "example:\n  cloud-broker version"
 
 
 def run(_: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the version."""
     print(f"cloud-broker {version('clipperd')}")
     return 0

@@ -1,4 +1,4 @@
-"""``cloud-broker audit verify``: walk the audit chain."""
+"""Implements ``cloud-broker audit verify``: check the audit chain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = add_verb(
         kinds,
         "verify",
-        help="check that no row was changed or taken out",
+        help="check that no row was changed or removed",
         example="audit verify --config broker.toml",
     )
     add_config(verify)
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Walk it and print a sentence."""
+    """Check the chain and print the result."""
     print(asyncio.run(_verify(settings_of(args))))
     return 0
 
@@ -37,7 +37,7 @@ async def _verify(settings: Settings) -> str:
         checked, misfit = await audit.verify(database)
     if misfit is not None:
         raise AuditBroken(
-            f"Row {misfit} does not follow from the {checked} rows before it: it was changed, or"
-            " rows are missing there."
+            f"Row {misfit} does not match the {checked} rows before it: it was changed, or rows"
+            " before it are missing. Compare the log with a backup."
         )
-    return f"{checked} rows, each sealed to the one before it."
+    return f"{checked} rows checked: each is sealed to the one before it."

@@ -1,4 +1,4 @@
-"""``cloud-broker check-config``: name every fault of the settings, start nothing."""
+"""Implements ``cloud-broker check-config``: report every invalid setting, start nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the settings and print a sentence."""
+    """Read the settings and print the result."""
     settings_of(args)
     print("The configuration is valid.")
     return 0

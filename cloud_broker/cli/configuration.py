@@ -1,4 +1,4 @@
-"""``--config``, and the settings that a command then works with."""
+"""Adds ``--config`` to a command and reads its settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from cloud_broker.settings.config import Settings, read_file
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Let the command take a settings file."""
+    """Add the option ``--config``."""
     parser.add_argument(
-        "--config", type=Path, metavar="FILE.toml", help="settings; the environment wins"
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="settings file; environment variables override it",
     )
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings of this call. Raises ConfigurationInvalid."""
+    """Return the settings of this command. Raises ConfigurationInvalid."""
     file = read_file(args.config) if args.config else None
     return Settings.from_env(args.environment, file=file)

@@ -1,4 +1,4 @@
-"""The database as a command finds it: neither made nor migrated."""
+"""Opens the database for a command, without creating or migrating it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloud_broker.storage.opening import open_database
 
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open it for the length of a block. Raises DatabaseFailed when it is not there or not new."""
+    """Open it for a block. Raises DatabaseFailed when it is missing or needs a migration."""
     database = await open_database(
         settings.database_url.reveal(),
         connections=settings.database_connections,

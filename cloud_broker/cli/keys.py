@@ -1,4 +1,4 @@
-"""``cloud-broker keys``: fresh keys, which keys rows need, and moving rows from one to another."""
+"""Implements ``cloud-broker keys``: make keys, count their rows, rewrap rows, drop old keys."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from cloud_broker.storage import keycheck
 from cloud_broker.storage.audit import Fact
 
 NAMES = {"encryption": "BROKER_ENCRYPTION_KEYS", "signing": "BROKER_SIGNING_KEYS"}
-BROKEN_TOLD = 5  # how many rows that do not open are named
+BROKEN_NAMED = 5  # rows that do not open and are named in the error
 _EXAMPLES = """examples:
   cloud-broker keys new >> broker.env
   cloud-broker keys new --only encryption      one key, without the setting's name
   cloud-broker keys status                     which key seals how many rows
-  cloud-broker keys rewrap --dry-run           how many rows would be sealed anew
-  cloud-broker keys rewrap                     beside running brokers; stopped, run it again
-  cloud-broker keys trim                       may the older keys go? exit 7: not yet
+  cloud-broker keys rewrap --dry-run           how many rows would be sealed again
+  cloud-broker keys rewrap                     while brokers run; if stopped, run it again
+  cloud-broker keys trim                       drop the older keys; exit 7: still needed
 
-To change a key: docs/runbook.md."""
+How to change a key: docs/runbook.md."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,32 +39,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new = add_verb(
         kinds,
         "new",
-        help="print a fresh value for each key setting; kept nowhere",
+        help="print a new value for each key setting; stores nothing",
         example="keys new --only encryption",
     )
     new.add_argument("--only", choices=list(NAMES), help="one value, without the setting's name")
     status = add_verb(
         kinds,
         "status",
-        help="say how many rows each encryption key seals",
+        help="show how many rows each encryption key seals",
         example="keys status --config broker.toml",
     )
     rewrap = add_verb(
         kinds,
         "rewrap",
         example="keys rewrap --dry-run",
-        help="seal every row with the first encryption key, beside running brokers",
-        description="Seals every row with the first encryption key, in batches, beside running\n"
-        "brokers. Stopped at any point it can be run again. Exit 7 when rows are left.",
+        help="seal every row with the first encryption key, while brokers run",
+        description="Seals every row with the first encryption key, in batches, while brokers\n"
+        "run. If it is stopped, run it again. Exit 7 when rows are left.",
     )
     rewrap.add_argument("--dry-run", action="store_true", help="count, change nothing")
     trim = add_verb(
         kinds,
         "trim",
         example="keys trim",
-        help="give up every encryption key but the first, once no row needs it",
-        description="Says which keys can be taken out of the setting, and forgets them in the\n"
-        "database. Exit 7, and nothing is changed, while a row needs one of them.",
+        help="drop every encryption key but the first, once no row needs it",
+        description="Shows which keys you can remove from the setting, and drops them from the\n"
+        "database. Exit 7, without a change, while a row needs one of them.",
     )
     for kind in (status, rewrap, trim):
         add_config(kind)
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and print what came of it."""
+    """Run the command and print its result."""
     if args.keys_command == "new":
         print(new_key() if args.only else new_keys())
         return 0
@@ -87,41 +87,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def new_keys() -> str:
-    """Two lines of environment, each with one new key under a new id."""
+    """Return two lines of environment, each with a new key under a new id."""
     return "\n".join(f"{name}={new_key()}" for name in NAMES.values())
 
 
 def new_key() -> str:
-    """A key under a new id, as a key setting takes it."""
+    """Return a new key under a new id, as a key setting takes it."""
     key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
     return f"k{secrets.token_hex(4)}:{key}"
 
 
 async def rewrap(settings: Settings, *, dry_run: bool) -> str:
-    """Seal every row with the first key; return a sentence.
+    """Seal every row with the first key; return the result as a sentence.
 
-    Raises KeysRefused, KeysInUse when rows are left, or DatabaseFailed; what was done stays.
+    Raises KeysRefused, KeysInUse when rows are left, or DatabaseFailed; rewrapped rows stay so.
     """
     async with operator_context(settings) as operator:
         ring = operator.identity.ring
         task = Rewrap(operator.database, ring, operator.identity.audit)
         if dry_run:
-            return f"{_counted(await task.left())} would be sealed anew with {ring.first}."
+            return f"{_counted(await task.left())} would be sealed again with {ring.first}."
         done = await task.run(progress("rows"))
         await operator.database.tidy()
-    told = f"{done.moved} rows sealed anew with {ring.first}"
+    result = f"{done.moved} rows sealed again with {ring.first}"
     if done.broken:
-        names = sorted(done.broken)[:BROKEN_TOLD]
+        names = sorted(done.broken)[:BROKEN_NAMED]
         raise KeysRefused(
-            f"{told}; {len(done.broken)} rows do not open, such as {', '.join(names)}.",
-            hint="They were changed outside the broker. Their people must connect again.",
+            f"{result}; {len(done.broken)} rows cannot be opened, such as {', '.join(names)}.",
+            hint="They were changed outside the broker. Their users must connect Notion again.",
         )
     if done.left:
         raise KeysInUse(
-            f"{told}; {_counted(done.left)} came under another key meanwhile.",
-            hint=f"Restart every broker with {ring.first} in front, then run this again.",
+            f"{result}; {_counted(done.left)} were sealed with another key meanwhile.",
+            hint=f"Restart every broker with {ring.first} as its first key, then run this again.",
         )
-    return f"{told}; none is left under another key."
+    return f"{result}; no row needs another key."
 
 
 async def _trim(settings: Settings) -> str:
@@ -139,7 +139,7 @@ async def _trim(settings: Settings) -> str:
         await operator.identity.audit.write(tx, "keys_trimmed", "", facts=facts, subject={})
     if not gone:
         return f"{ring.first} is the only key."
-    return f"No row needs {', '.join(gone)}. Take them out of BROKER_ENCRYPTION_KEYS."
+    return f"No row needs {', '.join(gone)}. Remove them from BROKER_ENCRYPTION_KEYS."
 
 
 async def _status(settings: Settings) -> str:

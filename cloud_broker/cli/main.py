@@ -1,9 +1,9 @@
-"""The command ``cloud-broker``: arguments in, exit code out.
+"""Runs the command ``cloud-broker``.
 
-Each verb is a row of ``COMMANDS``: its name, one line of help, and the module that knows the rest,
-imported only when the verb is asked for. Such a module has ``add_arguments(parser)``, which may
-also set ``parser.epilog`` to examples, and ``run(args) -> int``, which returns the exit code or
-raises a BrokerError; ``args.environment`` is the environment.
+Each verb is a row of ``COMMANDS``: its name, one line of help, and its module, imported only when
+the verb runs. The module has ``add_arguments(parser)``, which may also set ``parser.epilog`` to
+examples, and ``run(args) -> int``, which returns the exit code or raises a BrokerError;
+``args.environment`` is the environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cloud_broker.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A verb: ``module`` is imported when it is asked for."""
+    """A verb and the module that implements it."""
 
     name: str
     module: str
@@ -40,18 +40,24 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "cloud_broker.cli.serve", "run the broker"),
     Command("migrate", "cloud_broker.cli.migrate", "bring the database up to date"),
     Command("check-config", "cloud_broker.cli.check_config", "check the settings and stop"),
-    Command("keys", "cloud_broker.cli.keys", "encryption and signing keys"),
+    Command("keys", "cloud_broker.cli.keys", "make, count and change encryption and signing keys"),
     Command("users", "cloud_broker.cli.users", "accounts: show, export, delete; unblock"),
-    Command("revoke-all", "cloud_broker.cli.revoke_all", "sign everybody out, disconnect all"),
-    Command("audit", "cloud_broker.cli.audit", "the audit log"),
     Command(
-        "webhook-token", "cloud_broker.cli.webhook_token", "print the token of Notion's handshake"
+        "revoke-all",
+        "cloud_broker.cli.revoke_all",
+        "sign out every user, disconnect every workspace",
+    ),
+    Command("audit", "cloud_broker.cli.audit", "check the audit log"),
+    Command(
+        "webhook-token",
+        "cloud_broker.cli.webhook_token",
+        "print the verification token of Notion's webhook",
     ),
     Command("sandbox", "cloud_broker.sandbox.command", "run the stand-in for Notion"),
     Command(
         "ratelimit-probe",
         "cloud_broker.ratelimit_probe.command",
-        "find out whose a rate limit is",
+        "measure the scope of Notion's rate limit",
     ),
     Command("version", "cloud_broker.cli.about", "print the version"),
 )
@@ -64,20 +70,20 @@ _EXIT: tuple[tuple[type[BrokerError], int], ...] = (
     (KeysInUse, KEYS),
 )
 _EXAMPLES = """examples:
-  cloud-broker keys new                 print fresh keys for the two key settings
-  cloud-broker check-config             name every fault of the settings, start nothing
+  cloud-broker keys new                 print new keys for the two key settings
+  cloud-broker check-config             report every invalid setting, start nothing
   cloud-broker run --config broker.toml
-  BROKER_PORT=0 cloud-broker run        let the system choose the port, which is printed
-  cloud-broker migrate --check          say whether the database is up to date
-  cloud-broker audit verify             check that the audit log is whole
-  cloud-broker keys status              say how many rows each encryption key seals
-  cloud-broker keys rewrap              seal all with the first key, beside running brokers
-  cloud-broker users export a@b.org     everything that is kept about an account
-  cloud-broker revoke-all               sign everybody out, disconnect every workspace
-  cloud-broker sandbox                  a stand-in for Notion, to develop against
-  cloud-broker ratelimit-probe          rehearse the experiment on whose the rate limit is
+  BROKER_PORT=0 cloud-broker run        let the system choose a port and print it
+  cloud-broker migrate --check          check if the database is up to date
+  cloud-broker audit verify             check that no audit row was changed
+  cloud-broker keys status              show how many rows each encryption key seals
+  cloud-broker keys rewrap              seal all rows with the first key, while brokers run
+  cloud-broker users export a@b.org     print every stored row about an account
+  cloud-broker revoke-all               sign out every user, disconnect every workspace
+  cloud-broker sandbox                  run a stand-in for Notion, for development
+  cloud-broker ratelimit-probe          rehearse the experiment on Notion's rate limit
 
-Each command has its own --help."""
+Run a command with --help for its options."""
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
@@ -104,11 +110,11 @@ def _report(error: BrokerError) -> int:
 
 
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Every verb, and the options of the one that ``arguments`` name."""
+    """Return a parser with every verb, and with the options of the verb in ``arguments``."""
     named = next((word for word in arguments if not word.startswith("-")), "")
     parser = argparse.ArgumentParser(
         prog="cloud-broker",
-        description="Holds Notion's tokens so that no client has to.",
+        description="Connects clients to Notion and keeps Notion's tokens away from them.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

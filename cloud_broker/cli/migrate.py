@@ -1,4 +1,4 @@
-"""``cloud-broker migrate``: bring the database up to date, or say whether it is."""
+"""Implements ``cloud-broker migrate``: update the database, or check if it is up to date."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--check", action="store_true", help="change nothing; exit 5 when something is missing"
+        "--check", action="store_true", help="change nothing; exit 5 when a migration is missing"
     )
     how.add_argument(
         "--contract",
         action="store_true",
-        help="also take away what only earlier versions use; none may run any more",
+        help="also remove what only earlier versions use; stop those versions first",
     )
     add_config(parser)
     parser.epilog = (
         "examples:\n"
         "  cloud-broker migrate --config broker.toml\n"
-        "  cloud-broker migrate --check     before a release: is anything missing?\n"
-        "  cloud-broker migrate --contract  after a release, when every broker is of it"
+        "  cloud-broker migrate --check     before a release: is a migration missing?\n"
+        "  cloud-broker migrate --contract  after a release, when every broker runs it"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and print a sentence."""
+    """Migrate or check, and print the result."""
     work = _migrate(settings_of(args), check_only=args.check, contract=args.contract)
     print(asyncio.run(work))
     return 0
@@ -47,22 +47,22 @@ async def _migrate(settings: Settings, *, check_only: bool, contract: bool) -> s
     )
     try:
         if check_only:
-            return _told(await check(database))
+            return _status_text(await check(database))
         applied = await migrate_patiently(database, SystemClock(), contract=contract)
-        told = _told(await check(database))
+        status = _status_text(await check(database))
     finally:
         await database.close()
-    return f"{applied} migrations applied. {told}" if applied else told
+    return f"{applied} migrations applied. {status}" if applied else status
 
 
-def _told(found: SchemaStatus) -> str:
+def _status_text(found: SchemaStatus) -> str:
     sentences = ["The database is up to date."]
     if found.later:
         sentences.append(f"A later version has added to it: {', '.join(found.later)}.")
     if found.missing:
         names = ", ".join(step.name for step in found.missing)
         sentences.append(
-            "Once no earlier version runs any more, cloud-broker migrate --contract may apply"
-            f" {names}."
+            "When no earlier version runs any more, run: cloud-broker migrate --contract"
+            f" (it applies {names})."
         )
     return " ".join(sentences)

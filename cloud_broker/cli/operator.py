@@ -1,6 +1,6 @@
-"""What an operator's command works with: an open database, and the broker's parts over it.
+"""Opens the database and builds the identity parts for an operator's command.
 
-Every such command works beside running brokers: they see in the database what it has changed.
+These commands work while brokers run: the brokers read the changes from the database.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from cloud_broker.storage import connections
 from cloud_broker.storage.database import Database
 from cloud_broker.transport import AiohttpTransport
 
-TURNS = 10_000  # of ten tokens each; what is left is the running brokers' to do
+BATCHES = 10_000  # of ten tokens each; running brokers revoke the rest
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """An open database and the broker's parts over it."""
+    """An open database and the identity parts over it."""
 
     database: Database
     identity: Identity
 
     async def revoke_at_notion(self) -> int:
-        """Have Notion revoke what waits for it and is due; return how many tokens still wait."""
-        for _ in range(TURNS):
+        """Revoke the due tokens at Notion; return how many still wait."""
+        for _ in range(BATCHES):
             if await self.identity.revocations.step() > 0:
                 break
         async with self.database.reading() as tx:
@@ -41,7 +41,7 @@ class OperatorContext:
 
 @asynccontextmanager
 async def operator_context(settings: Settings) -> AsyncIterator[OperatorContext]:
-    """Open all for the length of a block. Raises DatabaseFailed or KeysRefused."""
+    """Open both for a block. Raises DatabaseFailed or KeysRefused."""
     clock, random = SystemClock(), SystemRandomness()
     async with existing_database(settings) as database, AiohttpTransport() as transport:
         identity = build_identity(settings, database, transport, clock, random, Metrics())
@@ -51,10 +51,10 @@ async def operator_context(settings: Settings) -> AsyncIterator[OperatorContext]
 
 
 def progress(what: str) -> Callable[[int], None]:
-    """Tell how far a long command is, on the terminal's error stream; elsewhere say nothing."""
+    """Return a function that shows a count on the terminal's error stream, if there is one."""
 
-    def told(count: int) -> None:
+    def show(count: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{count} {what} ", end="", file=sys.stderr, flush=True)
 
-    return told
+    return show

@@ -1,4 +1,4 @@
-"""``cloud-broker run``: open the adapters, start, wait for a signal, drain."""
+"""Implements ``cloud-broker run``: start the broker, serve until a signal, drain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cloud_broker.transport import AiohttpTransport
 from cloud_broker.web.inbound import IDLE_S
 from cloud_broker.web.keys import CLOCK, DRAIN
 
-OPEN_FILES = 8_192  # connections from outside and to Notion, the database's files, and room
+OPEN_FILES = 8_192  # inbound connections, connections to Notion, the database, and a reserve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then let what is under way finish.
+    """Serve until SIGTERM or SIGINT, then let running requests finish.
 
     Raises DatabaseFailed, KeysRefused or PortTaken.
     """
@@ -62,7 +62,7 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
         access_log=None,
         keepalive_timeout=IDLE_S,
         shutdown_timeout=settings.drain_s,
-        handler_cancellation=True,  # see web/completion.py: of reads only
+        handler_cancellation=True,  # only reads: see web/completion.py
     )
     await runner.setup()
     try:
@@ -74,7 +74,7 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
         except OSError as error:
             raise PortTaken(
                 f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}).",
-                hint="Choose another BROKER_PORT; 0 lets the system choose.",
+                hint="Set another BROKER_PORT; 0 lets the system choose.",
             ) from error
         port = server.sockets[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -88,7 +88,7 @@ async def _serve(app: web.Application, settings: Settings, stop: asyncio.Event) 
 
 
 def _allow_open_files() -> None:
-    """Raise what most systems give at first, 1,024: each call takes a connection in and one out."""
+    """Raise the limit of open files, often 1,024: a call takes an inbound and an outbound one."""
     try:
         import resource
     except ImportError:  # a system without such limits

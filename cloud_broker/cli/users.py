@@ -1,4 +1,4 @@
-"""``cloud-broker users``: one account, shown, exported or erased; a workspace, given free."""
+"""Implements ``cloud-broker users``: show, export or delete an account; unblock a workspace."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="users_command", required=True, metavar="COMMAND")
     for name, help_text in (
         ("show", "print profile, workspaces, subscription and number of sessions, as JSON"),
-        ("export", "print everything that is kept about an account, as JSON without secrets"),
-        ("delete", "erase an account at once, as its owner could; Notion revokes its tokens"),
+        ("export", "print every stored row about an account, as JSON without secrets"),
+        ("delete", "delete an account immediately, as its owner can; revokes its tokens"),
     ):
         example = f"users {name} ada@example.org --config broker.toml"
         kind = add_verb(kinds, name, help=help_text, example=example)
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "unblock",
         help="let the next account that connects a workspace have it",
         example="users unblock 0b1f0c9e-2222-4a4a-8c8c-000000000002",
-        description="Lets the next account that connects a workspace have it, blocked or not.\n"
-        "Who is connected to it stays connected. Written to the audit log.",
+        description="Lets the next account that connects a workspace have it, even a blocked one.\n"
+        "Connected accounts stay connected. The audit log records the command.",
     )
     unblock.add_argument("workspace", metavar="WORKSPACE_ID", help="Notion's id of the workspace")
     add_config(unblock)
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and print what came of it."""
+    """Run the command and print its result."""
     settings = settings_of(args)
     if args.users_command == "unblock":
         print(asyncio.run(_unblock(settings, args.workspace)))
@@ -73,29 +73,29 @@ async def _delete(settings: Settings, name: str) -> str:
     async with operator_context(settings) as operator:
         await operator.identity.accounts.erase(await _user(operator, name))
         waiting = await operator.revoke_at_notion()
-    return f"The account is erased. {waiting} tokens wait to be revoked at Notion."
+    return f"The account is deleted. {waiting} tokens wait to be revoked at Notion."
 
 
 async def _unblock(settings: Settings, workspace_id: str) -> str:
     async with operator_context(settings) as operator:
         if not await operator.identity.accounts.release_workspace(workspace_id):
             raise NotFound(
-                "No account has connected this workspace: whoever does so first gets it.",
-                hint="The id is that of the workspace, as `users show` prints it.",
+                "No account has connected this workspace, so the first one that does gets it.",
+                hint="Check the id: `cloud-broker users show` prints the ids of workspaces.",
             )
     return "The next account that connects this workspace gets it."
 
 
 async def _user(operator: OperatorContext, name: str) -> str:
-    """The account's id. Raises NotFound."""
+    """Return the account's id. Raises NotFound."""
     async with operator.database.reading() as tx:
         found = await rows.find_user(tx, name)
     if len(found) > 1:
         raise NotFound(
-            f"{len(found)} accounts have this address.", hint=f"Name one: {', '.join(found)}"
+            f"{len(found)} accounts have this address.", hint=f"Use an id: {', '.join(found)}"
         )
     if not found:
-        raise NotFound("No account has this id or address.")
+        raise NotFound("No account has this id or address. Check its spelling.")
     return found[0]
 
 

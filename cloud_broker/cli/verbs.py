@@ -1,4 +1,4 @@
-"""The verbs below a command, such as ``keys rewrap``: each with its help and an example."""
+"""Adds verbs below a command, such as ``keys rewrap``, with help and an example."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_verb(
     example: str,
     description: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a verb; ``example`` is what follows ``cloud-broker``."""
+    """Add a verb; ``example`` is a command line without ``cloud-broker``."""
     return verbs.add_parser(
         name,
         help=help,

@@ -1,4 +1,4 @@
-"""``cloud-broker webhook-token``: what Notion's portal asks for after the handshake."""
+"""Implements ``cloud-broker webhook-token``: print the token for Notion's portal."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the token."""
     print(asyncio.run(webhook_token(settings_of(args))))
     return 0
 
 
 async def webhook_token(settings: Settings) -> str:
-    """The token of the handshake. Raises NotFound before one came."""
+    """Return the token of the handshake. Raises NotFound before Notion has sent one."""
     ring = KeyRing(raw_keys(settings.encryption_keys))
     async with existing_database(settings) as database:
-        intake = Inbox(
+        inbox = Inbox(
             database,
             ring,
             LocalNotifier(),
@@ -40,10 +40,10 @@ async def webhook_token(settings: Settings) -> str:
             token=settings.webhook_token,
             is_pending=False,
         )
-        token = await intake.token()
+        token = await inbox.token()
     if token is None:
         raise NotFound(
-            "No handshake has come yet.",
-            hint="Set BROKER_WEBHOOK_PENDING=1 and subscribe in Notion's portal.",
+            "Notion has sent no handshake yet.",
+            hint="Set BROKER_WEBHOOK_PENDING=1, restart, and subscribe in Notion's portal.",
         )
     return token.reveal()

@@ -29,7 +29,7 @@ from cloud_broker.storage import idempotency
 from cloud_broker.storage import push as push_rows
 from cloud_broker.storage.audit import Fact
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
-from cloud_broker.tariff import EVERYBODYS, Tariff
+from cloud_broker.tariff import DEFAULT_TIER, Tariff
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +288,7 @@ class Accounts:
     def _in_force(self, bought: Row | None) -> dict[str, str]:
         """The tier that counts now; nobody is without one."""
         if bought is None:
-            return {"tier": EVERYBODYS, "status": "active"}
+            return {"tier": DEFAULT_TIER, "status": "active"}
         now = to_ms(self._clock.now())
         tier = self._tariff.in_force(
             bought["tier"], bought["status"], bought["past_due_since"], now

@@ -1,4 +1,4 @@
-"""JSON lines on standard error: one per event, with the request's id, never with what was sent."""
+"""Logs JSON lines to standard error, with the request's id and without request contents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 class JsonLines(logging.Formatter):
     """Renders a record as one line of JSON.
 
-    Of an exception it shows type and places but not the text, which may quote what was sent.
+    It shows the type and the trace of an exception, but not its text, which may quote a request.
     ``extra={"fields": {…}}`` adds members.
     """
 
@@ -49,8 +49,8 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # What no line shows is not looked for: https://docs.python.org/3/howto/logging.html#optimization
+    # Skip fields that no line shows: https://docs.python.org/3/howto/logging.html#optimization
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # aiohttp's own access lines hold whole URLs; web/problems.py writes ours.
+    # aiohttp's access lines contain whole URLs; web/problems.py writes ours.
     logging.getLogger("aiohttp.access").disabled = True

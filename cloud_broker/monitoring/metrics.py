@@ -1,4 +1,4 @@
-"""Counters and histograms in Prometheus' text form. Labels are names from closed lists, never ids.
+"""Counts and renders metrics in Prometheus' text format; labels come from closed lists, never ids.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 65.0)
-MAX_SERIES = 1000  # a guard: labels come from closed lists, so this is never reached
+MAX_SERIES = 1000  # a safeguard against a label with open values
 
 Labels = tuple[str, ...]
 
 
 class Counter:
-    """A number per combination of labels that only grows."""
+    """A number per combination of labels; it only grows."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
-        """Name it ``…_total``."""
+        """``name`` ends in ``_total``."""
         self.name, self._help, self._labels = name, help_text, tuple(labels)
         self._values: dict[Labels, float] = {}
 
@@ -44,7 +44,7 @@ class Counter:
 
 
 class Histogram:
-    """How often values fell below each bound, per combination of labels."""
+    """Counts values up to each bound, per combination of labels."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Histogram:
         labels: Sequence[str] = (),
         bounds: Sequence[float] = LATENCIES_S,
     ) -> None:
-        """Name it with its unit, ``…_seconds``."""
+        """``name`` ends in its unit, ``_seconds``."""
         self.name, self._help, self._labels = name, help_text, tuple(labels)
         self._bounds = tuple(bounds)
         self._counts: dict[Labels, list[int]] = {}
@@ -86,10 +86,10 @@ class Histogram:
 
 
 class Gauge:
-    """A number that is asked for when it is rendered."""
+    """A number that is read when it is rendered."""
 
     def __init__(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Call ``read`` at each rendering."""
+        """``read`` returns the present number."""
         self.name, self._help, self._read = name, help_text, read
 
     def render(self) -> list[str]:
@@ -98,10 +98,10 @@ class Gauge:
 
 
 class Metrics:
-    """Everything the broker measures, in one place.
+    """All metrics of the broker.
 
-    ``opened`` and ``called`` belong together: a call opens one token, so many more openings than
-    calls mean that something else reads tokens (docs/runbook.md has the alarm).
+    Compare ``opened`` with ``called``: a call opens one token, so many more openings than calls
+    mean that something else reads tokens (docs/runbook.md has the alarm).
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Metrics:
         self._gauges: list[Gauge] = []
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Add a number that ``read`` tells when asked."""
+        """Add a gauge that ``read`` returns."""
         self._gauges.append(Gauge(name, help_text, read))
 
     def render(self) -> str:

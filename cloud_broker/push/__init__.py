@@ -1,1 +1,1 @@
-"""Webhooks in, invalidations out: what changed at Notion, told to the daemons of its owners."""
+"""Takes Notion's webhooks and streams invalidations to the daemons of the owners."""

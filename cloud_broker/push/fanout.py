@@ -1,7 +1,7 @@
-"""The open event streams of this process, and what each of them is told.
+"""Sends the push log to the open event streams of this process.
 
-One task reads the log for all streams; another looks every few seconds whether their sessions and
-connections still stand. A stream itself is a queue of rendered bytes and one future.
+One task reads the log for all streams; another checks every few seconds that their sessions and
+connections are still valid. A stream is a queue of rendered bytes and one future.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from cloud_broker.push.notifier import Notifier
 from cloud_broker.storage import push as rows
 from cloud_broker.storage.database import Database, Row, to_ms
 
-BEAT_S = 25.0
+BEAT_S = 25.0  # nginx and many load balancers close a connection that is silent for 60 s
 CHECK_S = 3.0  # a revoked session's stream ends within five seconds, on every instance
-WAITING = 1_000  # events that a slow reader may lag behind
-PER_ACCOUNT = 8
-CATCH_UP = 5_000  # rows of the log that a resume may read; more is a gap
-BATCH = 500
+WAITING = 1_000  # queued events of a slow client; with more its stream closes
+PER_ACCOUNT = 8  # streams; the oldest closes for a new one
+CATCH_UP = 5_000  # log rows that a resume may read; more is a gap
+BATCH = 500  # rows or streams per query
 BEAT = b": beat\n\n"
-_HELD = 1 << 63  # of a stream that is still told what it missed
+_HELD = 1 << 63  # ``sent`` of a stream that is still catching up: no new row is larger
 _SEQUENCE = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What of a connection decides whom an event concerns."""
+    """The columns of a connection that decide which events its stream gets."""
 
     bot_id: str
     owner_id: str
     needs_reauth: bool
 
     def may_know(self, row: Row) -> bool:
-        """Whether Notion says that this connection sees the page; yes where it says nothing."""
+        """Whether this connection may see the page; True when Notion does not say."""
         seen_by = row["accessible_by"]
         return seen_by is None or not {self.bot_id, self.owner_id}.isdisjoint(seen_by.split())
 
 
 class Stream:
-    """One daemon's stream: iterate it for the bytes to send."""
+    """One daemon's stream: call ``next`` for the bytes to send."""
 
     __slots__ = (
         *("_queue", "_waiter", "connections", "ends_at", "is_closed", "sent", "session_id"),
@@ -56,7 +56,7 @@ class Stream:
     )
 
     def __init__(self, claims: Claims) -> None:
-        """Nothing to tell yet. ``sent``: the sequence number up to which it was told."""
+        """Start empty. ``sent`` is the last sequence number of the log that was queued."""
         self.user_id = claims.user_id
         self.session_id = claims.session_id
         self.ends_at = claims.expires_at
@@ -67,7 +67,7 @@ class Stream:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, chunk: bytes) -> None:
-        """Queue bytes; a reader that lags too far is closed, and resumes by its number."""
+        """Queue bytes; close a stream that lags too far, so that its client resumes by number."""
         if self.is_closed:
             return
         self._queue.append(chunk)
@@ -77,17 +77,17 @@ class Stream:
         self._wake()
 
     def beat(self) -> None:
-        """Queue a comment, unless something else waits."""
+        """Queue a comment, unless the queue has something else."""
         if not self._queue:
             self.put(BEAT)
 
     def close(self) -> None:
-        """End it after what is queued."""
+        """End the stream after the queued bytes."""
         self.is_closed = True
         self._wake()
 
     async def next(self) -> bytes | None:
-        """Everything queued, as soon as there is something; None at the end."""
+        """Return all queued bytes as soon as there are some; None at the end."""
         while not self._queue:
             if self.is_closed:
                 return None
@@ -103,7 +103,7 @@ class Stream:
 
 
 class Fanout:
-    """Owns the streams; ``run_once``, ``check`` and ``beat``, again and again, serve them."""
+    """Owns the streams; the owner repeats ``run_once``, ``check`` and ``beat`` to serve them."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Fanout:
         poll_s: float,
         expects_webhooks: Callable[[], Awaitable[bool]],
     ) -> None:
-        """``poll_s``: how often others' rows are looked for, 0 for never.
+        """``poll_s``: seconds between checks for rows of other brokers; 0: never.
 
         ``expects_webhooks``: whether silence means that nothing changed.
         """
@@ -134,19 +134,19 @@ class Fanout:
         return len(self._streams)
 
     async def open(self) -> None:
-        """Begin at the log's head."""
+        """Start at the head of the log."""
         async with self._database.reading() as tx:
             self._cursor = (await rows.state(tx))["head"]
 
     def close(self) -> None:
-        """End every stream, and every one that is still to come."""
+        """End every stream, and refuse new ones."""
         self._is_closed = True
         for stream in self._streams:
             stream.close()
 
     @asynccontextmanager
     async def attach(self, claims: Claims, last_id: str | None) -> AsyncIterator[Stream]:
-        """Open a stream that begins after ``last_id``, or now without one."""
+        """Open a stream that starts after ``last_id``, or now without one."""
         stream = Stream(claims)
         self._make_room(claims.user_id)
         self._streams[stream] = None
@@ -154,7 +154,7 @@ class Fanout:
             hears = await self._expects_webhooks()
             async with self._database.reading() as tx:
                 found = await rows.connections(tx, [stream.user_id])
-            self._learn(stream, found)
+            self._apply_connections(stream, found)
             await self._catch_up(stream, last_id, hears=hears)
             if self._is_closed:
                 stream.close()
@@ -165,16 +165,16 @@ class Fanout:
             self._bind(stream, {})
 
     async def run_once(self) -> float:
-        """Wait for news and hand them out."""
+        """Wait for new rows and queue them."""
         if self._poll_s > 0:
             await within(self._clock, self._poll_s, self._notifier.wait())
         else:
             await self._notifier.wait()
-        await self._hand_out()
+        await self._queue_new_rows()
         return 0.0
 
     async def check(self) -> float:
-        """End the streams of ended sessions and tokens; take up changed connections."""
+        """End the streams of ended sessions and tokens; apply changed connections."""
         now = self._clock.now()
         streams = list(self._streams)
         for begin in range(0, len(streams), BATCH):
@@ -192,11 +192,11 @@ class Fanout:
                     stream.close()
                 else:
                     mine = [row for row in found if row["user_id"] == stream.user_id]
-                    self._learn(stream, mine)
+                    self._apply_connections(stream, mine)
         return CHECK_S
 
     async def beat(self) -> float:
-        """Show every reader that the line stands."""
+        """Queue a comment for every client, so that the connection stays open."""
         for stream in list(self._streams):
             stream.beat()
         return BEAT_S
@@ -206,7 +206,7 @@ class Fanout:
         for stream in mine[: len(mine) + 1 - PER_ACCOUNT]:
             stream.close()
 
-    def _learn(self, stream: Stream, found: Sequence[Row]) -> None:
+    def _apply_connections(self, stream: Stream, found: Sequence[Row]) -> None:
         fresh = {
             row["workspace_id"]: Connection(
                 row["bot_id"], row["notion_owner_id"], bool(row["reauth_required"])
@@ -232,7 +232,7 @@ class Fanout:
         stream.connections = fresh
 
     async def _catch_up(self, stream: Stream, last_id: str | None, *, hears: bool) -> None:
-        """Tell what was missed, or that it is gone; then that the stream is up."""
+        """Queue the missed rows, or a gap; then ``ready``."""
         async with self._database.reading() as tx:
             state = await rows.state(tx)
         at = head = int(state["head"])
@@ -245,17 +245,17 @@ class Fanout:
         while True:
             async with self._database.reading() as tx:
                 found = await rows.since(tx, at, CATCH_UP)
-            # From here to the return nothing is awaited: what comes later is the turn's to tell.
+            # No await from here to the return: ``run_once`` queues every later row.
             for row in found:
                 at = row["seq"]
-                self._tell(stream, row)
+                self._put_row(stream, row)
             if at >= self._cursor:
                 break
         stream.sent = at
         stream.put(_event("ready", {"pages": hears}, at))
 
-    async def _hand_out(self) -> None:
-        """Tell the streams what the log holds beyond what was told."""
+    async def _queue_new_rows(self) -> None:
+        """Queue the log's rows after the cursor."""
         while True:
             async with self._database.reading() as tx:
                 found = await rows.since(tx, self._cursor, BATCH)
@@ -263,12 +263,12 @@ class Fanout:
                 self._cursor = row["seq"]
                 for stream in self._owners.get(row["workspace_id"], ()):
                     if row["seq"] > stream.sent:
-                        self._tell(stream, row)
+                        self._put_row(stream, row)
             if len(found) < BATCH:
                 return
 
-    def _tell(self, stream: Stream, row: Row) -> None:
-        """Queue a row for a stream, if it concerns it."""
+    def _put_row(self, stream: Stream, row: Row) -> None:
+        """Queue a row for a stream whose connection may know of it."""
         connection = stream.connections.get(row["workspace_id"])
         if connection is not None and connection.may_know(row):
             data = {

@@ -1,4 +1,4 @@
-"""Taking webhooks: verified, stored, acknowledged; a second later they are in the log as one."""
+"""Takes webhooks: verifies and stores each, then moves them to the push log once a second."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Outcome = Literal["taken", "duplicate", "ignored", "handshake"]
 NAME = "webhook_token"
 COLUMN = "value_sealed"
 PLACE = Place("broker_state", NAME)
-STALE_S = 600.0  # older than this is a replay, and no outline is believed that long
-EARLY_S = 300.0  # how far Notion's clock may be ahead of ours
-COALESCE_S = 1.0
-LEFT_S = 3.0  # what has waited longer was taken by a broker that is gone
-BATCH = 2_000
+STALE_S = 600.0  # older is a replay; daemons do not trust an outline for that long
+EARLY_S = 300.0  # tolerated lead of Notion's clock
+COALESCE_S = 1.0  # events of one page within it become one row
+LEFT_S = 3.0  # an event that waits longer was taken by a broker that died
+BATCH = 2_000  # events per transaction
 LOG_KEPT_S = 3 * 86_400.0
-IDS_KEPT_S = 2 * STALE_S  # longer than anything older than STALE_S could come again
+IDS_KEPT_S = 2 * STALE_S  # an older event is refused as stale, so its id is not needed
 
 
 class Inbox:
-    """From Notion's request to the push log."""
+    """Moves Notion's events from the request to the push log."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Inbox:
         is_pending: bool,
         poll_s: float = 0.0,
     ) -> None:
-        """``token``: given by setting, else from the handshake, taken while ``is_pending``.
+        """``token``: from the setting, else from a handshake, which is taken while ``is_pending``.
 
-        ``poll_s``: how often to look for events that another broker took before it died; 0: never.
+        ``poll_s``: seconds between checks for events of a broker that died; 0: never.
         """
         self._database = database
         self._ring = ring
@@ -55,10 +55,10 @@ class Inbox:
         self._is_pending = is_pending
         self._poll_s = poll_s
         self._more = asyncio.Event()
-        self._more.set()  # what a former process left
+        self._more.set()  # a former process may have left events
 
     async def token(self) -> Secret | None:
-        """The verification token that signs webhooks; None when none is known."""
+        """Return the verification token that signs webhooks, None before a handshake."""
         if self._token is not None:
             return self._token
         async with self._database.reading() as tx:
@@ -73,10 +73,9 @@ class Inbox:
         return await self.token() is not None
 
     async def take(self, body: bytes, signature: str | None) -> Outcome:
-        """Take one request's raw body. Durable when it returns.
+        """Take one request's raw body; the event is durable when this returns.
 
-        Raises WebhookUnsigned, WebhookStale, InvalidInput, and NotFound where no webhook is
-        expected at all.
+        Raises WebhookUnsigned, WebhookStale, InvalidInput, or NotFound without a token.
         """
         if signature is None:
             return await self._handshake(body)
@@ -84,11 +83,11 @@ class Inbox:
         if token is None:
             raise NotFound("This broker expects no webhooks.")
         if not webhook.is_signed(token, body, signature):
-            raise WebhookUnsigned("The signature is not that of this subscription.")
+            raise WebhookUnsigned("The signature does not match this broker's verification token.")
         event = webhook.read(body)
         now = self._clock.now()
         if not now - STALE_S <= event.at <= now + EARLY_S:
-            raise WebhookStale("The event is not of the last ten minutes.")
+            raise WebhookStale("The event is older than ten minutes, or its time is in the future.")
         if event.what is None:
             return "ignored"
         return await self._keep(event, now)
@@ -117,7 +116,7 @@ class Inbox:
     async def _handshake(self, body: bytes) -> Outcome:
         token = webhook.handshake_of(body) if self._is_pending and self._token is None else None
         if token is None:
-            raise WebhookUnsigned("The request is not signed.")
+            raise WebhookUnsigned("The request is not signed, and no handshake is expected.")
         sealed = self._ring.seal(PLACE, {COLUMN: token})
         async with self._database.transaction() as tx:
             await keycheck.replace(
@@ -131,8 +130,8 @@ class Inbox:
         return "handshake"
 
     async def run_once(self) -> float:
-        """Wait for events, give them a second to gather, move them to the log."""
-        if not await self._some():
+        """Wait for events, gather them for a second, move them to the log."""
+        if not await self._wait_for_events():
             return 0.0
         await self._clock.sleep(COALESCE_S)
         self._more.clear()
@@ -140,12 +139,12 @@ class Inbox:
             while await self.publish() == BATCH:
                 pass
         except BaseException:
-            self._more.set()  # they are still there
+            self._more.set()  # the events still wait
             raise
         return 0.0
 
-    async def _some(self) -> bool:
-        """Wait for events taken here, or find some that were left behind by another broker."""
+    async def _wait_for_events(self) -> bool:
+        """Wait for own events; return whether there are some, or some of a broker that died."""
         if self._poll_s <= 0:
             return await self._more.wait()
         if await within(self._clock, self._poll_s, self._more.wait()):
@@ -154,7 +153,7 @@ class Inbox:
             return await rows.is_left_behind(tx, before=to_ms(self._clock.now() - LEFT_S))
 
     async def publish(self) -> int:
-        """Move what waits to the log, one row for each page and kind; return how many waited."""
+        """Move a batch to the log, one row for each page and kind; return the number of events."""
         async with self._database.transaction() as tx:
             await tx.lock(rows.LOG_LOCK)
             waiting = await rows.pending(tx, BATCH)
@@ -170,7 +169,7 @@ class Inbox:
         return len(waiting)
 
     async def sweep(self) -> None:
-        """Forget what is old."""
+        """Delete old events and log rows."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
             await tx.lock(rows.LOG_LOCK)
@@ -180,9 +179,9 @@ class Inbox:
 
 
 def coalesced(waiting: list[Row]) -> list[Row]:
-    """One row for each page and kind of change, in the order of the last; done by all authors.
+    """Merge the rows of each page and kind of change, ordered by their last event.
 
-    Rows that different connections may know of stay apart.
+    A merged row has the authors of all. Rows with different ``accessible_by`` stay separate.
     """
     found: dict[tuple[str | None, ...], Row] = {}
     for row in waiting:
@@ -202,7 +201,7 @@ def coalesced(waiting: list[Row]) -> list[Row]:
 
 
 def _both(one: str | None, other: str | None) -> str | None:
-    """The bots of two events together; None as soon as a person was among the authors."""
+    """Return the bots of both events; None when one of them has a human author."""
     if one is None or other is None:
         return None
     return " ".join(sorted({*one.split(), *other.split()}))

@@ -1,4 +1,4 @@
-"""The wake-up between instances: "the log has grown". What it grew by is read from the database."""
+"""Wakes the readers of the push log when it has grown; they read the rows from the database."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Protocol
 
 
 class Notifier(Protocol):
-    """A hint that may be lost: whoever waits looks by itself now and then where that matters."""
+    """A hint that may be lost; readers also poll the log."""
 
     def notify(self) -> None:
-        """Say that the log has grown; the row is committed."""
+        """Report that the log has grown. Call it after the commit."""
 
     async def wait(self) -> None:
-        """Return once somebody said so since the last return."""
+        """Return when the log has grown since the last return."""
 
 
 class LocalNotifier:
-    """Among the parts of one process."""
+    """Wakes readers within one process."""
 
     def __init__(self) -> None:
-        """Nothing said yet."""
-        self._said = asyncio.Event()
+        """Start without news."""
+        self._has_grown = asyncio.Event()
 
     def notify(self) -> None:
-        """Say so."""
-        self._said.set()
+        """Report that the log has grown."""
+        self._has_grown.set()
 
     async def wait(self) -> None:
-        """Wait for it."""
-        await self._said.wait()
-        self._said.clear()
+        """Wait until the log has grown."""
+        await self._has_grown.wait()
+        self._has_grown.clear()

@@ -1,8 +1,8 @@
-"""One webhook of Notion's: is it genuine, and which page does it say changed (pure).
+"""Verifies and parses a webhook request from Notion (pure).
 
 https://developers.notion.com/reference/webhooks: HMAC-SHA256 over the raw body, keyed by the
-verification token. The scheme has no time in it, so the event's own time and id stand against
-replays.
+verification token. The signature has no time in it, so the event's own time and id protect
+against replays.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Party(msgspec.Struct):
 
 
 class _Payload(msgspec.Struct):
-    """The fields that are used; Notion may add others."""
+    """The fields that the broker uses; Notion may add others."""
 
     id: str
     timestamp: str
@@ -57,10 +57,10 @@ class _Payload(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """What an event says. ``what`` is None when no page is concerned.
+    """An event. ``what`` is the kind of change; None when no page is concerned.
 
-    ``at``: epoch seconds. ``bots``: who did it, where bots alone did. ``accessible_by``: who may
-    know of it; None when Notion does not say.
+    ``at``: epoch seconds. ``bots``: the authors when all of them are bots, else None.
+    ``accessible_by``: the users and bots that may know of it; None when Notion does not say.
     """
 
     id: str
@@ -73,13 +73,13 @@ class WebhookEvent:
 
 
 def is_signed(token: Secret, body: bytes, signature: str) -> bool:
-    """Whether ``signature`` is the token's over the raw ``body``, found in constant time."""
+    """Whether ``signature`` is the token's for the raw ``body``; compares in constant time."""
     digest = hmac.new(token.reveal().encode(), body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(f"sha256={digest}".encode(), signature.encode("utf-8", "replace"))
 
 
 def handshake_of(body: bytes) -> Secret | None:
-    """The verification token of a handshake; None when the body is something else."""
+    """Return the verification token of a handshake, None for another body."""
     try:
         value: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -91,15 +91,15 @@ def handshake_of(body: bytes) -> Secret | None:
 
 
 def read(body: bytes) -> WebhookEvent:
-    """Read a genuine event. Raises InvalidInput."""
+    """Parse a verified event. Raises InvalidInput."""
     try:
         payload = msgspec.json.decode(body, type=_Payload)
         at = from_rfc3339(payload.timestamp)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
-        raise InvalidInput("The event is not of the documented form.") from None
+        raise InvalidInput("The event does not have the documented form.") from None
     ids = (payload.id, payload.workspace_id, payload.entity.id)
     if not all(_ID.match(each) for each in ids):
-        raise InvalidInput("The event has an id that is none.")
+        raise InvalidInput("The event has a malformed id.")
     kind, _, verb = payload.type.partition(".")
     bots = [author.id for author in payload.authors if author.type == "bot"]
     only_bots = bots and len(bots) == len(payload.authors)

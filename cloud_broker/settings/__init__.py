@@ -1,1 +1,1 @@
-"""What can be chosen from outside, and how it is read."""
+"""The broker's settings: their table, parsers and sources."""

@@ -1,4 +1,4 @@
-"""The broker's settings: read once from a mapping, all faults reported together, frozen after.
+"""Reads the broker's settings once from a mapping and reports all faults together.
 
 Every setting is one row of ``SETTINGS``: environment name ``BROKER_…``, key of the TOML file in
 lower case without the prefix, default, parser and one line of help. ``docs/broker-settings.md``
@@ -20,12 +20,12 @@ from cloud_broker.settings.parsers import Keys
 from cloud_broker.settings.table import SETTINGS, Setting
 from cloud_broker.tariff import Tier
 
-SHARED_LOOK_S = 2.0
+SHARED_POLL_S = 2.0  # between checks for events of other brokers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be chosen from outside. Secrets are masked in the repr."""
+    """All settings of a broker. The repr masks secrets."""
 
     host: str
     port: int
@@ -77,7 +77,9 @@ class Settings:
             if text is None:
                 continue
             if setting.field in origins:
-                faults.append(f"{origin}: {origins[setting.field]} is set too; one of them decides")
+                faults.append(
+                    f"{origin}: {origins[setting.field]} is set too. Set only one of them"
+                )
             origins[setting.field] = origin
             try:
                 values[setting.field] = setting.parse(text)
@@ -89,25 +91,27 @@ class Settings:
                 faults.append(f"{setting.name} is not set: {setting.help}")
         known = {setting.name for setting in SETTINGS}
         faults += [
-            f"{name} is not a setting" for name in env if _is_ours(name) and name not in known
+            f"{name} is not a setting. Check its spelling"
+            for name in env
+            if _is_ours(name) and name not in known
         ]
         keys = {setting.key for setting in SETTINGS}
         faults += [f"{key} is not a setting of the file" for key in file or {} if key not in keys]
         if values.get("billing_secrets") and values.get("billing_tiers", ()) is None:
-            faults.append("BROKER_BILLING_TIERS is not set: no price would buy a tier.")
+            faults.append("BROKER_BILLING_TIERS is not set, so no price would buy a tier. Set it.")
         if faults:
             raise ConfigurationInvalid(faults)
         return cls(**values)
 
     @property
-    def push_look_s(self) -> float:
-        """How often other brokers' events are looked for: a database that is shared, always."""
+    def effective_push_poll_s(self) -> float:
+        """Seconds between checks for other brokers' events; 0: never (an unshared database)."""
         is_shared = self.database_url.reveal().startswith("postgresql://")
-        return self.push_poll_s or (SHARED_LOOK_S if is_shared else 0.0)
+        return self.push_poll_s or (SHARED_POLL_S if is_shared else 0.0)
 
     @property
     def is_https(self) -> bool:
-        """True when browsers reach this broker over TLS, so that cookies can demand it."""
+        """Whether browsers reach this broker over TLS, so that cookies can be secure."""
         return self.public_url.startswith("https://")
 
 

@@ -1,7 +1,7 @@
-"""Where a ring of keys comes from: the setting itself, or a file that others cannot read.
+"""Reads key rings from a setting, or from a file that other users cannot read.
 
-A further provider (a vault; a key management service that opens a sealed ring) is one more class
-in ``SOURCES``, which gives each ring one more setting. It is asked once, before anything starts.
+To add a provider (a vault, a key management service), add a class to ``SOURCES``; each ring gets a
+setting for it. The broker reads each source once, before it starts.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Protocol
 from cloud_broker.settings.parsers import Keys, keys
 
 FILE_MAX_BYTES = 64 * 1024  # some hundred keys and their comments
-_OPEN_TO_OTHERS = 0o027  # the group may read: that is how orchestrators hand secrets to a program
+_OPEN_TO_OTHERS = 0o027  # the group may read: orchestrators mount secrets that way
 
 
 class KeySource(Protocol):
-    """One place from which a ring can be had."""
+    """A place that holds a key ring."""
 
-    suffix: str  # what is added to the name of the ring's setting
+    suffix: str  # of the ring's setting
     help: str  # how its text differs, a sentence; "" for the ring itself
 
     def read(self, text: str) -> Keys:
         """Return the ring that the setting's ``text`` names.
 
-        Raises ValueError with a sentence that quotes neither a key nor what was read.
+        Raises ValueError with a sentence that quotes neither a key nor the file.
         """
 
 
@@ -55,7 +55,7 @@ class KeysInFile:
     )
 
     def __init__(self, account: Callable[[], int] = os.geteuid) -> None:
-        """``account`` tells whose file it may be, besides root's."""
+        """``account`` returns the user id that may own the file, besides root."""
         self._account = account
 
     def read(self, text: str) -> Keys:
@@ -70,7 +70,7 @@ SOURCES: tuple[KeySource, ...] = (KeysInSetting(), KeysInFile())
 
 def _content(path: Path, owners: set[int]) -> str:
     try:
-        # Not to wait for the other end of a pipe; it is refused below.
+        # O_NONBLOCK: do not wait for the writer of a pipe, which is refused below.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             _check(os.fstat(handle), owners)

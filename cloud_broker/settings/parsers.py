@@ -1,6 +1,6 @@
-"""Parsers of settings: text in, value out.
+"""Parses the text of settings.
 
-Each raises ValueError with a sentence that never quotes the text, which may be secret.
+Each parser raises ValueError with a sentence that never quotes the text, which may be secret.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cloud_broker.secret import Secret
 from cloud_broker.tariff import TIERS, Tier, is_tier
 
 Keys = tuple[tuple[str, Secret], ...]  # (kid, base64 of 32 bytes), the first one is in use
-VERSIONS = ("2026-03-11", "2025-09-03")  # of Notion's API, which the proxy can speak to it
+VERSIONS = ("2026-03-11", "2025-09-03")  # of Notion's API that the proxy can send
 KEY_BYTES = 32  # AES-256 and Ed25519 seeds alike
 _KID = re.compile(r"\A[A-Za-z0-9_.-]{1,32}\Z")
 _PRICE = re.compile(r"\A[A-Za-z0-9_.-]{1,100}\Z")
@@ -26,17 +26,17 @@ _WEB_SCHEMES = frozenset({"http", "https", "javascript", "data", "file", "vbscri
 
 
 def text(text: str) -> str:
-    """Any text, as it is."""
+    """Return the text unchanged."""
     return text
 
 
 def secret(text: str) -> Secret:
-    """Any text, masked from here on."""
+    """Return the text as a Secret."""
     return Secret(text)
 
 
 def secrets(text: str) -> tuple[Secret, ...]:
-    """Secrets, comma-separated, each of at least 16 characters."""
+    """Parse secrets, comma-separated, each of at least 16 characters."""
     found = tuple(Secret(part.strip()) for part in text.split(","))
     if any(len(secret.reveal()) < 16 for secret in found):
         raise ValueError("must be secrets of at least 16 characters, comma-separated")
@@ -44,7 +44,7 @@ def secrets(text: str) -> tuple[Secret, ...]:
 
 
 def prices(text: str) -> dict[str, Tier]:
-    """``price_…:PRO,prod_…:TEAM``: ids of prices or products, each with its tier."""
+    """Parse ``price_…:PRO,prod_…:TEAM``: ids of prices or products with their tiers."""
     found: dict[str, Tier] = {}
     for number, item in enumerate(text.split(","), 1):
         name, _, tier = item.strip().rpartition(":")
@@ -57,7 +57,7 @@ def prices(text: str) -> dict[str, Tier]:
 
 
 def factors(text: str) -> dict[str, float]:
-    """``FREE:1,PRO:2,TEAM:4``: every tier once, with what it multiplies limits by."""
+    """Parse ``FREE:1,PRO:2,TEAM:4``: every tier once, with its factor of the limits."""
     parse = number(0.001, 1e6)
     found: dict[str, float] = {}
     for item in text.split(","):
@@ -71,7 +71,7 @@ def factors(text: str) -> dict[str, float]:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from ``low`` to ``high``."""
+    """Return a parser of whole numbers from ``low`` to ``high``."""
 
     def parse(text: str) -> int:
         try:
@@ -86,7 +86,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A number from ``low`` to ``high``."""
+    """Return a parser of numbers from ``low`` to ``high``."""
 
     def parse(text: str) -> float:
         try:
@@ -101,7 +101,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def origin(text: str) -> str:
-    """An http(s) origin; what follows the port must be nothing or a slash."""
+    """Parse an http(s) origin, with at most a slash after the port."""
     parts = urlsplit(text)
     if (
         parts.scheme not in {"http", "https"}
@@ -116,7 +116,7 @@ def origin(text: str) -> str:
 
 
 def database(text: str) -> Secret:
-    """The address of a database; it may hold a password."""
+    """Parse the address of a database, which may hold a password."""
     if text.startswith("postgresql://"):
         return _address(text, {"postgresql"}, "postgresql://USER:PASSWORD@HOST/NAME")
     if not text.startswith("sqlite:///") or text == "sqlite:///":
@@ -125,7 +125,7 @@ def database(text: str) -> Secret:
 
 
 def redis(text: str) -> Secret:
-    """The address of a Redis server; it may hold a password."""
+    """Parse the address of a Redis server, which may hold a password."""
     form = "redis://HOST:PORT/0, rediss://… or unix:///PATH"
     if text.startswith("unix:///") and len(text) > len("unix:///"):
         return Secret(text)
@@ -144,7 +144,7 @@ def _address(text: str, schemes: set[str], form: str) -> Secret:
 
 
 def keys(text: str) -> Keys:
-    """``kid:base64,…``, each of 32 bytes, no kid twice. Faults name a key by its number only."""
+    """Parse ``kid:base64,…``: keys of 32 bytes, each id once. Errors name a key by its number."""
     found: list[tuple[str, Secret]] = []
     for number, item in enumerate(text.split(","), 1):
         kid, colon, encoded = item.strip().partition(":")
@@ -157,13 +157,13 @@ def keys(text: str) -> Keys:
         if len(raw) != KEY_BYTES:
             raise ValueError(f"key {number} has {len(raw)} bytes; it needs {KEY_BYTES}")
         if kid in {k for k, _ in found}:
-            raise ValueError(f"the id of key {number} is there twice")
+            raise ValueError(f"the id of key {number} appears twice")
         found.append((kid, Secret(encoded)))
     return tuple(found)
 
 
 def return_uris(text: str) -> tuple[str, ...]:
-    """Deep links of an app's own scheme, comma-separated."""
+    """Parse deep links with an app's own scheme, comma-separated."""
     uris = tuple(part.strip() for part in text.split(",") if part.strip())
     for uri in uris:
         parts = urlsplit(uri)
@@ -177,7 +177,7 @@ def return_uris(text: str) -> tuple[str, ...]:
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """CIDR networks, comma-separated, or ``none``."""
+    """Parse CIDR networks, comma-separated, or ``none``."""
     try:
         return () if text == "none" else tuple(ip_network(p.strip()) for p in text.split(","))
     except ValueError:
@@ -185,19 +185,19 @@ def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def level(text: str) -> str:
-    """A level of Python's logging."""
+    """Parse a level of Python's logging."""
     if text.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
     return text.upper()
 
 
 def version(text: str) -> str:
-    """A version of Notion's API whose calls the proxy knows."""
+    """Parse a version of Notion's API that the proxy supports."""
     if text not in VERSIONS:
         raise ValueError(f"must be {' or '.join(VERSIONS)}")
     return text
 
 
 def raw_keys(ring: Keys) -> list[tuple[str, bytes]]:
-    """Each key id with the key's 32 bytes."""
+    """Return each key id with the key's 32 bytes."""
     return [(kid, base64.b64decode(key.reveal())) for kid, key in ring]

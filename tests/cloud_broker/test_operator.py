@@ -88,7 +88,7 @@ async def test_drill_a_mass_revocation_ends_all_sessions_and_tokens_on_running_b
         assert len(world(sandbox).tokens) >= 2
         assert await command(env, "revoke-all", "--yes") == 0
         told = capsys.readouterr().out
-        assert "2 sessions ended, 2 connections destroyed, of 2 accounts. 0 tokens wait" in told
+        assert "2 sessions ended, 2 connections deleted, of 2 accounts. 0 tokens wait" in told
         assert world(sandbox).tokens == {}
 
         clock.advance(FRESH_S)
@@ -99,7 +99,7 @@ async def test_drill_a_mass_revocation_ends_all_sessions_and_tokens_on_running_b
 
         assert await command(env, "revoke-all", "--yes") == 0
         told = capsys.readouterr().out
-        assert "0 sessions ended, 0 connections destroyed, of 2 accounts. 0 tokens wait" in told
+        assert "0 sessions ended, 0 connections deleted, of 2 accounts. 0 tokens wait" in told
         assert await command(env, "audit", "verify") == 0
 
         again = await signed_in(two, user=users[0])

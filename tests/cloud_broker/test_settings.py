@@ -40,7 +40,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 def test_a_billing_secret_needs_a_table_of_prices() -> None:
     (found,) = faults(BROKER_BILLING_SECRETS="whsec_of_the_endpoint")
-    assert found == "BROKER_BILLING_TIERS is not set: no price would buy a tier."
+    assert found == "BROKER_BILLING_TIERS is not set, so no price would buy a tier. Set it."
 
 
 def test_billing_takes_secrets_and_a_table_of_prices() -> None:

@@ -62,4 +62,4 @@ def test_every_webhook_that_was_acknowledged_was_told_once_and_in_order(report: 
 
 
 def test_the_audit_chain_is_whole(report: Report) -> None:
-    assert "each sealed to the one before it" in report.audited
+    assert "each is sealed to the one before it" in report.audited

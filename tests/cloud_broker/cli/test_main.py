@@ -75,7 +75,7 @@ def test_a_look_at_the_schema_names_what_is_missing_and_what_may_be_taken_away(
     assert "Migrations are missing: later/001." in capsys.readouterr().err
     assert main(["migrate"], env) == 0
     assert main(["migrate", "--check"], env) == 0
-    assert "cloud-broker migrate --contract may apply later/002" in capsys.readouterr().out
+    assert "cloud-broker migrate --contract (it applies later/002)" in capsys.readouterr().out
     monkeypatch.setattr(migrations, "AREAS", now)  # an earlier version, side by side
     assert main(["migrate", "--check"], env) == 0
     assert "A later version has added to it: later/001." in capsys.readouterr().out

@@ -155,7 +155,7 @@ async def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(
             )
         assert await command(place, f"{NEW},{OLD}", "keys", "rewrap") == 7
         told = capsys.readouterr().err
-        assert "1 rows do not open, such as notion_connections " in told
+        assert "1 rows cannot be opened, such as notion_connections " in told
         assert await broker.token_of(users[2]) == "ntn_canary_access_3"
     assert "canary" not in told
 
@@ -179,14 +179,14 @@ async def test_keys_turn_over_by_the_commands(
         hashed = broker.identity.pepper.hash("workspace", "w")
     both = f"{NEW},{OLD}"
     assert await command(place, both, "keys", "rewrap", "--dry-run") == 0
-    assert "3 rows (old: 3) would be sealed anew" in capsys.readouterr().out
+    assert "3 rows (old: 3) would be sealed again" in capsys.readouterr().out
     assert await command(place, both, "keys", "trim") == 7
     assert "3 rows (old: 3) are sealed with older keys" in capsys.readouterr().err
     assert await command(place, both, "keys", "rewrap") == 0
     assert await command(place, both, "keys", "status") == 0
     assert "old  opens only  0 rows" in capsys.readouterr().out
     assert await command(place, both, "keys", "rewrap") == 0
-    assert "0 rows sealed anew" in capsys.readouterr().out
+    assert "0 rows sealed again" in capsys.readouterr().out
     assert await command(place, both, "keys", "trim") == 0
     assert "No row needs old" in capsys.readouterr().out
     async with place.broker(NEW) as broker:
