@@ -68,7 +68,7 @@ def test_a_later_clip_without_the_one_before_is_a_hole(tmp_path: Path) -> None:
     assert (len(found.holes), found.lost) == (1, set())
 
 
-def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "outbox.db"
     stored(file, *(f"p-{n}" for n in range(1, 40)))
     raw = bytearray(file.read_bytes())

@@ -14,7 +14,7 @@ STREAM = b': beat\n\nid: 7\nevent: page\ndata: {"a":1}\n\nevent: gap\r\ndata: {}
 EVENTS = [Frame("page", '{"a":1}', "7"), Frame("gap", "{}", None)]
 
 
-def test_events_and_comments_are_told_apart() -> None:
+def test_events_and_comments_are_distinguished() -> None:
     assert FrameParser().feed(STREAM) == EVENTS
 
 

@@ -61,7 +61,7 @@ async def test_another_passphrase_opens_nothing_and_changes_nothing(box: Path) -
     ],
     ids=["empty", "no fields", "not text", "cut", "flipped", "a cost nobody wants to pay"],
 )
-async def test_a_damaged_file_is_told(box: Path, change: Callable[[bytes], bytes]) -> None:
+async def test_a_damaged_file_is_reported(box: Path, change: Callable[[bytes], bytes]) -> None:
     rewrite(box, change)
     with pytest.raises(SecretsUnusable):
         await FileSecrets(box, passphrase="right").open()

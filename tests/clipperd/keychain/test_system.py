@@ -217,7 +217,7 @@ async def test_what_was_set_while_locked_is_stored_once_it_opens(system: FakeKey
     assert store.mode == "secure"
 
 
-async def test_a_keyring_that_shows_a_dialog_blocks_nobody(system: FakeKeyring) -> None:
+async def test_a_keyring_that_shows_a_dialog_blocks_no_caller(system: FakeKeyring) -> None:
     system.answering.clear()
     store = KeyringSecrets(IN_PROCESS, service="clipperd", timeout_s=0.05)
     await store.open()
@@ -239,7 +239,7 @@ async def test_a_value_that_hung_does_not_overwrite_a_newer_one(system: FakeKeyr
     assert await KeyringSecrets(IN_PROCESS, service="clipperd").get("a") == "new"
 
 
-async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> None:
+async def test_only_the_subprocess_loads_the_keyring(behind: None) -> None:
     code = (
         "import asyncio, sys\n"
         "from clipperd.keychain.system import KeyringSecrets\n"
@@ -257,7 +257,7 @@ async def test_the_keyring_is_loaded_by_another_process_alone(behind: None) -> N
     assert out.decode().strip() == "secure s3cret []"
 
 
-async def test_an_error_in_the_other_process_is_told_by_its_name(
+async def test_an_error_in_the_subprocess_is_reported_by_its_name(
     behind: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = KeyringSecrets(service="clipperd", timeout_s=60)
@@ -268,7 +268,7 @@ async def test_an_error_in_the_other_process_is_told_by_its_name(
     assert (store.mode, "FileNotFoundError" in str(store.why)) == ("memory", True)
 
 
-async def test_another_process_that_dies_is_a_keyring_that_does_not_answer() -> None:
+async def test_a_subprocess_that_dies_is_a_keyring_that_does_not_answer() -> None:
     store = KeyringSecrets(
         run_command([sys.executable, "-c", "input()"]), service="clipperd", timeout_s=60
     )
@@ -298,7 +298,7 @@ def test_the_settings_choose_the_store(tmp_path: Path) -> None:
     ("choice", "passphrase", "key_file"),
     [("plain", None, None), ("file", None, None), ("file", "p", Path("/k"))],
 )
-def test_a_choice_that_cannot_be_met_is_refused(
+def test_an_impossible_choice_is_refused(
     tmp_path: Path, choice: str, passphrase: str | None, key_file: Path | None
 ) -> None:
     with pytest.raises(SecretsUnusable):

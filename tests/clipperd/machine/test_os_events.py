@@ -91,7 +91,7 @@ def case(
             yield of_the_clock(record_property) or simple
 
 
-async def test_a_source_tells_what_happens_while_it_is_open_and_nothing_else(case: Case) -> None:
+async def test_a_source_notifies_of_events_only_while_it_is_open(case: Case) -> None:
     told = asyncio.Event()
     case.open(told.set)
     await asyncio.sleep(0)
@@ -121,7 +121,7 @@ async def test_a_closed_source_can_be_opened_again(case: Case) -> None:
     case.source.close()
 
 
-async def test_a_timer_that_runs_out_is_set_anew_and_tells_nothing() -> None:
+async def test_an_expired_timer_is_set_again_and_notifies_of_nothing() -> None:
     told, before = asyncio.Event(), timers()
     source = ClockEvents(far_s=0.02)
     source.open(told.set)

@@ -64,14 +64,14 @@ async def test_many_events_of_a_moment_are_one_check() -> None:
         assert not machine._next.done()
 
 
-async def test_who_stops_watching_closes_the_source() -> None:
+async def test_the_end_of_a_watch_closes_the_source() -> None:
     machine = Machine()
     async with machine.watched():
         assert machine.os_events.opened.is_set()
     assert not machine.os_events.opened.is_set()
 
 
-async def test_another_way_out_ends_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_changed_network_ends_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a link may be laid, by pulling it; else by a way out that the machine never had."""
     with laid() as cable:
         if cable is not None:

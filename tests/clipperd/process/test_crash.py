@@ -53,7 +53,7 @@ def test_a_clean_end_leaves_nothing(tmp_path: Path, log: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_a_fault_leaves_its_place_and_the_last_lines_but_not_its_text(
+def test_an_error_leaves_its_stack_and_the_last_lines_but_not_its_text(
     tmp_path: Path, log: Path
 ) -> None:
     file = crash.begin(tmp_path, log, 1_790_000_000.0)
@@ -69,7 +69,7 @@ def test_a_fault_leaves_its_place_and_the_last_lines_but_not_its_text(
     assert [told.count(f'"line {n}"') for n in (199, 200 - LINES, 199 - LINES)] == [1, 1, 0]
 
 
-def test_what_a_signal_left_gets_its_lines_at_the_next_start_once(
+def test_the_next_start_completes_the_crash_file_of_a_signal_once(
     tmp_path: Path, log: Path
 ) -> None:
     stacks = "Fatal Python error: Segmentation fault\n"

@@ -81,7 +81,7 @@ async def test_the_first_https_request_believes_the_certificates_of_the_machine(
     assert answer.body == b"hello"
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     server, http = await served(self_signed(tmp_path)), AiohttpHttp()
     with pytest.raises(BrokerUnreachable, match="certificate is not trusted"):
         await http.request("GET", server.make_url("/"), headers={}, body=None, total_s=5)

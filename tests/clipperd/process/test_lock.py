@@ -22,7 +22,7 @@ sys.stdin.read()
 """
 
 
-def test_the_second_one_hears_who_the_first_is(tmp_path: Path) -> None:
+def test_the_second_start_names_the_first_process(tmp_path: Path) -> None:
     file = tmp_path / "lock"
     first = lock.acquire(file)
     with pytest.raises(AlreadyRunning, match=str(os.getpid())):

@@ -81,12 +81,12 @@ async def test_there_is_one_current_account(world: SessionStage) -> None:
     assert await world.accounts.current_user() == "user-ada"
 
 
-async def test_a_refresh_of_an_unknown_account_is_no_news(world: SessionStage) -> None:
+async def test_a_refresh_of_an_unknown_account_changes_nothing(world: SessionStage) -> None:
     assert await world.accounts.refresh(ADA, [HOME]) is False
     assert await world.accounts.current() is None
 
 
-async def test_what_a_refresh_does_not_tell_stays(world: SessionStage) -> None:
+async def test_fields_missing_in_a_refresh_stay(world: SessionStage) -> None:
     await world.accounts.remember(ADA, [HOME], limits={"clips": 100})
     assert await world.accounts.refresh(ADA, None) is False
     account = await world.accounts.current()

@@ -14,7 +14,7 @@ from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fau
 from tests.clipperd.session.session_stage import SessionStage, running_world
 
 
-async def test_nobody_is_signed_in_at_first(world: SessionStage) -> None:
+async def test_no_account_is_signed_in_at_first(world: SessionStage) -> None:
     assert (await world.session.view()).state == "signed_out"
     assert world.connectivity.status.state == "signed_out"
     with pytest.raises(NotSignedIn):
@@ -58,17 +58,13 @@ async def test_a_pending_sign_in_survives_a_restart(tmp_path: Path, broker: Fake
         assert (await world.session.finish_login(answered)).state == "signed_in"
 
 
-async def test_an_answer_nobody_waits_for_is_refused(
-    world: SessionStage, broker: FakeBroker
-) -> None:
+async def test_an_unexpected_answer_is_refused(world: SessionStage, broker: FakeBroker) -> None:
     with pytest.raises(LoginStateUnknown):
         await world.session.finish_login(LoginAnswer("made-up", token="attacker"))
     assert broker.calls == []
 
 
-async def test_an_error_nobody_waits_for_cancels_nothing(
-    world: SessionStage, broker: FakeBroker
-) -> None:
+async def test_an_unexpected_error_cancels_nothing(world: SessionStage, broker: FakeBroker) -> None:
     await world.session.start_login("app")
     with pytest.raises(LoginStateUnknown):
         await world.session.finish_login(LoginAnswer("made-up", error="access_denied"))
@@ -157,6 +153,6 @@ async def test_a_sign_in_that_changes_no_workspace_can_still_be_noticed(
     assert await world.sign_in(broker, ada(), purpose="change_access") != before
 
 
-async def test_adding_needs_somebody_to_add_to(world: SessionStage) -> None:
+async def test_adding_a_workspace_needs_an_account(world: SessionStage) -> None:
     with pytest.raises(NotSignedIn):
         await world.session.start_login("app", "add_workspace")

@@ -50,7 +50,7 @@ async def test_a_caller_that_goes_away_does_not_stop_the_refresh(
     assert len(broker.calls_to("token")) == 2
 
 
-async def test_a_lost_refresh_answer_signs_nobody_out(
+async def test_a_lost_refresh_answer_signs_no_account_out(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
@@ -91,7 +91,9 @@ async def test_a_refused_refresh_asks_for_a_new_sign_in(
     assert len(broker.calls_to("token")) == 2
 
 
-async def test_signing_in_again_mends_it(world: SessionStage, broker: FakeBroker) -> None:
+async def test_signing_in_again_restores_the_session(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     broker.revoke(ada())
     world.clock.advance(3600)
@@ -116,7 +118,7 @@ async def test_an_outage_while_refreshing_ends_no_session(
     assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
-async def test_a_session_kept_in_memory_ends_with_the_process_and_says_so(
+async def test_a_session_in_memory_ends_with_the_process_and_is_reported(
     tmp_path: Path, broker: FakeBroker
 ) -> None:
     async with running_world(tmp_path, broker.url) as world:
@@ -140,7 +142,7 @@ class SlowSecrets(MemorySecrets):
         await super().set(name, value)
 
 
-async def test_a_sign_in_during_the_look_for_the_old_session_stands(
+async def test_a_sign_in_during_the_check_of_the_old_session_stays(
     tmp_path: Path, broker: FakeBroker
 ) -> None:
     async with running_world(tmp_path, broker.url) as world:
@@ -187,7 +189,7 @@ async def test_a_locked_keychain_waits_and_ends_no_session(
         assert world.connectivity.status.why is None
 
 
-async def test_a_full_disk_leaves_signed_in_who_was(
+async def test_a_full_disk_keeps_the_account_signed_in(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
@@ -202,7 +204,7 @@ async def test_a_full_disk_leaves_signed_in_who_was(
     assert [p.id for p in broker.sessions.values()] == ["user-ada"]
 
 
-async def test_a_keychain_that_was_away_for_one_start_ends_no_session(
+async def test_a_keychain_missing_at_one_start_ends_no_session(
     tmp_path: Path, broker: FakeBroker
 ) -> None:
     kept = MemorySecrets()
@@ -217,7 +219,7 @@ async def test_a_keychain_that_was_away_for_one_start_ends_no_session(
         assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
-async def test_signing_out_forgets_the_secret_and_tells_the_broker(
+async def test_signing_out_deletes_the_secret_and_revokes_the_session(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
@@ -237,7 +239,7 @@ async def test_signing_out_needs_no_network(world: SessionStage, broker: FakeBro
     assert await world.session.state() == "signed_out"
 
 
-async def test_nobody_who_signs_out_or_in_waits_for_the_end_of_the_session_before(
+async def test_no_sign_in_or_out_waits_for_the_revocation_of_the_session_before(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
@@ -265,7 +267,7 @@ async def test_a_sign_out_that_cannot_be_stored_changes_nothing(
     assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
-async def test_a_secret_that_a_crash_left_while_signing_out_is_forgotten_at_the_next_start(
+async def test_a_secret_left_by_a_crash_in_a_sign_out_is_deleted_at_the_next_start(
     tmp_path: Path, broker: FakeBroker
 ) -> None:
     kept = MemorySecrets()
@@ -277,7 +279,9 @@ async def test_a_secret_that_a_crash_left_while_signing_out_is_forgotten_at_the_
     assert await kept.get(secret_name("user-ada")) is None
 
 
-async def test_choosing_a_workspace_asks_nobody(world: SessionStage, broker: FakeBroker) -> None:
+async def test_choosing_a_workspace_needs_no_request(
+    world: SessionStage, broker: FakeBroker
+) -> None:
     await world.sign_in(broker, ada())
     before = len(broker.calls)
     await world.session.set_current(WORKSPACE_B)
@@ -383,7 +387,7 @@ async def test_the_secret_kept_is_that_of_the_newest_session(
         assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
-async def test_a_session_that_ends_while_the_disk_is_full_is_told(
+async def test_a_session_that_ends_while_the_disk_is_full_is_reported(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     await world.sign_in(broker, ada())
@@ -395,7 +399,7 @@ async def test_a_session_that_ends_while_the_disk_is_full_is_told(
     assert world.last_published()["state"] == "reauth_required"
 
 
-async def test_a_profile_that_changed_is_told_after_a_refresh(
+async def test_a_changed_profile_is_published_after_a_refresh(
     world: SessionStage, broker: FakeBroker
 ) -> None:
     person = ada()

@@ -32,7 +32,7 @@ def test_folders_are_made_private(tmp_path: Path) -> None:
     assert {_mode(folder) for folder in places.folders()} == {0o700}
 
 
-def test_loose_modes_are_repaired_and_told(tmp_path: Path) -> None:
+def test_loose_modes_are_fixed_and_reported(tmp_path: Path) -> None:
     places = locate(tmp_path / "home")
     secure(places)
     places.outbox.write_bytes(b"")
@@ -43,7 +43,7 @@ def test_loose_modes_are_repaired_and_told(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(ConfigInvalid, match="cannot be used"):
         secure(locate(tmp_path / "home"))

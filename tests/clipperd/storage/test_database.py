@@ -86,7 +86,7 @@ async def test_the_reader_cannot_write(db: Database) -> None:
 DAMAGED = "CAST('tit' || x'ec' || 'e' AS TEXT)"  # one bit of an ASCII letter flipped
 
 
-async def test_text_that_damage_has_reached_fails_its_reader_and_nobody_else(db: Database) -> None:
+async def test_damaged_text_fails_its_reader_only(db: Database) -> None:
     await db.write(lambda c: c.execute(f"INSERT INTO item VALUES (1, {DAMAGED})").rowcount)
 
     def texts(connection: sqlite3.Connection) -> list[str]:
@@ -99,7 +99,7 @@ async def test_text_that_damage_has_reached_fails_its_reader_and_nobody_else(db:
             assert await ask(count) == 1
 
 
-async def test_text_that_damage_has_reached_can_be_read_as_what_is_left_of_it(
+async def test_damaged_text_can_be_read_with_replacement_characters(
     tmp_path: Path,
 ) -> None:
     db = Database.open(
@@ -142,7 +142,7 @@ async def one(worker: ConnectionThread) -> int:
         return int(await job.future)
 
 
-async def test_a_desk_that_breaks_at_its_work_fails_that_and_goes_on() -> None:
+async def test_a_connection_that_fails_fails_the_batch_and_continues() -> None:
     worker = ConnectionThread("broken", Broken(breaks_at="work"))
     worker.start()
     with pytest.raises(AttributeError):
@@ -152,7 +152,7 @@ async def test_a_desk_that_breaks_at_its_work_fails_that_and_goes_on() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_nobody_waits_for_a_desk_that_broke_off() -> None:
+async def test_no_caller_waits_for_a_connection_that_broke_off() -> None:
     worker = ConnectionThread("broken", Broken(breaks_at="rest"))
     worker.start()
     assert await one(worker) == 1
@@ -162,7 +162,7 @@ async def test_nobody_waits_for_a_desk_that_broke_off() -> None:
     worker.stop()
 
 
-async def test_nobody_waits_for_a_file_that_is_closed(tmp_path: Path) -> None:
+async def test_no_caller_waits_for_a_closed_file(tmp_path: Path) -> None:
     db = open_db(tmp_path / "test.db")
     db.close()
     async with asyncio.timeout(60):
@@ -171,7 +171,7 @@ async def test_nobody_waits_for_a_file_that_is_closed(tmp_path: Path) -> None:
                 await ask(count)
 
 
-async def test_the_connection_is_durable_and_checkpoints_only_by_itself(db: Database) -> None:
+async def test_the_connection_is_durable_and_never_checkpoints_automatically(db: Database) -> None:
     values = await db.write(
         lambda c: [
             c.execute(f"PRAGMA {name}").fetchone()[0]
@@ -285,7 +285,7 @@ async def test_a_damaged_file_is_an_error_not_a_new_database(tmp_path: Path) -> 
         open_db(path)
 
 
-async def test_a_full_disk_is_told_and_what_was_stored_stays_readable(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_stored_rows_stay_readable(tmp_path: Path) -> None:
     # A limit on the size of files this process may write stands in for a full disk.
     db = open_db(tmp_path / "test.db")
     await db.write(insert(1))
@@ -302,7 +302,7 @@ async def test_a_full_disk_is_told_and_what_was_stored_stays_readable(tmp_path: 
     db.close()
 
 
-def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+def test_an_answered_write_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"

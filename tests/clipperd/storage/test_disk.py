@@ -77,13 +77,13 @@ async def test_a_write_that_a_disk_refuses_says_what_to_do_and_passes_later(
     again.close()
 
 
-def test_a_place_where_no_file_can_be_is_told_at_the_opening(tmp_path: Path) -> None:
+def test_an_unusable_path_is_reported_at_the_opening(tmp_path: Path) -> None:
     with pytest.raises(StorageFull) as told:
         opened(tmp_path)
     assert told.value.params == {"cause": "SQLITE_CANTOPEN"}
 
 
-def test_what_is_no_fault_of_the_disk_is_left_as_it_is() -> None:
+def test_an_error_other_than_the_disks_is_unchanged() -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         with pytest.raises(sqlite3.OperationalError) as error:
             connection.execute("SELECT * FROM nothing")
@@ -96,7 +96,7 @@ def test_what_is_no_fault_of_the_disk_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
-def test_what_the_system_refuses_is_told_alike(number: int) -> None:
+def test_errors_of_the_system_are_reported_alike(number: int) -> None:
     full = translate_os_error(OSError(number, "refused"))
     assert full is not None
     assert full.params == {"cause": errno.errorcode[number]}

@@ -59,7 +59,7 @@ def is_whole(path: Path) -> bool:
     return bool(sound and known > 0)
 
 
-async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: WholeSystem) -> None:
+async def test_a_cache_in_any_state_at_the_start_is_recreated(house: WholeSystem) -> None:
     chance, queue = Random(27), {"clip": 0}
     for name, damage in [("new", lambda *_: None), *WHILE_STOPPED.items()]:
         path = house.folder / "home" / "cache.db"
@@ -74,7 +74,7 @@ async def test_a_cache_in_any_state_at_the_start_is_made_anew(house: WholeSystem
 
 
 @pytest.mark.parametrize("last", AT_LAST)
-async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
+async def test_a_damaged_cache_is_recreated_under_a_running_daemon(
     house: WholeSystem, last: str
 ) -> None:
     chance = Random(last)
@@ -104,7 +104,7 @@ async def test_a_cache_is_made_anew_under_a_running_daemon_whatever_befalls_it(
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
-async def test_a_cache_that_another_program_holds_delays_no_clip(
+async def test_a_cache_locked_by_another_program_delays_no_clip(
     house: WholeSystem, mode: str
 ) -> None:
     async with house.daemon() as daemon:
@@ -137,7 +137,7 @@ def damage_a_title(connection: sqlite3.Connection) -> None:
     )
 
 
-async def test_a_cache_with_text_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
+async def test_a_cache_with_unreadable_text_is_recreated(tmp_path: Path) -> None:
     renewed: list[bool] = []
     cache = open_cache(tmp_path / "cache.db", CACHE_STEPS)
     cache.on_recreated = lambda: renewed.append(True)
@@ -159,7 +159,7 @@ class Stopping(ConnectionThread):
         super().stop()
 
 
-async def test_who_still_asks_a_cache_that_is_being_replaced_is_answered_by_the_new_one(
+async def test_a_call_during_a_replacement_is_answered_by_the_new_cache(
     tmp_path: Path,
 ) -> None:
     Stopping.told.clear()
@@ -182,7 +182,7 @@ async def test_who_still_asks_a_cache_that_is_being_replaced_is_answered_by_the_
     cache.close()
 
 
-async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
+async def test_a_closed_cache_is_not_recreated(tmp_path: Path) -> None:
     cache = open_cache(tmp_path / "cache.db", CACHE_STEPS)
     await cache.write(lambda c: c.execute("CREATE TABLE mark (n INTEGER)").rowcount)
     cache.close()
@@ -193,7 +193,7 @@ async def test_a_cache_that_is_closed_is_not_made_anew(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM mark").fetchone() == (0,)
 
 
-async def test_clips_go_on_without_a_cache_that_cannot_be_made_anew(house: WholeSystem) -> None:
+async def test_clips_continue_without_a_cache_that_cannot_be_recreated(house: WholeSystem) -> None:
     refuses = [False]
 
     def make_executor(name: str, connection: Connection) -> ConnectionThread:

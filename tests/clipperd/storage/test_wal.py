@@ -30,7 +30,7 @@ async def folded(db: Database, former: int = 0) -> int:
     return db.path.stat().st_mtime_ns
 
 
-async def test_a_log_begun_anew_is_not_folded_back_after_every_write(db: Database) -> None:
+async def test_a_restarted_log_is_not_checkpointed_after_every_write(db: Database) -> None:
     for n in range(6):
         await db.write(insert(n, "x" * 1_000_000))
     before = await folded(db)
@@ -39,7 +39,7 @@ async def test_a_log_begun_anew_is_not_folded_back_after_every_write(db: Databas
     assert db.path.stat().st_mtime_ns == before
 
 
-async def test_many_small_changes_are_folded_back_too(db: Database) -> None:
+async def test_many_small_changes_are_checkpointed_too(db: Database) -> None:
     for n in range(6):
         await db.write(insert(n, "x" * 1_000_000))
     before = await folded(db)
@@ -47,7 +47,7 @@ async def test_many_small_changes_are_folded_back_too(db: Database) -> None:
     assert await folded(db, before) > before
 
 
-async def test_nobody_who_writes_on_and_on_waits_for_the_log_to_be_folded_back(
+async def test_no_writer_in_a_long_series_waits_for_a_checkpoint(
     tmp_path: Path,
 ) -> None:
     db = open_db(tmp_path / "test.db", checkpoint_idle_s=3600)
@@ -84,7 +84,7 @@ async def test_many_writers_and_readers_and_another_program_that_reads_meet_no_l
     assert await db.read(count) == 1 + 64 * 8
 
 
-async def test_another_program_that_reads_for_long_holds_up_no_write(tmp_path: Path) -> None:
+async def test_another_program_with_a_long_read_delays_no_write(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     db = Database.open(
         path, name="test", steps=(m001_items,), synchronous="FULL", busy_timeout_s=900

@@ -25,9 +25,7 @@ def test_a_sound_file_is_left_alone(house: DamagedHome) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_pages_are_damaged_nothing_is_cut_and_nothing_goes_twice(
-    house: DamagedHome, seed: int
-) -> None:
+def test_with_any_damaged_pages_no_clip_is_cut_or_sent_twice(house: DamagedHome, seed: int) -> None:
     chance = Random(seed)
     before, texts = house.states(), house.texts()
     struck = chance.sample(range(2, house.page_count() + 1), chance.choice((1, 2, 5)))
@@ -46,7 +44,7 @@ def test_whatever_pages_are_damaged_nothing_is_cut_and_nothing_goes_twice(
 
 
 @pytest.mark.parametrize("filling", [b"\0", b"\xff", b"not a database "])
-def test_the_first_page_is_lent_by_a_copy(house: DamagedHome, filling: bytes) -> None:
+def test_a_lost_first_page_comes_from_a_backup(house: DamagedHome, filling: bytes) -> None:
     house.backups.make(NOW)
     house.write("UPDATE delivery SET state = 'delivered' WHERE id = 'd-0'")  # since the copy
     before = house.states()
@@ -56,7 +54,7 @@ def test_the_first_page_is_lent_by_a_copy(house: DamagedHome, filling: bytes) ->
     assert (report.from_copy, report.rows["clip"], report.unreadable) == (None, CLIPS, 0)
 
 
-def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(
+def test_without_room_for_a_recovery_the_damaged_file_is_left_for_a_later_start(
     house: DamagedHome,
 ) -> None:
     house.overwrite(house.page_count() // 2, b"\xa5")
@@ -68,7 +66,7 @@ def test_without_room_for_a_rescue_the_damaged_file_is_left_for_a_later_start(
     assert len(after) > CLIPS // 2
 
 
-def test_without_a_copy_the_damaged_file_is_kept_and_the_queue_starts_anew(
+def test_without_a_backup_the_damaged_file_is_kept_and_the_queue_starts_empty(
     house: DamagedHome,
 ) -> None:
     assert rescued(house, lambda: house.overwrite(1, b"\0")) == {}
@@ -118,7 +116,7 @@ def test_text_on_a_lost_page_comes_from_the_copy(house: DamagedHome) -> None:
     assert after["clip-50"] == "queued"
 
 
-def test_a_clip_whose_text_is_lost_waits_for_a_person_and_is_never_sent(house: DamagedHome) -> None:
+def test_a_clip_whose_text_is_lost_needs_attention_and_is_never_sent(house: DamagedHome) -> None:
     after = rescued(house, lambda: _strike_text(house, 50))
     assert after["clip-50"] == "needs_attention"
     reason = house.rows("SELECT reason FROM delivery WHERE id = 'd-50'")
@@ -177,7 +175,7 @@ async def test_a_clip_whose_title_is_damaged_is_listed_with_what_is_left_of_it(
     assert not house.quarantine.exists()
 
 
-def test_a_rescue_loses_no_clip_for_one_letter(house: DamagedHome) -> None:
+def test_a_recovery_loses_no_clip_for_one_letter(house: DamagedHome) -> None:
     _flip_a_bit(house, "clip-3")
     before = house.states()
     after = rescued(house, lambda: _strike_text(house, 50))
@@ -186,7 +184,7 @@ def test_a_rescue_loses_no_clip_for_one_letter(house: DamagedHome) -> None:
 
 
 @pytest.mark.parametrize("moment", ["while filling", "before the swap", "in the swap"])
-def test_a_rescue_that_was_interrupted_is_gone_on_with(house: DamagedHome, moment: str) -> None:
+def test_an_interrupted_recovery_is_continued(house: DamagedHome, moment: str) -> None:
     before = house.states()
     whole = house.path.read_bytes()
     made = house.path.with_name("outbox.db.rescued")
