@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.clock import Clock
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import views
 from clipperd.outbox.records import ClipView, Draft, LaneKey
 from clipperd.storage.database import Database
+
+_REMEMBERED = 1000  # clips whose last event is known; more would only cost memory
 
 T = TypeVar("T")
 Publish = Callable[[str, dict[str, Any], str], None]
@@ -32,6 +35,7 @@ class Outbox:
         self._new_id = new_id
         self._publish = publish
         self._told = asyncio.Event()
+        self._published: dict[str, int] = {}  # the last event of each clip, as a hash
 
     async def accept(self, draft: Draft) -> tuple[ClipView, bool, list[LaneKey]]:
         """Store a clip durably. Returns its view, whether it is a replay, and its lanes.
@@ -102,6 +106,16 @@ class Outbox:
 
     def _tell(self, changed: Sequence[tuple[str, ClipView]]) -> None:
         for user_id, view in changed:
-            self._publish("clip", msgspec.to_builtins(view), user_id)
+            if self._is_news(view):
+                self._publish("clip", msgspec.to_builtins(view), user_id)
         self._told.set()
         self._told = asyncio.Event()
+
+    def _is_news(self, view: ClipView) -> bool:
+        """Return whether the clip differs from its last event in more than version and time."""
+        shown = hash(msgspec.json.encode(replace(view, version=0, updated_at="")))
+        before = self._published.pop(view.id, None)
+        self._published[view.id] = shown  # the newest stands last
+        if len(self._published) > _REMEMBERED:
+            del self._published[next(iter(self._published))]
+        return shown != before

@@ -104,10 +104,11 @@ def unconfirmed(
         "UPDATE request SET phase = ?, maybe_sent = 1, settle_s = ? WHERE key = ?",
         (phase, settle_s, request.key),
     )
-    connection.execute(
-        "UPDATE delivery SET state = 'unconfirmed' WHERE request_key = ?", (request.key,)
+    changed = connection.execute(
+        "UPDATE delivery SET state = 'unconfirmed' WHERE request_key = ? AND state != 'unconfirmed'",
+        (request.key,),
     )
-    return touch(connection, request.members, now)
+    return touch(connection, request.members, now) if changed.rowcount else []
 
 
 def applied(

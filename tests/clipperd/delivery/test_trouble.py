@@ -12,7 +12,7 @@ from clipperd.delivery.ports import StepResult
 from clipperd.errors import ReauthRequired
 from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
-from clipperd.outbox.records import LaneKey, Target
+from clipperd.outbox.records import ClipView, LaneKey, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at, state
 from tests.clipperd.delivery.test_worker import blocks
@@ -257,3 +257,32 @@ async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
     assert rig.pace.due(lane(page)) <= rig.clock.boot()
     await rig.step(page)
     assert rig.pace.due(lane(page)) > rig.clock.boot()
+
+
+async def test_an_event_is_sent_only_when_a_client_sees_a_change(
+    rig: Rig, world: WritableNotion, page: str
+) -> None:
+    world.fault = at("lost_before")
+    clip = await rig.clip(page, "x")
+    await rig.step(page)
+    version = (await rig.view(clip)).version
+    world.offline = True
+    for _ in range(5):  # the same request again, and no answer
+        await rig.step(page)
+        rig.clock.advance(rig.pace.due(lane(page)) - rig.clock.boot())
+    assert (await rig.view(clip)).version == version
+    world.offline = False
+    await rig.drain()
+    assert _shown(rig, clip) == ["queued", "sending", "unconfirmed", "delivered"]
+
+
+async def test_an_action_that_changes_nothing_sends_no_event(rig: Rig, page: str) -> None:
+    clip = await rig.clip(page, "x")
+    for _ in range(2):
+        await retarget(rig, clip, Target(Position(type="start"), page_id=page))
+    assert _shown(rig, clip) == ["queued", "queued"]
+
+
+def _shown(rig: Rig, clip: ClipView) -> list[str]:
+    """Return the states that the clip's events carry."""
+    return [data["state"] for _, data in rig.heard.events if data.get("id") == clip.id]
