@@ -105,7 +105,8 @@ def unconfirmed(
         (phase, settle_s, request.key),
     )
     changed = connection.execute(
-        "UPDATE delivery SET state = 'unconfirmed' WHERE request_key = ? AND state != 'unconfirmed'",
+        "UPDATE delivery SET state = 'unconfirmed' WHERE request_key = ?"
+        " AND state != 'unconfirmed'",
         (request.key,),
     )
     return touch(connection, request.members, now) if changed.rowcount else []
