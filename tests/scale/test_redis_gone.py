@@ -120,7 +120,7 @@ async def test_redis_emptied_once_under_load_grants_at_most_one_more_a_broker(
         page = fleet.notion.page("Page", "# One", workspace_id=jonas.workspace).id
         await spend(jonas, page, seen)
         loading = asyncio.ensure_future(flood(jonas, page, seen, times=12))
-        await asyncio.sleep(0.1)  # amid the flood, wherever that is
+        await ask(jonas, 0, page, seen)  # the flood is in progress
         redis_server.say("FLUSHALL")
         await loading
         assert await shared(jonas) == ["1"] * BROKERS

@@ -59,17 +59,24 @@ async def _upgraded_under_load(fleet: Fleet) -> None:
                     written.extend([text] if answers[-1].status == 200 else [])
                 await asyncio.sleep(0.05)
 
+        async def answered(more: int) -> None:
+            """Wait until the brokers have answered ``more`` calls."""
+            enough = statuses.total() + more
+            while statuses.total() < enough:
+                assert not any(task.done() for task in loading)
+                await asyncio.sleep(0.01)
+
         loading = [asyncio.ensure_future(load(lane)) for lane in range(2)]
-        await asyncio.sleep(0.3)
+        await answered(8)
         await asyncio.to_thread(fleet.start, NEW)  # migrates while the old one works
         serving.append(NEW)
-        await asyncio.sleep(0.5)
+        await answered(16)
         serving.remove(OLD)
-        await asyncio.sleep(0.3)
+        await answered(12)
         await asyncio.to_thread(fleet.brokers[OLD].kill)
         await asyncio.to_thread(fleet.start, OLD)  # on a schema that it does not know
         serving.append(OLD)
-        await asyncio.sleep(0.5)
+        await answered(16)
         done.set()
         await asyncio.gather(*loading)
         body = {"grant_type": "refresh_token", "refresh_token": mira.tokens["refresh_token"]}

@@ -287,7 +287,7 @@ async def test_a_stream_with_a_senseless_last_id_begins_with_a_snapshot(daemon: 
         ) as response:
             assert response.status == 200
             seen = b""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while b"event: snapshot" not in seen:
                     seen += await response.content.readany()
 

@@ -242,7 +242,7 @@ async def test_half_a_head_then_silence_is_closed_by_both(house: WholeSystem, se
         for address in (daemon.port, port):
             reader, writer = await asyncio.open_connection("127.0.0.1", address)
             writer.write(sent)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await reader.read() == b""
             writer.transport.abort()
 

@@ -235,7 +235,7 @@ async def test_a_value_that_hung_does_not_overwrite_a_newer_one(system: FakeKeyr
     await store.set("a", "old")
     await store.set("a", "new")
     system.answering.set()
-    assert await asyncio.to_thread(system.took_new.wait, 10)  # the stuck thread goes on by itself
+    assert await asyncio.to_thread(system.took_new.wait, 30)  # the stuck thread goes on by itself
     assert await KeyringSecrets(IN_PROCESS, service="clipperd").get("a") == "new"
 
 

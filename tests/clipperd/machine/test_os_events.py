@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -126,18 +127,25 @@ async def test_an_expired_timer_is_set_again_and_notifies_of_nothing() -> None:
     source = ClockEvents(far_s=0.02)
     source.open(told.set)
     (made,) = timers() - before
-    await asyncio.sleep(0.1)  # its moment has passed
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await set_again(made)
     source.close()
     assert not told.is_set()
 
 
 async def set_again(timer: Path) -> None:
-    while True:
-        if "it_value: (0, 0)" not in timer.read_text():  # noqa: ASYNC240 (proc(5) blocks nobody)
-            return
+    """Wait until the time left of a timer grows: it has expired and runs again."""
+    left = left_of(timer)
+    while (now := left_of(timer)) <= left:
+        left = now
         await asyncio.sleep(0.005)
+
+
+def left_of(timer: Path) -> tuple[int, int]:
+    """Return the seconds and nanoseconds left of a timer (proc(5), fdinfo)."""
+    found = re.search(r"it_value: \((\d+), (\d+)\)", timer.read_text())
+    assert found is not None
+    return int(found[1]), int(found[2])
 
 
 def timers() -> set[Path]:

@@ -195,7 +195,7 @@ async def raw_request(port: int, data: bytes) -> tuple[int, bytes]:
     try:
         writer.write(data)
         await writer.drain()
-        text = await asyncio.wait_for(reader.read(65536), 5)
+        text = await asyncio.wait_for(reader.read(65536), 30)
     finally:
         writer.close()
         await writer.wait_closed()

@@ -33,7 +33,7 @@ class Reader:
     async def next(self) -> dict[str, Any]:
         """One block of the stream; ``data`` decoded; ``comment`` for a heartbeat."""
         block: dict[str, Any] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for line in self._response.content:
                 name, _, value = line.decode().rstrip("\n").partition(": ")
                 if not line.strip():
@@ -139,7 +139,7 @@ async def test_a_heartbeat_comes_every_25_seconds_while_somebody_listens(
         assert await reader.next() == {"comment": "here"}
         api.clock.advance(25)
         assert await reader.next() == {"comment": "here"}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while api.events.attached:
             await api.call("GET", "/healthz")
 
@@ -189,7 +189,7 @@ async def _snapshot() -> dict[str, int]:
 
 
 async def _take(stream: AsyncIterator[Event | None], count: int) -> list[Event | None]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [await anext(stream) for _ in range(count)]
 
 

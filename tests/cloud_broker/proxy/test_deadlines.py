@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ async def test_a_caller_may_shorten_its_deadline_and_not_lengthen_it(
 
     async with a_proxy(tmp_path, speed=1, answer_within_s=ours) as proxy:
         proxy.upstream.always = silent
-        begun = proxy.clock.monotonic()
+        begun = time.monotonic()
         answer = await proxy.call("GET", f"pages/{PAGE}", headers=within(asked))
         assert (answer.status, answer.headers["X-Broker-Code"]) == (504, "upstream_timeout")
-        assert proxy.clock.monotonic() - begun >= 0.3
+        assert time.monotonic() - begun >= 0.3
         gate.set()
 
 

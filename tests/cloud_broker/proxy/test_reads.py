@@ -274,7 +274,7 @@ async def test_a_write_whose_caller_leaves_is_finished(proxy: ProxyStage) -> Non
     caller = asyncio.ensure_future(proxy.append())
     await held.arrived.wait()
     caller.cancel()
-    await asyncio.sleep(0.05)
+    await proxy.client.get("/metrics")  # by now the server has seen the caller leave
     held.gate.set()
     await proxy.call("GET", f"pages/{PAGE}")
     assert len(proxy.upstream.applied) == 1

@@ -35,7 +35,7 @@ async def test_it_says_where_it_is_answers_and_stops_when_told(tmp_path: Path) -
         assert ready.read_text().strip() == url
     finally:
         process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 def test_a_taken_port_ends_with_its_own_code() -> None:
