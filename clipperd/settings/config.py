@@ -8,7 +8,7 @@ with this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
@@ -22,36 +22,27 @@ Parse = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class SettingInfo:
+    """A setting's parser, default and documentation."""
+
     parse: Parse
+    default: Any
     doc: str
-    secret: bool = False
-    in_file: bool = True
+    secret: bool
+    in_file: bool
 
 
-def _whole(low: int, high: int) -> Parse:
-    def parse(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"must be a whole number from {low} to {high}") from None
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low} to {high}")
-        return number
+def _number(low: float, high: float, kind: type[int] | type[float] = float) -> Parse:
+    noun = "a whole number" if kind is int else "a number"
+    accepted = (int, str) if kind is int else (int, float, str)
 
-    return parse
-
-
-def _number(low: float, high: float) -> Parse:
     def parse(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
         try:
-            number = float(value)
+            if isinstance(value, bool) or not isinstance(value, accepted):
+                raise ValueError
+            number = kind(value)
         except ValueError:
-            raise ValueError(f"must be a number from {low:g} to {high:g}") from None
+            raise ValueError(f"must be {noun} from {low:g} to {high:g}") from None
         if not low <= number <= high:
             raise ValueError(f"must be from {low:g} to {high:g}")
         return number
@@ -110,10 +101,11 @@ def _origins(value: Any) -> tuple[str, ...]:
     return tuple(item for item in items if item)
 
 
-def _rule(
-    parse: Parse, doc: str, *, secret: bool = False, in_file: bool = True
-) -> Mapping[str, Any]:
-    return {"rule": _Rule(parse, doc, secret, in_file)}
+def _setting(
+    default: Any, parse: Parse, doc: str, *, secret: bool = False, in_file: bool = True
+) -> Any:
+    info = SettingInfo(parse, default, doc, secret, in_file)
+    return field(default=default, repr=not secret, metadata={"info": info})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,76 +116,53 @@ class Settings:
     55 s, so Notion may apply a write without an answer within 65 s.
     """
 
-    home: Path | None = field(
-        default=None,
-        metadata=_rule(
-            _path, "Folder for everything; default: the system's usual places.", in_file=False
-        ),
+    home: Path | None = _setting(  # noqa: RUF009 (returns a field)
+        None, _path, "Folder for everything; default: the system's usual places.", in_file=False
     )
-    broker_url: str = field(
-        default="https://broker.notionclipper.app",
-        metadata=_rule(_broker_url, "The broker's address: https, or http on this machine."),
+    broker_url: str = _setting(
+        "https://broker.notionclipper.app",
+        _broker_url,
+        "The broker's address: https, or http on this machine.",
     )
-    port: int = field(
-        default=0,
-        metadata=_rule(
-            _whole(0, 65535), "Loopback port of the API; 0: last used, else the system's choice."
-        ),
+    port: int = _setting(
+        0,
+        _number(0, 65535, int),
+        "Loopback port of the API; 0: last used, else the system's choice.",
     )
-    secrets: Literal["keyring", "memory", "file"] = field(
-        default="keyring",
-        metadata=_rule(_one_of("keyring", "memory", "file"), "Storage of the session's secrets."),
+    secrets: Literal["keyring", "memory", "file"] = _setting(
+        "keyring", _one_of("keyring", "memory", "file"), "Storage of the session's secrets."
     )
-    secrets_passphrase: str | None = field(
-        default=None,
-        repr=False,
-        metadata=_rule(_text, "Passphrase of the secrets file.", secret=True, in_file=False),
+    secrets_passphrase: str | None = _setting(
+        None, _text, "Passphrase of the secrets file.", secret=True, in_file=False
     )
-    secrets_key_file: Path | None = field(
-        default=None,
-        metadata=_rule(_path, "Key file of the secrets file, instead of a passphrase."),
+    secrets_key_file: Path | None = _setting(  # noqa: RUF009 (returns a field)
+        None, _path, "Key file of the secrets file, instead of a passphrase."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="info",
-        metadata=_rule(
-            _one_of("debug", "info", "warning", "error"), "Least severe level that the log records."
-        ),
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info",
+        _one_of("debug", "info", "warning", "error"),
+        "Least severe level that the log records.",
     )
-    allowed_origins: tuple[str, ...] = field(
-        default=(),
-        metadata=_rule(_origins, "Browser origins that may call the API, besides the dashboard's."),
+    allowed_origins: tuple[str, ...] = _setting(
+        (), _origins, "Browser origins that may call the API, besides the dashboard's."
     )
-    device: str | None = field(
-        default=None,
-        metadata=_rule(_text, "This machine's name in the list of sessions; default: host name."),
+    device: str | None = _setting(
+        None, _text, "This machine's name in the list of sessions; default: host name."
     )
-    settle_unknown_s: float = field(
-        default=65.0,
-        metadata=_rule(_number(0, 3600), "Wait after a write with no answer, before a resend."),
+    settle_unknown_s: float = _setting(
+        65.0, _number(0, 3600), "Wait after a write with no answer, before a resend."
     )
-    settle_answered_s: float = field(
-        default=10.0, metadata=_rule(_number(0, 3600), "The same after an answered 5xx.")
+    settle_answered_s: float = _setting(10.0, _number(0, 3600), "The same after an answered 5xx.")
+    anchor_trust_s: float = _setting(
+        5.0, _number(0, 600), "Time after our own write to trust a section's end."
     )
-    anchor_trust_s: float = field(
-        default=5.0,
-        metadata=_rule(_number(0, 600), "Time after our own write to trust a section's end."),
+    retry_base_s: float = _setting(1.0, _number(0.001, 3600), "First retry delay; it doubles.")
+    retry_cap_s: float = _setting(300.0, _number(0.001, 86400), "Longest retry delay.")
+    max_parallel_pages: int = _setting(4, _number(1, 32, int), "Pages written to at the same time.")
+    content_days: float = _setting(
+        7.0, _number(0, 3650), "Days that a delivered clip's content is kept."
     )
-    retry_base_s: float = field(
-        default=1.0, metadata=_rule(_number(0.001, 3600), "First retry delay; it doubles.")
-    )
-    retry_cap_s: float = field(
-        default=300.0, metadata=_rule(_number(0.001, 86400), "Longest retry delay.")
-    )
-    max_parallel_pages: int = field(
-        default=4, metadata=_rule(_whole(1, 32), "Pages written to at the same time.")
-    )
-    content_days: float = field(
-        default=7.0,
-        metadata=_rule(_number(0, 3650), "Days that a delivered clip's content is kept."),
-    )
-    refresh_s: float = field(
-        default=300.0, metadata=_rule(_number(1, 86400), "Time between page list refreshes.")
-    )
+    refresh_s: float = _setting(300.0, _number(1, 86400), "Time between page list refreshes.")
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, repr=False)
 
     def origin(self, name: str) -> Origin:
@@ -202,28 +171,19 @@ class Settings:
 
 
 DEFAULTS = Settings()
+_INFO: Mapping[str, SettingInfo] = {
+    f.name: f.metadata["info"] for f in fields(Settings) if "info" in f.metadata
+}
 
 
 def names() -> tuple[str, ...]:
     """Return every setting's name, in the order of the documentation."""
-    return tuple(f.name for f in fields(Settings) if "rule" in f.metadata)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingInfo:
-    """A setting's default and documentation."""
-
-    default: Any
-    doc: str
-    secret: bool
-    in_file: bool
+    return tuple(_INFO)
 
 
 def describe(name: str) -> SettingInfo:
     """Return the info of the setting ``name``. Raises KeyError."""
-    found = _by_name()[name]
-    rule: _Rule = found.metadata["rule"]
-    return SettingInfo(found.default, rule.doc, rule.secret, rule.in_file)
+    return _INFO[name]
 
 
 def load(env: Mapping[str, str], flags: Mapping[str, Any], file_text: str) -> Settings:
@@ -248,10 +208,6 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any], file_text: str) -> Se
     return Settings(**values, origins=origins)
 
 
-def _by_name() -> dict[str, Field[Any]]:
-    return {f.name: f for f in fields(Settings) if "rule" in f.metadata}
-
-
 def _from_file(text: str, faults: list[str]) -> dict[str, Any]:
     if not text:
         return {}
@@ -272,20 +228,19 @@ def _from_env(env: Mapping[str, str]) -> dict[str, str]:
 
 def _parse_one(key: str, raw: Any, origin: str, faults: list[str]) -> Any:
     shown = PREFIX + key.upper() if origin == "environment" else key
-    found = _by_name().get(key)
-    if found is None:
+    info = _INFO.get(key)
+    if info is None:
         import difflib
 
         near = difflib.get_close_matches(key, names(), n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         faults.append(f"{shown} ({origin}) is not a setting.{meant}")
         return None
-    rule: _Rule = found.metadata["rule"]
-    if origin == "config.toml" and not rule.in_file:
+    if origin == "config.toml" and not info.in_file:
         faults.append(f"{key} cannot be set in config.toml; use {PREFIX}{key.upper()}.")
         return None
     try:
-        return rule.parse(raw)
+        return info.parse(raw)
     except ValueError as error:
         faults.append(f"{shown} ({origin}) {error}.")
         return None
