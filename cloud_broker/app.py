@@ -24,7 +24,7 @@ from cloud_broker.crypto.keyproof import prove
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.crypto.signing import Signer
-from cloud_broker.identity.accounts import Accounts, Eraser, Part
+from cloud_broker.identity.accounts import Accounts, Eraser, Exporter
 from cloud_broker.identity.connections import Tokens
 from cloud_broker.identity.oauth import CALLBACK_PATH, NotionOAuth
 from cloud_broker.identity.revocations import Revocations
@@ -49,7 +49,7 @@ from cloud_broker.storage import idempotency
 from cloud_broker.storage import push as push_rows
 from cloud_broker.storage import sessions as session_rows
 from cloud_broker.storage.database import Database
-from cloud_broker.storage.migrations import migrate_patiently
+from cloud_broker.storage.migrations import migrate
 from cloud_broker.tariff import Tariff
 from cloud_broker.transport import Transport
 from cloud_broker.web import (
@@ -77,7 +77,7 @@ SWEEP_PUSH_S = 600.0  # the push log grows with every edit in Notion
 RETRY_STEP_S = 30.0  # after a background step failed
 INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
 
-EXPORTS: Mapping[str, Part] = {
+EXPORTS: Mapping[str, Exporter] = {
     "billing": billing_rows.of_user,
     "claims": account_rows.claims_of,
     "workspaces": connection_rows.of_user,
@@ -342,7 +342,7 @@ def create_app(
 
     # Start in this order, stop in the reverse: streams, handlers, background work, writes.
     async def lifespan(_: web.Application) -> AsyncIterator[None]:
-        await migrate_patiently(database, clock)
+        await migrate(database, clock)
         await identity.open(database, clock, random)
         await fanout.open()
         async with AsyncExitStack() as stack:

@@ -11,6 +11,7 @@ import pytest
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
+from cloud_broker.clock import SystemClock
 from cloud_broker.storage.migrations import migrate
 from cloud_broker.storage.sqlite import open_sqlite
 
@@ -46,7 +47,7 @@ async def database(kind: str, folder: Path) -> Path:
         open_cache(file, CACHE_STEPS).close()
     else:
         broker = await open_sqlite(file)
-        await migrate(broker, now=0)
+        await migrate(broker, SystemClock())
         await broker.close()
     return file
 

@@ -1,1 +1,1 @@
-"""What a person has paid for, as Stripe tells it."""
+"""Derives the tier of each account from Stripe's events."""

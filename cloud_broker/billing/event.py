@@ -1,7 +1,7 @@
-"""One event of Stripe's: what it tells about a subscription, a purchase, a payment (pure).
+"""Parses one event of Stripe's: a subscription, a purchase or a failed payment (pure).
 
-https://docs.stripe.com/api/events/object. Only the fields named here are read; ``docs/billing.md``
-lists them. Stripe adds fields and statuses: what is not known is passed over.
+https://docs.stripe.com/api/events/object. It reads only the fields named here, which
+``docs/billing.md`` lists, and ignores unknown fields and statuses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 _SUBSCRIPTION = "customer.subscription."
 _CHANGES = frozenset({"created", "updated", "deleted", "paused", "resumed"})
 _UNPAID = frozenset({"subscription_cycle", "subscription_update", "subscription_threshold"})
-_ID = re.compile(r"\A[!-~]{1,200}\Z")  # those of old accounts were the merchant's to choose
+_ID = re.compile(r"\A[!-~]{1,200}\Z")  # ids of old accounts have no fixed form
 _USER = re.compile(r"\A[A-Za-z0-9-]{1,64}\Z", re.ASCII)  # the id of an account here
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=10**11)]
 
@@ -62,7 +62,7 @@ class _Subscription(msgspec.Struct):
 
 
 class _Previous(msgspec.Struct):
-    """What an update replaced; only what it changed is there."""
+    """The previous values of the fields that an update changed."""
 
     status: str | None = None
     items: _Items | None = None
@@ -90,10 +90,10 @@ class _Invoice(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A subscription as it was at ``at`` (epoch seconds, of which Stripe tells no fraction).
+    """A subscription at the time ``at`` (epoch seconds; Stripe sends no fraction).
 
     ``prices``: ids of prices and products. ``came_from``: the ``state`` that the event replaced,
-    empty for a creation. ``user_id``: whose it is, where the subscription's metadata say so.
+    empty for a creation. ``user_id``: the account, if the subscription's metadata name it.
     """
 
     subscription_id: str
@@ -108,13 +108,13 @@ class Snapshot:
 
     @property
     def state(self) -> str:
-        """What of it decides a tier."""
+        """The part that decides a tier."""
         return state_of(self.status, self.prices)
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A customer of Stripe's is this account."""
+    """Links a customer of Stripe's to an account."""
 
     customer_id: str
     user_id: str
@@ -122,48 +122,48 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class FailedPayment:
-    """The running period of a subscription could not be charged; ``at`` in epoch seconds."""
+    """Stripe could not charge the current period of a subscription; ``at`` in epoch seconds."""
 
     subscription_id: str
     at: int
 
 
-Told = Snapshot | Purchase | FailedPayment
+Change = Snapshot | Purchase | FailedPayment
 
 
 @dataclass(frozen=True, slots=True)
 class BillingEvent:
-    """An event; ``told`` is None when it tells nothing that counts here."""
+    """An event; ``change`` is None when it changes nothing here."""
 
     id: str
     type: str
-    told: Told | None
+    change: Change | None
 
 
 def state_of(status: str, prices: tuple[str, ...]) -> str:
-    """A status and prices as one text."""
+    """Return a status and prices as one text."""
     return " ".join((status, *prices))
 
 
 def read(body: bytes) -> BillingEvent:
-    """Read a genuine event. Raises InvalidInput."""
+    """Parse an event with a valid signature. Raises InvalidInput."""
     envelope = _decoded(body, _Envelope)
     _check(envelope.id)
     kind = envelope.type
-    told: Told | None = None
+    change: Change | None = None
     if kind.startswith(_SUBSCRIPTION) and kind.removeprefix(_SUBSCRIPTION) in _CHANGES:
-        told = _snapshot(envelope, kind.removeprefix(_SUBSCRIPTION))
+        change = _snapshot(envelope, kind.removeprefix(_SUBSCRIPTION))
     elif kind == "checkout.session.completed":
-        told = _purchase(_decoded(envelope.data.object, _Session))
+        change = _purchase(_decoded(envelope.data.object, _Session))
     elif kind == "invoice.payment_failed":
-        told = _failed(_decoded(envelope.data.object, _Invoice), envelope.created)
-    return BillingEvent(envelope.id, kind, told)
+        change = _failed(_decoded(envelope.data.object, _Invoice), envelope.created)
+    return BillingEvent(envelope.id, kind, change)
 
 
-def _snapshot(envelope: _Envelope, change: str) -> Snapshot | None:
+def _snapshot(envelope: _Envelope, kind: str) -> Snapshot | None:
     found = _decoded(envelope.data.object, _Subscription)
     _check(found.id, found.customer)
-    status = "canceled" if change == "deleted" else found.status
+    status = "canceled" if kind == "deleted" else found.status
     if not is_status(status):
         return None
     prices = _ids(found.items)
@@ -177,7 +177,7 @@ def _snapshot(envelope: _Envelope, change: str) -> Snapshot | None:
         period_start=_latest(found.current_period_start, *starts),
         period_end=_latest(found.current_period_end, *ends),
         at=envelope.created,
-        came_from="" if change == "created" else _before(envelope, found.status, prices),
+        came_from="" if kind == "created" else _before(envelope, found.status, prices),
         user_id=_user((found.metadata or {}).get("user_id")),
     )
 
@@ -199,7 +199,7 @@ def _purchase(session: _Session) -> Purchase | None:
 
 
 def _failed(invoice: _Invoice, at: int) -> FailedPayment | None:
-    """None for a first payment (the subscription is ``incomplete``) and for anything else's."""
+    """Return None for a first payment (the subscription is ``incomplete``) or another reason."""
     details = invoice.parent.subscription_details if invoice.parent is not None else None
     found = invoice.subscription or (details.subscription if details is not None else None)
     if found is None or invoice.billing_reason not in _UNPAID:
@@ -224,7 +224,7 @@ def _user(text: str | None) -> str | None:
 
 def _check(*ids: str) -> None:
     if not all(_ID.match(each) for each in ids):
-        raise InvalidInput("The event has an id that is none.")
+        raise InvalidInput("The event has a malformed id.")
 
 
 def _decoded(raw: bytes | msgspec.Raw, form: type[T]) -> T:
@@ -232,4 +232,4 @@ def _decoded(raw: bytes | msgspec.Raw, form: type[T]) -> T:
         return msgspec.json.decode(raw, type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Not chained: the cause may quote the body.
-        raise InvalidInput("The event is not of the documented form.") from None
+        raise InvalidInput("The event does not have the documented form.") from None

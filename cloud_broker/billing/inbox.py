@@ -1,8 +1,8 @@
-"""Taking Stripe's events: verified, once each, in their order; then accounts have their tier.
+"""Processes Stripe's events, verified and once each, and updates the tiers of accounts.
 
-What an account has bought is the best of its subscriptions, so that nobody can take a tier away by
-paying for less in somebody else's name. It is found anew with each event, and for everybody every
-hour: a price that the settings learn later counts then.
+An account has the best tier of its subscriptions, so a cheaper purchase in another user's name
+cannot lower it. The tier is computed with each event and, for all accounts, every hour: a price
+that the settings name later takes effect then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cloud_broker.audit import Audit
-from cloud_broker.billing.event import Purchase, Snapshot, Told, read
+from cloud_broker.billing.event import Change, Purchase, Snapshot, read
 from cloud_broker.billing.signature import TOLERANCE_S, signed_at
 from cloud_broker.billing.subscription_state import SubscriptionState, after_failure, after_snapshot
 from cloud_broker.clock import Clock
@@ -28,10 +28,10 @@ from cloud_broker.tariff import DEFAULT_TIER, TIERS, Tariff
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["applied", "old", "duplicate", "ignored"]
+TakeResult = Literal["applied", "old", "duplicate", "ignored"]
 
-KEPT_S = 30 * 86_400.0  # ids of events: Stripe repeats one for three days, a person for thirty
-SETTLE_S = 3600.0
+KEPT_S = 30 * 86_400.0  # seconds: Stripe repeats events for 3 days, its dashboard for 30
+SETTLE_S = 3600.0  # seconds between updates of all accounts
 PAGE = 100
 _NOTHING: dict[str, Any] = {
     "tier": DEFAULT_TIER,
@@ -46,7 +46,7 @@ _NOTHING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """A row for the audit log; nobody's row names no one."""
+    """A row for the audit log; without a user it has no subject."""
 
     event: str
     user_id: str
@@ -55,7 +55,7 @@ class _Note:
 
 
 class Billing:
-    """What Stripe says of who pays; ``turn``, again and again, keeps accounts up to date."""
+    """Processes Stripe's events; a loop calls ``run_once`` to keep accounts up to date."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Billing:
         randomness: Randomness,
         changed: Callable[[str], None],
     ) -> None:
-        """``changed`` is called with each account whose subscription is another now."""
+        """``changed`` is called with each account whose subscription has changed."""
         self._database = database
         self._tariff = tariff
         self._secrets = tuple(secrets)
@@ -77,35 +77,35 @@ class Billing:
         self._random = randomness
         self._changed = changed
 
-    async def take(self, body: bytes, signature: str | None) -> Outcome:
-        """Take one request's raw body. Durable when it returns.
+    async def take(self, body: bytes, signature: str | None) -> TakeResult:
+        """Process the raw body of one request. The event is durable when this returns.
 
-        Raises NotFound where no billing is expected, WebhookUnsigned, WebhookStale, InvalidInput.
+        Raises NotFound without billing settings, WebhookUnsigned, WebhookStale, InvalidInput.
         """
         if not self._secrets:
-            raise NotFound("This broker takes no billing events.")
+            raise NotFound("This broker accepts no billing events.")
         at = signed_at(self._secrets, body, signature)
         if at is None:
-            raise WebhookUnsigned("The signature is not that of this endpoint.")
+            raise WebhookUnsigned("The signature is not valid for this endpoint.")
         if abs(self._clock.now() - at) > TOLERANCE_S:
             raise WebhookStale("The request was not signed in the last five minutes.")
         event = read(body)
-        if event.told is None:
+        if event.change is None:
             return "ignored"
         async with self._database.transaction() as tx:
             await rows.lock(tx)
             if not await rows.remember(tx, event.id, now=self._now()):
                 return "duplicate"
-            outcome, customer, notes = await self._learn(tx, event.told)
+            outcome, customer, notes = await self._learn(tx, event.change)
             owner = await rows.owner_of(tx, customer) if customer is not None else None
-            change = await self._settle(tx, owner, why=event.type) if owner is not None else None
-            await self._note(tx, *notes, change)
-        if owner is not None and change is not None:
+            update = await self._settle(tx, owner, why=event.type) if owner is not None else None
+            await self._note(tx, *notes, update)
+        if owner is not None and update is not None:
             self._changed(owner)
         return outcome
 
     async def run_once(self) -> float:
-        """Bring every account up to date and forget what is old."""
+        """Update the tier of every account and delete old rows."""
         after = ""
         while True:
             async with self._database.reading() as tx:
@@ -124,34 +124,36 @@ class Billing:
         return SETTLE_S
 
     async def _learn(
-        self, tx: Tx, told: Told
-    ) -> tuple[Outcome, str | None, tuple[_Note | None, ...]]:
-        """Keep what an event tells: what became of it, which customer it concerns, what to note."""
-        if isinstance(told, Purchase):
-            outcome, note = await self._tie(tx, told.customer_id, told.user_id)
-            return outcome, told.customer_id, (note,)
+        self, tx: Tx, change: Change
+    ) -> tuple[TakeResult, str | None, tuple[_Note | None, ...]]:
+        """Store a change; return the result, the customer and the rows for the audit log."""
+        if isinstance(change, Purchase):
+            outcome, note = await self._link(tx, change.customer_id, change.user_id)
+            return outcome, change.customer_id, (note,)
         note = None
-        row = await rows.subscription(tx, told.subscription_id)
-        held = None if row is None else _held(row)
-        if isinstance(told, Snapshot):
-            if told.user_id is not None:
-                _, note = await self._tie(tx, told.customer_id, told.user_id)
-            after, customer = after_snapshot(held, told), told.customer_id
-        elif held is None:  # its first snapshot is still to come, and says so itself
+        row = await rows.subscription(tx, change.subscription_id)
+        held = None if row is None else _state_of(row)
+        if isinstance(change, Snapshot):
+            if change.user_id is not None:
+                _, note = await self._link(tx, change.customer_id, change.user_id)
+            after, customer = after_snapshot(held, change), change.customer_id
+        elif held is None:  # its first snapshot follows and has the same status
             return "ignored", None, ()
         else:
-            after, customer = after_failure(held, told), held.snapshot.customer_id
+            after, customer = after_failure(held, change), held.snapshot.customer_id
         if after is None:
             return "old", customer, (note,)
         await rows.replace(tx, _row(after), now=self._now())
         return "applied", customer, (note,)
 
-    async def _tie(self, tx: Tx, customer_id: str, user_id: str) -> tuple[Outcome, _Note | None]:
+    async def _link(
+        self, tx: Tx, customer_id: str, user_id: str
+    ) -> tuple[TakeResult, _Note | None]:
         before = await rows.owner_of(tx, customer_id)
-        owner = before or await rows.tie(tx, customer_id, user_id, now=self._now())
+        owner = before or await rows.link_customer(tx, customer_id, user_id, now=self._now())
         subject = {"customer": customer_id}
         if owner != user_id:
-            # A customer who is another account's stays so; or this account is gone.
+            # The customer belongs to another account, or this account does not exist.
             why = "no_account" if owner is None else "customer_taken"
             return "ignored", _Note("customer_refused", owner or "", {"why": why}, subject)
         known = None if before else _Note("customer_known", user_id, {}, subject)
@@ -162,7 +164,7 @@ class Billing:
         return await self._wanted(tx, user_id, now) is not None
 
     async def _settle(self, tx: Tx, user_id: str, *, why: str) -> _Note | None:
-        """Give the account what its subscriptions are worth; None when it has that already."""
+        """Set the account's tier from its subscriptions; None when it is already set."""
         before = await accounts.subscription(tx, user_id)
         wanted = await self._wanted(tx, user_id, before)
         if wanted is None:
@@ -185,7 +187,7 @@ class Billing:
         return _Note("subscription_changed", user_id, facts, subject)
 
     async def _note(self, tx: Tx, *notes: _Note | None) -> None:
-        """Write notes into the audit log, last: whoever holds its lock should wait for no row."""
+        """Write to the audit log last: its lock must not be held while waiting for a row."""
         for note in notes:
             if note is not None:
                 subject = note.subject if note.user_id else {}
@@ -194,38 +196,38 @@ class Billing:
                 )
 
     async def _wanted(self, tx: Tx, user_id: str, before: Row | None) -> dict[str, Any] | None:
-        """What the account's subscription should say; None when it says so already.
+        """Return the account's new subscription; None when it is unchanged.
 
-        What was given without Stripe stays until Stripe knows a subscription of ours.
+        A tier granted without Stripe stays until Stripe reports a subscription with a known price.
         """
-        found = [_held(row) for row in await rows.subscriptions_of(tx, user_id)]
+        found = [_state_of(row) for row in await rows.subscriptions_of(tx, user_id)]
         ours = [bought for each in found if (bought := self._bought(each)) is not None]
         wanted = max(ours, key=self._worth, default=None)
         if wanted is None:
             if found:
-                log.warning("an account pays for prices that BROKER_BILLING_TIERS does not name")
+                log.warning("An account pays for a price that BROKER_BILLING_TIERS does not name.")
             if before is None or before["stripe_subscription_id"] is None:
                 return None
             wanted = _NOTHING
         return None if before == wanted else wanted
 
-    def _bought(self, held: SubscriptionState) -> dict[str, Any] | None:
-        told = held.snapshot
-        tier = self._tariff.bought(told.prices)
+    def _bought(self, state: SubscriptionState) -> dict[str, Any] | None:
+        snapshot = state.snapshot
+        tier = self._tariff.bought(snapshot.prices)
         if tier is None:
             return None
         return {
             "tier": tier,
-            "status": held.status,
-            "stripe_customer_id": told.customer_id,
-            "stripe_subscription_id": told.subscription_id,
-            "current_period_start": _ms(told.period_start),
-            "current_period_end": _ms(told.period_end),
-            "past_due_since": _ms(held.past_due_since),
+            "status": state.status,
+            "stripe_customer_id": snapshot.customer_id,
+            "stripe_subscription_id": snapshot.subscription_id,
+            "current_period_start": _ms(snapshot.period_start),
+            "current_period_end": _ms(snapshot.period_end),
+            "past_due_since": _ms(state.past_due_since),
         }
 
     def _worth(self, bought: dict[str, Any]) -> tuple[int, int, str]:
-        """The order of subscriptions: by the tier in force now, then by their period's end."""
+        """Return the sort key of subscriptions: the tier in force now, then the period's end."""
         tier = self._tariff.in_force(
             bought["tier"], bought["status"], bought["past_due_since"], self._now()
         )
@@ -244,23 +246,23 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else ms // 1000
 
 
-def _row(held: SubscriptionState) -> dict[str, Any]:
-    told = held.snapshot
+def _row(state: SubscriptionState) -> dict[str, Any]:
+    snapshot = state.snapshot
     return {
-        "id": told.subscription_id,
-        "customer_id": told.customer_id,
-        "status": told.status,
-        "prices": " ".join(told.prices),
-        "period_start": _ms(told.period_start),
-        "period_end": _ms(told.period_end),
-        "event_at": told.at * 1000,
-        "came_from": told.came_from,
-        "failed_at": _ms(held.failed_at),
-        "past_due_since": _ms(held.past_due_since),
+        "id": snapshot.subscription_id,
+        "customer_id": snapshot.customer_id,
+        "status": snapshot.status,
+        "prices": " ".join(snapshot.prices),
+        "period_start": _ms(snapshot.period_start),
+        "period_end": _ms(snapshot.period_end),
+        "event_at": snapshot.at * 1000,
+        "came_from": snapshot.came_from,
+        "failed_at": _ms(state.failed_at),
+        "past_due_since": _ms(state.past_due_since),
     }
 
 
-def _held(row: Row) -> SubscriptionState:
+def _state_of(row: Row) -> SubscriptionState:
     snapshot = Snapshot(
         subscription_id=row["id"],
         customer_id=row["customer_id"],

@@ -1,9 +1,9 @@
-"""Stripe's signature of a webhook: is it genuine, and when was it made (pure).
+"""Verifies Stripe's signature of a webhook (pure).
 
 ``Stripe-Signature: t=…,v1=…[,v1=…]``: each ``v1`` is the hex HMAC-SHA256 of ``t.body`` under one of
-the endpoint's secrets; two hold while one is being replaced
-(https://docs.stripe.com/webhooks#verify-manually). Every attempt is signed anew, so an old ``t``
-is a replay.
+the endpoint's secrets; two are valid while one is being replaced
+(https://docs.stripe.com/webhooks#verify-manually). Stripe signs every attempt again, so an old
+``t`` means a replay.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from cloud_broker.secret import Secret
 
 HEADER = "Stripe-Signature"
-TOLERANCE_S = 300  # what Stripe's own libraries allow; here either way
+TOLERANCE_S = 300  # seconds, past or future; Stripe's own libraries allow the same
 _TIME = re.compile(r"\A[0-9]{1,12}\Z", re.ASCII)
 
 
 def signed_at(secrets: Sequence[Secret], body: bytes, header: str | None) -> int | None:
-    """When ``body`` was signed (epoch seconds) by one of ``secrets``; None when by none of them.
+    """Return the time (epoch seconds) of a valid signature of ``body``, else None.
 
-    Every signature is compared with every secret, in constant time, whichever fits first.
+    Every signature is compared with every secret, in constant time.
     """
     parts = [part.partition("=") for part in (header or "").split(",")]
     times = [value for name, _, value in parts if name.strip() == "t"]

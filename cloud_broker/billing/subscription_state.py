@@ -1,8 +1,8 @@
-"""How a subscription stands after events that come late, twice or out of order (pure).
+"""Computes the state of a subscription from events that may be late or out of order (pure).
 
-Stripe promises no order (https://docs.stripe.com/webhooks#event-ordering), and its ``created``
-has no fraction of a second. Every snapshot is whole, so nothing is lost by passing an older one
-over; a payment that failed is kept beside the snapshot, so that the two may come either way round.
+Stripe guarantees no order (https://docs.stripe.com/webhooks#event-ordering), and its ``created``
+has no fraction of a second. Every snapshot is complete, so an older one can be ignored. A failed
+payment is stored beside the snapshot, so that the two can arrive in any order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FINAL = frozenset({"canceled", "incomplete_expired"})  # a subscription never le
 class SubscriptionState:
     """A subscription's newest snapshot, with its last failed payment (epoch seconds).
 
-    ``past_due_since``: the event that first told of an unpaid period, while there is one.
+    ``past_due_since``: the time of the event that first reported the current unpaid period.
     """
 
     snapshot: Snapshot
@@ -28,47 +28,47 @@ class SubscriptionState:
 
     @property
     def status(self) -> Status:
-        """Stripe's status, or ``past_due`` where a failed payment is newer than the snapshot.
+        """Stripe's status, or ``past_due`` if a failed payment is newer than the snapshot.
 
-        Of the same second the snapshot counts: Stripe tells the change of status with one of its
-        own, and a wrong ``past_due`` would stand until the next period.
+        Within the same second the snapshot wins: Stripe reports the change of status with a
+        snapshot of its own, and a wrong ``past_due`` would last until the next period.
         """
-        told = self.snapshot
-        if told.status in PAID and self.failed_at is not None and self.failed_at > told.at:
+        snapshot = self.snapshot
+        if snapshot.status in PAID and self.failed_at is not None and self.failed_at > snapshot.at:
             return "past_due"
-        return told.status
+        return snapshot.status
 
 
-def is_newer(held: Snapshot, told: Snapshot) -> bool:
-    """Whether ``told`` replaces ``held``, another snapshot of the same subscription.
+def is_received(held: Snapshot, received: Snapshot) -> bool:
+    """Return whether ``received`` replaces ``held``, a snapshot of the same subscription.
 
-    An end is final, whatever its time. Else the later counts. Of the same second: a creation came
-    before everything else; what the held one says that it replaced came before it; and where
-    neither helps, the one that arrives later.
+    A final status wins, at any time. Otherwise the later snapshot wins. Within the same second a
+    creation is the oldest, and the state that ``held`` replaced is older than ``held``; if neither
+    rule decides, the snapshot received last wins.
     """
-    if held.status in FINAL or told.status in FINAL:
+    if held.status in FINAL or received.status in FINAL:
         return held.status not in FINAL
-    if held.at != told.at:
-        return told.at > held.at
-    if not held.came_from or not told.came_from:
-        return bool(told.came_from)
-    return held.came_from != told.state or told.came_from == held.state
+    if held.at != received.at:
+        return received.at > held.at
+    if not held.came_from or not received.came_from:
+        return bool(received.came_from)
+    return held.came_from != received.state or received.came_from == held.state
 
 
-def after_snapshot(held: SubscriptionState | None, told: Snapshot) -> SubscriptionState | None:
-    """The standing once ``told`` is taken in; None when it is older than what is known."""
+def after_snapshot(held: SubscriptionState | None, received: Snapshot) -> SubscriptionState | None:
+    """Return the state after the snapshot ``received``; None when it is outdated."""
     if held is None:
-        return _since(None, SubscriptionState(told), told.at)
-    if not is_newer(held.snapshot, told):
+        return _since(None, SubscriptionState(received), received.at)
+    if not is_received(held.snapshot, received):
         return None
-    return _since(held, replace(held, snapshot=told), told.at)
+    return _since(held, replace(held, snapshot=received), received.at)
 
 
-def after_failure(held: SubscriptionState, told: FailedPayment) -> SubscriptionState | None:
-    """The standing once a failed payment is taken in; None when it is older than what is known."""
-    if held.failed_at is not None and told.at <= held.failed_at:
+def after_failure(held: SubscriptionState, received: FailedPayment) -> SubscriptionState | None:
+    """Return the state after a failed payment; None when it is outdated."""
+    if held.failed_at is not None and received.at <= held.failed_at:
         return None
-    return _since(held, replace(held, failed_at=told.at), told.at)
+    return _since(held, replace(held, failed_at=received.at), received.at)
 
 
 def _since(

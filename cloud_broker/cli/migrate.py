@@ -8,7 +8,7 @@ import asyncio
 from cloud_broker.cli.configuration import add_config, settings_of
 from cloud_broker.clock import SystemClock
 from cloud_broker.settings.config import Settings
-from cloud_broker.storage.migrations import SchemaStatus, check, migrate_patiently
+from cloud_broker.storage.migrations import SchemaStatus, check, migrate
 from cloud_broker.storage.opening import open_database
 
 
@@ -48,7 +48,7 @@ async def _migrate(settings: Settings, *, check_only: bool, contract: bool) -> s
     try:
         if check_only:
             return _status_text(await check(database))
-        applied = await migrate_patiently(database, SystemClock(), contract=contract)
+        applied = await migrate(database, SystemClock(), contract=contract)
         status = _status_text(await check(database))
     finally:
         await database.close()

@@ -1,1 +1,1 @@
-"""Keys at work: sealing what is stored, signing what is handed out, hashing what must not name."""
+"""Seals stored tokens, signs issued tokens, and hashes identifiers with a key."""

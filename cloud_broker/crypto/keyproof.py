@@ -1,8 +1,7 @@
-"""Proof, at every start, that each key is the one that the database knows by its id.
+"""Proves at every start that each encryption key is the one that the database knows by its id.
 
-A key that is met for the first time leaves a value that it has sealed; from then on a key of that
-id must open it. So a key with a typing error, old or new, stops the broker before it seals a row
-that the others cannot read.
+The first use of a key stores a value sealed with it. From then on the key with that id must open
+the value. A mistyped key stops the broker before it seals a row that other brokers cannot read.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ VALUE = Secret("the key that this id names")
 
 
 async def prove(ring: KeyRing, database: Database, *, clock: Clock) -> None:
-    """Raise KeysRefused when a key is another than before, or one that rows need is missing."""
+    """Raise KeysRefused when a key has changed or a needed key is missing."""
     async with database.transaction() as tx:
         for kid in ring.kids:
             fresh = ring.seal(Place(TABLE, kid), {COLUMN: VALUE}, kid=kid)
@@ -38,13 +37,13 @@ async def prove(ring: KeyRing, database: Database, *, clock: Clock) -> None:
 
 
 def require(ring: KeyRing, used: dict[str, int]) -> None:
-    """Raise KeysRefused unless the ring holds every key that seals rows; see ``rows_by_key``."""
+    """Raise KeysRefused unless the ring holds every key that seals rows (``rows_by_key``)."""
     missing = sorted(used.keys() - set(ring.kids))
     if missing:
         named = ", ".join(f"{kid} ({used[kid]} rows)" for kid in missing)
         raise KeysRefused(
             f"Rows are sealed with keys that BROKER_ENCRYPTION_KEYS does not hold: {named}.",
-            hint="Add them again, behind the first one.",
+            hint="Add them again, after the first key.",
         )
 
 
@@ -55,5 +54,5 @@ def _open(ring: KeyRing, sealed: Sealed) -> None:
         raise KeysRefused(
             f"The key {sealed.kid} in BROKER_ENCRYPTION_KEYS is not the one that this database"
             " knows by this id.",
-            hint="Give the broker the key that it had before, or give the new key a new id.",
+            hint="Restore the previous key, or give the new key a new id.",
         ) from error

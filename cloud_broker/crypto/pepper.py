@@ -1,7 +1,7 @@
-"""The pepper of keyed hashes, kept sealed in the database: opening it proves the key-ring.
+"""Holds the pepper of keyed hashes; opening it at start proves the key ring.
 
-It is made at the first start. At every later one it must open, so a wrong or missing encryption
-key stops the broker before it can write a row that nobody could read.
+The first start creates it and stores it sealed in the database. At every later start it must open,
+so a wrong or missing encryption key stops the broker before it writes unreadable rows.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PLACE = Place("broker_state", NAME)
 
 
 class Pepper:
-    """A secret that survives every change of keys; ``load`` it before use."""
+    """A secret that outlives every change of keys; call ``load`` before use."""
 
     def __init__(self, ring: KeyRing) -> None:
-        """Take the ring that must open it."""
+        """Take the ring that opens the pepper."""
         self._ring = ring
         self._value: Secret | None = None
 
     async def load(self, database: Database, *, clock: Clock, randomness: Randomness) -> None:
-        """Read it, or make it the first time. Raises KeysRefused."""
+        """Read the pepper, or create it at the first start. Raises KeysRefused."""
         fresh = self._ring.seal(PLACE, {COLUMN: Secret(randomness.new_secret())})
         async with database.transaction() as tx:
             row = await keycheck.keep_or_read(
@@ -50,6 +50,6 @@ class Pepper:
             ) from error
 
     def hash(self, *parts: str) -> str:
-        """HMAC-SHA256 of ``parts`` under the pepper, in hex."""
+        """Return the HMAC-SHA256 of ``parts`` under the pepper, in hex."""
         assert self._value is not None, "load the pepper first"
         return keyed_hash(self._value, *parts)

@@ -1,10 +1,9 @@
-"""Sealing of Notion's tokens: AES-256-GCM, a data key per row, wrapped by a key of the ring.
+"""Seals Notion's tokens: AES-256-GCM, one data key per row, wrapped by a key of the ring.
 
 A sealed column opens only in its own row: table, column, connection, user, workspace and key id
-are bound to the ciphertext, of the data key as well as of the value, so a row or column that was
-swapped or edited in the database does not open. Each ``seal`` makes a new data key and new
-nonces (random 96 bit, never an argument), so a row moves to the ring's first key by being sealed
-again.
+are associated data of the value and of the wrapped data key, so a swapped or edited row or column
+does not open. Each ``seal`` makes a new data key and new random 96-bit nonces. Seal a row again to
+move it to the ring's first key.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ KEY_COLUMN = "wrapped_key"
 
 
 class Place(Struct, frozen=True):
-    """The row that sealed columns belong to; empty strings where it has no such id."""
+    """The row of sealed columns; ids that it does not have are empty strings."""
 
     table: str
     connection_id: str
@@ -37,7 +36,7 @@ class Place(Struct, frozen=True):
 
 
 class Sealed(Struct, frozen=True):
-    """A row's sealed columns with its wrapped data key and the id of the key that wraps it."""
+    """A row's sealed columns, its wrapped data key and the id of the wrapping key."""
 
     kid: str
     wrapped_key: bytes
@@ -45,7 +44,7 @@ class Sealed(Struct, frozen=True):
 
 
 class KeyRing:
-    """The keys that seal: the first encrypts, every one opens what it sealed."""
+    """The encryption keys: the first one seals, each opens the rows that it sealed."""
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         """Take (kid, 32 bytes) pairs, at least one."""
@@ -58,7 +57,7 @@ class KeyRing:
         return self.kids[0]
 
     def seal(self, place: Place, values: Mapping[str, Secret], kid: str | None = None) -> Sealed:
-        """Seal each named column's value for the row ``place``; with the first key by default."""
+        """Seal each column's value for the row ``place``, by default with the first key."""
         kid = kid or self.first
         data_key = AESGCM.generate_key(256)
         cipher = AESGCM(data_key)
@@ -76,7 +75,7 @@ class KeyRing:
             raise KeysRefused(
                 f"The key {sealed.kid} is not in BROKER_ENCRYPTION_KEYS, but rows are sealed"
                 " with it.",
-                hint="Add the key again, behind the first one.",
+                hint="Add the key again, after the first key.",
             )
         data_key = _unlock(outer, sealed.wrapped_key, _bound(place, KEY_COLUMN, sealed.kid))
         plain = _unlock(AESGCM(data_key), sealed.columns[column], _bound(place, column, sealed.kid))
@@ -84,7 +83,7 @@ class KeyRing:
 
 
 def keyed_hash(pepper: Secret, *parts: str) -> str:
-    """HMAC-SHA256 in hex over length-prefixed ``parts``: equal only for those who know pepper."""
+    """Return the HMAC-SHA256 of length-prefixed ``parts`` under ``pepper``, in hex."""
     return hmac.new(
         pepper.reveal().encode(), _prefixed([part.encode() for part in parts]), hashlib.sha256
     ).hexdigest()
@@ -92,7 +91,7 @@ def keyed_hash(pepper: Secret, *parts: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _bound(place: Place, column: str, kid: str) -> bytes:
-    """The associated data: each part behind its length, so no two rows share one string."""
+    """Return the associated data; each part has a length prefix, so no two rows share it."""
     parts = (
         str(VERSION),
         place.table,
@@ -121,4 +120,4 @@ def _unlock(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
     try:
         return cipher.decrypt(nonce, body, bound)
     except InvalidTag as error:
-        raise SealBroken("A stored secret does not open under its key and row.") from error
+        raise SealBroken("A stored secret does not open with its key in its row.") from error

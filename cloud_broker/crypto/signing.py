@@ -1,7 +1,7 @@
-"""Signed tokens: EdDSA JWTs by key id, and the public keys that verify them.
+"""Signs and verifies the broker's tokens: EdDSA JWTs with a key id.
 
-One algorithm for every key; type, issuer, audience and the listed claims are required; times are
-judged by the broker's own clock (RFC 8725, RFC 9068).
+All keys use one algorithm. Type, issuer, audience and the listed claims are required; the broker's
+own clock decides about times (RFC 8725, RFC 9068).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cloud_broker.clock import Clock
 ALGORITHM = "EdDSA"
 ACCESS = "at+jwt"  # RFC 9068 section 2.1
 HANDOFF = "handoff+jwt"
-SKEW_S = 60  # how far ahead another instance's clock may be
-MAX_LENGTH = 4096  # nothing this broker signs is longer
+SKEW_S = 60  # seconds that another instance's clock may be ahead
+MAX_LENGTH = 4096  # characters; the broker signs no longer token
 _REQUIRED = {
     ACCESS: ["iss", "aud", "sub", "iat", "exp", "jti", "sid"],
     HANDOFF: ["iss", "aud", "sub", "iat", "exp", "jti"],
@@ -32,7 +32,7 @@ class TokenRejected(Exception):
 
 
 class Signer:
-    """Signs with the first key, verifies with any."""
+    """Signs with the first key; verifies with any key."""
 
     def __init__(self, keys: Sequence[tuple[str, bytes]], *, issuer: str, clock: Clock) -> None:
         """Take (kid, 32-byte Ed25519 seed) pairs, at least one."""
@@ -92,7 +92,7 @@ class Signer:
         return claims
 
     def public_keys(self) -> dict[str, Any]:
-        """The JSON Web Key Set of every key (RFC 7517, RFC 8037)."""
+        """Return the JSON Web Key Set of all keys (RFC 7517, RFC 8037)."""
         keys = []
         for kid, key in self._public.items():
             raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)

@@ -1,1 +1,1 @@
-"""Whose: accounts, sessions, sign-in, and the sealed tokens of their connections to Notion."""
+"""Manages accounts, sessions, sign-in, and the sealed tokens of connections to Notion."""

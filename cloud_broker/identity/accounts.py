@@ -1,4 +1,4 @@
-"""Accounts: what a person may see of theirs, take away, disconnect and erase."""
+"""Connects, shows, exports and erases the accounts of users."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from cloud_broker.tariff import DEFAULT_TIER, Tariff
 
 log = logging.getLogger(__name__)
 
-Part = Callable[[Tx, str], Awaitable[Sequence[Mapping[str, Any]]]]
+Exporter = Callable[[Tx, str], Awaitable[Sequence[Mapping[str, Any]]]]
 Eraser = Callable[[Tx, str], Awaitable[int]]
 
 
 class Accounts:
-    """The accounts of this broker: one for each Notion user."""
+    """The accounts of this broker, one for each Notion user."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class Accounts:
         randomness: Randomness,
         audit: Audit,
         tariff: Tariff,
-        exports: Mapping[str, Part],
+        exports: Mapping[str, Exporter],
         erasers: Sequence[Eraser],
     ) -> None:
-        """``exports`` and ``erasers`` reach rows about a user that other parts keep."""
+        """``exports`` and ``erasers`` read and delete rows about a user that other rooms store."""
         self._database = database
         self._ring = ring
         self._sessions = sessions
@@ -73,10 +73,10 @@ class Accounts:
     # --- connecting ------------------------------------------------------------------------
 
     async def connect(self, tx: Tx, grant: Grant, owner: NotionUser) -> str:
-        """Store a grant under its owner's account, made if need be; return the account's id.
+        """Store a grant under its owner's account, created if missing; return the account's id.
 
         Raises WorkspaceTaken when the workspace belongs to another account or is blocked; the
-        transaction must then be undone.
+        caller must then roll back.
         """
         now = to_ms(self._clock.now())
         user_id = await rows.upsert_profile(
@@ -94,7 +94,7 @@ class Accounts:
             tx, user_id, grant.workspace_id, new_id=fresh_id
         )
         is_theirs = await self._claim(tx, grant.workspace_id, user_id, owner.id, now)
-        if not is_theirs and connection_id == fresh_id:  # who is connected stays so
+        if not is_theirs and connection_id == fresh_id:  # an existing connection stays
             raise WorkspaceTaken(
                 "Another account has connected this Notion workspace; each workspace belongs to"
                 " one account.",
@@ -132,7 +132,7 @@ class Accounts:
     async def _claim(
         self, tx: Tx, workspace_id: str, user_id: str, notion_user_id: str, now: int
     ) -> bool:
-        """Claim the workspace; False: it is another account's. Raises WorkspaceTaken: blocked."""
+        """Claim the workspace; False if another account owns it. Raises WorkspaceTaken."""
         user_hash = self._pepper.hash("user", canonical_id(notion_user_id))
         claim = await rows.claim_workspace(
             tx,
@@ -142,19 +142,17 @@ class Accounts:
             now=now,
         )
         if claim["is_blocked"]:
-            raise WorkspaceTaken(
-                "This workspace cannot be connected.", hint="Please write to support."
-            )
+            raise WorkspaceTaken("This workspace is blocked.", hint="Write to support.")
         return bool(claim["first_user_hash"] == user_hash)
 
     def _hash(self, workspace_id: str) -> str:
         return self._pepper.hash("workspace", canonical_id(workspace_id))
 
     async def release_workspace(self, workspace_id: str) -> bool:
-        """Let the next account that connects the workspace have it; False: nobody had claimed it.
+        """Delete the claim of a workspace, with its block; False if there was none.
 
-        A block is lifted too. Who is connected to it stays connected. For support: a second member
-        of a team, locked out by a colleague.
+        The next account that connects the workspace owns it; existing connections stay. For
+        support, when one member of a team has locked out another.
         """
         workspace_hash = self._hash(workspace_id)
         async with self._database.transaction() as tx:
@@ -165,10 +163,10 @@ class Accounts:
                 await self._audit.write(tx, "workspace_released", "", facts=facts, subject=subject)
         return claim is not None
 
-    # --- leaving ---------------------------------------------------------------------------
+    # --- disconnecting and erasing ---------------------------------------------------------
 
     async def disconnect(self, user_id: str, workspace_id: str) -> None:
-        """Destroy a workspace's sealed tokens and have Notion revoke them. Raises NotFound."""
+        """Delete a workspace's sealed tokens and queue their revocation. Raises NotFound."""
         wanted = canonical_id(workspace_id)
         async with self._database.transaction() as tx:
             found = await connection_rows.connections_of(tx, user_id)
@@ -182,7 +180,7 @@ class Accounts:
         self._revocations.wake()
 
     async def revoke_everything(self, user_id: str, *, why: str) -> tuple[int, int]:
-        """End an account's sessions and connections: how many of each. The account stays."""
+        """End an account's sessions and connections; return the number of each."""
         async with self._database.transaction() as tx:
             dropped = await self._drop(tx, await connection_rows.connections_of(tx, user_id))
             ended = await self._sessions.revoke_all(tx, user_id, why=why)
@@ -192,10 +190,9 @@ class Accounts:
         return ended, len(dropped)
 
     async def erase(self, user_id: str) -> None:
-        """Delete the account and all its rows; its tokens are revoked at Notion.
+        """Delete the account and all its rows, and queue the revocation of its tokens.
 
-        What remains of it are keyed hashes in ``workspace_history`` and audit rows that no
-        longer say whom they concerned.
+        Only keyed hashes in ``workspace_history`` and audit rows without a subject remain.
         """
         async with self._database.transaction() as tx:
             profile = await rows.profile(tx, user_id)
@@ -203,19 +200,19 @@ class Accounts:
             dropped = await self._drop(tx, connections)
             for connection in connections:
                 owner = profile["notion_user_id"] if profile else ""
-                await self._leave_the_log(tx, connection, owner)
+                await self._remove_from_events(tx, connection, owner)
             for erase in self._erasers:
                 await erase(tx, user_id)
             await rows.delete_profile(tx, user_id)
-            await self._audit.write_openings(tx, dropped)  # from here on they name nobody
+            await self._audit.write_openings(tx, dropped)  # ``erase`` below removes their subject
             await self._audit.write(tx, "account_erased", "", facts={}, subject={})
             await self._audit.erase(tx, user_id)
         self.forget(user_id)
         self._revocations.wake()
         await self._database.tidy()
 
-    async def _leave_the_log(self, tx: Tx, connection: Row, owner: str) -> None:
-        """Who else is connected to the workspace keeps its events, without this account's ids."""
+    async def _remove_from_events(self, tx: Tx, connection: Row, owner: str) -> None:
+        """Remove this account's ids from events that other accounts of the workspace still read."""
         parties = [owner]
         if not await connection_rows.is_bot_connected(tx, connection["bot_id"]):
             parties.append(connection["bot_id"])
@@ -223,20 +220,20 @@ class Accounts:
             await push_rows.forget_party(tx, connection["workspace_id"], party)
 
     def forget(self, user_id: str) -> None:
-        """Drop what is remembered of the account: it has just been changed."""
+        """Drop the account from the caches after a change."""
         self._sessions.forget(user_id)
         self._tokens.forget(user_id)
 
     async def sweep(self) -> None:
-        """Forget what was written about accounts while they were being erased."""
+        """Delete rows written about accounts while they were being erased."""
         async with self._database.transaction() as tx:
-            await idempotency.forget_strangers(tx)
+            await idempotency.delete_orphans(tx)
         await self._database.tidy()
 
     async def _drop(self, tx: Tx, connections: Sequence[Row]) -> list[Opening]:
-        """Destroy connections; their tokens wait, sealed anew, until Notion has revoked them.
+        """Delete connections and queue their tokens, sealed again, for revocation.
 
-        What is opened is the row as it was destroyed: a refresh may just have replaced its tokens.
+        Uses the rows as they were deleted: a refresh may just have replaced their tokens.
         """
         openings = []
         for connection in connections:
@@ -247,17 +244,17 @@ class Accounts:
             try:
                 tokens = (open_access(self._ring, row), open_refresh(self._ring, row))
             except (SealBroken, KeysRefused):
-                log.warning("connection %s cannot be opened to be revoked", row["id"])
+                log.warning("Connection %s cannot be opened, so it is not revoked.", row["id"])
             else:
                 await self._revocations.add(tx, *tokens)
         return openings
 
-    # --- looking ---------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------
 
     async def summary(self, user_id: str) -> dict[str, Any]:
-        """``user``, ``workspaces`` and ``subscription`` as clients see them.
+        """Return ``user``, ``workspaces`` and ``subscription`` for clients.
 
-        Raises SessionExpired when the account is gone.
+        Raises SessionExpired when the account no longer exists.
         """
         async with self._database.reading() as tx:
             profile = await rows.profile(tx, user_id)
@@ -286,7 +283,7 @@ class Accounts:
         }
 
     def _in_force(self, bought: Row | None) -> dict[str, str]:
-        """The tier that counts now; nobody is without one."""
+        """Return the tier in force now; every account has one."""
         if bought is None:
             return {"tier": DEFAULT_TIER, "status": "active"}
         now = to_ms(self._clock.now())
@@ -296,7 +293,7 @@ class Accounts:
         return {"tier": tier, "status": bought["status"]}
 
     async def export(self, user_id: str) -> dict[str, Any]:
-        """Everything kept about the account, without secrets. Raises SessionExpired."""
+        """Return all data stored about the account, without secrets. Raises SessionExpired."""
         now = self._clock.now()
         await self._audit.flush()
         async with self._database.reading() as tx:
@@ -321,7 +318,7 @@ class Accounts:
 
 
 def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render the moments of a row (``at`` and ``…_at``, in ms) as RFC 3339."""
+    """Render the times of a row (``at`` and ``…_at``, in ms) as RFC 3339."""
     return {
         name: _time(value) if name == "at" or name.endswith("_at") else value
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Connections to Notion workspaces: the sealed tokens and their refresh."""
+"""Opens and refreshes the sealed tokens of connections to Notion workspaces."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_chain,
+    wait_fixed,
+)
 
 from cloud_broker.clock import Clock
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
@@ -31,20 +39,20 @@ log = logging.getLogger(__name__)
 TABLE = "notion_connections"
 ACCESS = "access_token_sealed"
 REFRESH = "refresh_token_sealed"
-# The call ends within its lease, by anybody's clock; and a lease that its dead owner left ends
-# before those who wait behind it must be answered (30 s, BROKER_ANSWER_WITHIN_S).
+# A refresh ends within its lease on every broker's clock, and the lease of a crashed broker ends
+# before the requests that wait for it time out (30 s, BROKER_ANSWER_WITHIN_S).
 SEND_WITHIN_S = 5.0
 SKEW_S = 2.0  # between brokers' clocks (docs/decisions/0012-postgresql.md)
 LEASE_S = SEND_WITHIN_S + DEADLINE_S + SKEW_S
 STORE_AGAIN_S = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to store a new pair
-PEER_POLL_S = 0.1  # how often a refresh by another instance is looked for
-CACHE_SIZE = 10_000  # accounts whose rows are kept for a moment
+PEER_POLL_S = 0.1  # seconds between checks for the refresh of another instance
+CACHE_SIZE = 10_000  # accounts whose rows are cached
 
 
 class OpenToken(Struct, frozen=True):
     """A connection's access token, open for one request. ``version`` is its row's version.
 
-    ``kept``: the row was read some seconds ago, and a newer one may be stored meanwhile.
+    ``kept``: the row comes from the cache, so a newer one may be stored.
     """
 
     connection_id: str
@@ -57,14 +65,14 @@ class OpenToken(Struct, frozen=True):
 
 
 class AuditHook(Protocol):
-    """Writes down every decryption; one that cannot be written down does not happen."""
+    """Records every decryption; a decryption that cannot be recorded does not happen."""
 
     async def opened(self, *, connection: Row, purpose: str) -> None:
-        """Note that the connection's token is opened for ``purpose``. May raise to forbid it."""
+        """Record that the connection's token is opened for ``purpose``. May raise to forbid it."""
 
 
 class Tokens:
-    """Opens sealed tokens and refreshes them once, however many ask."""
+    """Opens sealed tokens; refreshes each version once, for any number of callers."""
 
     def __init__(
         self,
@@ -77,7 +85,7 @@ class Tokens:
         audit: AuditHook,
         revocations: Revocations,
     ) -> None:
-        """Take what it works with; call ``close`` before those are closed."""
+        """Take the ports; call ``close`` before they are closed."""
         self._database = database
         self._ring = ring
         self._oauth = oauth
@@ -86,42 +94,42 @@ class Tokens:
         self._audit = audit
         self._revocations = revocations
         self._running: dict[tuple[str, int], asyncio.Task[OpenToken]] = {}
-        self._recent: TtlCache[str, Sequence[Row]] = TtlCache(clock, size=CACHE_SIZE)
+        self._cache: TtlCache[str, Sequence[Row]] = TtlCache(clock, size=CACHE_SIZE)
 
     async def open(
         self, user_id: str, workspace_id: str | None, purpose: str, *, fresh: bool = True
     ) -> OpenToken:
         """Open the token of the user's workspace (the only one when None).
 
-        ``purpose`` goes to the audit. Not ``fresh``: the sealed row may have been read up to
-        five seconds ago, if it still answers the question; what is open is never kept. Raises
-        NoConnection, WorkspaceRequired, ReauthRequired.
+        ``purpose`` is recorded in the audit log. Not ``fresh``: the sealed row may come from a
+        cache of five seconds; open tokens are never cached. Raises NoConnection,
+        WorkspaceRequired, ReauthRequired.
         """
-        row = None if fresh else self._recently(user_id, workspace_id)
+        row = None if fresh else self._cached(user_id, workspace_id)
         kept = row is not None
         if row is None:
-            mark = self._recent.mark()
+            started = self._cache.start_read()
             async with self._database.reading() as tx:
                 found = await rows.connections_of(tx, user_id)
-            self._recent.keep(user_id, found, mark)
+            self._cache.keep(user_id, found, started)
             row = _choose(found, workspace_id)
         return await self._open(row, purpose, kept=kept)
 
     def forget(self, user_id: str) -> None:
-        """The user's connections have changed: read them again."""
-        self._recent.drop(user_id)
+        """Drop the user's connections from the cache after a change."""
+        self._cache.drop(user_id)
 
-    def _recently(self, user_id: str, workspace_id: str | None) -> Row | None:
-        """The row in question, unless there is a doubt that only a reading can settle."""
-        found = _matching(self._recent.get(user_id) or (), workspace_id)
+    def _cached(self, user_id: str, workspace_id: str | None) -> Row | None:
+        """Return the cached row if it is unambiguous and usable, else None."""
+        found = _matching(self._cache.get(user_id) or (), workspace_id)
         return found[0] if len(found) == 1 and not found[0]["reauth_required"] else None
 
     async def refresh(self, opened: OpenToken) -> OpenToken:
         """Return a newer token than ``opened`` after Notion refused it.
 
-        However many callers and instances ask, Notion hears one refresh for each version. It is
-        finished and stored even when every caller has gone: the new pair must not be lost.
-        Raises ReauthRequired when the grant has ended, NotionUnavailable when Notion cannot say.
+        Notion gets one refresh for each version, for any number of callers and instances. The
+        refresh ends and is stored even when every caller has gone: the new pair must not be lost.
+        Raises ReauthRequired when the grant has ended, NotionUnavailable when Notion fails.
         """
         key = (opened.connection_id, opened.version)
         task = self._running.get(key)
@@ -136,12 +144,12 @@ class Tokens:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _finished(self, opened: OpenToken, task: asyncio.Task[OpenToken]) -> None:
-        """Before anybody who waited for it goes on."""
+        """Clean up before the waiting callers continue."""
         del self._running[opened.connection_id, opened.version]
-        self.forget(opened.user_id)  # what is kept holds the token that Notion has refused
+        self.forget(opened.user_id)  # the cache holds the refused token
         if not task.cancelled() and task.exception() is not None:
             why = type(task.exception()).__name__
-            log.info("refresh of connection %s failed: %s", opened.connection_id, why)
+            log.info("The refresh of connection %s failed: %s.", opened.connection_id, why)
 
     async def _refresh(self, opened: OpenToken) -> OpenToken:
         until = self._clock.monotonic() + LEASE_S + SKEW_S
@@ -157,7 +165,7 @@ class Tokens:
             if taken:
                 return await self._refresh_leased(row, fence)
             if self._clock.monotonic() >= until:
-                raise NotionUnavailable("A refresh is under way elsewhere.", retry_after=5)
+                raise NotionUnavailable("Another broker refreshes this token.", retry_after=5)
             await self._clock.sleep(PEER_POLL_S)
 
     async def _take(self, tx: Tx, row: Row, version: int) -> bool:
@@ -172,14 +180,14 @@ class Tokens:
         )
 
     def _owner(self, version: int) -> str:
-        """Who holds a lease: two versions may be refreshed one after the other by one instance."""
+        """Name the owner of a lease: one instance may refresh two versions in a row."""
         return f"{self._instance}/{version}"
 
     def _fence(self) -> Callable[[], None]:
-        """Refuse to send what could still be under way when the lease has ended.
+        """Return a check that fails when the refresh could outlast its lease.
 
-        A machine that slept meanwhile would play a token that another instance has traded in, and
-        Notion takes that for theft.
+        After a suspend the machine would send a refresh token that another instance has already
+        used, and Notion treats that as theft.
         """
         wall, steady = self._clock.now() + SEND_WITHIN_S, self._clock.monotonic() + SEND_WITHIN_S
 
@@ -205,14 +213,16 @@ class Tokens:
                 await rows.drop_lease(tx, row["id"], owner=self._owner(row["version"]))
 
     async def _store(self, row: Row, pair: TokenPair, old: Secret) -> OpenToken:
-        """Keep the new pair: Notion has forgotten the old one, so this is tried for a while."""
-        for wait_s in STORE_AGAIN_S:
-            try:
-                return await self._store_once(row, pair, old)
-            except DatabaseFailed as error:
-                log.warning("a refreshed pair waits to be stored", exc_info=error)
-                await self._clock.sleep(wait_s)
-        return await self._store_once(row, pair, old)
+        """Store the new pair, with retries: Notion no longer accepts the old one."""
+        retrying = AsyncRetrying(
+            sleep=self._clock.sleep,
+            wait=wait_chain(*map(wait_fixed, STORE_AGAIN_S)),
+            stop=stop_after_attempt(1 + len(STORE_AGAIN_S)),
+            retry=retry_if_exception_type(DatabaseFailed),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return await retrying(self._store_once, row, pair, old)
 
     async def _store_once(self, row: Row, pair: TokenPair, old: Secret) -> OpenToken:
         kept = TokenPair(pair.access_token, pair.refresh_token or old)
@@ -229,10 +239,10 @@ class Tokens:
                 now=to_ms(self._clock.now()),
             )
             stored = await rows.connection_by_id(tx, row["id"])
-            if stored is None:  # disconnected meanwhile: the new pair must not outlive that
+            if stored is None:  # disconnected in the meantime: revoke the new pair
                 await self._revocations.add(tx, pair.access_token, pair.refresh_token)
-        if not is_ours:  # the person has connected again meanwhile: that grant is the one to use
-            log.warning("the refreshed pair of connection %s was superseded", row["id"])
+        if not is_ours:  # the user has connected again in the meantime: that grant wins
+            log.warning("A new grant replaced the refreshed pair of connection %s.", row["id"])
         if stored is None:
             self._revocations.wake()
             raise NoConnection("The workspace has been disconnected.")
@@ -241,7 +251,7 @@ class Tokens:
         return await self._open(stored, "refresh")
 
     async def _give_up(self, row: Row) -> OpenToken:
-        """Note that the grant has ended, unless the person has just connected again."""
+        """Record that the grant has ended, unless the user has just connected again."""
         async with self._database.transaction() as tx:
             await rows.mark_reauth(
                 tx, row["id"], version=row["version"], now=to_ms(self._clock.now())
@@ -260,6 +270,11 @@ class Tokens:
         return _opened(row, open_access(self._ring, row), kept=kept)
 
 
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("A refreshed token pair was not stored and is tried again.", exc_info=error)
+
+
 def _opened(row: Row, access_token: Secret, *, kept: bool = False) -> OpenToken:
     return OpenToken(
         connection_id=row["id"],
@@ -273,7 +288,7 @@ def _opened(row: Row, access_token: Secret, *, kept: bool = False) -> OpenToken:
 
 
 def place_of(row: Row) -> Place:
-    """The place to which a connection's sealed columns are bound."""
+    """Return the place that binds a connection's sealed columns."""
     return Place(TABLE, row["id"], row["user_id"], row["workspace_id"])
 
 
@@ -286,19 +301,19 @@ def seal_pair(ring: KeyRing, place: Place, pair: TokenPair) -> Sealed:
 
 
 def open_access(ring: KeyRing, row: Row) -> Secret:
-    """The access token of a connection's row."""
+    """Open the access token of a connection's row."""
     return ring.open(place_of(row), _sealed(row), ACCESS)
 
 
 def open_refresh(ring: KeyRing, row: Row) -> Secret | None:
-    """The refresh token of a connection's row, when Notion gave one."""
+    """Open the refresh token of a connection's row, if Notion issued one."""
     if row[REFRESH] is None:
         return None
     return ring.open(place_of(row), _sealed(row), REFRESH)
 
 
 def canonical_id(text: str) -> str:
-    """A Notion id in one form: lower case, without dashes."""
+    """Return a Notion id in lower case without dashes."""
     return text.replace("-", "").lower()
 
 

@@ -1,4 +1,4 @@
-"""Notion's OAuth endpoints: what is sent, and how the replies are read.
+"""Calls Notion's OAuth endpoints and parses their replies.
 
 https://developers.notion.com/docs/authorization,
 https://developers.notion.com/reference/refresh-a-token
@@ -18,13 +18,13 @@ from cloud_broker.errors import NotionUnavailable
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
 
-CALLBACK_PATH = "/api/auth/notion/callback"  # where Notion sends the browser back to
-DEADLINE_S = 20.0  # one call to an OAuth endpoint; well below the refresh lease
+CALLBACK_PATH = "/api/auth/notion/callback"  # Notion redirects the browser to it
+DEADLINE_S = 20.0  # seconds for one call; well below the refresh lease
 MAX_BYTES = 100_000
 
 
 class GrantEnded(Exception):
-    """Notion says that the code or refresh token is worth nothing (``invalid_grant``)."""
+    """Notion no longer accepts the code or refresh token (``invalid_grant``)."""
 
 
 class _Person(msgspec.Struct):
@@ -60,7 +60,7 @@ class _PairReply(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a refresh gives; ``refresh_token`` None means: keep the one you have."""
+    """The result of a refresh. ``refresh_token`` None: keep the old one."""
 
     access_token: Secret
     refresh_token: Secret | None
@@ -68,7 +68,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class NotionUser:
-    """The person who authorised, as Notion tells."""
+    """The user who authorized the connection, as Notion reports."""
 
     id: str
     name: str | None
@@ -78,7 +78,7 @@ class NotionUser:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an authorization code gives. ``owner`` None: a workspace without a person."""
+    """The result of an authorization code. ``owner`` None: the workspace owns the bot."""
 
     tokens: TokenPair
     bot_id: str
@@ -110,7 +110,7 @@ class NotionOAuth:
         self._callback_url = callback_url
 
     def authorize_url(self, state: str) -> str:
-        """Where the browser asks its person."""
+        """Return the address of Notion's consent page."""
         query = {
             "client_id": self._client_id,
             "redirect_uri": self._callback_url,
@@ -133,7 +133,7 @@ class NotionOAuth:
     ) -> TokenPair:
         """Trade a refresh token for a new pair. Raises GrantEnded or NotionUnavailable.
 
-        ``before_send`` is the last check before the first byte; what it raises is raised.
+        ``before_send`` is the last check before the first byte; its errors are passed on.
         """
         reply = await self._post(
             "token",
@@ -143,7 +143,7 @@ class NotionOAuth:
         return _read_pair(_accepted(reply))
 
     async def revoke(self, token: Secret) -> None:
-        """Revoke a token; one that is dead already is fine. Raises NotionUnavailable."""
+        """Revoke a token; an invalid token counts as revoked. Raises NotionUnavailable."""
         reply = await self._post("revoke", {"token": token.reveal()})
         if reply.status == 200 or (reply.status == 400 and error_code(reply.body)):
             return
@@ -180,7 +180,7 @@ class NotionOAuth:
 
 
 def error_code(body: bytes) -> str | None:
-    """The code of an error body in either of Notion's shapes, ``error`` or ``code``."""
+    """Return the code of an error body in either of Notion's shapes, ``error`` or ``code``."""
     try:
         value: Any = msgspec.json.decode(body)
     except msgspec.DecodeError:
@@ -206,7 +206,7 @@ def _unavailable(status: int) -> NotionUnavailable:
 def _read_grant(body: bytes) -> Grant:
     try:
         reply = msgspec.json.decode(body, type=_GrantReply)
-    except msgspec.MsgspecError:  # not chained: the cause may quote the reply, tokens and all
+    except msgspec.MsgspecError:  # not chained: the cause may quote tokens of the reply
         raise NotionUnavailable("Notion's answer could not be read.") from None
     user = reply.owner.user if reply.owner else None
     owner = None

@@ -1,4 +1,4 @@
-"""Tokens that Notion must be told to revoke: kept sealed until Notion has heard it."""
+"""Revokes tokens at Notion; keeps them sealed until Notion confirms."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 TABLE = "pending_revocations"
 COLUMN = "token_sealed"
-FIRST_RETRY_S = 30.0
-LONGEST_RETRY_S = 6 * 3600.0
-GIVE_UP_S = 30 * 86_400.0
+FIRST_RETRY_S = 30.0  # seconds, doubled for each further retry
+LONGEST_RETRY_S = 6 * 3600.0  # seconds
+GIVE_UP_S = 30 * 86_400.0  # seconds
 BATCH = 10
-IDLE_S = 60.0  # how long to wait when nothing is due: another process may add; ours calls ``wake``
+IDLE_S = 60.0  # seconds between checks: another process may add rows; ours calls ``wake``
 
 
 class Revocations:
-    """The outbox of revocations; ``turn``, again and again, empties it."""
+    """The outbox of revocations; a loop calls ``run_once``."""
 
     def __init__(
         self,
@@ -39,7 +39,6 @@ class Revocations:
         randomness: Randomness,
         audit: Audit,
     ) -> None:
-        """Take what it works with."""
         self._database = database
         self._ring = ring
         self._oauth = oauth
@@ -49,7 +48,7 @@ class Revocations:
         self._more = asyncio.Event()
 
     async def add(self, tx: Tx, *tokens: Secret | None) -> None:
-        """Note tokens to revoke, in the transaction that destroys the other copy."""
+        """Queue tokens for revocation, in the transaction that deletes the connection."""
         for token in tokens:
             if token is None:
                 continue
@@ -65,11 +64,11 @@ class Revocations:
             )
 
     def wake(self) -> None:
-        """Say that something was added and committed."""
+        """Signal that new tokens were committed."""
         self._more.set()
 
     async def run_once(self) -> float:
-        """Try what is due, then wait until more is; return 0 so that the owner calls again."""
+        """Revoke the due tokens, then wait for the next; return 0 so that the loop calls again."""
         self._more.clear()
         wait_s = await self.step()
         waiting = asyncio.ensure_future(self._more.wait())
@@ -82,9 +81,9 @@ class Revocations:
         return 0.0
 
     async def step(self) -> float:
-        """Try what is due once; return the seconds until the next attempt is due.
+        """Try the due tokens once; return the seconds until the next attempt is due.
 
-        Each opening is noted in the transaction that claims its row, so before it happens.
+        The transaction that claims a row also audits the opening of its token.
         """
         now = self._clock.now()
         async with self._database.transaction() as tx:
@@ -112,7 +111,9 @@ class Revocations:
                 async with self._database.transaction() as tx:
                     await rows.postpone_revocation(tx, row["id"], until=to_ms(now + delay))
                 return
-            log.warning("revocation %s given up after 30 days: %s", row["id"], error.code)
+            log.warning(
+                "Revocation %s failed for 30 days and was dropped: %s.", row["id"], error.code
+            )
             async with self._database.transaction() as tx:
                 await rows.delete_revocation(tx, row["id"])
                 facts, subject = {"why": error.code}, {"revocation": row["id"]}
@@ -123,5 +124,5 @@ class Revocations:
 
 
 def opening(row: Row, purpose: str) -> Opening:
-    """The opening of a token that waits to be revoked: nobody's any more."""
+    """Return the audit entry for opening a pending token, which belongs to no user."""
     return Opening("", {"purpose": purpose}, {"revocation": row["id"]})

@@ -1,9 +1,9 @@
-"""Moving everything sealed to the first key of the ring, while brokers serve.
+"""Reseals all rows with the first key of the ring, while brokers serve.
 
-In batches: read, sealed anew, written where the row still is what was read. Stopped anywhere, the
-next run goes on where this one was. A row that a broker stores anew meanwhile is left to it and
-looked at again. The broker's own values come last: while any other row needs an older key, the
-pepper under it keeps a wrong one from being taken.
+It works in batches: read, seal again, write if the row has not changed. You can stop it at any
+time; the next run continues. A row that a broker changes in between is read again. The broker's
+own values come last: as long as other rows need an older key, the pepper under that key proves
+that the ring holds the right one.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from cloud_broker.storage.database import Database, Row, Tx
 log = logging.getLogger(__name__)
 
 BATCH = 100
-ROUNDS = 5  # of looking again for rows that moved meanwhile
-TRIES = 3  # of a batch that the database refused
+ROUNDS = 5  # passes over all tables, for rows that changed in between
+TRIES = 3  # retries of a batch that the database refused
 
 
 class _Kind(NamedTuple):
-    """One table: how its rows are found and replaced, where they are bound, what they hold."""
+    """The queries, place and sealed columns of one table."""
 
     table: str
     find: Callable[..., Awaitable[list[Row]]]
     replace: Callable[..., Awaitable[bool]]
     place: Callable[[Row], Place]
     columns: tuple[str, ...]
-    opening: Callable[[Row, str], Opening] | None  # None: it holds no token
+    opening: Callable[[Row, str], Opening] | None  # None: the table holds no tokens
 
 
 _KINDS = (
@@ -70,8 +70,8 @@ _KINDS = (
 
 
 @dataclass(slots=True)
-class Moved:
-    """How many rows were sealed anew; ``left``: rows by the other keys that they are under.
+class RewrapResult:
+    """The number of resealed rows; ``left`` counts the rows under each other key.
 
     ``broken``: the rows that do not open, as ``table id``.
     """
@@ -82,36 +82,38 @@ class Moved:
 
 
 class Rewrap:
-    """Seals rows anew. Audited: each token that is opened for it, and each batch."""
+    """Reseals rows; audits each opened token and each batch."""
 
     def __init__(self, database: Database, ring: KeyRing, audit: Audit) -> None:
-        """Everything goes under the first key of ``ring``."""
+        """Reseal with the first key of ``ring``."""
         self._database = database
         self._ring = ring
         self._audit = audit
 
     async def left(self) -> dict[str, int]:
-        """How many rows are under each other key. Raises KeysRefused: the ring lacks one."""
+        """Count the rows under each other key. Raises KeysRefused when the ring lacks one."""
         async with self._database.reading() as tx:
             used = await keycheck.rows_by_key(tx)
         require(self._ring, used)
         return {kid: many for kid, many in sorted(used.items()) if kid != self._ring.first}
 
-    async def run(self, told: Callable[[int], None]) -> Moved:
-        """Move everything; ``told`` hears after each batch how many rows were moved so far.
+    async def run(self, report: Callable[[int], None]) -> RewrapResult:
+        """Reseal all rows; call ``report`` after each batch with the number so far.
 
-        Raises KeysRefused, before anything is moved, when the ring lacks a key; DatabaseFailed.
+        Raises KeysRefused before any change when the ring lacks a key; DatabaseFailed.
         """
-        result = Moved(left=await self.left())
+        result = RewrapResult(left=await self.left())
         for _ in range(ROUNDS):
             for kind in _KINDS:
-                await self._all_of(kind, result, told)
+                await self._reseal_table(kind, result, report)
             result.left = await self.left()
             if sum(result.left.values()) <= len(result.broken):
                 break
         return result
 
-    async def _all_of(self, kind: _Kind, result: Moved, told: Callable[[int], None]) -> None:
+    async def _reseal_table(
+        self, kind: _Kind, result: RewrapResult, report: Callable[[int], None]
+    ) -> None:
         after, failures = "", 0
         while True:
             async with self._database.reading() as tx:
@@ -119,22 +121,22 @@ class Rewrap:
             if not batch:
                 return
             try:
-                result.moved += await self._move(kind, batch, self._anew(kind, batch, result))
-            except DatabaseFailed as error:  # PostgreSQL ends one of two that wait for each other
+                result.moved += await self._move(kind, batch, self._resealed(kind, batch, result))
+            except DatabaseFailed as error:  # a deadlock, for example
                 failures += 1
                 if failures > TRIES:
                     raise
-                log.warning("a batch is tried again: %s", error)
+                log.warning("A batch failed and is tried again: %s", error)
                 continue
             after, failures = batch[-1]["id"], 0
-            told(result.moved)
+            report(result.moved)
 
     async def _move(
-        self, kind: _Kind, batch: Sequence[Row], anew: Sequence[tuple[Row, Sealed]]
+        self, kind: _Kind, batch: Sequence[Row], resealed: Sequence[tuple[Row, Sealed]]
     ) -> int:
-        """Replace the rows that still are what was read, and note what was opened."""
+        """Replace the rows that have not changed, and audit the openings."""
         async with self._database.transaction() as tx:
-            moved = sum([await self._replace(tx, kind, row, new) for row, new in anew])
+            moved = sum([await self._replace(tx, kind, row, new) for row, new in resealed])
             if kind.opening is not None:
                 openings = [kind.opening(row, "rewrap") for row in batch]
                 await self._audit.write_openings(tx, openings)
@@ -142,17 +144,19 @@ class Rewrap:
             await self._audit.write(tx, "keys_rewrapped", "", facts=facts, subject={})
         return moved
 
-    def _anew(self, kind: _Kind, batch: Sequence[Row], result: Moved) -> list[tuple[Row, Sealed]]:
-        """Seal what opens; what does not is noted, and nothing of it is lost."""
+    def _resealed(
+        self, kind: _Kind, batch: Sequence[Row], result: RewrapResult
+    ) -> list[tuple[Row, Sealed]]:
+        """Reseal the rows that open; list the others as broken and leave them unchanged."""
         found = []
         for row in batch:
             try:
-                found.append((row, self._sealed_anew(kind, row)))
+                found.append((row, self._reseal_row(kind, row)))
             except SealBroken:
                 result.broken.add(f"{kind.table} {row['id']}")
         return found
 
-    def _sealed_anew(self, kind: _Kind, row: Row) -> Sealed:
+    def _reseal_row(self, kind: _Kind, row: Row) -> Sealed:
         present = {column: row[column] for column in kind.columns if row[column] is not None}
         before = Sealed(row["kid"], row["wrapped_key"], present)
         place = kind.place(row)

@@ -1,9 +1,9 @@
-"""Sessions of daemons: hand-off, access tokens, rotating refresh tokens, revocation.
+"""Manages daemon sessions: hand-offs, access tokens, rotating refresh tokens, revocation.
 
-A daemon trades its hand-off (proved by the PKCE verifier) for an access token of at most ten
-minutes and an opaque refresh token. Each refresh gives a successor; the predecessor stays good
-until the successor is first used, so a lost answer signs nobody out, and its use after that
-means that two parties hold the family: the session ends.
+A daemon exchanges its hand-off (proved by the PKCE verifier) for an access token of at most ten
+minutes and an opaque refresh token. Each refresh issues a successor. The predecessor stays valid
+until the first use of the successor, so a lost answer does not end the session. A later use of the
+predecessor means that two parties hold the tokens: the session ends.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from cloud_broker.tariff import Tariff
 
 log = logging.getLogger(__name__)
 
-HANDOFF_S = 60
-IDLE_S = 60 * 86_400  # a session that nobody uses for sixty days ends
-CACHE_SIZE = 10_000
-ENDED_KEPT_S = 7 * 86_400
+HANDOFF_S = 60  # seconds
+IDLE_S = 60 * 86_400  # seconds: a session without use for sixty days ends
+CACHE_SIZE = 10_000  # access tokens
+ENDED_KEPT_S = 7 * 86_400  # seconds: ended sessions are kept for detecting reuse
 _VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")  # RFC 7636 section 4.1
 
 
 class Claims(Struct, frozen=True):
-    """Who a verified access token speaks for. ``expires_at`` is epoch seconds."""
+    """The claims of a verified access token. ``expires_at`` is in epoch seconds."""
 
     user_id: str
     session_id: str
@@ -49,7 +49,7 @@ class Claims(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class IssuedTokens:
-    """What a daemon gets: ``expires_in`` seconds are left to the access token."""
+    """The tokens for a daemon; the access token expires in ``expires_in`` seconds."""
 
     user_id: str
     session_id: str
@@ -72,7 +72,7 @@ class Sessions:
         audit: Audit,
         tariff: Tariff,
     ) -> None:
-        """``access_token_s`` is the life of an access token in seconds."""
+        """``access_token_s`` is the lifetime of an access token in seconds."""
         self._database = database
         self._signer = signer
         self._clock = clock
@@ -80,12 +80,12 @@ class Sessions:
         self._access_token_s = access_token_s
         self._audit = audit
         self._tariff = tariff
-        self._seen: TtlCache[bytes, Claims] = TtlCache(clock, size=CACHE_SIZE)
+        self._cache: TtlCache[bytes, Claims] = TtlCache(clock, size=CACHE_SIZE)
 
     # --- signing in ------------------------------------------------------------------------
 
     async def hand_off(self, tx: Tx, *, user_id: str, code_challenge: str, device: str) -> Secret:
-        """Make the single-use token that goes through the browser to the daemon."""
+        """Create the single-use token that the browser carries to the daemon."""
         jti = self._random.new_secret()
         await rows.add_handoff(
             tx,
@@ -98,7 +98,7 @@ class Sessions:
         return Secret(self._signer.sign(HANDOFF, {"sub": user_id, "jti": jti}, life_s=HANDOFF_S))
 
     async def redeem(self, token: str, verifier: str) -> IssuedTokens:
-        """Open a session for a hand-off. Raises InvalidGrant; the hand-off dies on first try."""
+        """Open a session for a hand-off. Raises InvalidGrant; one try consumes the hand-off."""
         try:
             claims = self._signer.verify(token, HANDOFF)
         except TokenRejected as error:
@@ -121,13 +121,13 @@ class Sessions:
         return issued
 
     async def refresh(self, token: str) -> IssuedTokens:
-        """Trade a refresh token for a new pair. Raises InvalidGrant."""
+        """Exchange a refresh token for a new pair. Raises InvalidGrant."""
         issued = None
-        async with self._database.reading() as tx:  # who guesses must not hold up those who write
+        async with self._database.reading() as tx:  # a guessed token must not block writers
             session_id = await rows.session_of_refresh_token(tx, _digest(token))
         if session_id is not None:
             async with self._database.transaction() as tx:
-                # A token and its successor, used at once, must see each other's marks.
+                # A token and its successor, used concurrently, must see each other's use.
                 await tx.lock(f"session {session_id}")
                 issued = await self._successor(tx, token)
         if issued is None:
@@ -142,7 +142,7 @@ class Sessions:
             return None
         session_id = str(row["session_id"])
         if row["retired_at"] is not None:
-            log.warning("a retired refresh token was used; session %s ends", session_id)
+            log.warning("A retired refresh token was used. Session %s ends.", session_id)
             await self._revoke(tx, session_id, why="refresh_token_reused")
             return None
         session = await rows.live_session(tx, session_id, now=now)
@@ -206,22 +206,22 @@ class Sessions:
             expires_in=self._access_token_s,
         )
 
-    # --- being signed in -------------------------------------------------------------------
+    # --- verifying and revoking -------------------------------------------------------------------
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a live access token. Raises SessionExpired.
 
-        A verdict is kept for at most five seconds, under the token's hash.
+        The result is cached for at most five seconds, under the token's hash.
         """
         if not token.isascii():
             raise SessionExpired("The access token is not valid or has expired.")
         key = hashlib.sha256(token.encode()).digest()
-        claims = self._seen.get(key)
+        claims = self._cache.get(key)
         if claims is not None and self._clock.now() < claims.expires_at:
             return claims
-        mark = self._seen.mark()
+        started = self._cache.start_read()
         claims = await self._check(token)
-        self._seen.keep(key, claims, mark)
+        self._cache.keep(key, claims, started)
         return claims
 
     async def _check(self, token: str) -> Claims:
@@ -244,7 +244,7 @@ class Sessions:
         )
 
     async def sessions_of(self, user_id: str) -> list[Row]:
-        """The user's live sessions: id, device, created_at, last_used_at, expires_at (ms)."""
+        """Return the live sessions: id, device, created_at, last_used_at, expires_at (ms)."""
         async with self._database.reading() as tx:
             return await rows.sessions_of(tx, user_id, now=self._now())
 
@@ -252,14 +252,14 @@ class Sessions:
         """End one of the user's sessions. Raises NotFound."""
         async with self._database.transaction() as tx:
             ended = await self._revoke(tx, session_id, why=why, user_id=user_id)
-        self._drop_session(session_id)  # again: somebody may have read before it was committed
+        self._drop_session(session_id)  # again: a request may have read before the commit
         if not ended:
             raise NotFound("There is no such session.")
 
     async def revoke_all(self, tx: Tx, user_id: str, *, why: str) -> int:
-        """End every session of the user, and hand-offs on their way; return how many sessions.
+        """End all sessions and pending hand-offs of the user; return the number of sessions.
 
-        In the caller's transaction: ``forget`` the user once it is committed.
+        Runs in the caller's transaction. Call ``forget`` after the commit.
         """
         ended = await rows.revoke_sessions_of(tx, user_id, now=self._now(), why=why)
         for session_id in ended:
@@ -270,14 +270,14 @@ class Sessions:
         return len(ended)
 
     async def sweep(self) -> None:
-        """Forget what has expired."""
+        """Delete expired rows."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
             await rows.sweep_sessions(tx, now=to_ms(now), ended_before=to_ms(now - ENDED_KEPT_S))
 
     def forget(self, user_id: str) -> None:
-        """Drop every remembered verdict about the user."""
-        self._seen.drop_where(lambda claims: claims.user_id == user_id)
+        """Drop the user's sessions from the cache."""
+        self._cache.drop_where(lambda claims: claims.user_id == user_id)
 
     async def _revoke(
         self, tx: Tx, session_id: str, *, why: str, user_id: str | None = None
@@ -291,7 +291,7 @@ class Sessions:
         return owner is not None
 
     def _drop_session(self, session_id: str) -> None:
-        self._seen.drop_where(lambda claims: claims.session_id == session_id)
+        self._cache.drop_where(lambda claims: claims.session_id == session_id)
 
     def _now(self) -> int:
         return to_ms(self._clock.now())
@@ -302,7 +302,7 @@ def _digest(text: str) -> str:
 
 
 def _proves(verifier: str, challenge: str) -> bool:
-    """Say whether ``verifier`` is the S256 preimage of ``challenge`` (RFC 7636 section 4.6)."""
+    """Return whether ``verifier`` is the S256 preimage of ``challenge`` (RFC 7636 section 4.6)."""
     if not _VERIFIER.match(verifier):
         return False
     digest = hashlib.sha256(verifier.encode()).digest()

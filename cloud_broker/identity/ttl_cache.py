@@ -1,8 +1,8 @@
-"""Rows that were read a moment ago, so that a busy caller's are not read again for each call.
+"""Caches database rows for a few seconds, so that not every call reads them.
 
-What this broker changes, it drops at once; what another one changes shows here after FRESH_S at
-most, counted from before the reading. Nothing is kept of a reading during which something was
-dropped: it may have seen the state before.
+This broker drops changed rows immediately; changes of other brokers show after at most FRESH_S,
+counted from before the read. A read during which rows were dropped is not cached: it may have
+seen the old state.
 """
 
 from __future__ import annotations
@@ -14,61 +14,62 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cloud_broker.clock import Clock
 
-FRESH_S = 5.0  # a revocation is effective within this time on every instance
+FRESH_S = 5.0  # seconds; a revocation takes effect within this time on every instance
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Mark(NamedTuple):
-    """The moment before a reading, and how often something had been dropped until then."""
+class ReadStart(NamedTuple):
+    """The time before a read, and the number of drops until then."""
 
     at: float
     drops: int
 
 
 class TtlCache(Generic[K, V]):
-    """At most ``size`` values by key; the oldest make room."""
+    """Holds at most ``size`` values by key; evicts the oldest."""
 
     def __init__(self, clock: Clock, *, size: int) -> None:
-        """Nothing yet."""
         self._clock = clock
         self._size = size
         self._kept: OrderedDict[K, tuple[V, float]] = OrderedDict()
         self._drops = 0
 
     def get(self, key: K) -> V | None:
-        """The value, if it is fresh."""
+        """Return the value if it is fresh."""
         found = self._kept.get(key)
         if found is None or self._clock.monotonic() >= found[1]:
             return None
         return found[0]
 
     def __len__(self) -> int:
-        """How many are kept, fresh or not."""
+        """Return the number of values, fresh or not."""
         return len(self._kept)
 
-    def mark(self) -> Mark:
-        """Take this before reading what is to be kept."""
-        return Mark(self._clock.monotonic(), self._drops)
+    def start_read(self) -> ReadStart:
+        """Return the start of a read, for ``keep``."""
+        return ReadStart(self._clock.monotonic(), self._drops)
 
-    def keep(self, key: K, value: V, since: Mark) -> None:
-        """Keep what was read after ``since``, and let go of all that is no longer fresh."""
+    def keep(self, key: K, value: V, since: ReadStart) -> None:
+        """Cache a value that was read after ``since``; evict up to two stale values."""
         if since.drops != self._drops:
             return
         self._kept[key] = (value, since.at + FRESH_S)
         self._kept.move_to_end(key)
         now = self._clock.monotonic()
-        for old, (_, until) in list(islice(self._kept.items(), 2)):  # two a call: it cannot grow
+        for old, (_, until) in list(
+            islice(self._kept.items(), 2)
+        ):  # two per call, so it cannot grow
             if until <= now or len(self._kept) > self._size:
                 del self._kept[old]
 
     def drop(self, key: K) -> None:
-        """Forget one key: what it stands for changes."""
+        """Drop one key before or after its row changes."""
         self._drops += 1
         self._kept.pop(key, None)
 
     def drop_where(self, matches: Callable[[V], bool]) -> None:
-        """Forget every value that ``matches``."""
+        """Drop every value that ``matches``."""
         self._drops += 1
         for key in [key for key, (value, _) in self._kept.items() if matches(value)]:
             del self._kept[key]

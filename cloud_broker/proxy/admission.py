@@ -14,14 +14,14 @@ from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP, UPSTREAM_TRIP
 from cloud_broker.limits.gcra import Bucket, Window
 from cloud_broker.limits.limiter import Decision, LimitCheck, Limiter, Quota, Watch
 from cloud_broker.proxy.errors import LimitReached, NotSent, ProxyError
-from cloud_broker.proxy.outcome import Outcome, Scope, Throttle
+from cloud_broker.proxy.outcome import Outcome, Throttle, ThrottleScope
 from cloud_broker.proxy.responses import limit_headers
 from cloud_broker.proxy.routes import Route
 
 MAX_WAIT_S = 10.0  # longer waits are the caller's
 SEATS = 64  # requests of one connection, waiting and under way, besides its burst
 _UPSTREAM = "v1:up"
-_SCOPES = tuple(Scope)
+_SCOPES = tuple(ThrottleScope)
 
 # A retry's own allowance, per connection: a tenth of what the connection may send, ten at once.
 _RETRY_SHARE = 0.1
@@ -167,10 +167,10 @@ class Admission:
             now,
             entered=admitted.at,
             pause_s=_pause(outcome.throttle),
-            counts=scope is Scope.CONNECTION,
+            counts=scope is ThrottleScope.CONNECTION,
         )
         await self._limiter.on_finished(watches[:1], now, entered=admitted.at, failed=False)
-        if scope is not Scope.CONNECTION:
+        if scope is not ThrottleScope.CONNECTION:
             await self.forget(admitted)
 
     async def forget(self, admitted: Admitted) -> None:
@@ -202,13 +202,13 @@ class Admission:
         return found
 
 
-def _breaker_of(scope: Scope, party: Party, route: Route) -> str:
+def _breaker_of(scope: ThrottleScope, party: Party, route: Route) -> str:
     match scope:
-        case Scope.CONNECTION:
+        case ThrottleScope.CONNECTION:
             return f"v1:{{c:{party.connection_id}}}:gate"
-        case Scope.ENDPOINT:
+        case ThrottleScope.ENDPOINT:
             return f"v1:{{c:{party.connection_id}}}:gate:{route.name}"
-        case Scope.WORKSPACE:
+        case ThrottleScope.WORKSPACE:
             return f"v1:{{w:{party.workspace_id}}}:gate"
 
 

@@ -60,7 +60,7 @@ class Verdict(Enum):
     GARBLED = "garbled"  # a read whose answer is of no use
 
 
-class Scope(Enum):
+class ThrottleScope(Enum):
     """What a 429 speaks of."""
 
     CONNECTION = "connection"
@@ -69,15 +69,15 @@ class Scope(Enum):
 
 
 _SCOPES = {
-    "public_api_space_request_rate_limit": Scope.WORKSPACE,
-    "public_api_endpoint_rate_limit": Scope.ENDPOINT,
+    "public_api_space_request_rate_limit": ThrottleScope.WORKSPACE,
+    "public_api_endpoint_rate_limit": ThrottleScope.ENDPOINT,
 }
 
 
 class Throttle(Struct, frozen=True):
     """A 429: what it closes, for how long, and whether asking again makes sense at all."""
 
-    scope: Scope
+    scope: ThrottleScope
     pause_s: float
     final: bool = False
 
@@ -231,7 +231,9 @@ def _throttle(value: Any, after: float | None) -> Throttle:
         after = float(told[:9]) if isinstance(told, str) and told.isdigit() else None
     final = reason == "public_api_request_blocked"
     pause = after if after is not None else (BLOCKED_PAUSE_S if final else DEFAULT_PAUSE_S)
-    return Throttle(_SCOPES.get(str(reason), Scope.CONNECTION), min(pause, MAX_PAUSE_S), final)
+    return Throttle(
+        _SCOPES.get(str(reason), ThrottleScope.CONNECTION), min(pause, MAX_PAUSE_S), final
+    )
 
 
 def is_object(body: bytes) -> bool:

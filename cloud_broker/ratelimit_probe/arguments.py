@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Experiment:
     """One experiment as asked for. ``origin`` is None for a rehearsal, which has its own tokens.
 
     ``integrations`` and ``workspaces``: what the operator says that tokens belong to.
@@ -127,7 +127,7 @@ def _declare_numbers(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of what is left to chance (%(default)s)")
 
 
-def read(args: argparse.Namespace) -> Asked:
+def read(args: argparse.Namespace) -> Experiment:
     """Check the options together; what does not fit ends with exit code 2.
 
     Raises ProbeFailed when a token's file cannot be read.
@@ -145,7 +145,7 @@ def read(args: argparse.Namespace) -> Asked:
     integrations = _names(args, "integrations", labels)
     if args.same_integration:
         integrations = dict.fromkeys(labels, "one")
-    return Asked(
+    return Experiment(
         plan=_plan(args, labels),
         call=args.call,
         notion_version=args.notion_version,

@@ -15,11 +15,11 @@ import msgspec
 
 from cloud_broker.clock import Clock, SystemClock
 from cloud_broker.ratelimit_probe import report
-from cloud_broker.ratelimit_probe.arguments import Asked, declare, read
-from cloud_broker.ratelimit_probe.holders import state
+from cloud_broker.ratelimit_probe.arguments import Experiment, declare, read
+from cloud_broker.ratelimit_probe.holders import with_statements
 from cloud_broker.ratelimit_probe.rehearsal import rehearse
 from cloud_broker.ratelimit_probe.runner import Runner, Target
-from cloud_broker.ratelimit_probe.verdict import Answer, judge
+from cloud_broker.ratelimit_probe.verdict import Conclusion, judge
 from cloud_broker.transport import AiohttpTransport, Transport
 
 
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_probe(read(args), as_json=args.json))
 
 
-async def _probe(asked: Asked, *, as_json: bool) -> int:
+async def _probe(asked: Experiment, *, as_json: bool) -> int:
     plan, chance = asked.plan, random.Random(asked.seed)  # noqa: S311 (it guards nothing)
     async with _target(asked) as (target, transport, clock, integrations):
         runner = Runner(target, transport, clock, chance, _tell, _stop_on_interrupt())
         holders = {
-            label: state(
+            label: with_statements(
                 await runner.holder(label), integrations.get(label), asked.workspaces.get(label)
             )
             for label in plan.tokens
@@ -54,12 +54,12 @@ async def _probe(asked: Asked, *, as_json: bool) -> int:
         sys.stdout.write(msgspec.json.format(told, indent=2).decode() + "\n")
     else:
         sys.stdout.write(report.text(results, verdict) + "\n")
-    return 1 if verdict.answer is Answer.INCONCLUSIVE else 0
+    return 1 if verdict.answer is Conclusion.INCONCLUSIVE else 0
 
 
 @asynccontextmanager
 async def _target(
-    asked: Asked,
+    asked: Experiment,
 ) -> AsyncIterator[tuple[Target, Transport, Clock, Mapping[str, str]]]:
     """What to ask, by which transport and clock, and whose each token is said to be."""
     clock = SystemClock()

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 
-class Scope(Enum):
+class LimitScope(Enum):
     """Whose a limit may be. ``CONNECTION``: one authorization, which may have several tokens."""
 
     TOKEN = "token"  # noqa: S105 (a name, no password)
@@ -57,21 +57,21 @@ def read_holder(body: Any) -> Holder | None:
     )
 
 
-def state(holder: Holder, integration: str | None, workspace: str | None) -> Holder:
+def with_statements(holder: Holder, integration: str | None, workspace: str | None) -> Holder:
     """Put what the operator says in the place of what was read."""
     if integration is not None:
         holder = replace(holder, integration=f"stated {integration}", stated=True)
     return holder if workspace is None else replace(holder, workspace=f"stated {workspace}")
 
 
-def shared(one: Holder, other: Holder) -> frozenset[Scope]:
+def shared(one: Holder, other: Holder) -> frozenset[LimitScope]:
     """What two tokens have in common, apart from the address that both are used from."""
     common = set()
     if one.bot_id == other.bot_id:
         # One authorization is of one integration in one workspace, whatever was stated.
-        common |= {Scope.CONNECTION, Scope.INTEGRATION, Scope.WORKSPACE}
+        common |= {LimitScope.CONNECTION, LimitScope.INTEGRATION, LimitScope.WORKSPACE}
     if one.integration == other.integration:
-        common.add(Scope.INTEGRATION)
+        common.add(LimitScope.INTEGRATION)
     if one.workspace == other.workspace:
-        common.add(Scope.WORKSPACE)
+        common.add(LimitScope.WORKSPACE)
     return frozenset(common)

@@ -66,7 +66,7 @@ class JumpingClock:
             self._quiet.set()
 
 
-class Watched:
+class TrackedTransport:
     """A transport whose requests a clock waits for."""
 
     def __init__(self, inner: Transport, clock: JumpingClock) -> None:
@@ -131,7 +131,7 @@ async def rehearse(scope: str, limit: Limit, start: float, number: int) -> Async
         async with AiohttpTransport() as transport:
             yield Rehearsal(
                 origin,
-                Watched(transport, clock),
+                TrackedTransport(transport, clock),
                 clock,
                 tokens,
                 {label: client for label, (_, client) in wanted.items()},

@@ -6,23 +6,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloud_broker.ratelimit_probe.holders import Holder, Scope, shared
+from cloud_broker.ratelimit_probe.holders import Holder, LimitScope, shared
 from cloud_broker.ratelimit_probe.plan import Plan
 from cloud_broker.ratelimit_probe.tally import Count, Result
-from cloud_broker.ratelimit_probe.verdict import Answer, Verdict
+from cloud_broker.ratelimit_probe.verdict import Conclusion, Finding
 
 _HEAD = ("phase", "requests", "429s", "first 429", "Retry-After", "admitted", "reason")
-WHOSE = {
-    Scope.TOKEN: "per token (connection)",
-    Scope.CONNECTION: "per connection (its tokens share a budget)",
-    Scope.INTEGRATION: "per integration (its tokens share a budget)",
-    Scope.WORKSPACE: "per workspace (its tokens share a budget)",
-    Scope.ADDRESS: "shared by all tokens here (by the address they ask from, or something like it)",
+SCOPE_PHRASES = {
+    LimitScope.TOKEN: "per token (connection)",
+    LimitScope.CONNECTION: "per connection (its tokens share a budget)",
+    LimitScope.INTEGRATION: "per integration (its tokens share a budget)",
+    LimitScope.WORKSPACE: "per workspace (its tokens share a budget)",
+    LimitScope.ADDRESS: "shared by all tokens here (by their IP address or the like)",
 }
-TELLING = {
-    Scope.CONNECTION: "one of A's integration in A's workspace, authorized by another person",
-    Scope.INTEGRATION: "one of A's integration in another workspace",
-    Scope.WORKSPACE: "one of another integration in A's workspace",
+EXTRA_TOKENS = {
+    LimitScope.CONNECTION: "one of A's integration in A's workspace, authorized by another person",
+    LimitScope.INTEGRATION: "one of A's integration in another workspace",
+    LimitScope.WORKSPACE: "one of another integration in A's workspace",
 }
 
 
@@ -35,9 +35,9 @@ def estimate(plan: Plan, holders: Mapping[str, Holder]) -> list[str]:
     ]
     for a, b in plan.pairs:
         common = shared(holders[a], holders[b])
-        names = [scope.value for scope in Scope if scope in common]
+        names = [scope.value for scope in LimitScope if scope in common]
         lines.append(f"{a} and {b} share: {', '.join(names) or 'nothing that is known'}")
-        if Scope.INTEGRATION in common and not holders[a].stated:
+        if LimitScope.INTEGRATION in common and not holders[a].stated:
             lines.append("  (by the name of the integration; --integrations states it)")
     lines.append(
         f"{len(plan.phases)} phases of {plan.duration_s:g} s at {plan.rate:g} requests a second"
@@ -52,7 +52,7 @@ def estimate(plan: Plan, holders: Mapping[str, Holder]) -> list[str]:
     return lines
 
 
-def text(results: Sequence[Result], verdict: Verdict) -> str:
+def text(results: Sequence[Result], verdict: Finding) -> str:
     """The report for a person."""
     rows = [_HEAD, *(_row(result, token) for result in results for token in result.counts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -78,22 +78,22 @@ def text(results: Sequence[Result], verdict: Verdict) -> str:
     return "\n".join(told)
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: Finding) -> str:
     """The verdict in one or two sentences."""
-    if verdict.answer is Answer.NO_LIMIT:
+    if verdict.answer is Conclusion.NO_LIMIT:
         return "no limit was seen."
-    if verdict.answer is Answer.INCONCLUSIVE or verdict.confidence is None:
+    if verdict.answer is Conclusion.INCONCLUSIVE or verdict.confidence is None:
         return "inconclusive."
     sure = f"Probability {_share(verdict.confidence)}."
-    whose = " or ".join(WHOSE[scope] for scope in verdict.scopes)
-    if verdict.answer is Answer.FOUND:
+    whose = " or ".join(SCOPE_PHRASES[scope] for scope in verdict.scopes)
+    if verdict.answer is Conclusion.FOUND:
         return f"the limit is {whose}. {sure}"
-    advice = " or ".join(TELLING[each] for each in verdict.scopes if each in TELLING)
+    advice = " or ".join(EXTRA_TOKENS[each] for each in verdict.scopes if each in EXTRA_TOKENS)
     return f"the limit is {whose}. {sure} These tokens cannot tell which; one more would: {advice}."
 
 
 def data(
-    plan: Plan, holders: Mapping[str, Holder], results: Sequence[Result], verdict: Verdict
+    plan: Plan, holders: Mapping[str, Holder], results: Sequence[Result], verdict: Finding
 ) -> dict[str, Any]:
     """The report for a program; no token is in it."""
     return {
@@ -131,7 +131,7 @@ def data(
     }
 
 
-def _verdict(holders: Mapping[str, Holder], verdict: Verdict) -> dict[str, Any]:
+def _verdict(holders: Mapping[str, Holder], verdict: Finding) -> dict[str, Any]:
     return {
         "answer": verdict.answer.value,
         "scopes": [scope.value for scope in verdict.scopes],
@@ -200,7 +200,7 @@ def _share(value: float) -> str:
     return "below 0.1%" if value < 0.001 else f"{value:.1%}"
 
 
-def _named(group: tuple[Scope, ...]) -> str:
+def _named(group: tuple[LimitScope, ...]) -> str:
     return " or ".join(scope.value for scope in group) or "something else"
 
 

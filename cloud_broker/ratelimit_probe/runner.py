@@ -15,7 +15,7 @@ from cloud_broker.errors import ProbeFailed
 from cloud_broker.proxy.outcome import retry_after
 from cloud_broker.ratelimit_probe.holders import Holder, read_holder
 from cloud_broker.ratelimit_probe.plan import Phase, Plan, schedule
-from cloud_broker.ratelimit_probe.tally import Outcome, Reply, Result, tally
+from cloud_broker.ratelimit_probe.tally import Reply, ReplyKind, Result, tally
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
 
@@ -104,7 +104,7 @@ class Runner:
                 at_s = self._clock.monotonic() - start
                 group.create_task(self._ask(token, at_s, replies))
                 if number % every == 0:
-                    refused = sum(each.outcome is Outcome.REFUSED for each in replies)
+                    refused = sum(each.outcome is ReplyKind.REFUSED for each in replies)
                     self._tell(f"  {at_s:.0f} s: {number} of {len(due)} sent, {refused} refused")
         counts = {token: tally(replies, token) for token in phase.tokens}
         return Result(phase, counts, at_s, complete)
@@ -113,15 +113,15 @@ class Runner:
         try:
             answer = await self._get(token, self._target.call)
         except TransportError:
-            replies.append(Reply(at_s, token, Outcome.FAILED))
+            replies.append(Reply(at_s, token, ReplyKind.FAILED))
             return
         if 200 <= answer.status < 300:
-            replies.append(Reply(at_s, token, Outcome.ADMITTED))
+            replies.append(Reply(at_s, token, ReplyKind.ADMITTED))
             return
         if answer.status == 429:
             replies.append(self._refused(answer, token, at_s))
             return
-        replies.append(Reply(at_s, token, Outcome.FAILED))
+        replies.append(Reply(at_s, token, ReplyKind.FAILED))
         if answer.status < 500:
             self._give_up(f"Token {token} was answered {answer.status}, so it was stopped.")
 
@@ -135,7 +135,7 @@ class Runner:
             self._closed_until = max(self._closed_until, self._clock.monotonic() + wait_s)
         if reason == BLOCKED:
             self._give_up(f"Notion has blocked token {token} ({BLOCKED}), so it was stopped.")
-        return Reply(at_s, token, Outcome.REFUSED, wait_s, reason)
+        return Reply(at_s, token, ReplyKind.REFUSED, wait_s, reason)
 
     def _give_up(self, why: str) -> None:
         self.gave_up = self.gave_up or why

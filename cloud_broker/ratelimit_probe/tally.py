@@ -10,7 +10,7 @@ from enum import Enum
 from cloud_broker.ratelimit_probe.plan import Phase
 
 
-class Outcome(Enum):
+class ReplyKind(Enum):
     """What the limit did with a request, as far as its answer tells."""
 
     ADMITTED = "admitted"
@@ -24,7 +24,7 @@ class Reply:
 
     at_s: float
     token: str
-    outcome: Outcome
+    outcome: ReplyKind
     retry_after_s: float | None = None
     reason: str | None = None
 
@@ -75,17 +75,17 @@ def tally(replies: Iterable[Reply], token: str) -> Count:
     """Count the replies of one token."""
     mine = sorted((reply for reply in replies if reply.token == token), key=lambda each: each.at_s)
     kinds = Counter(reply.outcome for reply in mine)
-    refusals = [reply for reply in mine if reply.outcome is Outcome.REFUSED]
+    refusals = [reply for reply in mine if reply.outcome is ReplyKind.REFUSED]
     first = refusals[0] if refusals else None
     waits = [each.retry_after_s for each in refusals if each.retry_after_s is not None]
     return Count(
         sent=len(mine),
-        admitted=kinds[Outcome.ADMITTED],
-        refused=kinds[Outcome.REFUSED],
-        failed=kinds[Outcome.FAILED],
+        admitted=kinds[ReplyKind.ADMITTED],
+        refused=kinds[ReplyKind.REFUSED],
+        failed=kinds[ReplyKind.FAILED],
         first_refusal_s=None if first is None else first.at_s,
         before_first=sum(
-            reply.outcome is Outcome.ADMITTED and (first is None or reply.at_s < first.at_s)
+            reply.outcome is ReplyKind.ADMITTED and (first is None or reply.at_s < first.at_s)
             for reply in mine
         ),
         retry_after_s=None if first is None else first.retry_after_s,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cloud_broker.ratelimit_probe.evidence import Evidence, weigh
-from cloud_broker.ratelimit_probe.holders import Holder, Scope, shared
+from cloud_broker.ratelimit_probe.holders import Holder, LimitScope, shared
 from cloud_broker.ratelimit_probe.plan import Pair, Plan
 from cloud_broker.ratelimit_probe.tally import Count, Result
 
@@ -28,7 +28,7 @@ LONGER = 1.25  # times the expected window; Retry-After is rounded up to a secon
 SPACE = "public_api_space_request_rate_limit"
 
 
-class Answer(Enum):
+class Conclusion(Enum):
     """What the experiment came to."""
 
     FOUND = "found"  # one scope
@@ -38,26 +38,26 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Finding:
     """The answer. ``scopes``: one when found, several when narrowed, else none.
 
     ``posterior``: groups of scopes with their probability; the empty group is something else.
     ``pairs``: the evidence of each pair. ``why``: sentences.
     """
 
-    answer: Answer
-    scopes: tuple[Scope, ...] = ()
+    answer: Conclusion
+    scopes: tuple[LimitScope, ...] = ()
     confidence: float | None = None
-    posterior: Mapping[tuple[Scope, ...], float] | None = None
+    posterior: Mapping[tuple[LimitScope, ...], float] | None = None
     pairs: Mapping[Pair, Evidence] | None = None
     why: tuple[str, ...] = ()
 
 
-def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) -> Verdict:
+def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) -> Finding:
     """Judge an experiment by its results, which may be those of a part of the phases."""
     flaw = _flaw(plan, results)
     if flaw is not None:
-        return Verdict(Answer.INCONCLUSIVE, why=(flaw,))
+        return Finding(Conclusion.INCONCLUSIVE, why=(flaw,))
     if not any(result.refused for result in results):
         return _unmet(plan)
     counts = {result.phase.tokens: result.counts for result in results}
@@ -71,40 +71,40 @@ def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) 
     notes = _notes(plan, counts)
     if not best or posterior[best] < CONFIDENT:
         told = "The counts fit no scope well enough; see the totals of each pair."
-        return Verdict(Answer.INCONCLUSIVE, (), None, posterior, pairs, (told, *notes))
-    if known.get((True,) * len(pairs)) == best != (Scope.ADDRESS,):
+        return Finding(Conclusion.INCONCLUSIVE, (), None, posterior, pairs, (told, *notes))
+    if known.get((True,) * len(pairs)) == best != (LimitScope.ADDRESS,):
         notes += (
             "All of these tokens were also used from one address; a token that has nothing else"
             " in common with them would rule out that it is the address's limit.",
         )
-    if Scope.WORKSPACE not in best and _named_the_workspace(results):
+    if LimitScope.WORKSPACE not in best and _named_the_workspace(results):
         notes += ("Notion's own reason names the workspace's limit, which the counts deny.",)
-    answer = Answer.FOUND if len(best) == 1 else Answer.NARROWED
-    return Verdict(answer, best, posterior[best], posterior, pairs, notes)
+    answer = Conclusion.FOUND if len(best) == 1 else Conclusion.NARROWED
+    return Finding(answer, best, posterior[best], posterior, pairs, notes)
 
 
 def groups(
     pairs: Sequence[Pair], holders: Mapping[str, Holder]
-) -> dict[tuple[bool, ...], tuple[Scope, ...]]:
+) -> dict[tuple[bool, ...], tuple[LimitScope, ...]]:
     """The scopes by what they foretell of each pair: whether it shares one budget.
 
     Two are named only where nothing before them foretells the same: the connection, which is
     another word for the token unless two tokens are of one, and the address.
     """
-    found: dict[tuple[bool, ...], tuple[Scope, ...]] = {}
+    found: dict[tuple[bool, ...], tuple[LimitScope, ...]] = {}
     common = [shared(holders[a], holders[b]) for a, b in pairs]
-    for scope in Scope:
-        foretold = tuple(scope in each or scope is Scope.ADDRESS for each in common)
-        if scope in (Scope.INTEGRATION, Scope.WORKSPACE) or foretold not in found:
+    for scope in LimitScope:
+        foretold = tuple(scope in each or scope is LimitScope.ADDRESS for each in common)
+        if scope in (LimitScope.INTEGRATION, LimitScope.WORKSPACE) or foretold not in found:
             found[foretold] = (*found.get(foretold, ()), scope)
     return found
 
 
 def _posterior(
-    pairs: Mapping[Pair, Evidence], known: Mapping[tuple[bool, ...], tuple[Scope, ...]]
-) -> dict[tuple[Scope, ...], float]:
+    pairs: Mapping[Pair, Evidence], known: Mapping[tuple[bool, ...], tuple[LimitScope, ...]]
+) -> dict[tuple[LimitScope, ...], float]:
     prior = (1 - SOMETHING_ELSE) / len(known)
-    logs: dict[tuple[Scope, ...], float] = {
+    logs: dict[tuple[LimitScope, ...], float] = {
         group: math.log(prior)
         + sum(
             each.common if is_common else each.separate
@@ -146,13 +146,13 @@ def _flaw(plan: Plan, results: Sequence[Result]) -> str | None:
     return None
 
 
-def _unmet(plan: Plan) -> Verdict:
+def _unmet(plan: Plan) -> Finding:
     """No 429 at all: there is no such limit, or the load was too small for it."""
     limit = f"{plan.expected.requests} requests in {plan.expected.window_s:g} s"
     seconds = min(plan.duration_s, plan.expected.window_s)
     if plan.busiest > plan.expected.requests:
-        return Verdict(
-            Answer.NO_LIMIT,
+        return Finding(
+            Conclusion.NO_LIMIT,
             why=(
                 f"Each token sent {plan.busiest} requests in {seconds:g} s, more than the expected"
                 f" {limit}, and none was refused.",
@@ -162,7 +162,7 @@ def _unmet(plan: Plan) -> Verdict:
     why = [f"No token alone sent more than the expected {limit}: the rate or the time is too low."]
     if 2 * plan.busiest > plan.expected.requests:
         why.append("Two tokens together did, so no budget of that size is shared by a pair.")
-    return Verdict(Answer.INCONCLUSIVE, why=tuple(why))
+    return Finding(Conclusion.INCONCLUSIVE, why=tuple(why))
 
 
 def _named_the_workspace(results: Sequence[Result]) -> bool:

@@ -1,1 +1,1 @@
-"""Durable state of the broker behind one small database port."""
+"""Stores the broker's durable state through one small database port."""

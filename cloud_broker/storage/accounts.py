@@ -1,4 +1,4 @@
-"""SQL about accounts: profiles, subscriptions, and which account a workspace belongs to."""
+"""Holds the SQL of accounts: profiles, subscriptions, and the account that owns a workspace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEPS = [
       updated_at BIGINT NOT NULL
     )
     """,
-    # Keyed hashes only: the row outlives the account, the person behind it must not.
+    # Keyed hashes only: the row outlives the account, the user's identity must not.
     """
     CREATE TABLE workspace_history (
       workspace_hash TEXT PRIMARY KEY,
@@ -103,9 +103,9 @@ async def ensure_subscription(tx: Tx, *, new_id: str, user_id: str, now: int) ->
 async def claim_workspace(
     tx: Tx, *, workspace_hash: str, user_id: str, user_hash: str, now: int
 ) -> Row:
-    """Bind the workspace to its first account; return whose it is (``first_user_hash``, …).
+    """Bind the workspace to its first account; return its owner (``first_user_hash``, …).
 
-    The same person who comes back after erasing the account gets the workspace again.
+    A user who erased the account and signs in again gets the workspace back.
     """
     row = await tx.one(
         """
@@ -127,7 +127,7 @@ async def claim_workspace(
 
 
 async def release_workspace(tx: Tx, workspace_hash: str) -> Row | None:
-    """Let any account connect the workspace; return what was known (None: nobody had)."""
+    """Let any account connect the workspace; return the deleted claim, None if there was none."""
     return await tx.one(
         "DELETE FROM workspace_history WHERE workspace_hash = :hash RETURNING is_blocked",
         hash=workspace_hash,
@@ -135,7 +135,7 @@ async def release_workspace(tx: Tx, workspace_hash: str) -> Row | None:
 
 
 async def claims_of(tx: Tx, user_id: str) -> list[Row]:
-    """When the user was the first to connect a workspace, for an export."""
+    """Return the user's claims of workspaces, for an export."""
     return await tx.all(
         """
         SELECT created_at, is_blocked, block_reason FROM workspace_history
@@ -146,7 +146,7 @@ async def claims_of(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def find_user(tx: Tx, name: str) -> list[str]:
-    """The ids of the accounts with this id or e-mail address."""
+    """Return the ids of the accounts with this id or e-mail address."""
     rows = await tx.all(
         "SELECT id FROM user_profiles WHERE id = :name OR email = :name ORDER BY id", name=name
     )
@@ -154,8 +154,8 @@ async def find_user(tx: Tx, name: str) -> list[str]:
 
 
 async def existing(tx: Tx, user_ids: Sequence[str]) -> set[str]:
-    """Which of these accounts there are."""
-    # Few different lengths, so that few statements are prepared: repeated to a power of two.
+    """Return those of the ids that belong to an account."""
+    # Padded to a power of two with the last id, so that few different statements are prepared.
     asked = [*user_ids, *[user_ids[-1]] * ((1 << (len(user_ids) - 1).bit_length()) - len(user_ids))]
     marks = ", ".join(f":u{number}" for number in range(len(asked)))
     rows = await tx.all(
@@ -166,12 +166,12 @@ async def existing(tx: Tx, user_ids: Sequence[str]) -> set[str]:
 
 
 async def user_ids(tx: Tx) -> list[str]:
-    """Every account."""
+    """Return the ids of all accounts."""
     return [row["id"] for row in await tx.all("SELECT id FROM user_profiles ORDER BY id")]
 
 
 async def profile(tx: Tx, user_id: str) -> Row | None:
-    """The account's profile."""
+    """Return the account's profile."""
     return await tx.one(
         """
         SELECT id, notion_user_id, email, full_name, avatar_url, auth_provider, created_at,
@@ -183,7 +183,7 @@ async def profile(tx: Tx, user_id: str) -> Row | None:
 
 
 async def subscription(tx: Tx, user_id: str) -> Row | None:
-    """What the account has bought: tier, status, Stripe's ids, period (moments in ms)."""
+    """Return the account's tier, status, Stripe ids and period (times in ms)."""
     return await tx.one(
         """
         SELECT tier, status, stripe_customer_id, stripe_subscription_id, current_period_start,
@@ -197,7 +197,7 @@ async def subscription(tx: Tx, user_id: str) -> Row | None:
 async def replace_subscription(
     tx: Tx, user_id: str, bought: Mapping[str, Any], *, new_id: str, now: int
 ) -> None:
-    """Write what ``subscription`` then reads; nothing for an account that is gone."""
+    """Replace the row that ``subscription`` reads; does nothing for a deleted account."""
     await tx.execute(
         """
         INSERT INTO subscriptions (id, user_id, tier, status, stripe_customer_id,
@@ -223,5 +223,5 @@ async def replace_subscription(
 
 
 async def delete_profile(tx: Tx, user_id: str) -> bool:
-    """Delete the account and all that hangs on it; say whether it existed."""
+    """Delete the account with its dependent rows; return whether it existed."""
     return bool(await tx.execute("DELETE FROM user_profiles WHERE id = :id", id=user_id))

@@ -1,8 +1,8 @@
-"""The audit log: rows that are only ever added, each sealed to the one before it by a hash.
+"""Stores the audit log: append-only rows, each chained to the previous one by a hash.
 
-A row's hash covers what happened and a *digest* of whom it concerned. Whom (user, workspace,
-connection, session, object) stands beside it with a salt and can be erased on request without
-breaking the chain: the digest stays, and says nothing without the salt.
+The hash covers the facts of an event and a *digest* of its subject (user, workspace, connection,
+session, object). The subject itself is stored beside the digest, with a salt. Both can be erased
+on request without breaking the chain: without the salt the digest reveals nothing.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Fact = str | int | None
 
 
 class AuditEvent(Struct, frozen=True):
-    """Something that happened: names, numbers and ids only, never a body, title or token.
+    """One event: names, numbers and ids only, never a body, title or token.
 
-    ``at`` in milliseconds; ``facts`` may be kept for ever, ``subject`` is about a person.
+    ``at`` is in milliseconds. ``facts`` may be kept forever; ``subject`` identifies the user.
     """
 
     at: int
@@ -86,7 +86,7 @@ async def append(tx: Tx, events: Sequence[AuditEvent]) -> None:
 
 
 async def verify(database: Database) -> tuple[int, int | None]:
-    """Walk the chain. Return the rows checked, and the first seq that does not fit (or None)."""
+    """Check the chain. Return the number of valid rows and the first broken seq (or None)."""
     head, seq = GENESIS, 0
     while True:
         async with database.reading() as tx:
@@ -107,7 +107,7 @@ async def verify(database: Database) -> tuple[int, int | None]:
 
 
 async def of_user(tx: Tx, user_id: str) -> list[Row]:
-    """Return what is kept about one user, oldest first, for an export."""
+    """Return the rows about one user, oldest first, for an export."""
     rows = await tx.all(
         "SELECT seq, at, event, facts, subject FROM audit_log WHERE user_id = :user ORDER BY seq",
         user=user_id,
@@ -123,7 +123,7 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def erase(tx: Tx, user_id: str) -> int:
-    """Erase whom the rows of one user concerned; the chain stays whole."""
+    """Erase the subject of one user's rows; the chain stays intact."""
     return await tx.execute(
         """
         UPDATE audit_log SET user_id = NULL, subject = NULL, salt = NULL WHERE user_id = :user

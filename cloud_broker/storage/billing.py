@@ -1,4 +1,4 @@
-"""SQL about what Stripe tells: events taken, customers known, subscriptions as they stand."""
+"""Holds the SQL of billing: Stripe's events, customers and subscriptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from cloud_broker.storage.database import Row, Tx
 
 STEPS = [
-    # The ids of events, against duplicates.
+    # The ids of processed events, to detect duplicates.
     """
     CREATE TABLE stripe_events (
       id TEXT PRIMARY KEY,
@@ -24,7 +24,7 @@ STEPS = [
     )
     """,
     "CREATE INDEX stripe_customers_user ON stripe_customers (user_id)",
-    # The newest snapshot of each subscription, of customers who are not known yet too.
+    # The newest snapshot of each subscription, also of customers without an account yet.
     """
     CREATE TABLE stripe_subscriptions (
       id TEXT PRIMARY KEY,
@@ -47,12 +47,12 @@ STEPS = [
 
 
 async def lock(tx: Tx) -> None:
-    """Let no other change anything here meanwhile: a tier is found from several rows."""
+    """Lock billing until the transaction ends: a tier is computed from several rows."""
     await tx.lock("billing")
 
 
 async def remember(tx: Tx, event_id: str, *, now: int) -> bool:
-    """Note an event's id; False when it was noted before."""
+    """Store an event's id; False for a duplicate."""
     return bool(
         await tx.execute(
             """
@@ -65,10 +65,10 @@ async def remember(tx: Tx, event_id: str, *, now: int) -> bool:
     )
 
 
-async def tie(tx: Tx, customer_id: str, user_id: str, *, now: int) -> str | None:
-    """Make a customer an account's; return whose it is now.
+async def link_customer(tx: Tx, customer_id: str, user_id: str, *, now: int) -> str | None:
+    """Link a customer to an account; return the linked account.
 
-    The first account keeps it. None when there is no such account.
+    The first account keeps the customer. None when there is no such account.
     """
     await tx.execute(
         """
@@ -84,13 +84,13 @@ async def tie(tx: Tx, customer_id: str, user_id: str, *, now: int) -> str | None
 
 
 async def owner_of(tx: Tx, customer_id: str) -> str | None:
-    """The account of a customer."""
+    """Return the account of a customer."""
     row = await tx.one("SELECT user_id FROM stripe_customers WHERE id = :id", id=customer_id)
     return None if row is None else str(row["user_id"])
 
 
 async def subscription(tx: Tx, subscription_id: str) -> Row | None:
-    """One subscription as it stands."""
+    """Return one subscription."""
     return await tx.one(
         """
         SELECT id, customer_id, status, prices, period_start, period_end, event_at, came_from,
@@ -102,7 +102,7 @@ async def subscription(tx: Tx, subscription_id: str) -> Row | None:
 
 
 async def replace(tx: Tx, row: Mapping[str, Any], *, now: int) -> None:
-    """Write a subscription as it stands now. The caller holds the lock under which it read it."""
+    """Write a subscription. The caller must hold the lock since it read the row."""
     await tx.execute(
         """
         INSERT INTO stripe_subscriptions (id, customer_id, status, prices, period_start, period_end,
@@ -122,7 +122,7 @@ async def replace(tx: Tx, row: Mapping[str, Any], *, now: int) -> None:
 
 
 async def subscriptions_of(tx: Tx, user_id: str) -> list[Row]:
-    """Every subscription of the customers that are this account."""
+    """Return all subscriptions of the account's customers."""
     return await tx.all(
         """
         SELECT s.id, s.customer_id, s.status, s.prices, s.period_start, s.period_end, s.event_at,
@@ -135,7 +135,7 @@ async def subscriptions_of(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def payers(tx: Tx, after: str, limit: int) -> list[str]:
-    """The accounts that are somebody's customer, in the order of their ids, beyond ``after``."""
+    """Return the accounts with a Stripe customer, by id, after the id ``after``."""
     rows = await tx.all(
         """
         SELECT DISTINCT user_id FROM stripe_customers WHERE user_id > :after
@@ -148,7 +148,7 @@ async def payers(tx: Tx, after: str, limit: int) -> list[str]:
 
 
 async def of_user(tx: Tx, user_id: str) -> list[Row]:
-    """What is kept about one account, for an export."""
+    """Return the rows about one account, for an export."""
     return await tx.all(
         """
         SELECT c.id AS customer, c.created_at, s.id AS subscription, s.status, s.prices,
@@ -162,7 +162,7 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def erase(tx: Tx, user_id: str) -> int:
-    """Forget an account's customers and their subscriptions, once no event is being taken."""
+    """Delete an account's customers and their subscriptions, under the lock."""
     await lock(tx)
     gone = await tx.execute(
         """
@@ -177,7 +177,7 @@ async def erase(tx: Tx, user_id: str) -> int:
 
 
 async def sweep(tx: Tx, *, before: int) -> None:
-    """Forget the ids of old events, and subscriptions of customers who stayed unknown."""
+    """Delete old event ids, and subscriptions of customers that no account claimed."""
     await tx.execute("DELETE FROM stripe_events WHERE received_at < :before", before=before)
     await tx.execute(
         """

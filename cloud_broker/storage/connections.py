@@ -1,4 +1,4 @@
-"""SQL about connections to Notion workspaces, and about grants that wait to be revoked."""
+"""Holds the SQL of connections to Notion workspaces and of pending revocations."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ _BY_USER = f"""
 
 
 async def connection_by_id(tx: Tx, connection_id: str) -> Row | None:
-    """One connection with its sealed columns."""
+    """Return one connection with its sealed columns."""
     return await tx.one(_BY_ID, id=connection_id)
 
 
 async def connections_of(tx: Tx, user_id: str) -> list[Row]:
-    """The user's connections with their sealed columns, oldest first."""
+    """Return the user's connections with their sealed columns, oldest first."""
     return await tx.all(_BY_USER, user_id=user_id)
 
 
 async def of_user(tx: Tx, user_id: str) -> list[Row]:
-    """The user's connections without anything sealed, for an export."""
+    """Return the user's connections without sealed columns, for an export."""
     return await tx.all(
         """
         SELECT id AS connection_id, workspace_id AS id, workspace_name AS name,
@@ -77,7 +77,7 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def workspaces_of(tx: Tx, user_id: str) -> list[Row]:
-    """The user's workspaces without anything sealed, oldest first."""
+    """Return the user's workspaces without sealed columns, oldest first."""
     return await tx.all(
         """
         SELECT workspace_id AS id, workspace_name AS name, workspace_icon AS icon, bot_id,
@@ -89,13 +89,13 @@ async def workspaces_of(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def is_bot_connected(tx: Tx, bot_id: str) -> bool:
-    """Whether any connection acts as this bot."""
+    """Return whether any connection uses this bot."""
     sql = "SELECT 1 AS one FROM notion_connections WHERE bot_id = :bot LIMIT 1"
     return await tx.one(sql, bot=bot_id) is not None
 
 
 async def connection_id_for(tx: Tx, user_id: str, workspace_id: str, *, new_id: str) -> str:
-    """The id of the user's connection to the workspace, or ``new_id`` when there is none."""
+    """Return the id of the user's connection to the workspace, or ``new_id`` if none exists."""
     row = await tx.one(
         "SELECT id FROM notion_connections WHERE user_id = :u AND workspace_id = :w",
         u=user_id,
@@ -120,7 +120,7 @@ async def save_connection(
     refresh: bytes | None,
     now: int,
 ) -> None:
-    """Store a fresh grant: a new connection, or new tokens for one that exists."""
+    """Store a new grant: insert a connection, or replace the tokens of an existing one."""
     await tx.execute(
         """
         INSERT INTO notion_connections
@@ -154,7 +154,7 @@ async def save_connection(
 async def take_lease(
     tx: Tx, connection_id: str, *, version: int, owner: str, now: int, until: int
 ) -> bool:
-    """Take the right to refresh this version of the tokens, unless another holds it."""
+    """Take the lease to refresh this version of the tokens; False when another holds it."""
     taken = await tx.execute(
         """
         UPDATE notion_connections SET lease_owner = :owner, lease_until = :until
@@ -170,7 +170,7 @@ async def take_lease(
 
 
 async def drop_lease(tx: Tx, connection_id: str, *, owner: str) -> None:
-    """Give the lease back without a new version."""
+    """Release the lease without a new version."""
     await tx.execute(
         """
         UPDATE notion_connections SET lease_owner = NULL, lease_until = 0
@@ -192,7 +192,7 @@ async def store_refreshed(
     refresh: bytes | None,
     now: int,
 ) -> bool:
-    """Replace the tokens of ``version``; False when the row has moved on."""
+    """Replace the tokens of ``version``; False when the row has another version."""
     stored = await tx.execute(
         """
         UPDATE notion_connections SET
@@ -213,7 +213,7 @@ async def store_refreshed(
 
 
 async def mark_reauth(tx: Tx, connection_id: str, *, version: int, now: int) -> bool:
-    """Note that the grant behind ``version`` has ended; False when the row has moved on."""
+    """Record that the grant of ``version`` has ended; False when the row has another version."""
     marked = await tx.execute(
         """
         UPDATE notion_connections SET reauth_required = 1, version = version + 1,
@@ -228,14 +228,14 @@ async def mark_reauth(tx: Tx, connection_id: str, *, version: int, now: int) -> 
 
 
 async def take_connection(tx: Tx, connection_id: str) -> Row | None:
-    """Destroy the row and the ciphertext in it; return it as it was at that moment."""
+    """Delete the row with its ciphertext; return the deleted row."""
     return await tx.one(_TAKE, id=connection_id)
 
 
 async def add_revocation(
     tx: Tx, *, revocation_id: str, kid: str, wrapped_key: bytes, token: bytes, now: int
 ) -> None:
-    """Keep a token that Notion must still be told to revoke."""
+    """Store a token that Notion must still revoke."""
     await tx.execute(
         """
         INSERT INTO pending_revocations
@@ -251,7 +251,7 @@ async def add_revocation(
 
 
 async def claim_revocations(tx: Tx, *, now: int, again_at: int, limit: int) -> list[Row]:
-    """Take the due revocations, none of which is due again before ``again_at``."""
+    """Claim the due revocations until ``again_at``."""
     return await tx.all(
         """
         UPDATE pending_revocations SET next_attempt_at = :again_at, attempts = attempts + 1
@@ -268,7 +268,7 @@ async def claim_revocations(tx: Tx, *, now: int, again_at: int, limit: int) -> l
 
 
 async def postpone_revocation(tx: Tx, revocation_id: str, *, until: int) -> None:
-    """Try this one again at ``until``."""
+    """Schedule the next attempt for ``until``."""
     await tx.execute(
         "UPDATE pending_revocations SET next_attempt_at = :until WHERE id = :id",
         id=revocation_id,
@@ -277,17 +277,17 @@ async def postpone_revocation(tx: Tx, revocation_id: str, *, until: int) -> None
 
 
 async def delete_revocation(tx: Tx, revocation_id: str) -> None:
-    """Forget a revocation that is done, and its ciphertext."""
+    """Delete a finished revocation with its ciphertext."""
     await tx.execute("DELETE FROM pending_revocations WHERE id = :id", id=revocation_id)
 
 
 async def count_revocations(tx: Tx) -> int:
-    """How many tokens wait to be revoked."""
+    """Return the number of pending revocations."""
     row = await tx.one("SELECT COUNT(*) AS many FROM pending_revocations")
     return int(row["many"]) if row else 0
 
 
 async def next_revocation_at(tx: Tx) -> int | None:
-    """When the next revocation is due, epoch ms, or None."""
+    """Return the time of the next due revocation in epoch ms, or None."""
     row = await tx.one("SELECT MIN(next_attempt_at) AS due FROM pending_revocations")
     return None if row is None or row["due"] is None else int(row["due"])

@@ -1,11 +1,11 @@
-"""The port to SQL storage: what the broker needs from a database, whichever it is.
+"""Defines the port to the SQL database, SQLite or PostgreSQL.
 
 SQL is written once, in the subset that SQLite >= 3.40 and PostgreSQL >= 15 share: types TEXT,
 BIGINT and ``{blob}`` (DDL only; the adapter fills in its name), ``:name`` placeholders,
-``RETURNING``, ``ON CONFLICT … DO UPDATE``. Columns are named, never ``*``: PostgreSQL refuses a
-prepared ``SELECT *`` once a later release has added a column. Truth values are BIGINT 0 or 1;
-moments are BIGINT milliseconds since the epoch. Every change of state is one statement guarded by
-the old state and decided by its row count, so that READ COMMITTED isolation is enough.
+``RETURNING``, ``ON CONFLICT … DO UPDATE``. Name all columns, never use ``*``: PostgreSQL refuses a
+prepared ``SELECT *`` after a later release has added a column. Booleans are BIGINT 0 or 1; times
+are BIGINT milliseconds since the epoch. Each change of state is one statement that tests the old
+state and reports success by its row count, so READ COMMITTED isolation is enough.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Tx(Protocol):
         """
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run one statement for each of ``rows``, in order. Raises as ``execute``."""
+        """Run one statement for each of ``rows``, in order. Raises the errors of ``execute``."""
 
     async def one(self, sql: str, **params: Any) -> Row | None:
         """Return the first row of a query (or of RETURNING), or None."""
@@ -36,46 +36,46 @@ class Tx(Protocol):
         """Return every row of a query (or of RETURNING)."""
 
     async def lock(self, name: str) -> None:
-        """Hold the lock ``name`` against every other process until this transaction ends."""
+        """Hold the lock ``name`` until this transaction ends; it excludes every other process."""
 
     async def give_up_after(self, *, lock_s: float, statement_s: float) -> None:
-        """From now on wait so long at most for others' locks, and so long for a statement.
+        """Limit the wait for a lock and for a statement in the rest of this transaction.
 
-        After it ``execute`` and ``lock`` raise DatabaseBusy for a lock, DatabaseFailed for a
-        statement. SQLite has one lock, had when a transaction begins: nothing changes there.
+        ``execute`` and ``lock`` then raise DatabaseBusy for a lock, DatabaseFailed for a
+        statement. On SQLite nothing changes: a transaction takes its only lock when it begins.
         """
 
     async def has_table(self, name: str) -> bool:
-        """Whether there is a table of this name."""
+        """Return whether a table of this name exists."""
 
 
 class Database(Protocol):
-    """A database that is open."""
+    """An open database."""
 
-    blob_type: str  # what ``{blob}`` becomes in DDL
+    blob_type: str  # replaces ``{blob}`` in DDL
 
     def transaction(self) -> AbstractAsyncContextManager[Tx]:
-        """Open a transaction: committed and durable when the block ends, undone if it raises.
+        """Open a transaction: committed and durable when the block ends, rolled back if it raises.
 
         Keep it short: no network call inside. Raises DatabaseFailed.
         """
 
     def reading(self) -> AbstractAsyncContextManager[Tx]:
-        """Open a read-only view that sees one moment and never waits for writers.
+        """Open a read-only snapshot that never waits for writers.
 
-        Like a transaction, it must not be opened inside another by the same task.
+        A task must not open it, or a transaction, inside another one.
         """
 
     async def tidy(self) -> None:
-        """Let go of what deleted rows have left behind, as far as no read under way needs it."""
+        """Remove the remains of deleted rows, unless a running read needs them."""
 
     async def close(self) -> None:
-        """Finish what is running and let go of the database."""
+        """Finish running statements and close the database."""
 
 
 def to_ms(seconds: float) -> int:
-    """Turn epoch ``seconds`` into the stored form, milliseconds.
+    """Convert epoch ``seconds`` to stored milliseconds.
 
-    By way of microseconds, as dates are rendered: 27.091 is not 27.0909999 on the way.
+    Rounds to microseconds first, as dates are rendered: 27.091 s must not become 27090 ms.
     """
     return round(seconds * 1_000_000) // 1000

@@ -1,8 +1,8 @@
-"""What became of each write, under its caller's key: every statement about the table.
+"""Stores the outcome of each write under its idempotency key; holds all SQL of that table.
 
-A row is committed before anything is sent, so a broker that dies leaves a trace; its lease tells
-others when to stop waiting for it. The outcome holds the status and the ids of what was created,
-never text. ``send_by`` is the last moment at which the owner may begin to send.
+A row is committed before the write is sent, so a crashed broker leaves a record; the end of its
+lease tells others when to stop waiting. The outcome holds the status and the ids of created
+objects, never text. ``send_by`` is the latest time at which the owner may begin to send.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ STEPS = [
 ]
 
 
-SPENT = 0  # in place of a status of Notion's
+SPENT = 0  # in place of Notion's status: the key was spent by a refusal
 
 
 @dataclass(frozen=True, slots=True)
 class KeyId:
-    """Whose key, in which workspace."""
+    """An idempotency key with its user and workspace."""
 
     user_id: str
     workspace_id: str
@@ -54,7 +54,7 @@ class KeyId:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to send: whose, until when; milliseconds since the epoch."""
+    """The right to send; times in milliseconds since the epoch."""
 
     owner: str
     send_by: int
@@ -65,7 +65,7 @@ class Lease:
 class Record:
     """A stored write. ``status`` is Notion's; ``created`` the new ids; times in milliseconds.
 
-    ``done`` with the status ``SPENT``: refused, and the key was for a single use.
+    ``done`` with the status ``SPENT``: the write under a single-use key was refused.
     """
 
     fingerprint: str
@@ -80,9 +80,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write that can have been sent: what it created, or None while nobody knows yet.
+    """A write that can have been sent; ``created`` is None while its outcome is unknown.
 
-    ``send_by`` is the last moment of sending, milliseconds since the epoch.
+    ``send_by`` is the latest time of sending, milliseconds since the epoch.
     """
 
     key: str
@@ -92,34 +92,34 @@ class Write:
 
 
 class Idempotency:
-    """The table, behind the database port. All methods raise DatabaseFailed."""
+    """The table of writes. All methods raise DatabaseFailed."""
 
     def __init__(self, database: Database) -> None:
-        """Keep rows in ``database``."""
+        """Store rows in ``database``."""
         self._database = database
 
     async def find(self, who: KeyId) -> Record | None:
-        """Return what is known of the key."""
+        """Return the record of the key, if any."""
         async with self._database.reading() as tx:
             return await _find(tx, who)
 
     async def claim(
         self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int
     ) -> Record | None:
-        """Write the intent. None: it is ours now; else what another one has written before."""
+        """Write the intent to send. None: the caller owns the key; else the existing record."""
         while True:
             async with self._database.transaction() as tx:
                 if await _insert(tx, who, fingerprint, lease, expires_at):
                     return None
                 found = await _find(tx, who)
             if found is not None:
-                return found  # else its owner has just released it
+                return found  # None: the owner has just released the key
 
     async def renew(self, who: KeyId, lease: Lease, now: int) -> bool:
-        """Move the lease on, and with it the fence. False: it has ended or is another's.
+        """Extend the lease and ``send_by``. False: the lease has ended or another owner has it.
 
-        Neither moves back: a heartbeat that was on its way with the fence of before must not
-        undo the later one, or the last moment of sending would be told too early.
+        Neither value moves back: a late heartbeat with an older ``send_by`` must not replace the
+        newer one, or clients would get too early a time of sending.
         """
         async with self._database.transaction() as tx:
             renewed = await tx.execute(
@@ -141,7 +141,7 @@ class Idempotency:
             return renewed > 0
 
     async def done(self, who: KeyId, owner: str, status: int, created: Sequence[str]) -> None:
-        """Keep a success; also over an ``unknown`` that a duplicate has written meanwhile."""
+        """Store a success, also over an ``unknown`` that a duplicate request has written."""
         async with self._database.transaction() as tx:
             await tx.execute(
                 """
@@ -161,7 +161,7 @@ class Idempotency:
     async def unknown(
         self, who: KeyId, owner: str, *, status: int | None, answered: bool, latest_sent_at: int
     ) -> None:
-        """Keep that nobody knows."""
+        """Store that the outcome is unknown."""
         async with self._database.transaction() as tx:
             await tx.execute(
                 """
@@ -180,7 +180,7 @@ class Idempotency:
             )
 
     async def release(self, who: KeyId, owner: str) -> None:
-        """Forget an intent of which nothing was applied, so that the key may be used again."""
+        """Delete an intent whose write was not applied, so that the key can be used again."""
         async with self._database.transaction() as tx:
             await tx.execute(
                 """
@@ -195,7 +195,7 @@ class Idempotency:
             )
 
     async def spend(self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
-        """Keep that nothing was applied and nothing ever will be. False: another has the key."""
+        """Spend the key: nothing was or will be applied. False: another owner has the key."""
         async with self._database.transaction() as tx:
             await _insert(tx, who, fingerprint, lease, expires_at)  # unless it is claimed already
             kept = await tx.execute(
@@ -214,7 +214,7 @@ class Idempotency:
             return kept > 0
 
     async def abandon(self, who: KeyId, now: int) -> Record | None:
-        """Turn a row whose lease has ended into ``unknown``; return what is there then."""
+        """Mark a row with an expired lease as ``unknown``; return the current record."""
         async with self._database.transaction() as tx:
             await tx.execute(
                 """
@@ -232,10 +232,10 @@ class Idempotency:
     async def since(
         self, user_id: str, workspace_id: str, since: int, most: int, first_key: str = ""
     ) -> list[Write]:
-        """Return the writes that can have been sent after ``since``, the newest ``most`` of them.
+        """Return the newest ``most`` writes that can have been sent after ``since``.
 
-        No key of theirs is less than ``first_key``. What was refused is not among them.
-        One whose outcome is not known has what :meth:`settle` was told.
+        Skips refused writes and keys below ``first_key``. For an unknown outcome ``created`` is
+        the value that :meth:`settle` stored.
         """
         async with self._database.reading() as tx:
             rows = await tx.all(
@@ -258,10 +258,10 @@ class Idempotency:
         ]
 
     async def settle(self, who: KeyId, created: Sequence[str], now: int) -> None:
-        """Keep what its caller has found out about a write of unknown outcome.
+        """Store the ids that the client found for a write of unknown outcome.
 
-        The key stays ``unknown``, so that a copy of the request that is still on its way is not
-        executed. Nothing changes for a write whose outcome is known here.
+        The key stays ``unknown``, so a late copy of the request is not executed. A write with a
+        known outcome does not change.
         """
         async with self._database.transaction() as tx:
             await tx.execute(
@@ -279,7 +279,7 @@ class Idempotency:
             )
 
     async def purge(self, now: int) -> int:
-        """Delete what is past its time; return how many."""
+        """Delete expired rows; return their number."""
         async with self._database.transaction() as tx:
             return await tx.execute(
                 "DELETE FROM idempotency WHERE expires_at <= :now AND lease_until <= :now", now=now
@@ -287,12 +287,12 @@ class Idempotency:
 
 
 async def erase(tx: Tx, user_id: str) -> int:
-    """Delete everything of one user, in the caller's transaction."""
+    """Delete the rows of one user, in the caller's transaction."""
     return await tx.execute("DELETE FROM idempotency WHERE user_id = :user", user=user_id)
 
 
 async def of_user(tx: Tx, user_id: str) -> list[Row]:
-    """The user's writes that are remembered, for an export."""
+    """Return the user's stored writes, for an export."""
     return await tx.all(
         """
         SELECT workspace_id, key, state, status, created, latest_sent_at, expires_at
@@ -302,8 +302,8 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
     )
 
 
-async def forget_strangers(tx: Tx) -> int:
-    """Delete what was written for accounts that are gone: a call may end after its account."""
+async def delete_orphans(tx: Tx) -> int:
+    """Delete the rows of deleted accounts: a call may end after its account is erased."""
     return await tx.execute(
         "DELETE FROM idempotency WHERE user_id NOT IN (SELECT id FROM user_profiles)"
     )

@@ -1,4 +1,4 @@
-"""SQL about the brokers that are alive: a row each, renewed by its broker."""
+"""Holds the SQL of live brokers: one row each, renewed by heartbeats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = [
 
 
 async def beat(tx: Tx, instance: str, *, now: int) -> None:
-    """Note that ``instance`` is alive at ``now`` (ms)."""
+    """Record a heartbeat of ``instance`` at ``now`` (ms)."""
     await tx.execute(
         """
         INSERT INTO broker_instances (id, seen_at) VALUES (:id, :now)
@@ -27,7 +27,7 @@ async def beat(tx: Tx, instance: str, *, now: int) -> None:
 
 
 async def alive(tx: Tx, *, since: int) -> int:
-    """How many were seen after ``since`` (ms)."""
+    """Return the number of brokers seen after ``since`` (ms)."""
     row = await tx.one(
         "SELECT COUNT(*) AS many FROM broker_instances WHERE seen_at > :since", since=since
     )
@@ -36,10 +36,10 @@ async def alive(tx: Tx, *, since: int) -> int:
 
 
 async def leave(tx: Tx, instance: str) -> None:
-    """Forget a broker that stops."""
+    """Delete a broker that stops."""
     await tx.execute("DELETE FROM broker_instances WHERE id = :id", id=instance)
 
 
 async def sweep(tx: Tx, *, before: int) -> None:
-    """Forget those not seen since ``before`` (ms)."""
+    """Delete brokers not seen since ``before`` (ms)."""
     await tx.execute("DELETE FROM broker_instances WHERE seen_at < :before", before=before)

@@ -1,4 +1,4 @@
-"""SQL about the values that prove the key-ring at start, and about which key seals what."""
+"""Holds the SQL of the values that prove the key ring, and of the rows that each key seals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEPS = [
       created_at BIGINT NOT NULL
     )
     """,
-    # One row for each encryption key that was ever met; no row of anybody's depends on it.
+    # One row for each encryption key ever used; no user's row depends on it.
     """
     CREATE TABLE key_proofs (
       kid TEXT PRIMARY KEY,
@@ -29,7 +29,7 @@ STEPS = [
 async def keep_or_read(
     tx: Tx, *, name: str, kid: str, wrapped_key: bytes, value: bytes, now: int
 ) -> Row:
-    """Store the value unless one is there; return the one that is there."""
+    """Store the value unless one exists; return the stored row."""
     await tx.execute(
         """
         INSERT INTO broker_state (name, kid, wrapped_key, value_sealed, created_at)
@@ -51,7 +51,7 @@ async def keep_or_read(
 async def replace(
     tx: Tx, *, name: str, kid: str, wrapped_key: bytes, value: bytes, now: int
 ) -> None:
-    """Store the value, in place of one that is there."""
+    """Store the value, replacing an existing one."""
     await tx.execute(
         """
         INSERT INTO broker_state (name, kid, wrapped_key, value_sealed, created_at)
@@ -68,7 +68,7 @@ async def replace(
 
 
 async def value(tx: Tx, name: str) -> Row | None:
-    """A stored value, sealed; None when there is none."""
+    """Return a stored value, sealed, or None."""
     return await tx.one(
         "SELECT kid, wrapped_key, value_sealed FROM broker_state WHERE name = :name", name=name
     )
@@ -77,7 +77,7 @@ async def value(tx: Tx, name: str) -> Row | None:
 async def keep_or_read_proof(
     tx: Tx, *, kid: str, wrapped_key: bytes, value: bytes, now: int
 ) -> Row:
-    """Store a key's proof unless one is there; return the one that is there."""
+    """Store a key's proof unless one exists; return the stored row."""
     await tx.execute(
         """
         INSERT INTO key_proofs (kid, wrapped_key, value_sealed, created_at)
@@ -94,13 +94,13 @@ async def keep_or_read_proof(
 
 
 async def drop_proofs(tx: Tx, *, but: str) -> list[str]:
-    """Forget every key but one; return the ids of those forgotten."""
+    """Delete the proofs of all keys but one; return the ids of the deleted."""
     rows = await tx.all("DELETE FROM key_proofs WHERE kid <> :kid RETURNING kid", kid=but)
     return sorted(row["kid"] for row in rows)
 
 
 async def rows_by_key(tx: Tx) -> dict[str, int]:
-    """How many rows each encryption key seals, in every table that needs it to be read."""
+    """Return the number of rows that each encryption key seals, over all tables."""
     rows = await tx.all(
         """
         SELECT kid, COUNT(*) AS many FROM (

@@ -1,16 +1,18 @@
-"""Migrations: every step once, in order, under a lock, with the checksum of what was applied.
+"""Applies each step of the schema once, in order, under a lock, and records its checksum.
 
-Steps are append-only within their list. What a start applies must leave brokers of the release
-before at work, so those that *contract* wait for an operator who knows that none is left
-(docs/decisions/0015-expand-and-contract.md). A fresh database gets everything in one transaction.
-One in use gets one step a transaction, and a step that must wait for others' locks gives up soon:
-behind a waiting ALTER TABLE everybody else would wait too.
+Steps are append-only within their list. A starting broker applies only steps that the previous
+release can work with; steps that *contract* wait for an operator who knows that no older broker
+is left (docs/decisions/0015-expand-and-contract.md). A fresh database gets all steps in one
+transaction. A database in use gets one step per transaction, and a step that waits for a lock
+gives up soon: every other statement would queue behind a waiting ALTER TABLE.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from cloud_broker.clock import Clock
 from cloud_broker.errors import (
@@ -56,20 +58,20 @@ _LEDGER = """
       applied_at BIGINT NOT NULL
     )
 """
-_OF_THE_LEDGER: Area = (
+_LEDGER_AREA: Area = (
     "ledger",
     ["ALTER TABLE schema_migrations ADD COLUMN kind TEXT NOT NULL DEFAULT 'expand'"],
 )
-_KINDS = "ledger/001"  # the step since which the ledger knows kinds
-LOCK_S = 2.0  # how long one step may hold up those who queue behind it
-STATEMENT_S = 10.0
-PATIENCE_S = 60.0
-PAUSE_S = 1.0  # in which those who queued behind a step are served
+_KINDS = "ledger/001"  # the step that added the column ``kind``
+LOCK_S = 2.0  # seconds: a step that waits for a lock delays every other statement
+STATEMENT_S = 10.0  # seconds
+PATIENCE_S = 60.0  # seconds of retries
+PAUSE_S = 1.0  # seconds between retries, for the statements that queued behind a step
 
 
 @dataclass(frozen=True, slots=True)
 class _Ledger:
-    """Checksums by name, and the names of steps that contract."""
+    """The applied steps: checksums by name, and the names of steps that contract."""
 
     checksums: Mapping[str, str]
     contracted: frozenset[str] = frozenset()
@@ -77,61 +79,66 @@ class _Ledger:
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """What a database lacks of the wanted steps, and names of steps that a later release added."""
+    """The wanted steps that are missing, and the names of steps that a later release added."""
 
     missing: tuple[Step, ...]
     later: tuple[str, ...]
 
     def lacks(self, *, contract: bool) -> tuple[Step, ...]:
-        """The steps to apply; those that contract only if asked for."""
+        """Return the steps to apply; with ``contract`` also those that contract."""
         return tuple(step for step in self.missing if contract or step.kind == "expand")
 
 
 def steps(areas: Sequence[Area] | None = None) -> list[Step]:
-    """Every step in the order of application; the ledger's own come first."""
-    return numbered((_OF_THE_LEDGER, *(AREAS if areas is None else areas)))
+    """Return all steps in the order of application, the ledger's own first."""
+    return numbered((_LEDGER_AREA, *(AREAS if areas is None else areas)))
 
 
 async def migrate(
-    database: Database, *, now: int, wanted: Sequence[Step] | None = None, contract: bool = False
+    database: Database,
+    clock: Clock,
+    *,
+    wanted: Sequence[Step] | None = None,
+    contract: bool = False,
 ) -> int:
-    """Apply what is missing; return how many steps that was.
+    """Apply the missing steps and return their number.
 
-    Raises SchemaTooNew or SchemaChanged before touching anything, DatabaseBusy where others hold a
-    lock. Steps before one that failed stay; the next try goes on from there.
+    For a minute it waits for locks that others hold. Steps before one that failed stay applied;
+    the next run continues there. Raises SchemaTooNew or SchemaChanged before any change;
+    DatabaseBusy or DatabaseFailed.
     """
+    until = clock.monotonic() + PATIENCE_S
+    retrying = AsyncRetrying(
+        sleep=clock.sleep,
+        wait=wait_fixed(PAUSE_S),
+        stop=lambda _: clock.monotonic() >= until,
+        retry=retry_if_exception_type(DatabaseBusy),
+        reraise=True,
+    )
+
+    async def advance() -> int:
+        return await _advance(database, to_ms(clock.now()), wanted, contract=contract)
+
     applied = 0
-    while count := await _advance(database, now, wanted, contract=contract):
-        applied += count
-    return applied
-
-
-async def migrate_patiently(database: Database, clock: Clock, *, contract: bool = False) -> int:
-    """Migrate; let those who hold locks through, and try again for a minute. Raises as above."""
-    applied, until = 0, clock.monotonic() + PATIENCE_S
     while True:
-        try:
-            count = await _advance(database, to_ms(clock.now()), None, contract=contract)
-        except DatabaseBusy:
-            if clock.monotonic() >= until:
-                raise
-            await clock.sleep(PAUSE_S)
-            continue
+        count: int = await retrying(advance)
         if not count:
             return applied
         applied += count
 
 
-async def standing(database: Database, *, wanted: Sequence[Step] | None = None) -> SchemaStatus:
-    """Look, and change nothing. Raises SchemaTooNew or SchemaChanged."""
+async def schema_status(
+    database: Database, *, wanted: Sequence[Step] | None = None
+) -> SchemaStatus:
+    """Compare without changes. Raises SchemaTooNew or SchemaChanged."""
     async with database.reading() as tx:
         ledger = await _read(tx) if await tx.has_table(_TABLE) else _Ledger({})
     return _compared(ledger, steps() if wanted is None else wanted)
 
 
 async def check(database: Database, *, wanted: Sequence[Step] | None = None) -> SchemaStatus:
-    """As ``standing``. Raises SchemaOutdated when this release cannot work with what is there."""
-    found = await standing(database, wanted=wanted)
+    """As ``schema_status``; raises SchemaOutdated when this release needs missing steps."""
+    found = await schema_status(database, wanted=wanted)
     lacks = found.lacks(contract=False)
     if lacks:
         names = ", ".join(step.name for step in lacks)
@@ -142,7 +149,7 @@ async def check(database: Database, *, wanted: Sequence[Step] | None = None) -> 
 async def _advance(
     database: Database, now: int, wanted: Sequence[Step] | None, *, contract: bool
 ) -> int:
-    """One transaction: everything in a fresh database, else the first step that is missing."""
+    """Apply in one transaction: all steps to a fresh database, else the first missing step."""
     async with database.transaction() as tx:
         await tx.give_up_after(lock_s=LOCK_S, statement_s=STATEMENT_S)
         await tx.lock("migrations")
@@ -161,11 +168,13 @@ async def _apply(tx: Tx, step: Step, blob_type: str, now: int) -> None:
         await tx.execute(step.sql.replace("{blob}", blob_type))
     except DatabaseBusy as error:
         raise DatabaseBusy(
-            f"{step.name} waits for what others hold. {error.detail}",
-            hint="Look for transactions that stay open, then try again.",
+            f"Migration {step.name} waits for a lock. {error.detail}",
+            hint="Look for open transactions and end them, then try again.",
         ) from error
     except DatabaseFailed as error:
-        raise DatabaseFailed(f"{step.name} was not applied. {error.detail}") from error
+        raise DatabaseFailed(
+            f"The migration {step.name} was not applied. {error.detail}"
+        ) from error
     await tx.execute(
         """
         INSERT INTO schema_migrations (name, checksum, applied_at, kind)
@@ -179,7 +188,7 @@ async def _apply(tx: Tx, step: Step, blob_type: str, now: int) -> None:
 
 
 async def _read(tx: Tx) -> _Ledger:
-    """What was applied. A ledger of the earlier form has no ``kind``: its steps all expand."""
+    """Read the applied steps. In a ledger without ``kind`` all steps expand."""
     rows = await tx.all("SELECT name, checksum FROM schema_migrations")
     checksums = {str(row["name"]): str(row["checksum"]) for row in rows}
     if _KINDS not in checksums:
@@ -194,10 +203,10 @@ def _compared(ledger: _Ledger, wanted: Sequence[Step]) -> SchemaStatus:
     gone = [name for name in later if name in ledger.contracted]
     if gone:
         raise SchemaTooNew(
-            f"A later version took away what this one needs: {', '.join(gone)}.",
+            f"A later version removed tables or columns that this one needs: {', '.join(gone)}.",
             hint="Run the later version of the broker, or restore a backup.",
         )
     for step in wanted:
         if applied.get(step.name, step.checksum) != step.checksum:
-            raise SchemaChanged(f"{step.name} was applied with another text.")
+            raise SchemaChanged(f"Migration {step.name} was applied with another text.")
     return SchemaStatus(tuple(step for step in wanted if step.name not in applied), tuple(later))

@@ -1,4 +1,4 @@
-"""Which database an address names, and opening it."""
+"""Opens the database that a URL names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SQLITE = "sqlite:///"
 
 
 async def open_database(url: str, *, connections: int, must_exist: bool = False) -> Database:
-    """Open ``sqlite:///PATH``, or ``postgresql://…`` with at most so many ``connections``.
+    """Open ``sqlite:///PATH``, or ``postgresql://…`` with at most ``connections`` connections.
 
-    ``must_exist``: do not make a SQLite file. Raises DatabaseFailed.
+    ``must_exist``: do not create a SQLite file. Raises DatabaseFailed.
     """
     if url.startswith(SQLITE):
         path = Path(url.removeprefix(SQLITE))
-        if must_exist and not path.exists():  # noqa: ASYNC240 (of a command line, before it serves)
+        if must_exist and not path.exists():  # noqa: ASYNC240 (command line only)
             raise DatabaseFailed(f"There is no database at {path}.")
         return await open_sqlite(path)
     try:

@@ -1,4 +1,4 @@
-"""SQL about webhooks that were taken and the log of what daemons are told: ids, never content."""
+"""Holds the SQL of received webhooks and of the log that daemons read: ids, never content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOG_LOCK = "push log"
 """Held by each transaction that moves events into the log or removes names from it."""
 
 STEPS = [
-    # What Notion sent: the key against duplicates, and until it is in the log what it said.
+    # Notion's events: the id to detect duplicates, the rest until the log has it.
     """
     CREATE TABLE webhook_events (
       id TEXT PRIMARY KEY,
@@ -26,7 +26,7 @@ STEPS = [
     """,
     "CREATE INDEX webhook_events_pending ON webhook_events (received_at) WHERE is_pending = 1",
     "CREATE INDEX webhook_events_received ON webhook_events (received_at)",
-    # One row; whoever appends holds it, so sequence numbers are committed in their order.
+    # One row, locked by each append, so that sequence numbers are committed in order.
     """
     CREATE TABLE push_state (
       name TEXT PRIMARY KEY,
@@ -51,7 +51,7 @@ STEPS = [
 
 
 async def is_connected(tx: Tx, workspace_id: str) -> bool:
-    """Whether anybody here owns a connection to the workspace."""
+    """Return whether any account has a connection to the workspace."""
     row = await tx.one(
         "SELECT 1 AS one FROM notion_connections WHERE workspace_id = :id", id=workspace_id
     )
@@ -59,7 +59,7 @@ async def is_connected(tx: Tx, workspace_id: str) -> bool:
 
 
 async def take(tx: Tx, event: Mapping[str, Any]) -> bool:
-    """Keep an event of Notion's; False when its id was taken before."""
+    """Store an event of Notion's; False for a duplicate id."""
     return bool(
         await tx.execute(
             """
@@ -74,7 +74,7 @@ async def take(tx: Tx, event: Mapping[str, Any]) -> bool:
 
 
 async def is_left_behind(tx: Tx, *, before: int) -> bool:
-    """Whether an event taken before then (ms) still waits for the log."""
+    """Return whether an event received before ``before`` (ms) still waits for the log."""
     row = await tx.one(
         """
         SELECT 1 AS one FROM webhook_events
@@ -86,7 +86,7 @@ async def is_left_behind(tx: Tx, *, before: int) -> bool:
 
 
 async def pending(tx: Tx, limit: int) -> list[Row]:
-    """Take out what waits for the log, oldest first; the ids stay, against duplicates."""
+    """Take the pending events, oldest first; their ids stay, to detect duplicates."""
     rows = await tx.all(
         """
         SELECT id, workspace_id, page_id, what, bots, accessible_by FROM webhook_events
@@ -105,7 +105,7 @@ async def pending(tx: Tx, limit: int) -> list[Row]:
 
 
 async def advance(tx: Tx, count: int) -> int:
-    """Take ``count`` sequence numbers and return the last one; holds the log until commit."""
+    """Reserve ``count`` sequence numbers and return the last; locks the log until commit."""
     row = await tx.one(
         "UPDATE push_state SET head = head + :count WHERE name = 'log' RETURNING head", count=count
     )
@@ -114,7 +114,7 @@ async def advance(tx: Tx, count: int) -> int:
 
 
 async def append(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows whose sequence numbers were taken."""
+    """Append rows with reserved sequence numbers."""
     await tx.execute_many(
         """
         INSERT INTO push_log (seq, at, workspace_id, page_id, what, bots, accessible_by)
@@ -125,14 +125,14 @@ async def append(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def state(tx: Tx) -> Row:
-    """``head``, the last sequence number, and ``floor``: what is above it is complete."""
+    """Return ``head``, the last sequence number, and ``floor``: the log is complete above it."""
     row = await tx.one("SELECT head, floor FROM push_state WHERE name = 'log'")
     assert row is not None
     return row
 
 
 async def since(tx: Tx, seq: int, limit: int) -> list[Row]:
-    """The log above ``seq``, in order."""
+    """Return the log above ``seq``, in order."""
     return await tx.all(
         """
         SELECT seq, workspace_id, page_id, what, bots, accessible_by FROM push_log
@@ -144,7 +144,7 @@ async def since(tx: Tx, seq: int, limit: int) -> list[Row]:
 
 
 async def sweep(tx: Tx, *, log_before: int, events_before: int) -> None:
-    """Forget old rows (moments in ms), and those of workspaces that nobody is connected to."""
+    """Delete old rows (times in ms), and those of workspaces without a connection."""
     await tx.execute(
         """
         UPDATE push_state SET floor = COALESCE(
@@ -158,11 +158,11 @@ async def sweep(tx: Tx, *, log_before: int, events_before: int) -> None:
         "DELETE FROM webhook_events WHERE received_at < :before AND is_pending = 0",
         before=events_before,
     )
-    await forget_strangers(tx)
+    await delete_orphans(tx)
 
 
-async def forget_strangers(tx: Tx) -> int:
-    """Drop the rows of workspaces without a connection: nobody may be told of them any more."""
+async def delete_orphans(tx: Tx) -> int:
+    """Delete the rows of workspaces without a connection: no daemon may read them any more."""
     gone = await tx.execute(
         """
         DELETE FROM push_log WHERE workspace_id NOT IN
@@ -178,16 +178,16 @@ async def forget_strangers(tx: Tx) -> int:
     return gone
 
 
-async def erase(tx: Tx, user_id: str) -> int:  # noqa: ARG001 (the form of every eraser)
-    """Forget an erased account's workspaces: its connections are gone already."""
-    return await forget_strangers(tx)
+async def erase(tx: Tx, user_id: str) -> int:  # noqa: ARG001 (the signature of an eraser)
+    """Delete an erased account's events: its connections are already deleted."""
+    return await delete_orphans(tx)
 
 
 async def forget_party(tx: Tx, workspace_id: str, party: str) -> None:
-    """Take one bot or person out of the rows of a workspace that others are connected to.
+    """Remove one bot or user from the rows of a workspace that others are connected to.
 
-    Locks the log: an event moves between the two tables in one transaction, and a statement that
-    ran beside it would miss the new row.
+    Locks the log: an event moves between the two tables in one transaction, and a concurrent
+    statement would miss the new row.
     """
     await tx.lock(LOG_LOCK)
     for table in ("push_log", "webhook_events"):
@@ -205,7 +205,7 @@ async def forget_party(tx: Tx, workspace_id: str, party: str) -> None:
 
 
 async def connections(tx: Tx, user_ids: Sequence[str]) -> list[Row]:
-    """The connections of several users, without anything sealed."""
+    """Return the connections of several users, without sealed columns."""
     marks = ", ".join(f":u{number}" for number in range(len(user_ids)))
     return await tx.all(
         f"""
@@ -217,7 +217,7 @@ async def connections(tx: Tx, user_ids: Sequence[str]) -> list[Row]:
 
 
 async def living(tx: Tx, session_ids: Sequence[str], *, now: int) -> set[str]:
-    """Which of these sessions are neither revoked nor expired."""
+    """Return those of the sessions that are neither revoked nor expired."""
     marks = ", ".join(f":s{number}" for number in range(len(session_ids)))
     rows = await tx.all(
         f"""

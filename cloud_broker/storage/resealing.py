@@ -1,7 +1,6 @@
-"""SQL that moves sealed rows from one encryption key to another, beside everything else.
+"""Holds the SQL that moves sealed rows to another encryption key while brokers serve.
 
-A row is replaced only if it still is what was read: a refresh that stored a new pair meanwhile
-wins.
+A row is replaced only if it has not changed since it was read: a token refresh in between wins.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ Columns = Mapping[str, bytes | None]
 
 
 async def connections_under_others(tx: Tx, *, kid: str, after: str, limit: int) -> list[Row]:
-    """Connections sealed with another key than ``kid``, by id, after the id ``after``."""
+    """Return connections sealed with another key than ``kid``, by id, after the id ``after``."""
     return await tx.all(
         """
         SELECT id, user_id, workspace_id, kid, wrapped_key, access_token_sealed,
@@ -30,9 +29,9 @@ async def connections_under_others(tx: Tx, *, kid: str, after: str, limit: int) 
 async def reseal_connection(
     tx: Tx, row: Row, *, kid: str, wrapped_key: bytes, columns: Columns
 ) -> bool:
-    """Replace what seals a connection; False when it has changed since it was read.
+    """Replace the sealed columns of a connection; False when it has changed since it was read.
 
-    The version stays: a refresh that is under way must still find it, or its new pair is lost.
+    The version stays: a refresh under way must still find it, or its new pair is lost.
     """
     return bool(
         await tx.execute(
@@ -53,7 +52,7 @@ async def reseal_connection(
 
 
 async def revocations_under_others(tx: Tx, *, kid: str, after: str, limit: int) -> list[Row]:
-    """Waiting revocations sealed with another key than ``kid``."""
+    """Return pending revocations sealed with another key than ``kid``."""
     return await tx.all(
         """
         SELECT id, kid, wrapped_key, token_sealed FROM pending_revocations
@@ -68,7 +67,7 @@ async def revocations_under_others(tx: Tx, *, kid: str, after: str, limit: int) 
 async def reseal_revocation(
     tx: Tx, row: Row, *, kid: str, wrapped_key: bytes, columns: Columns
 ) -> bool:
-    """Replace what seals a revocation; False when it is gone."""
+    """Replace the sealed columns of a revocation; False when it has been deleted."""
     return bool(
         await tx.execute(
             """
@@ -86,7 +85,7 @@ async def reseal_revocation(
 
 
 async def values_under_others(tx: Tx, *, kid: str, after: str, limit: int) -> list[Row]:
-    """Values of the broker itself sealed with another key than ``kid``."""
+    """Return the broker's own values sealed with another key than ``kid``."""
     return await tx.all(
         """
         SELECT name AS id, kid, wrapped_key, value_sealed FROM broker_state
@@ -99,7 +98,7 @@ async def values_under_others(tx: Tx, *, kid: str, after: str, limit: int) -> li
 
 
 async def reseal_value(tx: Tx, row: Row, *, kid: str, wrapped_key: bytes, columns: Columns) -> bool:
-    """Replace what seals a value; False when it has changed since it was read."""
+    """Replace the sealed columns of a value; False when it has changed since it was read."""
     return bool(
         await tx.execute(
             """

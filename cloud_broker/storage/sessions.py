@@ -1,4 +1,4 @@
-"""SQL about sessions of daemons: hand-offs, sessions, refresh tokens. Tokens only as hashes."""
+"""Holds the SQL of daemon sessions: hand-offs, sessions, refresh tokens (as hashes only)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STEPS = [
 async def add_handoff(
     tx: Tx, *, handoff_id: str, user_id: str, code_challenge: str, device: str, expires_at: int
 ) -> None:
-    """Note a hand-off that was given to a browser."""
+    """Store a hand-off that was given to a browser."""
     await tx.execute(
         """
         INSERT INTO handoffs (id, user_id, code_challenge, device, expires_at)
@@ -62,7 +62,7 @@ async def add_handoff(
 
 
 async def use_handoff(tx: Tx, handoff_id: str, *, now: int) -> Row | None:
-    """Use up a hand-off; None when it is unknown, used or expired."""
+    """Consume a hand-off; None when it is unknown, used or expired."""
     return await tx.one(
         """
         UPDATE handoffs SET used_at = :now
@@ -75,7 +75,7 @@ async def use_handoff(tx: Tx, handoff_id: str, *, now: int) -> Row | None:
 
 
 async def bind_handoff(tx: Tx, handoff_id: str, session_id: str) -> None:
-    """Remember which session a hand-off made, so that a second use can end it."""
+    """Store the session that a hand-off opened, so that a second use can end it."""
     await tx.execute(
         "UPDATE handoffs SET session_id = :session_id WHERE id = :id",
         id=handoff_id,
@@ -84,7 +84,7 @@ async def bind_handoff(tx: Tx, handoff_id: str, session_id: str) -> None:
 
 
 async def session_of_handoff(tx: Tx, handoff_id: str) -> str | None:
-    """The session that a used hand-off made."""
+    """Return the session that a used hand-off opened."""
     row = await tx.one("SELECT session_id FROM handoffs WHERE id = :id", id=handoff_id)
     return None if row is None or row["session_id"] is None else str(row["session_id"])
 
@@ -92,7 +92,7 @@ async def session_of_handoff(tx: Tx, handoff_id: str) -> str | None:
 async def add_session(
     tx: Tx, *, session_id: str, user_id: str, device: str, now: int, expires_at: int
 ) -> None:
-    """Open a session."""
+    """Insert a session."""
     await tx.execute(
         """
         INSERT INTO sessions (id, user_id, device, created_at, last_used_at, expires_at)
@@ -107,7 +107,7 @@ async def add_session(
 
 
 async def live_session(tx: Tx, session_id: str, *, now: int) -> Row | None:
-    """A session that is neither revoked nor expired, with its account's email and subscription."""
+    """Return a session that is neither revoked nor expired, with its email and subscription."""
     return await tx.one(
         """
         SELECT s.id, s.user_id, s.device, COALESCE(p.email, '') AS email,
@@ -122,7 +122,7 @@ async def live_session(tx: Tx, session_id: str, *, now: int) -> Row | None:
 
 
 async def prolong_session(tx: Tx, session_id: str, *, now: int, expires_at: int) -> None:
-    """Note that the session was used and lives longer."""
+    """Record a use of the session and extend its life."""
     await tx.execute(
         "UPDATE sessions SET last_used_at = :now, expires_at = :expires_at WHERE id = :id",
         id=session_id,
@@ -132,7 +132,7 @@ async def prolong_session(tx: Tx, session_id: str, *, now: int, expires_at: int)
 
 
 async def sessions_of(tx: Tx, user_id: str, *, now: int) -> list[Row]:
-    """The user's live sessions, the last used first."""
+    """Return the user's live sessions, the last used first."""
     return await tx.all(
         """
         SELECT id, device, created_at, last_used_at, expires_at FROM sessions
@@ -147,7 +147,7 @@ async def sessions_of(tx: Tx, user_id: str, *, now: int) -> list[Row]:
 async def revoke_session(
     tx: Tx, session_id: str, *, now: int, why: str, user_id: str | None = None
 ) -> str | None:
-    """End a live session (of ``user_id`` when given); return whose it was, None if none."""
+    """End a live session (of ``user_id`` when given); return its user, None if none ended."""
     ended = await tx.one(
         """
         UPDATE sessions SET revoked_at = :now, revoked_why = :why
@@ -169,7 +169,7 @@ async def revoke_session(
 async def revoke_sessions_of(tx: Tx, user_id: str, *, now: int, why: str) -> list[str]:
     """End the user's live sessions and hand-offs; return the ids of the sessions.
 
-    Tokens first, as a refresh does it, so that the two do not wait for each other.
+    Tokens first, in the lock order of a refresh, to avoid a deadlock.
     """
     await tx.execute(
         """
@@ -200,7 +200,7 @@ async def add_refresh_token(
     now: int,
     expires_at: int,
 ) -> None:
-    """Issue a refresh token of a session."""
+    """Insert a refresh token of a session."""
     await tx.execute(
         """
         INSERT INTO refresh_tokens
@@ -216,7 +216,7 @@ async def add_refresh_token(
 
 
 async def session_of_refresh_token(tx: Tx, token_hash: str) -> str | None:
-    """The session of a refresh token, None when there is no such token."""
+    """Return the session of a refresh token, None when there is no such token."""
     row = await tx.one(
         "SELECT session_id FROM refresh_tokens WHERE token_hash = :token_hash",
         token_hash=token_hash,
@@ -225,7 +225,7 @@ async def session_of_refresh_token(tx: Tx, token_hash: str) -> str | None:
 
 
 async def use_refresh_token(tx: Tx, token_hash: str, *, now: int) -> Row | None:
-    """Note a use; the row says whether it was the first one and whether the token is retired."""
+    """Record a use; the returned row says if it was the first and if the token is retired."""
     first = await tx.execute(
         """
         UPDATE refresh_tokens SET first_used_at = :now
@@ -247,7 +247,7 @@ async def use_refresh_token(tx: Tx, token_hash: str, *, now: int) -> Row | None:
 async def retire_rivals(
     tx: Tx, *, token_hash: str, session_id: str, predecessor_hash: str | None, now: int
 ) -> None:
-    """End every token of the session but ``token_hash``, now that it has been used."""
+    """Retire the predecessor of the used ``token_hash``, and its other successors."""
     await tx.execute(
         """
         UPDATE refresh_tokens SET retired_at = :now
@@ -262,7 +262,7 @@ async def retire_rivals(
 
 
 async def of_user(tx: Tx, user_id: str) -> list[Row]:
-    """Every session that is kept, ended ones too, for an export."""
+    """Return all stored sessions, also ended ones, for an export."""
     return await tx.all(
         """
         SELECT id, device, created_at, last_used_at, expires_at, revoked_at, revoked_why
@@ -273,7 +273,7 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def refresh_tokens_of(tx: Tx, user_id: str) -> list[Row]:
-    """When the user's refresh tokens were issued and used, for an export."""
+    """Return the times of the user's refresh tokens, for an export."""
     return await tx.all(
         """
         SELECT t.session_id, t.issued_at, t.expires_at, t.first_used_at, t.retired_at
@@ -285,7 +285,7 @@ async def refresh_tokens_of(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def handoffs_of(tx: Tx, user_id: str) -> list[Row]:
-    """The user's last sign-ins, for an export."""
+    """Return the user's recent sign-ins, for an export."""
     return await tx.all(
         """
         SELECT device, expires_at, used_at, session_id FROM handoffs
@@ -296,7 +296,7 @@ async def handoffs_of(tx: Tx, user_id: str) -> list[Row]:
 
 
 async def sweep_sessions(tx: Tx, *, now: int, ended_before: int) -> None:
-    """Forget what has expired: hand-offs and tokens at once, ended sessions after a while."""
+    """Delete expired tokens, and hand-offs and sessions that ended before ``ended_before``."""
     await tx.execute("DELETE FROM handoffs WHERE expires_at < :before", before=ended_before)
     await tx.execute(
         "DELETE FROM refresh_tokens WHERE expires_at < :now OR retired_at < :before",

@@ -1,4 +1,4 @@
-"""SQL about sign-ins under way: one row per state, found and removed in one statement."""
+"""Holds the SQL of sign-ins under way: one row per state, read and deleted in one statement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def add_state(
     return_to: str,
     expires_at: int,
 ) -> None:
-    """Note a sign-in that was sent to Notion."""
+    """Store a sign-in that was sent to Notion."""
     await tx.execute(
         """
         INSERT INTO oauth_states (state_hash, browser_hash, client_state, code_challenge,
@@ -50,7 +50,7 @@ async def add_state(
 
 
 async def take_state(tx: Tx, state_hash: str) -> Row | None:
-    """Remove the sign-in and return it: of two callbacks one gets it."""
+    """Delete the sign-in and return it: only one of two callbacks gets it."""
     return await tx.one(
         """
         DELETE FROM oauth_states WHERE state_hash = :state_hash
@@ -61,5 +61,5 @@ async def take_state(tx: Tx, state_hash: str) -> Row | None:
 
 
 async def sweep_states(tx: Tx, *, now: int) -> None:
-    """Forget the sign-ins that nobody finished."""
+    """Delete the sign-ins that have expired."""
     await tx.execute("DELETE FROM oauth_states WHERE expires_at < :now", now=now)

@@ -1,11 +1,11 @@
-"""SQLite behind the database port: one writing and a few reading connections, a thread each.
+"""Implements the database port on SQLite: one writer and a few readers, each in its own thread.
 
-SQLite's calls block, so each connection lives in a thread of its own and never leaves it. All
-writes of this process queue for one connection; a second process waits in ``busy_timeout``.
-There are several readers so that one long read (an export) does not stop everybody's.
+SQLite's calls block, so each connection has a thread of its own. All writes of this process queue
+for one connection; a second process waits in ``busy_timeout``. Several readers keep one long read
+(an export) from blocking the others.
 
-Hops to a thread are what a short transaction costs most: BEGIN travels with the first statement,
-and nobody waits for the end of a read.
+Thread hops dominate the cost of a short transaction: BEGIN travels with the first statement, and
+the end of a read is not awaited.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from cloud_broker.errors import DatabaseBusy, DatabaseFailed, Duplicate
 from cloud_broker.storage.database import Row, Tx
 
 T = TypeVar("T")
-BUSY_MS = 10_000
-TIDY_MS = 500  # writers wait meanwhile
+BUSY_MS = 10_000  # milliseconds to wait for another process
+TIDY_MS = 500  # milliseconds for a checkpoint, which blocks writers
 READERS = 3
-TOGETHER = 50  # rows of one statement: each one hands the interpreter over, and back
+TOGETHER = 50  # rows of one statement: each statement releases and takes the GIL
 _ONE_ROW = re.compile(r"\bVALUES\s*(\([^()]*\))\s*\Z")
 _NAME = re.compile(r":([a-z_]+)")
 
@@ -38,7 +38,7 @@ class SqliteDatabase:
     blob_type = "BLOB"
 
     def __init__(self, writer: _Connection, readers: Sequence[_Connection]) -> None:
-        """Use ``open_sqlite``."""
+        """Take open connections; call ``open_sqlite`` instead."""
         self._writer = writer
         self._readers = tuple(readers)
         self._idle: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
@@ -53,7 +53,7 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
-        """Open a read-only view; see the port."""
+        """Open a read-only snapshot; see the port."""
         reader = await self._idle.get()
         try:
             with reader.reading() as tx:
@@ -62,14 +62,14 @@ class SqliteDatabase:
             self._idle.put_nowait(reader)
 
     async def tidy(self) -> None:
-        """Empty the write-ahead log, which keeps pages as they were; see the port.
+        """Checkpoint and truncate the write-ahead log, which keeps old pages; see the port.
 
-        In the file itself deleted rows are overwritten at once (``secure_delete``).
+        In the file itself ``secure_delete`` overwrites deleted rows immediately.
         """
         await self._writer.checkpoint()
 
     async def close(self) -> None:
-        """Close every connection after what it is doing."""
+        """Close every connection after its current work."""
         for connection in (*self._readers, self._writer):
             await connection.close()
 
@@ -92,7 +92,7 @@ async def open_sqlite(path: Path) -> SqliteDatabase:
 class _Connection:
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._connection: sqlite3.Connection | None = None
 
     async def open(self, path: Path, *, read_only: bool) -> None:
@@ -124,7 +124,7 @@ class _Connection:
         self._thread.shutdown(wait=False)
 
     async def checkpoint(self) -> None:
-        """Move the log into the file and cut it; a reader that needs it is waited for shortly."""
+        """Checkpoint and truncate the log; waits up to TIDY_MS for readers that need it."""
 
         def run() -> None:
             self.live.execute(f"PRAGMA busy_timeout={TIDY_MS}")
@@ -133,13 +133,13 @@ class _Connection:
             finally:
                 self.live.execute(f"PRAGMA busy_timeout={BUSY_MS}")
 
-        async with self._turn:
+        async with self._lock:
             await self.run(run)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Tx]:
-        async with self._turn:
-            self.live  # noqa: B018  (closed: say so even to a block without a statement)
+        async with self._lock:
+            self.live  # noqa: B018  (raises when closed, even for a block without a statement)
             tx = _SqliteTx(self, "BEGIN IMMEDIATE")
             try:
                 yield tx
@@ -164,11 +164,11 @@ class _Connection:
         return self._connection
 
     def _end(self) -> None:
-        """Undo what is open, behind whatever the thread still does and before anything else.
+        """Roll back an open transaction after the thread's current work and before any other.
 
-        Handed to the thread itself: what waits in the event loop could be cancelled on its way.
+        Submitted to the thread directly: a task in the event loop could be cancelled.
         """
-        with suppress(RuntimeError):  # closed, and with that undone
+        with suppress(RuntimeError):  # closed, and with that rolled back
             self._thread.submit(self._undo)
 
     def _undo(self) -> None:
@@ -197,10 +197,10 @@ class _Connection:
 
 
 @lru_cache(maxsize=2 * TOGETHER)
-def several(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
+def multi_row(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
     """Turn ``INSERT … VALUES (:a, :b)`` into one statement for ``count`` rows.
 
-    Returns it and the names of a row's values in order; none when ``sql`` has another form.
+    Returns it with the names of a row's values in order; no names when ``sql`` has another form.
     """
     found = _ONE_ROW.search(sql)
     if found is None:
@@ -210,7 +210,7 @@ def several(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
 
 
 class _SqliteTx:
-    """One block's statements; ``has_begun`` is the thread's to set."""
+    """The statements of one block. Only the thread sets ``has_begun``."""
 
     def __init__(self, connection: _Connection, begin: str) -> None:
         self._connection = connection
@@ -225,7 +225,7 @@ class _SqliteTx:
             live = self._ready()
             for first in range(0, len(rows), TOGETHER):
                 group = rows[first : first + TOGETHER]
-                text, names = several(sql, len(group))
+                text, names = multi_row(sql, len(group))
                 if names:
                     live.execute(text, [row[name] for row in group for name in names])
                 else:
@@ -240,12 +240,12 @@ class _SqliteTx:
     async def all(self, sql: str, **params: Any) -> list[Row]:
         return (await self._query(sql, params))[0]
 
-    async def lock(self, name: str) -> None:  # noqa: ARG002 (the port's form)
-        """Begin: a write transaction excludes every other one."""
+    async def lock(self, name: str) -> None:  # noqa: ARG002 (the port's signature)
+        """Begin the transaction: it excludes every other write."""
         await self._connection.run(self._ready)
 
     async def give_up_after(self, *, lock_s: float, statement_s: float) -> None:
-        """Nothing to do: whoever has begun waits for nobody."""
+        """Do nothing: a transaction that has begun waits for no lock."""
 
     async def has_table(self, name: str) -> bool:
         sql = "SELECT 1 AS one FROM sqlite_master WHERE type = 'table' AND name = :name"
@@ -265,6 +265,6 @@ class _SqliteTx:
         if not self.has_begun:
             live.execute(self._begin)
             self.has_begun = True
-        elif not live.in_transaction:  # SQLite undoes the whole block on some errors
-            raise DatabaseFailed("The transaction was undone.")
+        elif not live.in_transaction:  # SQLite rolls back the whole transaction on some errors
+            raise DatabaseFailed("The transaction was rolled back.")
         return live

@@ -1,4 +1,4 @@
-"""A step of the schema: one statement, and whether brokers of earlier releases can live with it."""
+"""Defines a step of the schema: one statement, which older brokers tolerate or not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Kind = Literal["expand", "contract"]
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A statement that takes away what an earlier release used.
+    """A statement that removes a table or column that an earlier release used.
 
-    It stands in its area's list like any other. Everything else in a list is a plain text and
-    expands: it must leave every statement of the release before as good as it was.
+    All other statements of an area are plain text and expand: every statement of the previous
+    release must still work after them.
     """
 
     sql: str
@@ -31,7 +31,7 @@ class Step:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the statement, white space aside."""
+        """SHA-256 of the statement without differences of white space."""
         return hashlib.sha256(" ".join(self.sql.split()).encode()).hexdigest()
 
 
@@ -39,7 +39,7 @@ Area = tuple[str, Sequence[str | Contract]]
 
 
 def numbered(areas: Sequence[Area]) -> list[Step]:
-    """The steps of all areas in the order of application."""
+    """Return the steps of all areas in the order of application."""
     return [
         Step(f"{area}/{number:03d}", each.sql, "contract")
         if isinstance(each, Contract)

@@ -75,7 +75,7 @@ async def _run(folder: Path) -> list[str]:
 async def _people(file: Path, origin: str) -> list[str]:
     """Accounts, each with a session and a workspace of its own; their access tokens."""
     database = await open_sqlite(file)
-    await migrate(database, now=0)
+    await migrate(database, SystemClock())
     await database.close()
     signer = Signer([("one", _SEED)], issuer=origin, clock=SystemClock())
     never = 1 << 52

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from functools import partial
 
-from cloud_broker.ratelimit_probe.holders import Scope
+from cloud_broker.ratelimit_probe.holders import LimitScope
 from cloud_broker.ratelimit_probe.plan import Limit
 from cloud_broker.ratelimit_probe.verdict import judge
 from tests.cloud_broker.ratelimit_probe.simulated import (
@@ -19,7 +19,7 @@ from tests.cloud_broker.ratelimit_probe.simulated import (
 )
 
 _EACH = 100
-_SCOPES = (Scope.TOKEN, Scope.INTEGRATION, Scope.WORKSPACE)
+_SCOPES = (LimitScope.TOKEN, LimitScope.INTEGRATION, LimitScope.WORKSPACE)
 _HOLDERS = {"A": A, "B": SAME_INTEGRATION, "C": SAME_WORKSPACE}
 _EXPECTED = Limit(60, 20)
 
@@ -41,7 +41,7 @@ def run() -> list[str]:
     return lines
 
 
-def _one(kind: str, scope: Scope, stretch: float, number: int) -> str:
+def _one(kind: str, scope: LimitScope, stretch: float, number: int) -> str:
     chance = random.Random(f"{kind} {scope} {stretch} {number}")
     window_s = stretch * _EXPECTED.window_s
     limit = Limit(int(3 * window_s), window_s)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.clock import SystemClock
 from cloud_broker.cluster.instances import BEAT_S, GONE_S, Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.database import Database
@@ -19,7 +20,7 @@ from tests.servers.broker_database import open_kept
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_kept(tmp_path)
-    await migrate(opened, now=0)
+    await migrate(opened, SystemClock())
     yield opened
     await opened.close()
 

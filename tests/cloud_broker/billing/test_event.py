@@ -26,7 +26,7 @@ USER = "5f0e6a34-5b1c-4c0e-9d0f-3a2b1c0d9e8f"
 
 
 def told(kind: str, thing: dict[str, Any], **more: Any) -> Any:
-    return read(json.dumps(an_event(kind, thing, at=AT, **more)).encode()).told
+    return read(json.dumps(an_event(kind, thing, at=AT, **more)).encode()).change
 
 
 def test_a_subscription_is_read_with_its_prices_and_products() -> None:

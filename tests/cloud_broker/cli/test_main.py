@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from cloud_broker.cli.keys import new_keys
 from cloud_broker.cli.main import COMMANDS, Command, main
+from cloud_broker.clock import SystemClock
 from cloud_broker.settings.config import Settings
 from cloud_broker.settings.table import SETTINGS
 from cloud_broker.storage import migrations
@@ -83,7 +84,7 @@ def test_a_look_at_the_schema_names_what_is_missing_and_what_may_be_taken_away(
     assert main(["migrate", "--contract"], env) == 0
     monkeypatch.setattr(migrations, "AREAS", now)
     assert main(["migrate", "--check"], env) == 5
-    assert "took away what this one needs: later/002" in capsys.readouterr().err
+    assert "removed tables or columns that this one needs: later/002" in capsys.readouterr().err
 
 
 def test_a_whole_audit_log_is_told_from_one_that_was_changed(
@@ -95,7 +96,7 @@ def test_a_whole_audit_log_is_told_from_one_that_was_changed(
 
     async def some_rows() -> None:
         database = await open_sqlite(tmp_path / "broker.db")
-        await migrate(database, now=0)
+        await migrate(database, SystemClock())
         async with database.transaction() as tx:
             await append(tx, [AuditEvent(1, "one", "ada"), AuditEvent(2, "two", "ada")])
         await database.close()

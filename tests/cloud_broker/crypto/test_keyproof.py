@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.clock import SystemClock
 from cloud_broker.crypto.keyproof import prove
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import KeysRefused
@@ -22,7 +23,7 @@ ONE, TWO = ("one", b"1" * 32), ("two", b"2" * 32)
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_sqlite(tmp_path / "broker.db")
-    await migrate(opened, now=0)
+    await migrate(opened, SystemClock())
     yield opened
     await opened.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.clock import SystemClock
 from cloud_broker.crypto.pepper import Pepper
 from cloud_broker.crypto.sealing import KeyRing
 from cloud_broker.errors import KeysRefused
@@ -18,7 +19,7 @@ from tests.clocks import ManualClock
 async def pepper_with(folder: Path, *keys: tuple[str, bytes]) -> Pepper:
     database = await open_sqlite(folder / "broker.db")
     try:
-        await migrate(database, now=0)
+        await migrate(database, SystemClock())
         pepper = Pepper(KeyRing(keys))
         await pepper.load(database, clock=ManualClock(), randomness=SystemRandomness())
         return pepper

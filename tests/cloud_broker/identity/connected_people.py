@@ -69,7 +69,7 @@ class Place:
         settings = Settings.from_env(self.environment(",".join(keys)))
         database = await open_kept(self.folder)
         try:
-            await migrate(database, now=0)
+            await migrate(database, SystemClock())
             async with AiohttpTransport() as transport:
                 time, random = clock or SystemClock(), SystemRandomness()
                 identity = build_identity(settings, database, transport, time, random, Metrics())

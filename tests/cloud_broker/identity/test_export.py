@@ -98,7 +98,7 @@ async def a_customer(stage: BrokerStage, user_id: str) -> None:
         "period_end": None,
     }
     async with stage.database.transaction() as tx:
-        await billing.tie(tx, "cus_1", user_id, now=0)
+        await billing.link_customer(tx, "cus_1", user_id, now=0)
         await billing.replace(tx, bought, now=0)
 
 

@@ -208,9 +208,9 @@ async def test_a_changed_tier_counts_within_five_seconds(stage: BrokerStage) -> 
 def test_the_five_seconds_count_from_before_the_reading() -> None:
     clock = ManualClock()
     recent: TtlCache[str, int] = TtlCache(clock, size=10)
-    mark = recent.mark()
+    started = recent.start_read()
     clock.advance(2)  # a slow database
-    recent.keep("a", 1, mark)
+    recent.keep("a", 1, started)
     clock.advance(FRESH_S - 2.1)
     assert recent.get("a") == 1
     clock.advance(0.1)
@@ -219,15 +219,15 @@ def test_the_five_seconds_count_from_before_the_reading() -> None:
 
 def test_nothing_is_kept_of_a_reading_that_a_change_overtook() -> None:
     recent: TtlCache[str, int] = TtlCache(ManualClock(), size=10)
-    mark = recent.mark()
+    started = recent.start_read()
     recent.drop("a")
-    recent.keep("a", 1, mark)
+    recent.keep("a", 1, started)
     assert recent.get("a") is None
-    recent.keep("a", 2, recent.mark())
+    recent.keep("a", 2, recent.start_read())
     assert recent.get("a") == 2
-    mark = recent.mark()
+    started = recent.start_read()
     recent.drop_where(lambda value: value == 2)
-    recent.keep("b", 3, mark)
+    recent.keep("b", 3, started)
     assert (recent.get("a"), recent.get("b")) == (None, None)
 
 
@@ -235,9 +235,9 @@ def test_only_so_much_is_kept_and_nothing_for_longer() -> None:
     clock = ManualClock()
     recent: TtlCache[int, int] = TtlCache(clock, size=3)
     for number in range(5):
-        recent.keep(number, number, recent.mark())
+        recent.keep(number, number, recent.start_read())
     assert [recent.get(number) for number in range(5)] == [None, None, 2, 3, 4]
     clock.advance(FRESH_S)
-    recent.keep(9, 9, recent.mark())
-    recent.keep(9, 9, recent.mark())
+    recent.keep(9, 9, recent.start_read())
+    recent.keep(9, 9, recent.start_read())
     assert len(recent) == 1

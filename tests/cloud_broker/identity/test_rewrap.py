@@ -17,7 +17,7 @@ from cloud_broker.cli.main import main
 from cloud_broker.errors import KeysRefused
 from cloud_broker.identity import rewrap
 from cloud_broker.identity.connections import Tokens
-from cloud_broker.identity.rewrap import Moved, Rewrap
+from cloud_broker.identity.rewrap import Rewrap, RewrapResult
 from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Tx
 from tests.cloud_broker.identity.connected_people import NEW, OLD, Broker, Place, a_place
@@ -55,7 +55,7 @@ class Meanwhile:
         pass
 
 
-async def moved_by(broker: Broker, *, meanwhile: Act | None = None) -> Moved:
+async def moved_by(broker: Broker, *, meanwhile: Act | None = None) -> RewrapResult:
     database = Meanwhile(broker.database, meanwhile) if meanwhile else broker.database
     task = Rewrap(database, broker.identity.ring, broker.identity.audit)
     return await task.run(lambda count: None)

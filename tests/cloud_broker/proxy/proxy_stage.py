@@ -20,7 +20,7 @@ from yarl import URL
 
 from cloud_broker.app import in_background
 from cloud_broker.audit import Audit
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, SystemClock
 from cloud_broker.errors import NoConnection, ReauthRequired, SessionExpired
 from cloud_broker.identity.connections import OpenToken, Tokens
 from cloud_broker.identity.sessions import Claims, Sessions
@@ -289,7 +289,7 @@ class SleepyTransport:
 async def a_database(tmp_path: Path) -> AsyncIterator[Database]:
     database = await open_kept(tmp_path)
     try:
-        await migrate(database, now=0, wanted=steps(OURS))
+        await migrate(database, SystemClock(), wanted=steps(OURS))
         yield database
     finally:
         await database.close()

@@ -8,9 +8,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cloud_broker.ratelimit_probe.holders import Holder, Scope
+from cloud_broker.ratelimit_probe.holders import Holder, LimitScope
 from cloud_broker.ratelimit_probe.plan import Limit, Plan, all_pairs, schedule
-from cloud_broker.ratelimit_probe.tally import Outcome, Reply, Result, tally
+from cloud_broker.ratelimit_probe.tally import Reply, ReplyKind, Result, tally
 
 
 def a_holder(bot: str, integration: str, workspace: str) -> Holder:
@@ -24,14 +24,14 @@ SAME_WORKSPACE = a_holder("bot d", "other", "here")
 STRANGER = a_holder("bot e", "third", "elsewhere")
 
 
-def key_of(scope: Scope, holder: Holder) -> str:
+def key_of(scope: LimitScope, holder: Holder) -> str:
     """The budget that a token draws on."""
     return {
-        Scope.TOKEN: holder.bot_id,
-        Scope.CONNECTION: holder.bot_id,
-        Scope.INTEGRATION: holder.integration,
-        Scope.WORKSPACE: holder.workspace,
-        Scope.ADDRESS: "all",
+        LimitScope.TOKEN: holder.bot_id,
+        LimitScope.CONNECTION: holder.bot_id,
+        LimitScope.INTEGRATION: holder.integration,
+        LimitScope.WORKSPACE: holder.workspace,
+        LimitScope.ADDRESS: "all",
     }[scope]
 
 
@@ -125,7 +125,7 @@ def a_plan(
 def experiment(
     plan: Plan,
     holders: Mapping[str, Holder],
-    scope: Scope,
+    scope: LimitScope,
     maker: Callable[[], Limiter],
     chance: random.Random,
     *,
@@ -154,11 +154,11 @@ def experiment(
             if is_foreign:
                 continue
             if admitted:
-                replies.append(Reply(at, token, Outcome.ADMITTED))
+                replies.append(Reply(at, token, ReplyKind.ADMITTED))
             else:
                 wait_s = math.ceil(limiters[key].closed_s(start + at))
                 closed_until = max(closed_until, start + at + wait_s)
-                replies.append(Reply(at, token, Outcome.REFUSED, wait_s))
+                replies.append(Reply(at, token, ReplyKind.REFUSED, wait_s))
         counts = {token: tally(replies, token) for token in phase.tokens}
         results.append(Result(phase, counts, plan.duration_s, True))
         start = plan.next_start(start, closed_until)

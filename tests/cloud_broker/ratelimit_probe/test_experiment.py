@@ -15,12 +15,17 @@ from yarl import URL
 
 from cloud_broker.cli.main import main
 from cloud_broker.errors import ProbeFailed
-from cloud_broker.ratelimit_probe.holders import Scope
+from cloud_broker.ratelimit_probe.holders import LimitScope
 from cloud_broker.ratelimit_probe.plan import Limit, Plan
-from cloud_broker.ratelimit_probe.rehearsal import JumpingClock, Rehearsal, Watched, rehearse
+from cloud_broker.ratelimit_probe.rehearsal import (
+    JumpingClock,
+    Rehearsal,
+    TrackedTransport,
+    rehearse,
+)
 from cloud_broker.ratelimit_probe.runner import Runner, Target
 from cloud_broker.ratelimit_probe.tally import Result
-from cloud_broker.ratelimit_probe.verdict import Answer, judge
+from cloud_broker.ratelimit_probe.verdict import Conclusion, judge
 from cloud_broker.secret import Secret
 from cloud_broker.transport import AiohttpTransport
 
@@ -136,7 +141,7 @@ async def test_stopping_ends_it_with_what_there_is() -> None:
         ("A alone", True),
         ("C alone", False),
     ]
-    assert judge(PLAN, results, holders).answer is Answer.INCONCLUSIVE
+    assert judge(PLAN, results, holders).answer is Conclusion.INCONCLUSIVE
 
 
 async def test_a_token_that_is_not_accepted_is_told_by_its_letter() -> None:
@@ -173,7 +178,7 @@ async def answering(status: int, body: Any) -> AsyncIterator[tuple[Runner, list[
             origin = URL.build(scheme="http", host="127.0.0.1", port=server.addresses[0][1])
             tokens = {"A": Secret("a"), "C": Secret("c")}
             target = Target(origin, "users/me", "2026-03-11", tokens)
-            watched = Watched(transport, clock)
+            watched = TrackedTransport(transport, clock)
             runner = Runner(target, watched, clock, random.Random(1), print, asyncio.Event())
             yield runner, asked
     finally:
@@ -216,5 +221,5 @@ async def test_who_answers_something_else_is_no_api_of_ours() -> None:
 def test_every_scope_has_words() -> None:
     from cloud_broker.ratelimit_probe import report
 
-    assert set(report.WHOSE) == set(Scope)
-    assert set(report.TELLING) == set(Scope) - {Scope.TOKEN, Scope.ADDRESS}
+    assert set(report.SCOPE_PHRASES) == set(LimitScope)
+    assert set(report.EXTRA_TOKENS) == set(LimitScope) - {LimitScope.TOKEN, LimitScope.ADDRESS}

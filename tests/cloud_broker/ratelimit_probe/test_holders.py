@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from cloud_broker.ratelimit_probe.holders import Holder, Scope, read_holder, shared, state
+from cloud_broker.ratelimit_probe.holders import (
+    Holder,
+    LimitScope,
+    read_holder,
+    shared,
+    with_statements,
+)
 
 
 def an_answer(**bot: Any) -> dict[str, Any]:
@@ -48,21 +54,29 @@ def test_anything_else_is_no_holder(body: Any) -> None:
 def test_a_workspace_without_an_id_goes_by_its_name() -> None:
     one = a_holder("bot-1", workspace_id=None)
     assert shared(one, a_holder("bot-2", workspace_id=None)) == {
-        Scope.INTEGRATION,
-        Scope.WORKSPACE,
+        LimitScope.INTEGRATION,
+        LimitScope.WORKSPACE,
     }
     unnamed = {"workspace_id": None, "workspace_name": None}
-    assert shared(a_holder("bot-1", **unnamed), a_holder("bot-2", **unnamed)) == {Scope.INTEGRATION}
+    assert shared(a_holder("bot-1", **unnamed), a_holder("bot-2", **unnamed)) == {
+        LimitScope.INTEGRATION
+    }
 
 
 def test_one_bot_is_one_connection_whatever_is_said() -> None:
-    one, other = a_holder("bot-1"), state(a_holder("bot-1"), "x", "y")
-    assert shared(one, other) == {Scope.CONNECTION, Scope.INTEGRATION, Scope.WORKSPACE}
+    one, other = a_holder("bot-1"), with_statements(a_holder("bot-1"), "x", "y")
+    assert shared(one, other) == {
+        LimitScope.CONNECTION,
+        LimitScope.INTEGRATION,
+        LimitScope.WORKSPACE,
+    }
 
 
 def test_what_the_operator_says_goes_before_what_was_read() -> None:
     one, other = a_holder("bot-1"), a_holder("bot-2")
-    assert shared(one, other) == {Scope.INTEGRATION, Scope.WORKSPACE}
-    apart = state(one, "x", "here"), state(other, "y", "there")
+    assert shared(one, other) == {LimitScope.INTEGRATION, LimitScope.WORKSPACE}
+    apart = with_statements(one, "x", "here"), with_statements(other, "y", "there")
     assert shared(*apart) == frozenset()
-    assert shared(state(one, "x", None), state(other, "x", "there")) == {Scope.INTEGRATION}
+    assert shared(with_statements(one, "x", None), with_statements(other, "x", "there")) == {
+        LimitScope.INTEGRATION
+    }

@@ -12,11 +12,11 @@ from functools import partial
 import pytest
 
 from cloud_broker.ratelimit_probe.evidence import weigh
-from cloud_broker.ratelimit_probe.holders import Holder, Scope
+from cloud_broker.ratelimit_probe.holders import Holder, LimitScope
 from cloud_broker.ratelimit_probe.plan import Limit, Phase, Plan
 from cloud_broker.ratelimit_probe.report import sentence, text
 from cloud_broker.ratelimit_probe.tally import Count, Result
-from cloud_broker.ratelimit_probe.verdict import CONFIDENT, Answer, Verdict, judge
+from cloud_broker.ratelimit_probe.verdict import CONFIDENT, Conclusion, Finding, judge
 from tests.cloud_broker.ratelimit_probe.simulated import (
     MAKERS,
     SAME_BOTH,
@@ -61,7 +61,7 @@ def results(plan: Plan, *admitted: tuple[int, ...]) -> list[Result]:
     ]
 
 
-def judged(holders: Mapping[str, Holder], *admitted: tuple[int, ...], rate: float = 4) -> Verdict:
+def judged(holders: Mapping[str, Holder], *admitted: tuple[int, ...], rate: float = 4) -> Finding:
     plan = a_plan(holders, rate=rate)
     return judge(plan, results(plan, *admitted), holders)
 
@@ -73,24 +73,24 @@ SEPARATE, COMMON = ((540,), (540,), (541, 539)), ((540,), (540,), (272, 268))
 @pytest.mark.parametrize(
     ("other", "counts", "scopes"),
     [
-        (SAME_BOTH, SEPARATE, {Scope.TOKEN}),
-        (SAME_BOTH, COMMON, {Scope.INTEGRATION, Scope.WORKSPACE}),
-        (SAME_INTEGRATION, SEPARATE, {Scope.TOKEN, Scope.WORKSPACE}),
-        (SAME_INTEGRATION, COMMON, {Scope.INTEGRATION}),
-        (SAME_WORKSPACE, SEPARATE, {Scope.TOKEN, Scope.INTEGRATION}),
-        (SAME_WORKSPACE, COMMON, {Scope.WORKSPACE}),
-        (STRANGER, SEPARATE, {Scope.TOKEN, Scope.INTEGRATION, Scope.WORKSPACE}),
-        (STRANGER, COMMON, {Scope.ADDRESS}),
-        (replace(A), SEPARATE, {Scope.TOKEN}),
-        (replace(A), COMMON, {Scope.CONNECTION, Scope.INTEGRATION, Scope.WORKSPACE}),
+        (SAME_BOTH, SEPARATE, {LimitScope.TOKEN}),
+        (SAME_BOTH, COMMON, {LimitScope.INTEGRATION, LimitScope.WORKSPACE}),
+        (SAME_INTEGRATION, SEPARATE, {LimitScope.TOKEN, LimitScope.WORKSPACE}),
+        (SAME_INTEGRATION, COMMON, {LimitScope.INTEGRATION}),
+        (SAME_WORKSPACE, SEPARATE, {LimitScope.TOKEN, LimitScope.INTEGRATION}),
+        (SAME_WORKSPACE, COMMON, {LimitScope.WORKSPACE}),
+        (STRANGER, SEPARATE, {LimitScope.TOKEN, LimitScope.INTEGRATION, LimitScope.WORKSPACE}),
+        (STRANGER, COMMON, {LimitScope.ADDRESS}),
+        (replace(A), SEPARATE, {LimitScope.TOKEN}),
+        (replace(A), COMMON, {LimitScope.CONNECTION, LimitScope.INTEGRATION, LimitScope.WORKSPACE}),
     ],
 )
 def test_two_tokens_tell_as_much_as_they_have_in_common(
-    other: Holder, counts: tuple[tuple[int, ...], ...], scopes: set[Scope]
+    other: Holder, counts: tuple[tuple[int, ...], ...], scopes: set[LimitScope]
 ) -> None:
     verdict = judged({"A": A, "B": other}, *counts)
     assert set(verdict.scopes) == scopes
-    assert verdict.answer is (Answer.FOUND if len(scopes) == 1 else Answer.NARROWED)
+    assert verdict.answer is (Conclusion.FOUND if len(scopes) == 1 else Conclusion.NARROWED)
     assert verdict.confidence is not None
     assert verdict.confidence >= CONFIDENT
     assert verdict.posterior is not None
@@ -108,18 +108,18 @@ def test_what_a_third_token_would_tell_is_said_when_two_cannot() -> None:
 @pytest.mark.parametrize(
     ("together", "scope"),
     [
-        (((540, 540), (540, 540), (540, 540)), Scope.TOKEN),
-        (((270, 270), (540, 540), (540, 540)), Scope.INTEGRATION),
-        (((540, 540), (270, 270), (540, 540)), Scope.WORKSPACE),
-        (((270, 270), (270, 270), (270, 270)), Scope.ADDRESS),
+        (((540, 540), (540, 540), (540, 540)), LimitScope.TOKEN),
+        (((270, 270), (540, 540), (540, 540)), LimitScope.INTEGRATION),
+        (((540, 540), (270, 270), (540, 540)), LimitScope.WORKSPACE),
+        (((270, 270), (270, 270), (270, 270)), LimitScope.ADDRESS),
     ],
 )
 def test_three_tokens_tell_all_scopes_apart(
-    together: tuple[tuple[int, ...], ...], scope: Scope
+    together: tuple[tuple[int, ...], ...], scope: LimitScope
 ) -> None:
     holders = {"A": A, "B": SAME_INTEGRATION, "C": SAME_WORKSPACE}
     verdict = judged(holders, (540,), (540,), (540,), *together)
-    assert (verdict.answer, verdict.scopes) == (Answer.FOUND, (scope,))
+    assert (verdict.answer, verdict.scopes) == (Conclusion.FOUND, (scope,))
 
 
 def test_the_counts_of_the_first_plan_rule_out_the_integration_and_no_more() -> None:
@@ -127,22 +127,22 @@ def test_the_counts_of_the_first_plan_rule_out_the_integration_and_no_more() -> 
     holders = {"A": A, "B": SAME_INTEGRATION}
     plan = replace(a_plan(holders), duration_s=720)
     counts = results(plan, (2880 - 142,), (2880 - 143,), (2880 - 61, 2880 - 22))
-    assert set(judge(plan, counts, holders).scopes) == {Scope.TOKEN, Scope.WORKSPACE}
+    assert set(judge(plan, counts, holders).scopes) == {LimitScope.TOKEN, LimitScope.WORKSPACE}
 
 
 def test_refusals_only_together_show_a_shared_budget_too() -> None:
     verdict = judged({"A": A, "B": SAME_WORKSPACE}, (720,), (720,), (520, 500))
-    assert verdict.scopes == (Scope.WORKSPACE,)
+    assert verdict.scopes == (LimitScope.WORKSPACE,)
 
 
 def test_a_few_refusals_together_show_nothing() -> None:
     verdict = judged({"A": A, "B": SAME_WORKSPACE}, (720,), (720,), (640, 645))
-    assert verdict.answer is Answer.INCONCLUSIVE
+    assert verdict.answer is Conclusion.INCONCLUSIVE
 
 
 def test_counts_between_one_budget_and_two_fit_no_scope() -> None:
     verdict = judged({"A": A, "B": SAME_WORKSPACE}, (540,), (540,), (425, 430))
-    assert verdict.answer is Answer.INCONCLUSIVE
+    assert verdict.answer is Conclusion.INCONCLUSIVE
     assert verdict.scopes == ()
     assert verdict.posterior is not None
     assert "fit no scope" in verdict.why[0]
@@ -150,7 +150,7 @@ def test_counts_between_one_budget_and_two_fit_no_scope() -> None:
 
 def test_no_refusal_above_the_expected_limit_is_no_limit() -> None:
     verdict = judged({"A": A, "B": SAME_BOTH}, (720,), (720,), (720, 720))
-    assert verdict.answer is Answer.NO_LIMIT
+    assert verdict.answer is Conclusion.NO_LIMIT
     assert "240 requests in 60 s" in verdict.why[0]
 
 
@@ -158,14 +158,14 @@ def test_no_refusal_above_the_expected_limit_is_no_limit() -> None:
 def test_no_refusal_below_the_expected_limit_is_inconclusive(rate: float, together: bool) -> None:
     sent = int(rate * 180)
     verdict = judged({"A": A, "B": SAME_BOTH}, (sent,), (sent,), (sent, sent), rate=rate)
-    assert verdict.answer is Answer.INCONCLUSIVE
+    assert verdict.answer is Conclusion.INCONCLUSIVE
     assert "too low" in verdict.why[0]
     assert (len(verdict.why) == 2) == together
 
 
 def test_tokens_with_limits_of_their_own_size_are_judged_and_it_is_said() -> None:
     verdict = judged({"A": A, "B": SAME_BOTH}, (540,), (720,), (540, 720))
-    assert verdict.scopes == (Scope.TOKEN,)
+    assert verdict.scopes == (LimitScope.TOKEN,)
     assert "different limits" in verdict.why[0]
 
 
@@ -181,7 +181,7 @@ def test_a_phase_that_was_cut_short_is_inconclusive() -> None:
     cut = [*counts[:2], replace(counts[2], complete=False)]
     for found in (counts[:2], cut):
         verdict = judge(plan, found, {"A": A, "B": SAME_BOTH})
-        assert verdict.answer is Answer.INCONCLUSIVE
+        assert verdict.answer is Conclusion.INCONCLUSIVE
         assert "stopped early" in verdict.why[0]
 
 
@@ -203,7 +203,7 @@ def test_a_phase_that_says_nothing_makes_it_inconclusive(
     counts = results(plan, *SEPARATE)
     counts[0] = Result(Phase(("A",)), broken, plan.duration_s, True)
     verdict = judge(plan, counts, {"A": A, "B": SAME_BOTH})
-    assert verdict.answer is Answer.INCONCLUSIVE
+    assert verdict.answer is Conclusion.INCONCLUSIVE
     assert why in verdict.why[0]
 
 
@@ -212,7 +212,7 @@ def test_a_sender_that_fell_behind_makes_it_inconclusive() -> None:
     counts = results(plan, *SEPARATE)
     counts[1] = replace(counts[1], elapsed_s=220.0)
     verdict = judge(plan, counts, {"A": A, "B": SAME_BOTH})
-    assert (verdict.answer, "cannot keep" in verdict.why[0]) == (Answer.INCONCLUSIVE, True)
+    assert (verdict.answer, "cannot keep" in verdict.why[0]) == (Conclusion.INCONCLUSIVE, True)
 
 
 def test_a_reason_that_the_counts_deny_is_told() -> None:
@@ -226,8 +226,8 @@ def test_a_reason_that_the_counts_deny_is_told() -> None:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("scope", [Scope.TOKEN, Scope.INTEGRATION, Scope.WORKSPACE])
-def test_of_many_experiments_none_names_a_wrong_scope(kind: str, scope: Scope) -> None:
+@pytest.mark.parametrize("scope", [LimitScope.TOKEN, LimitScope.INTEGRATION, LimitScope.WORKSPACE])
+def test_of_many_experiments_none_names_a_wrong_scope(kind: str, scope: LimitScope) -> None:
     """Every kind of limiter, any rate above it, windows that begin anywhere, others' traffic.
 
     A third of the usual size, to be fast; ``python -m tests.bench verdicts`` does thousands.

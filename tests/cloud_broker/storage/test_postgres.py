@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.clock import SystemClock
 from cloud_broker.errors import DatabaseBusy, DatabaseFailed
 from cloud_broker.storage import migrations
 from cloud_broker.storage.database import Database, Tx
-from cloud_broker.storage.migrations import check, migrate, migrate_patiently, steps
+from cloud_broker.storage.migrations import check, migrate, steps
 from cloud_broker.storage.steps import Area
 from tests.cloud_broker.broker_stage import a_broker
 from tests.servers.broker_database import database_url, keep_in_postgres, open_kept
@@ -55,7 +56,7 @@ async def test_a_step_that_waits_for_a_lock_lets_traffic_through_and_is_tried_ag
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, other = pair
-    await migrate(database, now=0, wanted=steps(BEFORE))
+    await migrate(database, SystemClock(), wanted=steps(BEFORE))
     monkeypatch.setattr(migrations, "AREAS", AFTER)
     monkeypatch.setattr(migrations, "LOCK_S", 0.2)
     monkeypatch.setattr(migrations, "PATIENCE_S", 3 * migrations.PAUSE_S)
@@ -63,9 +64,9 @@ async def test_a_step_that_waits_for_a_lock_lets_traffic_through_and_is_tried_ag
         await reader.all("SELECT id FROM one")  # and stays open: nobody may alter the table
         clock = Waiting(database)
         with pytest.raises(DatabaseBusy, match="s/002"):
-            await migrate_patiently(database, clock)
+            await migrate(database, clock)
         assert clock.pauses == 3
-        assert await migrate_patiently(database, Waiting(database, reader)) == 1
+        assert await migrate(database, Waiting(database, reader)) == 1
     await check(database)
 
 
@@ -73,14 +74,14 @@ async def test_a_statement_that_takes_too_long_is_given_up(
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, _ = pair
-    await migrate(database, now=0, wanted=steps(BEFORE))
+    await migrate(database, SystemClock(), wanted=steps(BEFORE))
     monkeypatch.setattr(migrations, "STATEMENT_S", 0.2)
     with pytest.raises(DatabaseFailed, match="s/002"):
         await migrate(
-            database, now=0, wanted=steps([("s", [*BEFORE[0][1], "SELECT pg_sleep(30)"])])
+            database, SystemClock(), wanted=steps([("s", [*BEFORE[0][1], "SELECT pg_sleep(30)"])])
         )
     monkeypatch.undo()
-    assert await migrate(database, now=0, wanted=steps(AFTER)) == 1
+    assert await migrate(database, SystemClock(), wanted=steps(AFTER)) == 1
 
 
 async def test_a_broker_that_may_not_change_the_schema_starts_on_one_that_is_up_to_date(
@@ -88,7 +89,7 @@ async def test_a_broker_that_may_not_change_the_schema_starts_on_one_that_is_up_
 ) -> None:
     owner, url = await open_kept(tmp_path), database_url(tmp_path)
     role = f"serving_{url.rsplit('_', 1)[1]}"
-    await migrate(owner, now=0)
+    await migrate(owner, SystemClock())
     async with owner.transaction() as tx:
         await tx.execute(f"CREATE ROLE {role} LOGIN")
         await tx.execute(

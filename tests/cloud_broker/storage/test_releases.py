@@ -13,8 +13,8 @@ from cloud_broker.clock import SystemClock
 from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId
-from cloud_broker.storage.migrations import migrate, migrate_patiently, standing, steps
-from tests.cloud_broker.broker_stage import WORKSPACE, a_broker
+from cloud_broker.storage.migrations import migrate, schema_status, steps
+from tests.cloud_broker.broker_stage import WORKSPACE, HandClock, a_broker
 from tests.cloud_broker.push.push_listener import TOKEN, listening, told
 from tests.cloud_broker.storage.freeze import BLOCK, FOLDER, WRITE
 from tests.servers.broker_database import database_url, keep_in_postgres, open_kept, shape, tables
@@ -68,8 +68,8 @@ async def test_it_comes_to_the_schema_of_a_fresh_one_with_every_row_as_it_was(
     database = await open_kept(tmp_path)
     columns = await columns_of(database)
     before = await rows_of(database, columns)
-    lacking = (await standing(database)).missing
-    assert await migrate(database, now=1, contract=True) == len(lacking)
+    lacking = (await schema_status(database)).missing
+    assert await migrate(database, HandClock(0.001), contract=True) == len(lacking)
     after = await rows_of(database, columns)
     ledger = after.pop(LEDGER)
     assert [row for row in ledger if row["applied_at"] != 1] == before.pop(LEDGER)
@@ -81,7 +81,7 @@ async def test_it_comes_to_the_schema_of_a_fresh_one_with_every_row_as_it_was(
     if kept_in == "postgres":
         keep_in_postgres(aside, url)
     fresh = await open_kept(aside)
-    assert await migrate(fresh, now=1) == len(steps())
+    assert await migrate(fresh, HandClock(0.001)) == len(steps())
     assert await shape(database) == await shape(fresh)
     await fresh.close()
     await database.close()
@@ -120,11 +120,11 @@ async def test_many_that_bring_it_up_to_date_at_once_apply_each_step_once(
 ) -> None:
     await left_by(release, kept_in, tmp_path)
     databases = [await open_kept(tmp_path) for _ in range(4)]
-    lacking = (await standing(databases[0])).missing
+    lacking = (await schema_status(databases[0])).missing
     clock = SystemClock()
-    applied = await asyncio.gather(*(migrate_patiently(each, clock) for each in databases))
+    applied = await asyncio.gather(*(migrate(each, clock) for each in databases))
     assert sum(applied) == len(lacking) > 0
-    assert (await standing(databases[0])).missing == ()
+    assert (await schema_status(databases[0])).missing == ()
     for each in databases:
         await each.close()
 
@@ -144,6 +144,6 @@ async def test_a_look_at_it_changes_nothing(
 
     before = content()
     database = await open_kept(tmp_path)
-    assert (await standing(database)).missing != ()
+    assert (await schema_status(database)).missing != ()
     await database.close()
     assert content() == before

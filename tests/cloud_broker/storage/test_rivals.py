@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_broker.clock import SystemClock
 from cloud_broker.storage import connections
 from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
@@ -21,7 +22,7 @@ WHO = KeyId("ada", "w", "key")
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[tuple[Database, Database]]:
     one, two = await open_kept(tmp_path), await open_kept(tmp_path)
-    await migrate(one, now=0)
+    await migrate(one, SystemClock())
     yield one, two
     await one.close()
     await two.close()
@@ -86,7 +87,7 @@ async def test_a_schema_grows_beside_a_broker_that_knows_the_one_before(
             Step("later/001", "ALTER TABLE idempotency ADD COLUMN note TEXT"),
             Step("later/002", "CREATE INDEX idempotency_note ON idempotency (note)"),
         ]
-        assert await migrate(new, now=1, wanted=[*steps(), *later]) == 2
+        assert await migrate(new, SystemClock(), wanted=[*steps(), *later]) == 2
         done.set()
 
     count, _ = await asyncio.gather(write(), upgrade())
