@@ -39,7 +39,7 @@ class SubscriptionState:
         return snapshot.status
 
 
-def is_received(held: Snapshot, received: Snapshot) -> bool:
+def is_newer(held: Snapshot, received: Snapshot) -> bool:
     """Return whether ``received`` replaces ``held``, a snapshot of the same subscription.
 
     A final status wins, at any time. Otherwise the later snapshot wins. Within the same second a
@@ -59,7 +59,7 @@ def after_snapshot(held: SubscriptionState | None, received: Snapshot) -> Subscr
     """Return the state after the snapshot ``received``; None when it is outdated."""
     if held is None:
         return _since(None, SubscriptionState(received), received.at)
-    if not is_received(held.snapshot, received):
+    if not is_newer(held.snapshot, received):
         return None
     return _since(held, replace(held, snapshot=received), received.at)
 

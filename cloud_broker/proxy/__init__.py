@@ -1,1 +1,1 @@
-"""The allow-listed proxy to Notion."""
+"""Proxies an allow-list of calls to Notion."""

@@ -1,4 +1,4 @@
-"""Who may send to Notion now: the user's limits, the connection's bucket and the gates, at once."""
+"""Admits requests to Notion: checks limits, connection bucket and circuit breakers together."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from cloud_broker.proxy.outcome import Outcome, Throttle, ThrottleScope
 from cloud_broker.proxy.responses import limit_headers
 from cloud_broker.proxy.routes import Route
 
-MAX_WAIT_S = 10.0  # longer waits are the caller's
-SEATS = 64  # requests of one connection, waiting and under way, besides its burst
+MAX_WAIT_S = 10.0  # seconds; for longer waits the client gets a Retry-After
+SEATS = 64  # waiting and running requests of one connection, besides its burst
 _UPSTREAM = "v1:up"
 _SCOPES = tuple(ThrottleScope)
 
-# A retry's own allowance, per connection: a tenth of what the connection may send, ten at once.
+# Retries have a limit of their own per connection: a tenth of its rate, with a burst of ten.
 _RETRY_SHARE = 0.1
 _RETRY_BURST = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """The numbers: the seed's 120 a minute and user (section 3.2), Notion's per connection.
+    """The limits: 120 requests a minute per user (seed section 3.2), Notion's per connection.
 
-    ``scale`` multiplies every limit per user and endpoint; so does the tier's factor.
+    ``scale`` and the tier's factor multiply every limit per user and endpoint.
     """
 
     scale: float
@@ -44,30 +44,30 @@ class Budgets:
     def window(self, per_minute: int, tier: str) -> Window:
         """Return the limit per user for a row's number and the user's tier.
 
-        A tier that is not in the table has the least of its factors.
+        An unknown tier has the smallest factor of the table.
         """
         factor = self.scale * self.tiers.get(tier, min(self.tiers.values(), default=1.0))
         return Window(max(1, int(per_minute * factor)))
 
     def bucket(self) -> Bucket:
-        """Return the limit towards Notion per connection."""
+        """Return the limit of requests to Notion per connection."""
         return Bucket(self.notion_rate, self.notion_burst)
 
     def retries(self) -> Bucket:
-        """Return the limit of resends per connection."""
+        """Return the limit of retries per connection."""
         return Bucket(self.notion_rate * _RETRY_SHARE, _RETRY_BURST)
 
 
 class Charge(Enum):
-    """What a request to Notion counts for, besides the connection's bucket."""
+    """The limits that count a request, besides the connection's bucket."""
 
-    USER = "user"  # the user's limits, in all and for the row
-    CONNECTION = "connection"  # nothing more: part of a request that was counted already
-    RETRY = "retry"  # the connection's allowance of resends
+    USER = "user"  # the user's limits, in total and for the row
+    CONNECTION = "connection"  # none: part of a request that is already counted
+    RETRY = "retry"  # the connection's limit of retries
 
 
 class Party(Struct, frozen=True):
-    """Whose request it is."""
+    """The user, connection and workspace of a request."""
 
     user_id: str
     tier: str
@@ -76,20 +76,20 @@ class Party(Struct, frozen=True):
 
 
 class Admitted(Struct, frozen=True):
-    """A request that may be sent now; hand it back with what became of it."""
+    """A request that may be sent now; pass it to ``report`` or ``forget`` afterwards."""
 
     party: Party
     route: Route
-    at: float  # steady clock
+    at: float  # monotonic clock
     probes: tuple[str, ...]
     quotas: tuple[Quota, ...]
 
 
 class Admission:
-    """Lets requests through and learns from their ends."""
+    """Admits requests and learns from their outcomes."""
 
     def __init__(self, limiter: Limiter, clock: Clock, budgets: Budgets) -> None:
-        """Decide with ``limiter`` by the numbers of ``budgets``."""
+        """Decide with ``limiter`` by the limits of ``budgets``."""
         self._limiter = limiter
         self._clock = clock
         self._budgets = budgets
@@ -100,10 +100,10 @@ class Admission:
 
     @contextmanager
     def seat(self, party: Party) -> Iterator[None]:
-        """Hold one of the connection's places while its request waits or is under way.
+        """Hold one of the connection's slots while its request waits or runs.
 
-        The connections to Notion are shared by all: a user whose requests all take a minute must
-        not hold every one of them. Raises LimitReached.
+        All users share the sockets to Notion: one user's slow requests must not hold all of them.
+        Raises LimitReached.
         """
         taken = self._seated.get(party.connection_id, 0)
         if taken >= self._seats:
@@ -119,12 +119,12 @@ class Admission:
                 del self._seated[party.connection_id]
 
     async def enter(self, party: Party, route: Route, until: float, charge: Charge) -> Admitted:
-        """Wait until the request may be sent, at most to ``until`` (steady clock) and MAX_WAIT_S.
+        """Wait until the request may be sent: up to ``until`` (monotonic) and MAX_WAIT_S.
 
-        Raises LimitReached or NotSent; nothing is spent then.
+        Raises LimitReached or NotSent; the request then counts for no limit.
         """
         checks = self._checks(party, route, charge)
-        breakers = (_UPSTREAM, *(_breaker_of(scope, party, route) for scope in _SCOPES))
+        breakers = (_UPSTREAM, *(_breaker_key(scope, party, route) for scope in _SCOPES))
         now = self._clock.monotonic()
         until = min(until, now + MAX_WAIT_S)
         quotas: tuple[Quota, ...] = ()
@@ -137,7 +137,7 @@ class Admission:
                 if decision.wait_s == 0 or decision.probes:
                     at = self._clock.monotonic()
                     return Admitted(party, route, at, decision.probes, quotas)
-                checks = ()  # spent; but a breaker may have opened meanwhile
+                checks = ()  # already counted; but a breaker may have opened during the wait
             elif decision.refused_by in breakers and now + decision.wait_s <= until:
                 await self._clock.sleep(decision.wait_s)
             else:
@@ -148,12 +148,12 @@ class Admission:
             return
         try:
             await self._clock.sleep(decision.wait_s)
-        except BaseException:  # the caller has gone: somebody else is to try
+        except BaseException:  # cancelled: let another request probe
             await self._limiter.release_probes(decision.probes)
             raise
 
     async def report(self, admitted: Admitted, outcome: Outcome) -> None:
-        """Take in how an attempt ended: pauses, health, probes."""
+        """Update pauses, health and probes from the outcome of an attempt."""
         now = self._clock.monotonic()
         party, watches = admitted.party, _watches(admitted.party)
         if outcome.throttle is None:
@@ -163,7 +163,7 @@ class Admission:
             return
         scope = outcome.throttle.scope
         await self._limiter.on_throttled(
-            _breaker_of(scope, party, admitted.route),
+            _breaker_key(scope, party, admitted.route),
             now,
             entered=admitted.at,
             pause_s=_pause(outcome.throttle),
@@ -174,7 +174,7 @@ class Admission:
             await self.forget(admitted)
 
     async def forget(self, admitted: Admitted) -> None:
-        """The attempt ended without saying anything about Notion."""
+        """Release the probes of an attempt that tells nothing about Notion."""
         await self._limiter.release_probes(admitted.probes)
 
     def _checks(self, party: Party, route: Route, charge: Charge) -> Sequence[LimitCheck]:
@@ -195,14 +195,14 @@ class Admission:
         )
 
     def _window(self, per_minute: int, tier: str) -> Window:
-        """The budget's window, made once: of both arguments there are a handful."""
+        """Return the budget's window from a cache: few combinations exist."""
         found = self._windows.get((per_minute, tier))
         if found is None:
             found = self._windows[per_minute, tier] = self._budgets.window(per_minute, tier)
         return found
 
 
-def _breaker_of(scope: ThrottleScope, party: Party, route: Route) -> str:
+def _breaker_key(scope: ThrottleScope, party: Party, route: Route) -> str:
     match scope:
         case ThrottleScope.CONNECTION:
             return f"v1:{{c:{party.connection_id}}}:gate"
@@ -227,9 +227,9 @@ def _pause(throttle: Throttle) -> float:
 def _refusal(decision: Decision, quotas: Sequence[Quota]) -> ProxyError:
     if decision.refused_by == _UPSTREAM:
         return NotSent(retry_after_s=decision.wait_s)
-    sign = {"user": "limit_user", "route": "limit_route"}.get(
+    code = {"user": "limit_user", "route": "limit_route"}.get(
         decision.refused_by, "limit_connection"
     )
     return LimitReached(
-        broker_code=sign, retry_after_s=decision.wait_s, headers=limit_headers(quotas)
+        broker_code=code, retry_after_s=decision.wait_s, headers=limit_headers(quotas)
     )

@@ -1,7 +1,7 @@
-"""Request bodies: parsed once, checked against the table, and written anew for Notion. Pure.
+"""Parses request bodies, checks them against the allow-list, and encodes them for Notion. Pure.
 
-What goes upstream is the encoding of the one value that was checked, so a body that two parsers
-would read differently (doubled keys, odd escapes) means to Notion what it meant here.
+Notion gets the encoding of the checked value, so a body that two parsers would read differently
+(duplicate keys, odd escapes) means the same to both.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 from cloud_broker.proxy.errors import InvalidJson, InvalidRequest
 from cloud_broker.proxy.routes import MAX_PAGE_SIZE, Route
 
-MAX_DEPTH = 32  # the deepest legal append has some 16 levels
+MAX_DEPTH = 32  # levels; the deepest valid append has about 16
 
 
 def parse(route: Route, raw: bytes) -> dict[str, Any] | None:
-    """Return the body's object, or None where the row takes none.
+    """Return the body's object, or None if the row takes no body.
 
     Raises InvalidJson or InvalidRequest.
     """
@@ -53,7 +53,7 @@ def decode(raw: bytes) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """Encode for the wire."""
+    """Encode ``value`` as JSON."""
     return msgspec.json.encode(value)
 
 
@@ -73,5 +73,5 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 
 def _shown(key: str) -> str:
-    """The key itself only when it looks like a name: anything may stand in a key."""
+    """Return the key only if it looks like a name: a key may hold content."""
     return key if key.isascii() and key.isidentifier() and len(key) <= 40 else "(unknown)"

@@ -1,8 +1,8 @@
-"""Databases as clients before 2025-09-03 know them: tables, not containers of tables. Pure.
+"""Translates databases for clients before 2025-09-03, for which a database is a table. Pure.
 
 Since that version a database holds data sources, which have the schema and the rows
-(https://developers.notion.com/docs/upgrade-guide-2025-09-03). A database with one source can be
-told in the old form without loss; one with several cannot, which Notion refuses likewise.
+(https://developers.notion.com/docs/upgrade-guide-2025-09-03). A database with one source has an
+equivalent old form; one with several has none, and Notion refuses it, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cloud_broker.proxy.routes import parse_uuid
 
 FIRST_WITH_SOURCES = "2025-09-03"
 
-# Of a database and its source, both of which have these, the database's is the one to show.
+# Database and source both have these fields; the old form takes the database's.
 _OF_THE_DATABASE = (
     "title",
     "description",
@@ -37,10 +37,10 @@ def only_source(database: Mapping[str, Any], database_id: str) -> str:
     if len(good) == 1:
         return good[0]
     if not good:
-        raise InvalidRequest("The database has no data source that this connection can see.")
+        raise InvalidRequest("The database has no data source that this connection can read.")
     raise InvalidRequest(
-        "Databases with multiple data sources are not supported here: name one of them, with "
-        f"Notion-Version {FIRST_WITH_SOURCES} or later.",
+        "Databases with multiple data sources are not supported in this version. Name one of "
+        f"them, with Notion-Version {FIRST_WITH_SOURCES} or later.",
         broker_code="multiple_data_sources",
         data={
             "error_type": "multiple_data_sources_for_database",
@@ -52,7 +52,7 @@ def only_source(database: Mapping[str, Any], database_id: str) -> str:
 
 
 def parent_database(body: Mapping[str, Any] | None) -> str | None:
-    """Return the database under which a new page is asked for, unless its source is named."""
+    """Return the parent database of a new page, unless the body names a data source."""
     parent = (body or {}).get("parent")
     if not isinstance(parent, dict) or "data_source_id" in parent:
         return None
@@ -61,12 +61,12 @@ def parent_database(body: Mapping[str, Any] | None) -> str | None:
 
 
 def under_source(body: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return ``body`` of a new page with the data source as its parent."""
+    """Return the ``body`` of a new page with the data source as its parent."""
     return {**body, "parent": {"type": "data_source_id", "data_source_id": source}}
 
 
 def joined(database: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a database in the old form, of the new one and its only source."""
+    """Return a database in the old form, from the new form and its only source."""
     shown = {key: database[key] for key in _OF_THE_DATABASE if key in database}
     table = {**source, **shown, "object": "database", "id": database.get("id")}
     table["parent"] = database.get("parent")
@@ -77,7 +77,7 @@ def joined(database: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, 
 def as_table(source: dict[str, Any]) -> None:
     """Turn a data source into its database in the old form, in place.
 
-    One of which Notion shows only a part (no parent) stays as it is: its database is not known.
+    A partial source (no parent) stays unchanged: its database is unknown.
     """
     parent = source.get("parent")
     if not isinstance(parent, dict) or not isinstance(parent.get("database_id"), str):
@@ -95,7 +95,7 @@ def as_table_parent(parent: dict[str, Any]) -> None:
 
 
 def each_once(results: list[Any]) -> list[Any]:
-    """Leave out further sources of a database that is in the list already."""
+    """Drop further sources of a database that the list already has."""
     seen: set[str] = set()
     kept = []
     for item in results:

@@ -1,4 +1,7 @@
-"""Idempotency keys: UUIDv7 (RFC 9562 section 5.7), whose first 48 bits are a time in ms. Pure."""
+"""Parses idempotency keys and computes fingerprints. Pure.
+
+A key is a UUIDv7 (RFC 9562 section 5.7): its first 48 bits are a time in milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from typing import Any
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.errors import InvalidRequest, KeyExpired
 
-RETENTION_MS = 24 * 3600 * 1000  # a key older than this is executed no more
-REMEMBERED_MS = 8 * RETENTION_MS  # a machine may sleep for a week in the middle of a write
-SKEW_MS = 10 * 60 * 1000  # how far a key's time may be ahead of ours
+RETENTION_MS = 24 * 3600 * 1000  # an older key is refused
+REMEMBERED_MS = 8 * RETENTION_MS  # a client may be suspended for a week during a write
+SKEW_MS = 10 * 60 * 1000  # a client's clock may be ahead by this
 
 _V7 = re.compile(
     r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII
@@ -30,47 +33,46 @@ def parse_key(text: str) -> str:
 
 
 def created_ms(key: str) -> int:
-    """Return when the key was made, milliseconds since the epoch."""
+    """Return the key's time of creation, milliseconds since the epoch."""
     return int(key[:8] + key[9:13], 16)
 
 
 def refuse_expired(key: str, now_ms: int) -> None:
-    """Raise KeyExpired for a key that may have been executed and forgotten.
+    """Raise KeyExpired for a key that may have been executed and deleted.
 
-    One from the future is refused likewise: its row would have to be kept for too long.
+    Also for a key from the future: its row would have to be kept for too long.
     """
     if created_ms(key) + RETENTION_MS < now_ms:
         raise KeyExpired
     if created_ms(key) > now_ms + SKEW_MS:
-        raise KeyExpired("The idempotency key was made in the future. Nothing was sent.")
+        raise KeyExpired("The time of the idempotency key is in the future. Nothing was sent.")
 
 
 def forget_at(key: str, now_ms: int) -> int:
-    """Return when its row may go: long after the key itself is refused as expired.
+    """Return the expiry of the key's row, long after the key itself is refused as expired.
 
-    Until then it tells the account's programs whose a block is.
+    Until then the account's clients use the row to recognize their own blocks.
     """
     return max(now_ms, created_ms(key)) + REMEMBERED_MS + SKEW_MS
 
 
 def spent_until(key: str, now_ms: int) -> int:
-    """Return when a spent key's row may go: once the key itself is refused as expired."""
+    """Return the expiry of a spent key's row: when the key itself is refused as expired."""
     return max(now_ms, created_ms(key)) + RETENTION_MS + SKEW_MS
 
 
 def first_key(since_ms: int) -> str:
-    """Return what no key of a write that can have been sent since then is less than."""
+    """Return a lower bound of the keys of all writes that can have been sent since then."""
     made_ms = max(0, since_ms - RETENTION_MS - SKEW_MS)
     digits = f"{made_ms:012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
 
 def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | None) -> str:
-    """Return what distinguishes one request from another under the same key.
+    """Return three hashes joined by ".": of the address, of the words, of the whole request.
 
-    The hash of the address, those of the words, that of everything. The words are those that
-    Notion will show, without their form: programs write the same block in many ways. Each block
-    of the first level has a hash of its own; a page has one, of its properties.
+    The words are the visible text without its form: clients write the same block in many ways.
+    Each block of the first level has a hash of its own; a page has one, of its properties.
     """
     whole = b"" if body is None else encode(body)
     address = (method.encode(), path.encode())
@@ -83,14 +85,14 @@ def fingerprint(method: str, path: str, query: str, body: Mapping[str, Any] | No
     )
 
 
-def likeness(print_: str) -> tuple[str, str]:
-    """Return the hash of a fingerprint's address, and those of its words, joined by "-"."""
-    address, _, rest = print_.partition(".")
+def likeness(fingerprint: str) -> tuple[str, str]:
+    """Return the address hash of a fingerprint and its word hashes, joined by "-"."""
+    address, _, rest = fingerprint.partition(".")
     return address, rest.partition(".")[0]
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two fingerprints are of one request."""
+    """Return whether two fingerprints belong to the same request."""
     return one.rpartition(".")[2] == other.rpartition(".")[2]
 
 
@@ -104,7 +106,7 @@ def _bare(part: Any) -> bytes:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """The text of every run and equation below ``value``, in an order that no form changes."""
+    """Yield the text of every run and equation below ``value``, in an order free of form."""
     if isinstance(value, Mapping):
         for name in sorted(value):
             found = value[name]

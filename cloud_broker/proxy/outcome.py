@@ -1,6 +1,6 @@
-"""What an attempt's end means: pass on, resend, or say that nobody knows. Pure.
+"""Decides after an attempt: pass the answer on, retry, or report an unknown outcome. Pure.
 
-| what came back                                  | read        | write            |
+| result                                          | read        | write            |
 |-------------------------------------------------|-------------|------------------|
 | 2xx, whole and well-formed                      | done        | done             |
 | 503 with committed ids                          | (again)     | done             |
@@ -13,8 +13,8 @@
 | 2xx broken or too large                         | garbled     | unknown          |
 | broke off, timed out                            | again       | unknown          |
 
-RFC 9110 section 9.2.2: a proxy must not repeat a write by itself unless it knows that it was not
-applied. Committed 503: https://developers.notion.com/reference/request-limits.
+RFC 9110 section 9.2.2: a proxy must not retry a write unless it knows that it was not applied.
+Committed 503: https://developers.notion.com/reference/request-limits.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from msgspec import Struct
 from cloud_broker.proxy.routes import Route, parse_uuid
 from cloud_broker.transport import ConnectFailed, Response, ResponseTooLarge, TransportError
 
-MAX_PAUSE_S = 3600.0
-DEFAULT_PAUSE_S = 1.0
-BLOCKED_PAUSE_S = 60.0
+MAX_PAUSE_S = 3600.0  # seconds: cap of Notion's Retry-After
+DEFAULT_PAUSE_S = 1.0  # seconds after a 429 without Retry-After
+BLOCKED_PAUSE_S = 60.0  # seconds after a 429 that blocks the connection
 
 _AGAIN_READ = frozenset({500, 502, 503, 504})
 _NOT_APPLIED = frozenset({429, 529})
-_DOUBTFUL = frozenset({408, 409, 425})
-# Said by Notion itself once it has stopped working on the request; a 502 or 504 is said by what
-# stands before it, which has given up waiting.
-_LAST_WORDS = frozenset({409, 500, 503})
+_AMBIGUOUS = frozenset({408, 409, 425})
+# Notion itself sends these after it has stopped working on the request. A gateway sends 502 and 504
+# when it stops waiting for Notion.
+_FINAL = frozenset({409, 500, 503})
 
 
 class _Anything(Struct):
-    """Any JSON object: its members are passed over."""
+    """Any JSON object; its members are not decoded."""
 
 
 _OBJECT = msgspec.json.Decoder(_Anything)
 
 
 class Verdict(Enum):
-    """What to do next."""
+    """The next step after an attempt."""
 
     DONE = "done"
-    REFUSED = "refused"  # Notion said no; nothing was applied; pass it on
+    REFUSED = "refused"  # Notion refused, nothing was applied: pass the answer on
     AGAIN = "again"  # nothing was applied, another attempt may succeed
-    REFRESH = "refresh"  # the token was not accepted
+    REFRESH = "refresh"  # Notion did not accept the token
     UNKNOWN = "unknown"  # a write that may have been applied
-    GARBLED = "garbled"  # a read whose answer is of no use
+    GARBLED = "garbled"  # a read with an unusable answer
 
 
 class ThrottleScope(Enum):
-    """What a 429 speaks of."""
+    """The scope of a 429."""
 
     CONNECTION = "connection"
     WORKSPACE = "workspace"
@@ -75,7 +75,7 @@ _SCOPES = {
 
 
 class Throttle(Struct, frozen=True):
-    """A 429: what it closes, for how long, and whether asking again makes sense at all."""
+    """A 429: its scope, its pause in seconds, and whether retries are pointless."""
 
     scope: ThrottleScope
     pause_s: float
@@ -83,9 +83,9 @@ class Throttle(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """One attempt, judged. ``created``: new ids. ``receipt_only``: the body is to be rebuilt.
+    """One judged attempt. ``created``: new ids. ``receipt_only``: rebuild the body from them.
 
-    ``value``: the answer's object; not of a read that is done, whose body is whole and passed on.
+    ``value``: the answer's object; None for a successful read, whose body is passed on unparsed.
     """
 
     verdict: Verdict
@@ -98,37 +98,37 @@ class Outcome(Struct, frozen=True):
 
     @property
     def response(self) -> Response | None:
-        """Notion's answer, when there is a whole one."""
+        """Notion's answer, if it is complete."""
         return self.result if isinstance(self.result, Response) else None
 
     @property
     def status(self) -> int | None:
-        """The status that Notion gave, if any."""
+        """The status of Notion's answer, if any."""
         if isinstance(self.result, (Response, ResponseTooLarge)):
             return self.result.status
         return None
 
     @property
     def is_over(self) -> bool:
-        """Whether Notion is known to be done with the request, however it ended.
+        """Whether Notion has certainly stopped working on the request.
 
-        A gateway's page or timeout, or silence, leaves it open: it may still be applied.
+        After a gateway's page, a timeout or no answer, Notion may still apply it.
         """
         status = self.status
         if status is None or 200 <= status < 300:
             return status is not None
         spoke = isinstance(self.value, dict) and self.value.get("object") == "error"
-        return spoke and status in _LAST_WORDS
+        return spoke and status in _FINAL
 
     @property
     def is_failure(self) -> bool:
-        """Whether it speaks against the upstream's health: 5xx, 529, silence."""
+        """Whether the upstream seems unhealthy: 5xx, 529 or no answer."""
         status = self.status
         return status is None or (status >= 500 and self.verdict is not Verdict.DONE)
 
 
 def judge(result: Response | TransportError, route: Route, *, children: int, now: float) -> Outcome:
-    """Judge one attempt. ``children``: blocks asked for; ``now``: wall clock, for HTTP dates."""
+    """Judge one attempt. ``children``: blocks in the request; ``now``: wall clock, for dates."""
     if not isinstance(result, Response):
         return Outcome(_judge_failure(result, route), result)
     status = result.status
@@ -154,7 +154,7 @@ def judge(result: Response | TransportError, route: Route, *, children: int, now
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Read Retry-After, seconds or an HTTP date, as seconds from ``now`` (0 to MAX_PAUSE_S)."""
+    """Parse Retry-After, seconds or an HTTP date, as seconds from ``now`` (0 to MAX_PAUSE_S)."""
     if text is None:
         return None
     text = text.strip()
@@ -187,14 +187,14 @@ def _judge_write_error(result: Response, value: Any, route: Route, children: int
         committed = _committed(value, route, children)
         if committed is not None:
             return Outcome(Verdict.DONE, result, value, committed, receipt_only=True)
-    refused = 400 <= result.status < 500 and result.status not in _DOUBTFUL
+    refused = 400 <= result.status < 500 and result.status not in _AMBIGUOUS
     return Outcome(Verdict.REFUSED if refused else Verdict.UNKNOWN, result, value)
 
 
 def _created(value: Any, route: Route, children: int) -> tuple[str, ...] | None:
-    """New ids of a success; None when they should be there and are not.
+    """Return the new ids of a success; None when expected ids are missing.
 
-    An append may also list later siblings after the new blocks: only the first ``children`` count.
+    An append may list later siblings after the new blocks, so only the first ``children`` count.
     """
     if route.creates == "none" or not isinstance(value, dict):
         return ()
@@ -210,7 +210,7 @@ def _created(value: Any, route: Route, children: int) -> tuple[str, ...] | None:
 
 
 def _committed(value: Any, route: Route, children: int) -> tuple[str, ...] | None:
-    """The ids that a 503 names as saved; None unless it names all that were asked for."""
+    """Return the ids that a 503 reports as saved; None unless it reports all."""
     data = value.get("additional_data") if isinstance(value, dict) else None
     if not isinstance(data, Mapping):
         return None
@@ -227,8 +227,8 @@ def _throttle(value: Any, after: float | None) -> Throttle:
     data = value.get("additional_data") if isinstance(value, dict) else None
     reason = data.get("rate_limit_reason") if isinstance(data, Mapping) else None
     if after is None and isinstance(data, Mapping):
-        told = data.get("retry_after")
-        after = float(told[:9]) if isinstance(told, str) and told.isdigit() else None
+        text = data.get("retry_after")
+        after = float(text[:9]) if isinstance(text, str) and text.isdigit() else None
     final = reason == "public_api_request_blocked"
     pause = after if after is not None else (BLOCKED_PAUSE_S if final else DEFAULT_PAUSE_S)
     return Throttle(
@@ -237,7 +237,7 @@ def _throttle(value: Any, after: float | None) -> Throttle:
 
 
 def is_object(body: bytes) -> bool:
-    """Whether ``body`` is one well-formed JSON object. Looks at every byte and builds nothing."""
+    """Return whether ``body`` is one well-formed JSON object, without building it."""
     try:
         _OBJECT.decode(body)
         return body.isascii() or bool(body.decode())
@@ -246,7 +246,7 @@ def is_object(body: bytes) -> bool:
 
 
 def _object(body: bytes) -> Any:
-    """The decoded object, or None when it is none."""
+    """Return the decoded object, or None if ``body`` is no JSON object."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

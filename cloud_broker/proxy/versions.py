@@ -1,6 +1,6 @@
-"""Older clients: what they send and expect, in terms of the version spoken upstream. Pure.
+"""Translates between a client's Notion-Version and the pinned version spoken upstream. Pure.
 
-Upstream is pinned by the setting (2026-03-11, or 2025-09-03). What translates without loss:
+A setting pins the upstream version (2026-03-11, or 2025-09-03). These translate without loss:
 
 - 2025-09-03, the default of Notion's present SDKs: ``after`` became ``position``, ``archived``
   became ``in_trash``, ``transcription`` became ``meeting_notes``
@@ -8,7 +8,7 @@ Upstream is pinned by the setting (2026-03-11, or 2025-09-03). What translates w
 - 2022-06-28, the default of SDKs before that: the same, and a database was the table itself
   (``databases.py``).
 
-Earlier versions give properties and parents in other forms, and are refused.
+The broker refuses earlier versions: their properties and parents have other forms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LISTS = {"page_or_data_source": "page_or_database"}
 
 
 def spoken(asked: str | None, pinned: str, route: Route) -> str:
-    """Return the version in which the client wants its answer.
+    """Return the version of the client's response.
 
     Raises InvalidRequest, or NoSuchRoute for a call that the version does not have.
     """
@@ -38,7 +38,7 @@ def spoken(asked: str | None, pinned: str, route: Route) -> str:
     known = [each for each in KNOWN if each <= pinned]
     if version not in known:
         raise InvalidRequest(
-            f"This Notion-Version is not understood here: send {' or '.join(reversed(known))} "
+            f"This Notion-Version is not supported. Send {' or '.join(reversed(known))} "
             "(notionVersion or notion_version in Notion's SDKs).",
             broker_code="version_not_supported",
         )
@@ -50,12 +50,12 @@ def spoken(asked: str | None, pinned: str, route: Route) -> str:
 
 
 def knows_tables(version: str) -> bool:
-    """Whether a database is a table to clients of this version."""
+    """Return whether a database is a table in this version."""
     return version < FIRST_WITH_SOURCES
 
 
 def to_upstream(route: Route, body: dict[str, Any], version: str) -> dict[str, Any]:
-    """Rewrite what older clients send. Raises InvalidRequest where that would lose something."""
+    """Rewrite an older client's body. Raises InvalidRequest if that would lose data."""
     body = dict(body)
     if "after" in body:
         if "position" in body:
@@ -77,7 +77,7 @@ def to_upstream(route: Route, body: dict[str, Any], version: str) -> dict[str, A
 
 
 def to_client(value: Any, version: str, pinned: str) -> Any:
-    """Give ``value`` (decoded JSON of an answer) the form of the client's ``version``, in place."""
+    """Rewrite ``value`` (an answer's decoded JSON) in the client's ``version``, in place."""
     if version == pinned:
         return value
     tables = knows_tables(version)
@@ -119,7 +119,7 @@ def _without_sources(node: dict[str, Any]) -> None:
 
 
 def _name_sources(body: dict[str, Any], version: str) -> None:
-    """A filter for databases finds data sources, in which those clients see their databases."""
+    """Turn a filter for databases into one for data sources, the tables of old clients."""
     wanted = body.get("filter")
     if not isinstance(wanted, dict) or wanted.get("value") != "database":
         return
