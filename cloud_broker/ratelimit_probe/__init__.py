@@ -1,1 +1,1 @@
-"""``cloud-broker ratelimit-probe``: an experiment that finds out whose a rate limit is."""
+"""Runs ``cloud-broker ratelimit-probe``, an experiment that finds the scope of a rate limit."""

@@ -1,4 +1,4 @@
-"""``cloud-broker ratelimit-probe``: find out whose the rate limit of an API like Notion's is."""
+"""Runs ``cloud-broker ratelimit-probe``: finds the scope of an API's rate limit."""
 
 from __future__ import annotations
 
@@ -29,29 +29,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry it out and print the report: 0 with an answer, 1 without. Raises ProbeFailed."""
+    """Run the experiment and print the report; 0 with a result, 1 without. Raises ProbeFailed."""
     return asyncio.run(_probe(read(args), as_json=args.json))
 
 
-async def _probe(asked: Experiment, *, as_json: bool) -> int:
-    plan, chance = asked.plan, random.Random(asked.seed)  # noqa: S311 (it guards nothing)
-    async with _target(asked) as (target, transport, clock, integrations):
-        runner = Runner(target, transport, clock, chance, _tell, _stop_on_interrupt())
+async def _probe(experiment: Experiment, *, as_json: bool) -> int:
+    plan, workspaces = experiment.plan, experiment.workspaces
+    chance = random.Random(experiment.seed)  # noqa: S311 (no secret depends on it)
+    async with _target(experiment) as (target, transport, clock, integrations):
+        runner = Runner(target, transport, clock, chance, _report, _stop_on_interrupt())
         holders = {
             label: with_statements(
-                await runner.holder(label), integrations.get(label), asked.workspaces.get(label)
+                await runner.holder(label),
+                integrations.get(label),
+                workspaces.get(label),
             )
             for label in plan.tokens
         }
         for line in report.estimate(plan, holders):
-            _tell(line)
+            _report(line)
         results = await runner.run(plan)
     if runner.gave_up is not None:
-        _tell(runner.gave_up)
+        _report(runner.gave_up)
     verdict = judge(plan, results, holders)
     if as_json:
-        told = msgspec.json.encode(report.data(plan, holders, results, verdict))
-        sys.stdout.write(msgspec.json.format(told, indent=2).decode() + "\n")
+        encoded = msgspec.json.encode(report.data(plan, holders, results, verdict))
+        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
     else:
         sys.stdout.write(report.text(results, verdict) + "\n")
     return 1 if verdict.answer is Conclusion.INCONCLUSIVE else 0
@@ -59,24 +62,27 @@ async def _probe(asked: Experiment, *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _target(
-    asked: Experiment,
+    experiment: Experiment,
 ) -> AsyncIterator[tuple[Target, Transport, Clock, Mapping[str, str]]]:
-    """What to ask, by which transport and clock, and whose each token is said to be."""
+    """Provide the target, its transport and clock, and the integrations of the tokens."""
     clock = SystemClock()
-    if asked.origin is not None:
+    call, version = experiment.call, experiment.notion_version
+    if experiment.origin is not None:
         async with AiohttpTransport() as transport:
-            target = Target(asked.origin, asked.call, asked.notion_version, asked.tokens)
-            yield target, transport, clock, asked.integrations
+            target = Target(
+                experiment.origin, experiment.call, experiment.notion_version, experiment.tokens
+            )
+            yield target, transport, clock, experiment.integrations
         return
-    scope, limit = asked.sandbox_scope, asked.plan.expected
-    async with rehearse(scope, limit, clock.now(), asked.seed) as here:
-        _tell(f"rehearsal at a sandbox of its own, limit per {scope}; --api-url asks a real API")
-        target = Target(here.origin, asked.call, asked.notion_version, here.tokens)
+    scope, limit = experiment.sandbox_scope, experiment.plan.expected
+    async with rehearse(scope, limit, clock.now(), experiment.seed) as here:
+        _report(f"rehearsal with a sandbox, limit per {scope}; use --api-url for a real API")
+        target = Target(here.origin, call, version, here.tokens)
         yield target, here.transport, here.clock, here.integrations
 
 
 def _stop_on_interrupt() -> asyncio.Event:
-    """An event that the first Ctrl-C sets; the second one ends the process as ever."""
+    """Return an event that the first Ctrl-C sets; a second Ctrl-C ends the process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -84,11 +90,11 @@ def _stop_on_interrupt() -> asyncio.Event:
         stop.set()
         loop.remove_signal_handler(signal.SIGINT)
 
-    with contextlib.suppress(NotImplementedError):  # on Windows there is no report then
+    with contextlib.suppress(NotImplementedError):  # Windows: no report after Ctrl-C
         loop.add_signal_handler(signal.SIGINT, interrupted)
     return stop
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

@@ -1,13 +1,13 @@
-"""How well counts agree with a budget for each token, or with one for two. Pure.
+"""Weighs counts: do two tokens have a budget each, or share one? Pure.
 
-Two tokens A and B were asked with alone and got ``a`` and ``b`` requests through, then together at
-the same rate each, and got ``c`` and ``d``. If each has a budget of its own, then c is about a and
-d about b. If one budget serves both, c + d is about a (which is about b), in about equal parts.
+Alone, the tokens A and B got ``a`` and ``b`` requests admitted; together, at the same rate each,
+``c`` and ``d``. With a budget each, c is about a and d about b. With a shared budget, c + d is
+about a (and about b), in about equal parts.
 
-"About" is the whole difficulty. A limiter is no coin: its refusals come in rows, so a binomial or
-Poisson test takes hundreds of them for hundreds of witnesses and is sure of anything. What makes
-equal budgets count differently is where a window begins, and other traffic; it moves a count by
-some per cent however large the count is. So each prediction has a normal error of ``NOISE`` of it.
+"About" needs care. A limiter refuses in long runs, so a binomial or Poisson test would treat
+hundreds of dependent refusals as independent and be certain of anything. Equal budgets give
+different counts because of the start of the window and other traffic, by some per cent of any
+count. So each prediction has a normal error of ``NOISE`` times its value.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from cloud_broker.ratelimit_probe.tally import Count
 
 NOISE = 0.08
-"""Standard deviation, as a share. In the first plan's experiment the same two tokens got 3.0 % and
-4.4 % more through together than alone: about twice that."""
-LEAST = 3.0  # requests: no count is surer than that
+"""Standard deviation, as a share: about twice the differences of 3.0 % and 4.4 % between together
+and alone in the experiment of the first plan."""
+LEAST = 3.0  # requests: minimum error of any count
 WIDER = 4 / 3
-"""One budget asked at twice the rate admits the same in each whole window, more in a window of
-which the phase covers a part: with a whole one and half of another, 2 in place of 1.5."""
+"""At twice the rate one budget admits the same in each full window, but more in a window that the
+phase covers in part: with one full and one half window, 2 instead of 1.5."""
 UNEVEN = 0.1  # standard deviation of A's share of one budget around a half
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Log-likelihoods of what two tokens got, and the totals that were to be expected."""
+    """Log-likelihoods of the counts of two tokens, with the expected totals."""
 
     separate: float
     common: float
@@ -40,19 +40,19 @@ class Evidence:
 
 
 def weigh(alone: tuple[Count, Count], together: tuple[Count, Count]) -> Evidence:
-    """Weigh one pair's counts against the two explanations, and against none of them."""
+    """Weigh one pair's counts under both explanations, and under neither."""
     a, b = (count.admitted for count in alone)
     c, d = (count.admitted for count in together)
     most = sum(count.sent - count.failed for count in together)
     low = max(1.0, (a + b) / 2)
-    both_met_it = all(count.refused for count in alone)
-    # Who did not meet the limit alone has not shown how large it is: up to twice that may fit.
-    high = min(low * (WIDER if both_met_it else 2.0), max(low + 1.0, float(most)))
+    both_refused = all(count.refused for count in alone)
+    # A token without a refusal alone does not show the limit: up to twice its count may fit.
+    high = min(low * (WIDER if both_refused else 2.0), max(low + 1.0, float(most)))
     separate = _normal(c - a, _error(a)) + _normal(d - b, _error(b))
     common = (
         _spread(c + d, low, high)
         + _normal(c - (c + d) / 2, max(LEAST, UNEVEN * (c + d)))
-        # Alone, both drew on the same budget. 0 when they got the same.
+        # Alone, both used the same budget: 0 for equal counts.
         - ((a - b) / (math.sqrt(2) * _error(low))) ** 2 / 2
     )
     neither = -math.log(together[0].sent + 1) - math.log(together[1].sent + 1)
@@ -68,7 +68,7 @@ def _normal(off: float, error: float) -> float:
 
 
 def _spread(found: float, low: float, high: float) -> float:
-    """Log-density of a value anywhere from ``low`` to ``high``, give or take the error."""
+    """Return the log-density of a value between ``low`` and ``high``, with the error."""
     error = _error(low)
 
     def below(value: float) -> float:

@@ -1,8 +1,8 @@
-"""Whom a token stands for, and what two tokens have in common. Pure.
+"""Reads the holder of a token, and compares the holders of two tokens. Pure.
 
-``GET users/me`` names the bot, the workspace and the owner, and of the integration only its name:
-https://developers.notion.com/reference/get-self. So whether two tokens are of one integration is
-best said by who made them; without a word, the same name is taken for the same integration.
+``GET users/me`` returns the bot, the workspace, the owner, and the name of the integration:
+https://developers.notion.com/reference/get-self. The operator can state the integrations; without
+a statement the same name counts as the same integration.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 
 class LimitScope(Enum):
-    """Whose a limit may be. ``CONNECTION``: one authorization, which may have several tokens."""
+    """The scope of a limit. ``CONNECTION``: one authorization, which may have several tokens."""
 
-    TOKEN = "token"  # noqa: S105 (a name, no password)
+    TOKEN = "token"  # noqa: S105 (not a password)
     CONNECTION = "connection"
     INTEGRATION = "integration"
     WORKSPACE = "workspace"
-    ADDRESS = "address"  # or anything else that all who ask from here have in common
+    ADDRESS = "address"  # or anything else that all requests from here share
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One token's bot, integration and workspace. ``stated``: the integration was told to us."""
+    """One token's bot, integration and workspace. ``stated``: by the operator."""
 
     bot_id: str
     name: str
@@ -37,7 +37,7 @@ class Holder:
 
 
 def read_holder(body: Any) -> Holder | None:
-    """Read an answer of ``GET users/me``; None when it is not one."""
+    """Parse an answer of ``GET users/me``; None when it has another form."""
     if not isinstance(body, Mapping) or body.get("object") != "user":
         return None
     bot_id, name, bot = body.get("id"), body.get("name"), body.get("bot")
@@ -58,17 +58,17 @@ def read_holder(body: Any) -> Holder | None:
 
 
 def with_statements(holder: Holder, integration: str | None, workspace: str | None) -> Holder:
-    """Put what the operator says in the place of what was read."""
+    """Replace fields by the operator's statements."""
     if integration is not None:
         holder = replace(holder, integration=f"stated {integration}", stated=True)
     return holder if workspace is None else replace(holder, workspace=f"stated {workspace}")
 
 
 def shared(one: Holder, other: Holder) -> frozenset[LimitScope]:
-    """What two tokens have in common, apart from the address that both are used from."""
+    """Return the scopes that two tokens share, besides the address."""
     common = set()
     if one.bot_id == other.bot_id:
-        # One authorization is of one integration in one workspace, whatever was stated.
+        # One authorization has one integration and one workspace, despite other statements.
         common |= {LimitScope.CONNECTION, LimitScope.INTEGRATION, LimitScope.WORKSPACE}
     if one.integration == other.integration:
         common.add(LimitScope.INTEGRATION)

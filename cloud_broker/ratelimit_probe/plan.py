@@ -1,8 +1,8 @@
-"""What the experiment does when: its phases, and when each request is sent. Pure.
+"""Plans the phases of the experiment and the time of each request. Pure.
 
-Each token is asked with alone, then each pair at the same time, every token at the same rate
-throughout. Between two phases nothing is sent, so that budgets are whole again; and each begins a
-whole number of windows after the first, so that windows of the wall clock lie the same in all.
+Each token sends alone, then each pair together, every token at the same rate. A pause between two
+phases lets the budgets refill. Each phase starts a whole number of windows after the first, so
+that windows aligned to the wall clock have the same position in all phases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A time in which the tokens with these labels, one or two, send."""
+    """A phase, in which the tokens with these labels (one or two) send."""
 
     tokens: tuple[str, ...]
 
@@ -38,9 +38,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All phases in their order. ``rate`` is in requests a second, for each token.
+    """All phases in order. ``rate`` is in requests per second and token.
 
-    ``expected`` is the limit that the experiment should be able to meet.
+    ``expected`` is the limit that the experiment should reach.
     """
 
     tokens: tuple[str, ...]
@@ -52,46 +52,46 @@ class Plan:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Every token alone, then every pair."""
+        """Each token alone, then each pair."""
         return (*(Phase((each,)) for each in self.tokens), *(Phase(pair) for pair in self.pairs))
 
     @property
     def per_token(self) -> int:
-        """Requests that a token sends in a phase."""
+        """The requests that a token sends in a phase."""
         return int(self.rate * self.duration_s)
 
     @property
     def requests(self) -> int:
-        """Requests in all; one more a token asks who it is."""
+        """The total of requests, with one ``users/me`` per token."""
         return len(self.tokens) + sum(len(phase.tokens) for phase in self.phases) * self.per_token
 
     @property
     def seconds(self) -> float:
-        """How long it takes, when no Retry-After asks for a longer pause."""
+        """The duration, unless a Retry-After asks for a longer pause."""
         return (len(self.phases) - 1) * self.next_start(0.0, 0.0) + self.duration_s
 
     def next_start(self, last_s: float, closed_until_s: float) -> float:
-        """When the next phase begins, after one at ``last_s``: not before ``closed_until_s``."""
+        """Return the start of the phase after ``last_s``, not before ``closed_until_s``."""
         earliest = max(last_s + self.duration_s + self.cool_down_s, closed_until_s)
         window_s = self.expected.window_s
         return last_s + math.ceil((earliest - last_s) / window_s - 1e-9) * window_s
 
     @property
     def busiest(self) -> int:
-        """The most that one token sends in an expected window, or in a phase if that is shorter."""
+        """The requests that one token sends in an expected window, or in a shorter phase."""
         return int(self.rate * min(self.duration_s, self.expected.window_s))
 
 
 def all_pairs(tokens: Sequence[str]) -> tuple[Pair, ...]:
-    """Every two of the labels."""
+    """Return all pairs of the labels."""
     return tuple(combinations(tokens, 2))
 
 
 def schedule(phase: Phase, plan: Plan, chance: random.Random) -> list[tuple[float, str]]:
-    """When to send with which token, in seconds from the phase's start.
+    """Return the time of each request, in seconds from the phase's start, with its token.
 
-    Each request is moved by up to half a pace, so that of two tokens now one, now the other is
-    the first to ask for what is left.
+    Each request is delayed by up to half an interval, so that both tokens of a pair are sometimes
+    the first to ask for the remaining budget.
     """
     return sorted(
         ((number + chance.random() / 2) / plan.rate, token)

@@ -1,7 +1,7 @@
-"""A sandbox Notion of the probe's own, in time that need not be waited for.
+"""Runs the probe against a sandbox Notion of its own, without waiting times.
 
-Real requests go over loopback to the real sandbox; only the clock, which probe and sandbox share,
-is not the machine's: it stands still while a request is under way, and jumps over the waiting.
+Real requests go over loopback to the real sandbox. Probe and sandbox share a simulated clock: it
+stops while a request is under way, and skips the sleeps.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ _SECOND = Integration("second-client", "second-secret", "Another integration")
 
 
 class JumpingClock:
-    """Time that passes only while somebody waits and no request is under way.
+    """A clock that advances only during a sleep while no request is under way.
 
-    For one sleeper at a time.
+    It supports one sleeper at a time.
     """
 
     def __init__(self, start: float) -> None:
-        """Begin at ``start``, seconds since the epoch."""
+        """Start at ``start``, seconds since the epoch."""
         self._now = start
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._now
 
     def monotonic(self) -> float:
-        """The same: it never jumps back."""
+        """Return the same time: it never jumps back."""
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Let the requests under way end, then be ``seconds`` later."""
-        # Tasks begin in the order in which they were made, so one made before is seen here.
+        """Wait for the requests under way, then advance by ``seconds``."""
+        # Tasks start in the order of their creation, so earlier requests are counted here.
         await self._quiet.wait()
         self._now += max(0.0, seconds)
 
     def begin(self) -> None:
-        """Count a request."""
+        """Count a request that starts."""
         self._under_way += 1
         self._quiet.clear()
 
     def end(self) -> None:
-        """Count it off."""
+        """Count a request that ends."""
         self._under_way -= 1
         if self._under_way == 0:
             self._quiet.set()
 
 
 class TrackedTransport:
-    """A transport whose requests a clock waits for."""
+    """A transport that reports its requests to the clock."""
 
     def __init__(self, inner: Transport, clock: JumpingClock) -> None:
         self._inner = inner
@@ -94,9 +94,9 @@ class TrackedTransport:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """Where the sandbox is, how to ask it, and three tokens of it.
+    """The sandbox's address, transport and clock, and three of its tokens.
 
-    A and B are of one integration, A and C of one workspace; so each scope shows.
+    A and B share an integration, A and C a workspace, so that each scope shows.
     """
 
     origin: URL

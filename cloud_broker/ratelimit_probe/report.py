@@ -1,4 +1,4 @@
-"""What the probe tells: a table and a verdict for people, an object for programs. Pure."""
+"""Renders the report: a table with a verdict as text, or a JSON object. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SCOPE_PHRASES = {
     LimitScope.ADDRESS: "shared by all tokens here (by their IP address or the like)",
 }
 EXTRA_TOKENS = {
-    LimitScope.CONNECTION: "one of A's integration in A's workspace, authorized by another person",
+    LimitScope.CONNECTION: "one of A's integration in A's workspace, authorized by another user",
     LimitScope.INTEGRATION: "one of A's integration in another workspace",
     LimitScope.WORKSPACE: "one of another integration in A's workspace",
 }
 
 
 def estimate(plan: Plan, holders: Mapping[str, Holder]) -> list[str]:
-    """Say before it starts who is asked, how often, and how long it takes."""
+    """Describe the tokens, the number of requests and the duration, before the start."""
     lines = [
         f"{label}: bot {holder.bot_id} of {holder.name!r} in"
         f" {holder.workspace_name or holder.workspace!r}"
@@ -36,66 +36,66 @@ def estimate(plan: Plan, holders: Mapping[str, Holder]) -> list[str]:
     for a, b in plan.pairs:
         common = shared(holders[a], holders[b])
         names = [scope.value for scope in LimitScope if scope in common]
-        lines.append(f"{a} and {b} share: {', '.join(names) or 'nothing that is known'}")
+        lines.append(f"{a} and {b} share: {', '.join(names) or 'nothing known'}")
         if LimitScope.INTEGRATION in common and not holders[a].stated:
-            lines.append("  (by the name of the integration; --integrations states it)")
+            lines.append("  (by the name of the integration; use --integrations to state it)")
     lines.append(
-        f"{len(plan.phases)} phases of {plan.duration_s:g} s at {plan.rate:g} requests a second"
-        f" and token: {plan.requests} requests in all, {_minutes(plan.seconds)}; longer if a"
+        f"{len(plan.phases)} phases of {plan.duration_s:g} s at {plan.rate:g} requests per second"
+        f" and token: {plan.requests} requests in total, {_minutes(plan.seconds)}; longer if a"
         " Retry-After asks for it"
     )
     if plan.busiest <= plan.expected.requests:
         lines.append(
-            f"warning: a token sends {plan.busiest} in a window, which cannot meet a limit of"
-            f" {plan.expected.requests} in {plan.expected.window_s:g} s"
+            f"warning: a token sends {plan.busiest} requests in a window and cannot reach a"
+            f" limit of {plan.expected.requests} in {plan.expected.window_s:g} s"
         )
     return lines
 
 
-def text(results: Sequence[Result], verdict: Finding) -> str:
-    """The report for a person."""
+def text(results: Sequence[Result], finding: Finding) -> str:
+    """Render the report as text."""
     rows = [_HEAD, *(_row(result, token) for result in results for token in result.counts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    told = [line.rstrip() for line in lines]
+    cells = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    lines = [line.rstrip() for line in cells]
     for result in results:
         for token, count in result.counts.items():
             if len(result.counts) == 1 and count.window_s is not None:
-                told.append(
+                lines.append(
                     f"{token} alone had {count.before_first} requests admitted before the first"
                     f" 429, which asked to wait until {count.window_s:.0f} s after the start."
                 )
-    told += ["", f"Verdict: {sentence(verdict)}"]
-    told += [f"  {line}" for line in verdict.why]
-    for pair, evidence in (verdict.pairs or {}).items():
+    lines += ["", f"Verdict: {sentence(finding)}"]
+    lines += [f"  {line}" for line in finding.why]
+    for pair, evidence in (finding.pairs or {}).items():
         low, high = evidence.if_common
-        told.append(
-            f"  {' with '.join(pair)}: {evidence.total} admitted; to be expected were"
+        lines.append(
+            f"  {' with '.join(pair)}: {evidence.total} admitted; expected"
             f" {evidence.if_separate} from two budgets, {low:.0f} to {high:.0f} from one."
         )
-    for group, share in sorted((verdict.posterior or {}).items(), key=lambda item: -item[1]):
-        told.append(f"  {_share(share):>11}  {_named(group)}")
-    return "\n".join(told)
+    for group, share in sorted((finding.posterior or {}).items(), key=lambda item: -item[1]):
+        lines.append(f"  {_share(share):>11}  {_named(group)}")
+    return "\n".join(lines)
 
 
-def sentence(verdict: Finding) -> str:
-    """The verdict in one or two sentences."""
-    if verdict.answer is Conclusion.NO_LIMIT:
+def sentence(finding: Finding) -> str:
+    """Return the finding in one or two sentences."""
+    if finding.answer is Conclusion.NO_LIMIT:
         return "no limit was seen."
-    if verdict.answer is Conclusion.INCONCLUSIVE or verdict.confidence is None:
+    if finding.answer is Conclusion.INCONCLUSIVE or finding.confidence is None:
         return "inconclusive."
-    sure = f"Probability {_share(verdict.confidence)}."
-    whose = " or ".join(SCOPE_PHRASES[scope] for scope in verdict.scopes)
-    if verdict.answer is Conclusion.FOUND:
+    sure = f"Probability {_share(finding.confidence)}."
+    whose = " or ".join(SCOPE_PHRASES[scope] for scope in finding.scopes)
+    if finding.answer is Conclusion.FOUND:
         return f"the limit is {whose}. {sure}"
-    advice = " or ".join(EXTRA_TOKENS[each] for each in verdict.scopes if each in EXTRA_TOKENS)
+    advice = " or ".join(EXTRA_TOKENS[each] for each in finding.scopes if each in EXTRA_TOKENS)
     return f"the limit is {whose}. {sure} These tokens cannot tell which; one more would: {advice}."
 
 
 def data(
-    plan: Plan, holders: Mapping[str, Holder], results: Sequence[Result], verdict: Finding
+    plan: Plan, holders: Mapping[str, Holder], results: Sequence[Result], finding: Finding
 ) -> dict[str, Any]:
-    """The report for a program; no token is in it."""
+    """Return the report as JSON data, without tokens."""
     return {
         "plan": {
             "rate": plan.rate,
@@ -127,18 +127,18 @@ def data(
             }
             for result in results
         ],
-        "verdict": _verdict(holders, verdict),
+        "verdict": _finding(holders, finding),
     }
 
 
-def _verdict(holders: Mapping[str, Holder], verdict: Finding) -> dict[str, Any]:
+def _finding(holders: Mapping[str, Holder], finding: Finding) -> dict[str, Any]:
     return {
-        "answer": verdict.answer.value,
-        "scopes": [scope.value for scope in verdict.scopes],
-        "confidence": verdict.confidence,
+        "answer": finding.answer.value,
+        "scopes": [scope.value for scope in finding.scopes],
+        "confidence": finding.confidence,
         "posterior": [
             {"scopes": [scope.value for scope in group], "probability": share}
-            for group, share in (verdict.posterior or {}).items()
+            for group, share in (finding.posterior or {}).items()
         ],
         "pairs": [
             {
@@ -155,10 +155,10 @@ def _verdict(holders: Mapping[str, Holder], verdict: Finding) -> dict[str, Any]:
                     "something_else": evidence.neither,
                 },
             }
-            for pair, evidence in (verdict.pairs or {}).items()
+            for pair, evidence in (finding.pairs or {}).items()
         ],
-        "sentence": sentence(verdict),
-        "why": list(verdict.why),
+        "sentence": sentence(finding),
+        "why": list(finding.why),
     }
 
 
@@ -194,7 +194,7 @@ def _row(result: Result, token: str) -> tuple[str, ...]:
 
 
 def _share(value: float) -> str:
-    """A probability in words that promise no more than three digits."""
+    """Render a probability with at most three digits."""
     if value > 0.999:
         return "above 99.9%"
     return "below 0.1%" if value < 0.001 else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Carries out a plan against an API: sends on time, reads answers, waits between the phases."""
+"""Runs a plan against an API: sends on time, reads answers, pauses between phases."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from cloud_broker.ratelimit_probe.tally import Reply, ReplyKind, Result, tally
 from cloud_broker.secret import Secret
 from cloud_broker.transport import Response, Transport, TransportError
 
-BLOCKED = "public_api_request_blocked"  # whoever is told this must not go on asking
-DEADLINE_S = 30.0
+BLOCKED = "public_api_request_blocked"  # after this reason a client must stop
+DEADLINE_S = 30.0  # seconds per request
 ANSWER_BYTES = 1024 * 1024
-REPORTS = 6  # lines of progress in a phase
+REPORTS = 6  # lines of progress per phase
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked: ``GET {origin}/v1/{call}`` with one of the tokens."""
+    """The request of the experiment: ``GET {origin}/v1/{call}`` with one of the tokens."""
 
     origin: URL
     call: str
@@ -38,7 +38,7 @@ class Target:
 
 
 class Runner:
-    """One experiment. What is asked for is at most what the plan says."""
+    """One experiment. It sends at most the requests of the plan."""
 
     def __init__(
         self,
@@ -46,21 +46,21 @@ class Runner:
         transport: Transport,
         clock: Clock,
         chance: random.Random,
-        tell: Tell,
+        report: Report,
         stop: asyncio.Event,
     ) -> None:
-        """``tell`` gets lines of progress; setting ``stop`` ends the experiment early."""
+        """``report`` gets lines of progress; setting ``stop`` ends the experiment early."""
         self._target = target
         self._transport = transport
         self._clock = clock
         self._chance = chance
-        self._tell = tell
+        self._report = report
         self._stop = stop
-        self._closed_until = 0.0  # monotonic: what the latest Retry-After asks to wait for
-        self.gave_up: str | None = None  # why, when an answer said that going on makes no sense
+        self._closed_until = 0.0  # monotonic: end of the latest Retry-After
+        self.gave_up: str | None = None  # the reason for stopping, if any
 
     async def holder(self, label: str) -> Holder:
-        """Ask a token whose it is. Raises ProbeFailed."""
+        """Return the holder of a token. Raises ProbeFailed."""
         try:
             answer = await self._get(label, "users/me")
         except TransportError as error:
@@ -69,23 +69,23 @@ class Runner:
         if found is None:
             raise ProbeFailed(
                 f"Token {label} cannot be used: GET users/me answered {answer.status}.",
-                hint="401 means that it is not accepted; wait out a 429.",
+                hint="After a 401, check the token; after a 429, wait and try again.",
             )
         return found
 
     async def run(self, plan: Plan) -> list[Result]:
-        """Carry out the phases; fewer than all of them when it was stopped."""
+        """Run the phases; a stopped experiment returns fewer."""
         results: list[Result] = []
         start = self._clock.monotonic()
         for number, phase in enumerate(plan.phases, 1):
             if results:
                 start = plan.next_start(start, self._closed_until)
                 pause_s = start - self._clock.monotonic()
-                self._tell(f"pause of {pause_s:.0f} s")
+                self._report(f"pause of {pause_s:.0f} s")
                 await self._wait(pause_s)
             if self._stop.is_set():
                 break
-            self._tell(f"phase {number} of {len(plan.phases)}: {phase.name}")
+            self._report(f"phase {number} of {len(plan.phases)}: {phase.name}")
             results.append(await self._phase(phase, plan))
         return results
 
@@ -105,7 +105,7 @@ class Runner:
                 group.create_task(self._ask(token, at_s, replies))
                 if number % every == 0:
                     refused = sum(each.outcome is ReplyKind.REFUSED for each in replies)
-                    self._tell(f"  {at_s:.0f} s: {number} of {len(due)} sent, {refused} refused")
+                    self._report(f"  {at_s:.0f} s: {number} of {len(due)} sent, {refused} refused")
         counts = {token: tally(replies, token) for token in phase.tokens}
         return Result(phase, counts, at_s, complete)
 
@@ -123,18 +123,18 @@ class Runner:
             return
         replies.append(Reply(at_s, token, ReplyKind.FAILED))
         if answer.status < 500:
-            self._give_up(f"Token {token} was answered {answer.status}, so it was stopped.")
+            self._give_up(f"Token {token} got the status {answer.status}, so the probe stopped.")
 
     def _refused(self, answer: Response, token: str, at_s: float) -> Reply:
         body = _object(answer)
         data = body.get("additional_data")
-        said = data.get("rate_limit_reason") if isinstance(data, Mapping) else None
-        reason = said if isinstance(said, str) else None
+        given = data.get("rate_limit_reason") if isinstance(data, Mapping) else None
+        reason = given if isinstance(given, str) else None
         wait_s = retry_after(answer.headers.get("Retry-After"), self._clock.now())
         if wait_s is not None:
             self._closed_until = max(self._closed_until, self._clock.monotonic() + wait_s)
         if reason == BLOCKED:
-            self._give_up(f"Notion has blocked token {token} ({BLOCKED}), so it was stopped.")
+            self._give_up(f"Notion has blocked token {token} ({BLOCKED}), so the probe stopped.")
         return Reply(at_s, token, ReplyKind.REFUSED, wait_s, reason)
 
     def _give_up(self, why: str) -> None:
@@ -153,7 +153,7 @@ class Runner:
         )
 
     async def _wait(self, seconds: float) -> None:
-        """Sleep, or until it is to stop."""
+        """Sleep until the time is over or ``stop`` is set."""
         sleeping = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((sleeping, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +163,7 @@ class Runner:
 
 
 def _object(answer: Response) -> Mapping[str, object]:
-    """The decoded object of an answer; an empty one when it is none."""
+    """Return the decoded object of an answer, or an empty one."""
     try:
         value = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What came back, counted per phase and token. Pure."""
+"""Counts the replies per phase and token. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cloud_broker.ratelimit_probe.plan import Phase
 
 
 class ReplyKind(Enum):
-    """What the limit did with a request, as far as its answer tells."""
+    """The effect of the limit on a request, from its answer."""
 
     ADMITTED = "admitted"
     REFUSED = "refused"
-    FAILED = "failed"  # a 5xx, or no answer: it says nothing of the limit
+    FAILED = "failed"  # a 5xx or no answer: no evidence about the limit
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. ``at_s`` is when it was asked for, in seconds from the phase's start."""
+    """One answer. ``at_s`` is the time of the request, in seconds from the phase's start."""
 
     at_s: float
     token: str
@@ -31,11 +31,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one token got in one phase.
+    """The counts of one token in one phase.
 
-    ``first_refusal_s`` and ``before_first`` say when the first 429 came and how many requests had
-    been admitted by then; ``retry_after_s`` is what that 429 asked for, ``longest_retry_after_s``
-    the most that any asked for.
+    ``first_refusal_s`` is the time of the first 429, ``before_first`` the number of requests
+    admitted until then, ``retry_after_s`` its Retry-After, ``longest_retry_after_s`` the longest
+    Retry-After of all.
     """
 
     sent: int
@@ -50,7 +50,7 @@ class Count:
 
     @property
     def window_s(self) -> float | None:
-        """How long the window is, if it began with the phase and Retry-After tells its end."""
+        """The length of the window, if it started with the phase and Retry-After gives its end."""
         if self.first_refusal_s is None or self.retry_after_s is None:
             return None
         return self.first_refusal_s + self.retry_after_s
@@ -58,7 +58,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One phase as it went. ``elapsed_s``: from the first request until the last was sent."""
+    """The result of one phase. ``elapsed_s``: from the first request to the last."""
 
     phase: Phase
     counts: Mapping[str, Count]
@@ -67,7 +67,7 @@ class Result:
 
     @property
     def refused(self) -> int:
-        """429s of all tokens."""
+        """The number of 429s of all tokens."""
         return sum(count.refused for count in self.counts.values())
 
 

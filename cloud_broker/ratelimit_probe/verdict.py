@@ -1,11 +1,10 @@
-"""Whose the limit is: a Bayesian comparison of the scopes it may have. Pure.
+"""Finds the scope of the limit by a Bayesian comparison of all scopes. Pure.
 
-A scope foretells of each pair of tokens whether they draw on one budget: the integration's limit is
-shared by the tokens of one integration, and so on. Scopes that foretell the same of all pairs
-cannot be told apart and are weighed as one. All are equally likely at first; a small part is kept
-for "something else" (two limits at once, other traffic), which foretells any counts alike. The
-answer is the most likely group, if it is likely enough; before that come the reasons why an
-experiment can answer nothing.
+A scope predicts for each pair of tokens if they share a budget: the tokens of one integration
+share the integration's limit, and so on. Scopes with the same predictions for all pairs form one
+group. All groups have the same prior probability; a small part is reserved for "something else"
+(several limits, other traffic), which predicts all counts equally. The result is the most likely
+group, if it is likely enough. Flaws of the experiment are checked first.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from cloud_broker.ratelimit_probe.holders import Holder, LimitScope, shared
 from cloud_broker.ratelimit_probe.plan import Pair, Plan
 from cloud_broker.ratelimit_probe.tally import Count, Result
 
-CONFIDENT = 0.95
+CONFIDENT = 0.95  # minimum probability of a result
 SOMETHING_ELSE = 0.02
 MOST_FAILED = 0.05  # of a token's requests in a phase
 MOST_LATE = 0.10  # of a phase's length
@@ -29,7 +28,7 @@ SPACE = "public_api_space_request_rate_limit"
 
 
 class Conclusion(Enum):
-    """What the experiment came to."""
+    """The kind of result."""
 
     FOUND = "found"  # one scope
     NARROWED = "narrowed"  # several that these tokens cannot tell apart
@@ -39,10 +38,10 @@ class Conclusion(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer. ``scopes``: one when found, several when narrowed, else none.
+    """The result. ``scopes``: one when found, several when narrowed, else none.
 
     ``posterior``: groups of scopes with their probability; the empty group is something else.
-    ``pairs``: the evidence of each pair. ``why``: sentences.
+    ``pairs``: the evidence of each pair. ``why``: the reasons, as sentences.
     """
 
     answer: Conclusion
@@ -54,7 +53,7 @@ class Finding:
 
 
 def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) -> Finding:
-    """Judge an experiment by its results, which may be those of a part of the phases."""
+    """Judge an experiment by its results, which may lack phases."""
     flaw = _flaw(plan, results)
     if flaw is not None:
         return Finding(Conclusion.INCONCLUSIVE, why=(flaw,))
@@ -70,15 +69,15 @@ def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) 
     best = max(posterior, key=lambda group: posterior[group])
     notes = _notes(plan, counts)
     if not best or posterior[best] < CONFIDENT:
-        told = "The counts fit no scope well enough; see the totals of each pair."
-        return Finding(Conclusion.INCONCLUSIVE, (), None, posterior, pairs, (told, *notes))
+        why = "The counts fit no scope well enough. See the totals of each pair."
+        return Finding(Conclusion.INCONCLUSIVE, (), None, posterior, pairs, (why, *notes))
     if known.get((True,) * len(pairs)) == best != (LimitScope.ADDRESS,):
         notes += (
-            "All of these tokens were also used from one address; a token that has nothing else"
-            " in common with them would rule out that it is the address's limit.",
+            "All tokens were also used from one address. To exclude a limit per address, add a"
+            " token that shares nothing else with them.",
         )
     if LimitScope.WORKSPACE not in best and _named_the_workspace(results):
-        notes += ("Notion's own reason names the workspace's limit, which the counts deny.",)
+        notes += ("Notion's own reason names the workspace's limit, but the counts contradict it.",)
     answer = Conclusion.FOUND if len(best) == 1 else Conclusion.NARROWED
     return Finding(answer, best, posterior[best], posterior, pairs, notes)
 
@@ -86,17 +85,17 @@ def judge(plan: Plan, results: Sequence[Result], holders: Mapping[str, Holder]) 
 def groups(
     pairs: Sequence[Pair], holders: Mapping[str, Holder]
 ) -> dict[tuple[bool, ...], tuple[LimitScope, ...]]:
-    """The scopes by what they foretell of each pair: whether it shares one budget.
+    """Group the scopes by their predictions: for each pair, if it shares a budget.
 
-    Two are named only where nothing before them foretells the same: the connection, which is
-    another word for the token unless two tokens are of one, and the address.
+    Connection and address are listed only if no earlier scope has the same predictions: unless two
+    tokens share a connection, it means the same as the token.
     """
     found: dict[tuple[bool, ...], tuple[LimitScope, ...]] = {}
     common = [shared(holders[a], holders[b]) for a, b in pairs]
     for scope in LimitScope:
-        foretold = tuple(scope in each or scope is LimitScope.ADDRESS for each in common)
-        if scope in (LimitScope.INTEGRATION, LimitScope.WORKSPACE) or foretold not in found:
-            found[foretold] = (*found.get(foretold, ()), scope)
+        predicted = tuple(scope in each or scope is LimitScope.ADDRESS for each in common)
+        if scope in (LimitScope.INTEGRATION, LimitScope.WORKSPACE) or predicted not in found:
+            found[predicted] = (*found.get(predicted, ()), scope)
     return found
 
 
@@ -108,9 +107,9 @@ def _posterior(
         group: math.log(prior)
         + sum(
             each.common if is_common else each.separate
-            for is_common, each in zip(foretold, pairs.values(), strict=True)
+            for is_common, each in zip(predicted, pairs.values(), strict=True)
         )
-        for foretold, group in known.items()
+        for predicted, group in known.items()
     }
     logs[()] = math.log(SOMETHING_ELSE) + sum(each.neither for each in pairs.values())
     top = max(logs.values())
@@ -120,9 +119,9 @@ def _posterior(
 
 
 def _flaw(plan: Plan, results: Sequence[Result]) -> str | None:
-    """What makes the counts worth nothing, if anything does."""
+    """Return the flaw that makes the counts worthless, or None."""
     if len(results) < len(plan.phases) or not all(result.complete for result in results):
-        return f"It was stopped early: {len(results)} of {len(plan.phases)} phases were begun."
+        return f"The probe stopped early: it began {len(results)} of {len(plan.phases)} phases."
     for result in results:
         for token, count in result.counts.items():
             if count.failed > MOST_FAILED * count.sent:
@@ -132,8 +131,8 @@ def _flaw(plan: Plan, results: Sequence[Result]) -> str | None:
                 )
         if result.elapsed_s > (1 + MOST_LATE) * plan.duration_s:
             return (
-                f"The phase {result.phase.name} took {result.elapsed_s:.0f} s in place of"
-                f" {plan.duration_s:.0f}: this machine or its connection cannot keep the rate."
+                f"The phase {result.phase.name} took {result.elapsed_s:.0f} s instead of"
+                f" {plan.duration_s:.0f} s: this machine or its network is too slow for the rate."
             )
         ends = max(count.window_s or 0.0 for count in result.counts.values())
         waits = max(count.longest_retry_after_s or 0.0 for count in result.counts.values())
@@ -147,7 +146,7 @@ def _flaw(plan: Plan, results: Sequence[Result]) -> str | None:
 
 
 def _unmet(plan: Plan) -> Finding:
-    """No 429 at all: there is no such limit, or the load was too small for it."""
+    """Judge an experiment without any 429: no such limit, or too small a load."""
     limit = f"{plan.expected.requests} requests in {plan.expected.window_s:g} s"
     seconds = min(plan.duration_s, plan.expected.window_s)
     if plan.busiest > plan.expected.requests:
@@ -159,9 +158,9 @@ def _unmet(plan: Plan) -> Finding:
                 f"A larger limit, or one over more than {plan.duration_s:g} s, would not show.",
             ),
         )
-    why = [f"No token alone sent more than the expected {limit}: the rate or the time is too low."]
+    why = [f"No token alone sent more than the expected {limit}: raise --rate or --duration."]
     if 2 * plan.busiest > plan.expected.requests:
-        why.append("Two tokens together did, so no budget of that size is shared by a pair.")
+        why.append("Two tokens together did, so no pair shares a budget of that size.")
     return Finding(Conclusion.INCONCLUSIVE, why=tuple(why))
 
 
@@ -170,14 +169,14 @@ def _named_the_workspace(results: Sequence[Result]) -> bool:
 
 
 def _notes(plan: Plan, counts: Mapping[tuple[str, ...], Mapping[str, Count]]) -> tuple[str, ...]:
-    """What the operator should know beside the verdict."""
+    """Return remarks for the operator."""
     notes = []
     alone = {token: counts[(token,)][token] for token in plan.tokens}
     met = [token for token, count in alone.items() if count.refused]
     if 0 < len(met) < len(alone):
         others = ", ".join(token for token in alone if token not in met)
         notes.append(
-            f"Alone, {', '.join(met)} met the limit and {others} did not: the tokens may have"
+            f"Alone, {', '.join(met)} reached the limit and {others} did not: the tokens may have"
             " different limits (other plans)."
         )
     return tuple(notes)

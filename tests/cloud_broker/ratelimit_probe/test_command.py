@@ -87,7 +87,7 @@ def wrong(capsys: pytest.CaptureFixture[str], *options: str, **env: str) -> str:
         (["--api-url", "api.example.com"], "must be an origin"),
         ([*API, "--token-env", "A"], "give 2 to 4 tokens"),
         ([*API, "--token-env", "A", "--token-env", "C"], "holds no token"),
-        ([*API, "--token-env", "A", "--token-env", "A"], "the same as one before"),
+        ([*API, "--token-env", "A", "--token-env", "A"], "equals an earlier one"),
         ([*TOKENS, "--sandbox-scope", "token"], "is for a rehearsal"),
         ([*TOKENS, "--integrations", "x"], "takes 2 names"),
         ([*TOKENS, "--workspaces", "x,"], "takes 2 names"),
@@ -97,7 +97,7 @@ def wrong(capsys: pytest.CaptureFixture[str], *options: str, **env: str) -> str:
         (["--rate", "0"], "must be a number from"),
         (["--rate", "0.1", "--duration", "5"], "before the first request"),
         (["--expect", "180"], "must be a number from"),
-        (["--max-requests", "6000"], "6483 requests, more than"),
+        (["--max-requests", "6000"], "6483 requests: raise --max-requests"),
     ],
 )
 def test_what_makes_no_sense_is_a_wrong_usage(

@@ -80,7 +80,7 @@ def test_without_a_limit_none_is_seen(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_rate_below_the_limit_is_inconclusive(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = rehearsed(capsys, "--rate", "1")
     assert (code, found["verdict"]["answer"]) == (1, "inconclusive")
-    assert "too low" in found["verdict"]["why"][0]
+    assert "raise --rate" in found["verdict"]["why"][0]
 
 
 def test_a_seed_repeats_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,10 +98,10 @@ def test_a_person_is_told_the_plan_before_and_the_verdict_after(
     told = capsys.readouterr()
     before = told.err.partition("phase 1 of")[0]
     assert "A and C share: workspace" in before
-    assert "603 requests in all" in before
+    assert "603 requests in total" in before
     assert "A alone" in told.out
     assert "Verdict: the limit is per workspace" in told.out
-    assert "a token that has nothing else" in told.out
+    assert "To exclude a limit per address" in told.out
 
 
 def a_runner(
@@ -188,7 +188,7 @@ async def answering(status: int, body: Any) -> AsyncIterator[tuple[Runner, list[
 @pytest.mark.parametrize(
     ("status", "body", "why"),
     [
-        (404, {}, "was answered 404"),
+        (404, {}, "got the status 404"),
         (
             429,
             {"additional_data": {"rate_limit_reason": "public_api_request_blocked"}},

@@ -14,7 +14,7 @@ from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.storage.migrations import migrate, schema_status, steps
-from tests.cloud_broker.broker_stage import WORKSPACE, HandClock, a_broker
+from tests.cloud_broker.broker_stage import WORKSPACE, ManualClock, a_broker
 from tests.cloud_broker.push.push_listener import TOKEN, listening, told
 from tests.cloud_broker.storage.freeze import BLOCK, FOLDER, WRITE
 from tests.servers.broker_database import database_url, keep_in_postgres, open_kept, shape, tables
@@ -69,7 +69,7 @@ async def test_it_comes_to_the_schema_of_a_fresh_one_with_every_row_as_it_was(
     columns = await columns_of(database)
     before = await rows_of(database, columns)
     lacking = (await schema_status(database)).missing
-    assert await migrate(database, HandClock(0.001), contract=True) == len(lacking)
+    assert await migrate(database, ManualClock(0.001), contract=True) == len(lacking)
     after = await rows_of(database, columns)
     ledger = after.pop(LEDGER)
     assert [row for row in ledger if row["applied_at"] != 1] == before.pop(LEDGER)
@@ -81,7 +81,7 @@ async def test_it_comes_to_the_schema_of_a_fresh_one_with_every_row_as_it_was(
     if kept_in == "postgres":
         keep_in_postgres(aside, url)
     fresh = await open_kept(aside)
-    assert await migrate(fresh, HandClock(0.001)) == len(steps())
+    assert await migrate(fresh, ManualClock(0.001)) == len(steps())
     assert await shape(database) == await shape(fresh)
     await fresh.close()
     await database.close()
