@@ -14,7 +14,8 @@ from cloud_broker.storage import audit
 from cloud_broker.storage.database import Database, Row
 from cloud_broker.storage.idempotency import Idempotency, KeyId
 from cloud_broker.storage.migrations import migrate, schema_status, steps
-from tests.cloud_broker.broker_stage import WORKSPACE, ManualClock, a_broker
+from tests.clocks import ManualClock
+from tests.cloud_broker.broker_stage import WORKSPACE, a_broker
 from tests.cloud_broker.push.push_listener import TOKEN, listening, told
 from tests.cloud_broker.storage.freeze import BLOCK, FOLDER, WRITE
 from tests.servers.broker_database import database_url, keep_in_postgres, open_kept, shape, tables
