@@ -151,11 +151,11 @@ class Fanout:
         self._make_room(claims.user_id)
         self._streams[stream] = None
         try:
-            hears = await self._expects_webhooks()
+            expects_webhooks = await self._expects_webhooks()
             async with self._database.reading() as tx:
                 found = await rows.connections(tx, [stream.user_id])
             self._apply_connections(stream, found)
-            await self._catch_up(stream, last_id, hears=hears)
+            await self._catch_up(stream, last_id, expects_webhooks=expects_webhooks)
             if self._is_closed:
                 stream.close()
             yield stream
@@ -231,7 +231,9 @@ class Fanout:
             self._owners[workspace_id][stream] = None
         stream.connections = fresh
 
-    async def _catch_up(self, stream: Stream, last_id: str | None, *, hears: bool) -> None:
+    async def _catch_up(
+        self, stream: Stream, last_id: str | None, *, expects_webhooks: bool
+    ) -> None:
         """Queue the missed rows, or a gap; then ``ready``."""
         async with self._database.reading() as tx:
             state = await rows.state(tx)
@@ -252,7 +254,7 @@ class Fanout:
             if at >= self._cursor:
                 break
         stream.sent = at
-        stream.put(_event("ready", {"pages": hears}, at))
+        stream.put(_event("ready", {"pages": expects_webhooks}, at))
 
     async def _queue_new_rows(self) -> None:
         """Queue the log's rows after the cursor."""

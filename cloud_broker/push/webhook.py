@@ -19,11 +19,11 @@ from cloud_broker.clock import from_rfc3339
 from cloud_broker.errors import InvalidInput
 from cloud_broker.secret import Secret
 
-What = Literal["content", "properties", "moved", "deleted", "created"]
+ChangeKind = Literal["content", "properties", "moved", "deleted", "created"]
 
 SIGNATURE = "X-Notion-Signature"
 _KINDS = frozenset({"page", "database", "data_source"})
-_WHAT: dict[str, What] = {
+_CHANGE_KINDS: dict[str, ChangeKind] = {
     "created": "created",
     "undeleted": "created",
     "moved": "moved",
@@ -67,7 +67,7 @@ class WebhookEvent:
     at: float
     workspace_id: str
     page_id: str
-    what: What | None
+    what: ChangeKind | None
     bots: tuple[str, ...] | None
     accessible_by: tuple[str, ...] | None
 
@@ -109,7 +109,7 @@ def read(body: bytes) -> WebhookEvent:
         at=at,
         workspace_id=payload.workspace_id,
         page_id=payload.entity.id,
-        what=_WHAT.get(verb) if kind in _KINDS else None,
+        what=_CHANGE_KINDS.get(verb) if kind in _KINDS else None,
         bots=tuple(sorted(set(bots))) if only_bots else None,
         accessible_by=None if seen_by is None else tuple(sorted({each.id for each in seen_by})),
     )

@@ -50,8 +50,7 @@ class KeysInFile:
 
     suffix = "_FILE"
     help = (
-        "A file with the same keys, one a line, that neither others nor another account can reach;"
-        " in place of it."
+        "File with the same keys, one a line, closed to other accounts; use it instead of the list."
     )
 
     def __init__(self, account: Callable[[], int] = os.geteuid) -> None:

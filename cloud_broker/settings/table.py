@@ -1,4 +1,4 @@
-"""Every setting as one row; ``docs/broker-settings.md`` lists the same rows (a test compares)."""
+"""Lists every setting as one row; a test compares them with ``docs/broker-settings.md``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cloud_broker.settings.parsers import (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting, with all that reading and documenting it need."""
+    """One setting: how to read it and how to document it."""
 
     name: str
     parse: Callable[[str], Any]
@@ -39,17 +39,17 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """The key in the TOML file."""
+        """Return the key in the TOML file."""
         return self.name.removeprefix("BROKER_").lower()
 
     @property
     def field(self) -> str:
-        """The attribute of Settings; several settings may fill one, but only one of them."""
+        """Return the attribute of Settings; only one of the settings that fill it may be set."""
         return self.fills or self.key
 
 
 def _ring(name: str, what: str) -> tuple[Setting, ...]:
-    """A ring of keys: a setting for each place that it may come from."""
+    """Return a setting for each source of a key ring."""
     own = Setting(name, SOURCES[0].read, None, what, required=True, secret=True)
     others = [
         Setting(name + source.suffix, source.read, None, source.help, fills=own.field)
@@ -65,15 +65,15 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_PUBLIC_URL",
         origin,
         None,
-        "Origin at which browsers and daemons reach this broker, for example"
-        " https://broker.example. Notion must know PUBLIC_URL/api/auth/notion/callback.",
+        "Public origin of this broker, for example https://broker.example. Register"
+        " PUBLIC_URL/api/auth/notion/callback at Notion.",
         required=True,
     ),
     Setting(
         "BROKER_DATABASE_URL",
         database,
         "sqlite:///broker.db",
-        "Where rows are kept: sqlite:///relative.db, sqlite:////absolute/path.db or"
+        "Database: sqlite:///relative.db, sqlite:////absolute/path.db or"
         " postgresql://USER:PASSWORD@HOST/NAME.",
         secret=True,
     ),
@@ -81,22 +81,22 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_DATABASE_CONNECTIONS",
         whole(2, 1000),
         "10",
-        "Connections to PostgreSQL that this broker may hold at once.",
+        "Largest number of PostgreSQL connections of this broker.",
     ),
     Setting(
         "BROKER_REDIS_URL",
         redis,
         None,
-        "Where brokers share limits, pauses and wake-ups: redis://HOST:PORT/0, rediss://… or"
-        " unix:///PATH. Without it they are this process's alone.",
+        "Redis that shares limits, pauses and wake-ups between brokers: redis://HOST:PORT/0,"
+        " rediss://… or unix:///PATH. Without it, each broker has its own.",
         secret=True,
     ),
     Setting(
         "BROKER_REDIS_BUDGET_MS",
         whole(5, 5_000),
         "50",
-        "Milliseconds within which Redis must answer; after three failures in a row limits are"
-        " divided among brokers for a while.",
+        "Milliseconds within which Redis must answer; after three failures in a row, the brokers"
+        " divide the limits among themselves for a while.",
     ),
     Setting("BROKER_NOTION_API_URL", origin, "https://api.notion.com", "Origin of Notion's API."),
     Setting(
@@ -122,8 +122,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     *_ring(
         "BROKER_ENCRYPTION_KEYS",
-        "Keys that seal Notion's tokens, kid:base64 of 32 bytes, comma-separated; the first one"
-        " encrypts, all open. Make one with: cloud-broker keys new.",
+        "Keys that seal Notion's tokens, kid:base64 of 32 bytes, comma-separated; the first"
+        " encrypts, all decrypt. Make one with: cloud-broker keys new.",
     ),
     *_ring(
         "BROKER_SIGNING_KEYS",
@@ -133,7 +133,7 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_APP_RETURN_URIS",
         return_uris,
         "notion-clipper://auth,notion-clipper://auth/callback",
-        "Deep links to which a sign-in may return, comma-separated; the first is the default.",
+        "Deep links that a sign-in may return to, comma-separated; the first is the default.",
     ),
     Setting(
         "BROKER_ACCESS_TOKEN_S", whole(1, 600), "600", "Life of an access token, seconds (≤ 600)."
@@ -148,7 +148,7 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_TIERS",
         factors,
         "FREE:1,PRO:2,TEAM:4",
-        "What each tier multiplies the limits per user and endpoint by.",
+        "Factor of each tier on the limits per user and endpoint.",
     ),
     Setting(
         "BROKER_NOTION_RATE",
@@ -160,7 +160,7 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_NOTION_BURST",
         whole(1, 1_000_000),
         "6",
-        "Requests that one connection may send to Notion at once.",
+        "Largest burst of one connection towards Notion, requests.",
     ),
     Setting(
         "BROKER_REQUEST_MAX_BYTES",
@@ -172,73 +172,87 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_RESPONSE_MAX_BYTES",
         whole(1_000, 100_000_000),
         "5242880",
-        "Largest answer taken from Notion, decoded bytes.",
+        "Largest answer accepted from Notion, decoded bytes.",
     ),
     Setting(
         "BROKER_ANSWER_WITHIN_S",
         number(0.1, 300),
         "30",
-        "Seconds within which a caller is answered, waits and retries included.",
+        "Seconds until a caller gets an answer, waits and retries included.",
     ),
     Setting(
         "BROKER_UPSTREAM_WRITE_S",
         number(0.1, 300),
         "65",
-        "Seconds for which the answer to a write is awaited from Notion.",
+        "Timeout for Notion's answer to a write, seconds.",
     ),
     Setting(
         "BROKER_DRAIN_S",
         number(0, 300),
         "70",
-        "Seconds that a stopping broker gives to requests under way.",
+        "Seconds that a stopping broker gives open requests to finish.",
     ),
     Setting(
         "BROKER_ANNOUNCE_S",
         number(0, 300),
         "0",
-        "Seconds for which a stopping broker still takes requests while /readyz says no; longer"
-        " than the load balancer takes to notice.",
+        "Seconds for which a stopping broker still accepts requests while /readyz answers 503;"
+        " set it longer than your load balancer takes to notice.",
     ),
     Setting(
         "BROKER_CONNECTIONS_PER_ADDRESS",
         whole(1, 1_000_000),
         "256",
-        "Connections that one address (IPv6: a /64) may hold at once; trusted proxies are spared.",
+        "Most connections per address (IPv6: a /64); trusted proxies are exempt.",
     ),
     Setting(
         "BROKER_TRUSTED_PROXIES",
         networks,
         "127.0.0.0/8,::1/128",
-        "Networks whose X-Forwarded-For is believed, or none; name your reverse proxy's.",
+        "Networks trusted to set X-Forwarded-For, or none; add your reverse proxy's network.",
     ),
     Setting("BROKER_LOG_LEVEL", level, "INFO", "DEBUG, INFO, WARNING or ERROR."),
-    Setting("BROKER_WEBHOOK_TOKEN", secret, None, "Notion's verification token.", secret=True),
-    Setting("BROKER_WEBHOOK_PENDING", whole(0, 1), "0", "1: take Notion's webhook handshake."),
+    Setting(
+        "BROKER_WEBHOOK_TOKEN",
+        secret,
+        None,
+        "Notion's verification token, the key of webhook signatures. Without it, the broker uses"
+        " the token of the handshake.",
+        secret=True,
+    ),
+    Setting(
+        "BROKER_WEBHOOK_PENDING",
+        whole(0, 1),
+        "0",
+        "Set 1 while you set up a webhook subscription: the broker accepts Notion's handshake and"
+        " stores its token sealed.",
+    ),
     Setting(
         "BROKER_PUSH_POLL_S",
         number(0, 4),
         "0",
-        "Seconds between looks into the database for events that other brokers took, at most 4; 0:"
-        " two with PostgreSQL, never with SQLite.",
+        "Seconds between database polls for events received by other brokers, at most 4; 0: two"
+        " seconds with PostgreSQL, never with SQLite.",
     ),
     Setting(
         "BROKER_BILLING_SECRETS",
         secrets,
         None,
-        "Signing secrets of Stripe's webhook endpoint, comma-separated; several while one is being"
-        " replaced. Without them no billing event is taken.",
+        "Signing secrets of Stripe's webhook endpoint, comma-separated; list both while you"
+        " replace one. Without them, the broker accepts no billing event.",
         secret=True,
     ),
     Setting(
         "BROKER_BILLING_TIERS",
         prices,
         None,
-        "Stripe's prices or products, each with the tier that it buys: price_…:PRO,prod_…:TEAM.",
+        "Stripe's prices or products, each with its tier: price_…:PRO,prod_…:TEAM. Required with"
+        " the secrets.",
     ),
     Setting(
         "BROKER_BILLING_GRACE_DAYS",
         number(0, 365),
         "14",
-        "Days for which a tier outlives a payment that failed.",
+        "Days that a tier stays in force after a failed payment.",
     ),
 )

@@ -56,7 +56,7 @@ async def list_writes(request: web.Request, claims: Claims) -> web.StreamRespons
 async def settle_write(request: web.Request, claims: Claims) -> web.StreamResponse:
     """Store the outcome that the caller has found out about its own write."""
     await request.app[RATE_LIMIT].by_account(claims.user_id, "writes", PER_MINUTE)
-    who = KeyId(claims.user_id, _workspace(request), _key(request))
+    key_id = KeyId(claims.user_id, _workspace(request), _key(request))
     body = await read_body(request, SettledWrite)
     created = [found for each in body.created if (found := parse_uuid(each))]
     if len(created) != len(body.created):
@@ -64,7 +64,7 @@ async def settle_write(request: web.Request, claims: Claims) -> web.StreamRespon
             "created holds something else than ids. Send the ids of blocks or of a page."
         )
     now = to_ms(request.app[CLOCK].now())
-    await Idempotency(request.app[DATABASE]).settle(who, created, now)
+    await Idempotency(request.app[DATABASE]).settle(key_id, created, now)
     return web.Response(status=204)
 
 

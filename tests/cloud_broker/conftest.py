@@ -14,10 +14,10 @@ from tests.servers.redis import RedisServer, a_redis
 
 SQLITE_ONLY = (
     "sandbox",
-    "cli",
+    "test_main",
     "crypto",
     "ratelimit_probe",
-    "test_settings",
+    "settings",
     "test_sqlite",
     "test_versions",
     "test_sdk",
@@ -26,7 +26,7 @@ SQLITE_ONLY = (
     "test_limits",
     "test_transport",
     "test_inbound",
-    "test_door",
+    "test_rate_limit",
     "test_tier",
     "test_pages",
 )
@@ -34,7 +34,7 @@ POSTGRES_ONLY = ("test_postgres",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what has a folder, and so may keep rows there, once with each database."""
+    """Run each test with a folder, which may store rows there, once with each database."""
     place = metafunc.module.__name__.split(".")
     if "tmp_path" in metafunc.fixturenames and not set(place) & set(SQLITE_ONLY):
         kinds = ["postgres"] if set(place) & set(POSTGRES_ONLY) else ["sqlite", "postgres"]

@@ -6,11 +6,6 @@ from ipaddress import ip_network
 
 import pytest
 
-from cloud_broker.limits import memory
-from cloud_broker.limits.circuit_breaker import CONNECTION_TRIP
-from cloud_broker.limits.gcra import Window
-from cloud_broker.limits.limiter import LimitCheck, Watch
-from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.web.auth import CALLBACKS, SIGN_INS, TOKENS
 from cloud_broker.web.rate_limit import address_of
 from cloud_broker.web.user import EXPORTS
@@ -77,23 +72,3 @@ async def test_an_account_exports_only_so_often(stage: BrokerStage) -> None:
         for _ in range(EXPORTS + 1)
     ]
     assert found == [200] * EXPORTS + [429]
-
-
-async def test_the_limiters_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_KEYS", 10)
-    limiter = MemoryLimiter()
-    for number in range(50):
-        await limiter.decide((LimitCheck("a", f"k{number}", Window(1)),), (), 1.0, 0.0)
-    assert len(limiter._keys) == 10
-    assert not (await limiter.decide((LimitCheck("a", "k49", Window(1)),), (), 1.0, 0.0)).allowed
-
-
-async def test_a_closed_gate_at_which_nobody_knocks_is_forgotten() -> None:
-    limiter = MemoryLimiter()
-    watch = Watch("gate", "ada", CONNECTION_TRIP)
-    for _ in range(CONNECTION_TRIP.requests):
-        await limiter.on_finished((watch,), 100.0, entered=99.0, failed=True)
-    await limiter.decide((), (), 200.0, 0.0)
-    assert "gate" in limiter._breakers
-    await limiter.decide((), (), 100.0 + 2 * memory.FORGIVEN_S, 0.0)
-    assert "gate" not in limiter._breakers

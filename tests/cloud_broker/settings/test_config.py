@@ -18,7 +18,7 @@ from cloud_broker.settings.parsers import raw_keys
 from cloud_broker.settings.table import SETTINGS
 from tests.cloud_broker.broker_stage import KEY, SEED, an_environment
 
-DOCS = Path(__file__).parents[2] / "docs" / "broker-settings.md"
+DOCS = Path(__file__).parents[3] / "docs" / "broker-settings.md"
 
 
 def faults(**changes: str) -> tuple[str, ...]:
