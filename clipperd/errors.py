@@ -291,6 +291,10 @@ class ReadFailed(ClipperdError):
         self.reads = reads
 
 
+NOTION_ERRORS = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
+"""The errors with which a call to Notion fails."""
+
+
 # --- content of a clip ----------------------------------------------------------------------
 
 

@@ -56,6 +56,21 @@ PRECEDENCE: tuple[State, ...] = (
 )
 """A clip has the first of these states that any of its deliveries has."""
 
+OPEN: tuple[State, ...] = (
+    State.QUEUED,
+    State.SENDING,
+    State.RETRYING,
+    State.UNCONFIRMED,
+    State.NEEDS_ATTENTION,
+)
+"""Something is left to do, for the daemon or for the user."""
+
+WAITING: tuple[State, ...] = OPEN[:-1]
+"""The daemon still has something to do."""
+
+READY: tuple[State, ...] = (State.QUEUED, State.RETRYING)
+"""The next request may carry it."""
+
 FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELIVERED})
 """Final states: the daemon does nothing more."""
 

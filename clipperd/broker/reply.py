@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+_TRANSIENT = frozenset({401, 408, 409, 425, 429})  # a 4xx that a later try may not meet
+
 
 class Limit(msgspec.Struct, frozen=True):
     """One rate limit: ``quota`` writes per ``span_s`` seconds, ``left`` of them remain, and one
@@ -38,6 +40,11 @@ class Reply(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """Return whether the status is 2xx."""
         return 200 <= self.status < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """Return whether the same call may succeed later without a decision of the user."""
+        return self.status >= 500 or self.status in _TRANSIENT
 
     @property
     def message(self) -> str:

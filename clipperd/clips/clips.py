@@ -9,7 +9,7 @@ from typing import Any
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, NotSignedIn
-from clipperd.model import Scope
+from clipperd.model import WAITING, Scope
 from clipperd.outbox import actions, backlog, retention, views
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
@@ -44,19 +44,17 @@ class Clips:
         user = await self._accounts.current_user()
         if user is None:
             return [], None
-        return await self._outbox.read(
-            lambda c: views.page(c, user, chosen, limit=limit, cursor=cursor)
-        )
+        return await self._outbox.read(views.page, user, chosen, limit=limit, cursor=cursor)
 
     async def get(self, clip_id: str) -> ClipView:
         """Return one clip. Raises NotFound."""
         user = await self._known_user()
-        return await self._outbox.read(lambda c: views.get(c, user, clip_id))
+        return await self._outbox.read(views.get, user, clip_id)
 
     async def content(self, clip_id: str) -> Any:
         """Return the content as accepted. Raises NotFound, ContentErased."""
         user = await self._known_user()
-        return await self._outbox.read(lambda c: views.content(c, user, clip_id))
+        return await self._outbox.read(views.content, user, clip_id)
 
     async def act(self, clip_id: str, delivery_id: str | None, action: Action) -> ClipView:
         """Run an action on a clip's deliveries and wake their lanes."""
@@ -83,23 +81,23 @@ class Clips:
     async def delete(self, clip_id: str) -> None:
         """Remove a finished clip. Raises NotFound, NotFinished."""
         user = await self._known_user()
-        await self._outbox.write(lambda c: retention.delete(c, user, clip_id))
+        await self._outbox.write(retention.delete, user, clip_id)
 
     async def delete_many(self, states: Sequence[str], before: float | None) -> int:
         """Remove finished clips; return how many."""
         user = await self.user()
-        return await self._outbox.write(lambda c: retention.delete_many(c, user, states, before))
+        return await self._outbox.write(retention.delete_many, user, states, before)
 
     async def set_parked(self, scope: Scope, page_id: str, parked: str) -> None:
         """Set whether clips after one that needs attention "wait" or are sent ("skip")."""
         lane = (scope.user_id, scope.workspace_id, page_id)
-        await self._outbox.write(lambda c: actions.set_parked(c, lane, parked))
+        await self._outbox.write(actions.set_parked, lane, parked)
         self._dispatcher.poke(lane)
 
     async def pause(self, seconds: float | None) -> None:
         """Pause the whole queue, for ``seconds`` or until ``resume``."""
         until = None if seconds is None else self._clock.now() + seconds
-        await self._outbox.write(lambda c: actions.pause(c, until))
+        await self._outbox.write(actions.pause, until)
         self._dispatcher.poke()
 
     async def resume(self) -> None:
@@ -126,15 +124,15 @@ class Clips:
         user = await self._accounts.current_user()
         if user is None:
             return 0
-        return await self._outbox.read(lambda c: actions.unsent(c, user, workspace_id))
+        return await self._outbox.read(actions.unsent, user, workspace_id)
 
     async def status(self) -> dict[str, Any]:
         """Return the ``queue`` part of the status document."""
         user = await self._accounts.current_user()
         paused, until = await self._outbox.read(actions.paused)
-        counts = await self._outbox.read(lambda c: views.counts(c, user or ""))
+        counts = await self._outbox.read(views.counts, user or "")
         held = user is not None and self._dispatcher.active_user() != user
-        waiting = sum(int(counts[s]) for s in ("queued", "sending", "retrying", "unconfirmed"))
+        waiting = sum(int(counts[state]) for state in WAITING)
         return {
             **counts,
             "paused": paused,
@@ -142,7 +140,7 @@ class Clips:
             "held_for_reauth": waiting if held else 0,
             "draining": self._dispatcher.draining,
             "eta_s": None if held else await self._eta_s(user or "", paused, until),
-            "last_error": await self._outbox.read(lambda c: views.last_error(c, user or "")),
+            "last_error": await self._outbox.read(views.last_error, user or ""),
         }
 
     async def overdue(self) -> int:
@@ -151,13 +149,13 @@ class Clips:
         if user is None:
             return 0
         before = self._clock.now() - _OVERDUE_S
-        return await self._outbox.read(lambda c: views.waiting_since(c, user, before))
+        return await self._outbox.read(views.waiting_since, user, before)
 
     async def _eta_s(self, user: str, paused: bool, until: float | None) -> float | None:
         """Estimate the seconds until the queue is empty; None if it is empty or unknown."""
         if paused and until is None:
             return None
-        loads = await self._outbox.read(lambda c: backlog.loads(c, user))
+        loads = await self._outbox.read(backlog.loads, user)
         held_s = 0.0 if until is None else max(0.0, until - self._clock.now())
         return self._dispatcher.eta_s(loads, held_s=held_s)
 

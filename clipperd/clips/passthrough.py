@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
@@ -13,13 +12,13 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.keys import new_key
-from clipperd.errors import StorageFull
 from clipperd.model import Scope, notion_id
 from clipperd.notion.port import Call, Form, Notion, Uploads
-from clipperd.outbox import receipts
+from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
+from clipperd.storage.database import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +79,8 @@ class LanePassThrough:
         if created:
             now = self._clock.now()
             try:
-                await self._outbox.write(lambda c: receipts.note_others(c, created, now))
-            except (StorageFull, sqlite3.Error) as error:
+                await self._outbox.write(requests.receipt_others, created, now)
+            except STORE_ERRORS as error:
                 # Notion has the blocks; an error response would make the client send them again.
                 _log.warning("could not store the blocks of a passed-through write", exc_info=error)
         return reply

@@ -10,7 +10,7 @@ from clipperd.content.chunks import Chunk
 from clipperd.delivery import batch, reconcile
 from clipperd.delivery.ports import Dependencies
 from clipperd.errors import PlaceGone, ReadFailed
-from clipperd.model import POSITIONS, Block, InsertionPoint, Scope
+from clipperd.model import POSITIONS, InsertionPoint, Scope
 from clipperd.notion.port import Notion
 from clipperd.outbox.records import QueuedDelivery
 from clipperd.outline.positions import PositionResolver
@@ -65,14 +65,9 @@ class Continuation:
             return replace(again, reads=again.reads + reads)
         bot = await self._around.bot_id(scope)
         for block in listing.blocks[last + 1 : last + 1 + gap]:
-            if bot is not None and _author(block) != bot:
+            if bot is not None and reconcile.author_of(block) != bot:
                 break
             last += 1
         if last < 0:
             return replace(known, reads=reads)
         return replace(known, after=ids[last], edge="end", reads=reads)
-
-
-def _author(block: Block) -> str | None:
-    author = block.get("created_by") or {}
-    return author.get("id") if isinstance(author, dict) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,10 +17,10 @@ from clipperd.delivery import eta
 from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
 from clipperd.delivery.throttle import Throttle
 from clipperd.delivery.worker import Worker
-from clipperd.errors import StorageFull
 from clipperd.outbox import actions, lanes, requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey
+from clipperd.storage.database import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class Dispatcher:
                         await self._outbox.write(requests.recover)
                         recovered = True
                     wait = await self._round()
-                except (StorageFull, sqlite3.Error) as error:
+                except STORE_ERRORS as error:
                     _log.error("the queue's store fails", exc_info=error)
                     self._reload = self._stale = True
                     wait = _STORE_WAIT
@@ -155,7 +154,7 @@ class Dispatcher:
         """
         if self._stale or (self._coming is not None and self._coming <= now):
             self._stale = False
-            due, self._coming = await self._outbox.write(lambda c: actions.release_due(c, now))
+            due, self._coming = await self._outbox.write(actions.release_due, now)
             if due:
                 self.poke(*due)
             self._paused = await self._outbox.read(actions.paused)
@@ -179,7 +178,7 @@ class Dispatcher:
             return
         if self._reload:
             self._reload = False
-            found = await self._outbox.read(lambda c: lanes.open_lanes(c, user))
+            found = await self._outbox.read(lanes.open_lanes, user)
             known = dict(found)
             kept = self._lanes  # in their order: whose turn is next
             self._lanes = {k: p for k, p in kept.items() if k in known or k in self._fresh}
@@ -241,7 +240,7 @@ class Dispatcher:
         error = task.exception()
         if error is not None:
             _log.error("a lane's step failed", exc_info=error)
-            store_fails = isinstance(error, (StorageFull, sqlite3.Error))
+            store_fails = isinstance(error, STORE_ERRORS)
             wait = _STORE_WAIT if store_fails else _CRASH_WAIT
             self._pace.hold_lane(lane, self._clock.boot() + wait)
             return

@@ -44,9 +44,7 @@ class NewPages:
         wanted = new_page["parent"]
         if "page_ref" in wanted:
             ref = str(wanted["page_ref"])
-            page, coming = await self._outbox.read(
-                lambda c: (lanes.page_of_ref(c, scope, ref), lanes.is_coming(c, scope, ref))
-            )
+            page, coming = await self._outbox.read(lanes.announced_page, scope, ref)
             if page is None and not coming:
                 raise ParentGone
             return None if page is None else Parent({"page_id": page}, "title", 0)

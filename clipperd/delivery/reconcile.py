@@ -61,7 +61,7 @@ def suspects(
         block
         for block in listing
         if str(block.get("id")) not in receipted
-        and (bot_id is None or _author(block) == bot_id)
+        and (bot_id is None or author_of(block) == bot_id)
         and _created(block) >= since
     ]
 
@@ -133,7 +133,7 @@ def judge_pages(
         for child in children
         if _title(child) == title
         and str(child.get("id")) not in known
-        and (bot_id is None or _author(child) == bot_id)
+        and (bot_id is None or author_of(child) == bot_id)
         and _created(child) >= since
     ]
     if not matching:
@@ -196,7 +196,8 @@ def _begins_with(results: Sequence[Block] | None, block_id: str) -> bool:
     return bool(results) and results is not None and results[0].get("id") == block_id
 
 
-def _author(block: Mapping[str, Any]) -> str | None:
+def author_of(block: Mapping[str, Any]) -> str | None:
+    """Return the id of the user or bot that created the block."""
     author = block.get("created_by") or {}
     return author.get("id") if isinstance(author, dict) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from clipperd.clock import Clock
@@ -12,7 +11,6 @@ from clipperd.model import State
 from clipperd.outbox import requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import QueuedDelivery, Request
-from clipperd.pages import usage
 from clipperd.pages.pages import Pages
 
 _WHY = {
@@ -53,38 +51,22 @@ class Recorder:
 
         ``placed``: which deliveries will stand otherwise than asked for, how and why.
         """
-        now = self._clock.now()
-
-        def work(connection: sqlite3.Connection) -> list[int]:
-            changed = requests.begin(connection, request, group, now)
-            requests.placed(connection, placed)
-            return changed
-
-        await self._outbox.change(work)
+        await self._outbox.change(requests.begin, request, group, placed, self._clock.now())
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
-        """Notion has it. In one transaction: close what is complete, count the page's use."""
+        """Notion applied it: store the ids, close the complete deliveries, count the page's use."""
         self._settler.forget(request.key)
-        now, keep = self._clock.now(), self._timing.keep_content
-        scope, is_new = request.scope, request.kind == "create_page"
-        page_id = ids[0] if is_new else request.lane
-        title = await self._pages.title_of(scope, page_id)
-
-        def work(connection: sqlite3.Connection) -> list[int]:
-            if is_new:
-                changed = requests.page_created(
-                    connection, request, page_id, calls=calls, now=now, keep_content_s=keep
-                )
-            else:
-                changed = requests.applied(
-                    connection, request, ids, calls=calls, now=now, keep_content_s=keep
-                )
-            usage.record_use(connection, scope, page_id, now)
-            if title is not None:
-                changed += requests.entitled(connection, scope, page_id, title)
-            return list(dict.fromkeys(changed))
-
-        await self._outbox.change(work)
+        scope = request.scope
+        page_id = ids[0] if request.kind == "create_page" else request.lane
+        await self._outbox.change(
+            requests.applied,
+            request,
+            ids,
+            calls=calls,
+            title=await self._pages.title_of(scope, page_id),
+            now=self._clock.now(),
+            keep_content_s=self._timing.keep_content,
+        )
         self._pages.report_use(scope, page_id)
 
     async def release(
@@ -101,30 +83,29 @@ class Recorder:
         now = self._clock.now()
         retry_at = None if wait_s is None else now + wait_s
         await self._outbox.change(
-            lambda c: requests.released(
-                c, request, retry_at=retry_at, error=error, burned=burned, calls=calls, now=now
-            )
+            requests.released,
+            request,
+            retry_at=retry_at,
+            error=error,
+            burned=burned,
+            calls=calls,
+            now=now,
         )
 
     async def unconfirmed(self, request: Request, phase: str, settle_s: float | None) -> None:
         """The outcome is unknown; ``phase`` says how it will be found out."""
         now = self._clock.now()
         await self._outbox.change(
-            lambda c: requests.unconfirmed(c, request, phase=phase, settle_s=settle_s, now=now)
+            requests.unconfirmed,
+            request,
+            phase=phase,
+            settle_s=settle_s,
+            now=now,
         )
 
     async def anchor_lost(self, request: Request) -> int:
-        """The place was refused: count it. Returns the highest count of a member."""
-
-        def count(connection: sqlite3.Connection) -> int:
-            requests.anchor_lost(connection, request.members)
-            row = connection.execute(
-                "SELECT max(anchor_losses) AS n FROM delivery WHERE request_key = ?",
-                (request.key,),
-            ).fetchone()
-            return int(row["n"] or 0)
-
-        return await self._outbox.write(count)
+        """Count that the place was refused; return the highest count of a member."""
+        return await self._outbox.write(requests.anchor_lost, request)
 
     async def split(self, request: Request, calls: int, block: int | None = None) -> None:
         """The joint request was refused. The clip of the ``block`` that is blamed goes alone from
@@ -132,7 +113,7 @@ class Recorder:
         blamed = [m for m in request.members if block in range(m.first, m.first + m.count)]
         members = blamed or request.members
         cap = 1 if blamed else (len(members) + 1) // 2
-        await self._outbox.write(lambda c: requests.capped(c, members, cap))
+        await self._outbox.write(requests.capped, members, cap)
         await self.release(request, calls=calls)
 
     async def close(
@@ -143,7 +124,12 @@ class Recorder:
         now = self._clock.now()
 
         await self._outbox.change(
-            lambda c: requests.closed(c, request, state=state, reason=reason, error=error, now=now)
+            requests.closed,
+            request,
+            state=state,
+            reason=reason,
+            error=error,
+            now=now,
         )
 
     async def undecided(self, request: Request, why: str) -> None:
@@ -154,4 +140,4 @@ class Recorder:
     async def park(self, group: Sequence[QueuedDelivery], reason: str, detail: str) -> None:
         """These cannot be sent until a person decides."""
         now = self._clock.now()
-        await self._outbox.change(lambda c: requests.parked(c, group, reason, detail, now))
+        await self._outbox.change(requests.parked, group, reason, detail, now)

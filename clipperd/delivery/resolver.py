@@ -125,7 +125,7 @@ class OutcomeResolver:
         if request.kind == "create_page":
             return await self._pages(request, listing.blocks, bot, listing.calls)
         ids = [str(block.get("id")) for block in listing.blocks]
-        receipted = await self._outbox.read(lambda c: lanes.receipted(c, ids))
+        receipted = await self._outbox.read(lanes.receipted, ids)
         suspected = reconcile.suspects(
             listing.blocks, bot_id=bot, sent_at=request.sent_at, receipted=receipted
         )
@@ -157,7 +157,7 @@ class OutcomeResolver:
         Notion may apply a write long after it came."""
         since = reconcile.earliest(request.sent_at) - self._timing.settle_silent
         found = await self._around.writes.since(request.scope, since)
-        own = await self._outbox.read(lambda c: lanes.own_keys(c, request.scope))
+        own = await self._outbox.read(lanes.own_keys, request.scope)
         return reconcile.others_of(found, request.key, own)
 
     async def _start(self, request: Request) -> str | None:
@@ -167,7 +167,7 @@ class OutcomeResolver:
         if request.parent_id != request.lane:
             return None
         lane = (request.scope.user_id, request.scope.workspace_id, request.lane)
-        return await self._outbox.read(lambda c: lanes.last_block(c, lane))
+        return await self._outbox.read(lanes.last_block, lane)
 
     async def _find_row(self, request: Request, bot: str | None) -> _Sight:
         """Look for a created row in its data source, by time and author."""
@@ -190,7 +190,7 @@ class OutcomeResolver:
     async def _carried(self, request: Request) -> list[str]:
         """What the parent was created with by one of our clips: ours, but without receipts."""
         parent = request.parent_id
-        found = await self._outbox.read(lambda c: lanes.origin(c, request.scope, parent))
+        found = await self._outbox.read(lanes.origin, request.scope, parent)
         if found is None:
             return []
         item, plan = found
@@ -200,9 +200,7 @@ class OutcomeResolver:
     async def _known(self, scope: Scope, items: Sequence[Block]) -> set[str]:
         """Pages that are accounted for: made by other clips, or passed through."""
         ids = [str(item.get("id")) for item in items]
-        return await self._outbox.read(
-            lambda c: lanes.known_pages(c, scope) | lanes.receipted(c, ids)
-        )
+        return await self._outbox.read(lanes.known_pages, scope, ids)
 
 
 def _is_contested(finding: Finding, others: Others) -> bool:

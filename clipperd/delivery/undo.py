@@ -22,7 +22,6 @@ from clipperd.outbox.records import LaneKey
 from clipperd.outline.positions import PositionResolver
 
 _RESTORE = chunks.encode({"in_trash": False})
-_PASSING = frozenset({401, 408, 409, 425, 429})  # a 4xx that another try may not meet
 
 
 class _Denied(Exception):
@@ -64,7 +63,7 @@ class Undoing:
         if row["new_page"]:
             await self._page(scope, row, bot, undo)
         else:
-            prints = await self._outbox.read(lambda c: lanes.prints_of(c, row["seq"]))
+            prints = await self._outbox.read(lanes.prints_of, row["seq"])
             await self._blocks(row, _Own(scope, row["seq"], bot, prints), undo)
         undo["state"] = "done"
         await self._record(row, undo)
@@ -72,7 +71,7 @@ class Undoing:
 
     async def _record(self, row: sqlite3.Row, undo: dict[str, Any]) -> None:
         now = self._clock.now()
-        await self._outbox.change(lambda c: actions.record_undo(c, row, undo, now))
+        await self._outbox.change(actions.record_undo, row, undo, now)
 
     async def _page(
         self, scope: Scope, row: sqlite3.Row, bot: str | None, undo: dict[str, Any]
@@ -85,7 +84,7 @@ class Undoing:
                 undo["removed"].append(page_id)
             elif _editor(reply) != bot and bot is not None:
                 undo["left"].append({"block_id": page_id, "why": "edited"})
-            elif await self._outbox.read(lambda c: lanes.shares_page(c, row)):
+            elif await self._outbox.read(lanes.shares_page, row):
                 undo["left"].append({"block_id": page_id, "why": "other_clips"})
             else:
                 await self._remove(scope, page_id, None, undo)
@@ -183,7 +182,7 @@ class Undoing:
         ids = [str(child["id"]) for child in children]
         if bare and not own.prints.keys() >= set(ids):
             return False
-        if await self._outbox.read(lambda c: lanes.receipted(c, ids, besides=own.delivery)):
+        if await self._outbox.read(lanes.receipted, ids, besides=own.delivery):
             return False  # another clip was put inside
         for child in children:
             if await self._objection(child, own) is not None:
@@ -227,7 +226,7 @@ def _is_trashed(item: Mapping[str, Any]) -> bool:
 
 
 def _is_final(reply: Reply) -> bool:
-    return 400 <= reply.status < 500 and reply.status not in _PASSING
+    return reply.status >= 400 and not reply.is_transient
 
 
 def _editor(item: Mapping[str, Any]) -> str | None:

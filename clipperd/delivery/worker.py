@@ -7,7 +7,6 @@ the bytes leave, and it goes only in the transaction that writes down what becam
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -91,7 +90,7 @@ class Worker:
             return self._read_failed(lane, failed.reply)
 
     async def _step(self, lane: LaneKey) -> StepResult:
-        work = await self._outbox.read(lambda c: lanes.next_work(c, lane))
+        work = await self._outbox.read(lanes.next_work, lane)
         if work.request is not None:
             return await self._resume(lane, work.request)
         if work.undo is not None:
@@ -127,10 +126,8 @@ class Worker:
         return await self._send(lane, request, calls=place.reads, is_last=is_last)
 
     async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
-        def read(connection: sqlite3.Connection) -> dict[int, bytes]:
-            return {item.clip_seq: lanes.plan_of(connection, item.clip_seq) for item in group}
-
-        return {seq: plan_from_json(raw) for seq, raw in (await self._outbox.read(read)).items()}
+        found = await self._outbox.read(lanes.plans_of, [item.clip_seq for item in group])
+        return {seq: plan_from_json(raw) for seq, raw in found.items()}
 
     async def _place(
         self, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
@@ -145,7 +142,7 @@ class Worker:
         """The page does not exist yet: its creator is the head of this lane, or was given up."""
         if first.new_page is None:
             ref = str(first.page_ref)
-            if await self._outbox.read(lambda c: lanes.is_coming(c, scope, ref)):
+            if await self._outbox.read(lanes.is_coming, scope, ref):
                 return StepResult.NOTHING  # due later, or a person decides; its creation wakes this
             await self._ledger.park([first], "new_page_given_up", "The page was never created.")
             return StepResult.AGAIN

@@ -12,13 +12,7 @@ import msgspec
 from clipperd.errors import IdempotencyConflict, PageRefTaken, PageRefUnknown
 from clipperd.model import Scope
 from clipperd.outbox import views
-from clipperd.outbox.records import (
-    ClipView,
-    Draft,
-    LaneKey,
-    Target,
-    position_to_json,
-)
+from clipperd.outbox.records import GIVEN_UP_SQL, ClipView, Draft, LaneKey, Target, position_to_json
 from clipperd.outbox.schema import DEFERRED
 
 
@@ -191,7 +185,7 @@ def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.R
     row: sqlite3.Row | None = connection.execute(
         "SELECT seq, page_id, page_title, lane, state FROM delivery"
         " WHERE user_id = ? AND workspace_id = ? AND page_ref = ? AND new_page IS NOT NULL"
-        " AND state NOT IN ('canceled', 'failed')"
+        f" AND state NOT IN {GIVEN_UP_SQL}"
         " ORDER BY seq DESC LIMIT 1",
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()

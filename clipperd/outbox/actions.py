@@ -19,6 +19,8 @@ from clipperd.model import UNTRIABLE, Scope, State
 from clipperd.outbox.accept import next_turn, title_of
 from clipperd.outbox.records import (
     NO_PLAN,
+    OPEN_SQL,
+    READY_SQL,
     LaneKey,
     Target,
     is_unsent,
@@ -263,9 +265,9 @@ def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | N
 def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKey], float | None]:
     """Let deliveries whose ``not_before`` has come join their lanes; say when the next is due."""
     rows = connection.execute(
-        "SELECT d.seq, d.user_id, d.workspace_id, d.lane FROM delivery d"  # noqa: S608 - a constant
+        "SELECT d.seq, d.user_id, d.workspace_id, d.lane FROM delivery d"
         f" JOIN clip ON clip.seq = d.clip_seq WHERE d.turn >= {DEFERRED} AND clip.not_before <= ?"
-        " AND d.state IN ('queued', 'retrying') ORDER BY clip.not_before, d.turn",
+        f" AND d.state IN {READY_SQL} ORDER BY clip.not_before, d.turn",
         (now,),
     ).fetchall()
     for row in rows:
@@ -273,9 +275,9 @@ def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKe
             "UPDATE delivery SET turn = ? WHERE seq = ?", (next_turn(connection), row["seq"])
         )
     coming = connection.execute(
-        "SELECT min(clip.not_before) AS at"  # noqa: S608 - a constant
+        "SELECT min(clip.not_before) AS at"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        f" WHERE d.turn >= {DEFERRED} AND d.state IN ('queued', 'retrying')",
+        f" WHERE d.turn >= {DEFERRED} AND d.state IN {READY_SQL}",
     ).fetchone()
     return [lane_of(row) for row in rows], coming["at"]
 
@@ -349,7 +351,7 @@ def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> list[
     """
     marks = ", ".join("?" * len(UNTRIABLE))
     rows = connection.execute(
-        "UPDATE delivery SET state = 'queued', reason = NULL, due_at = NULL, anchor_losses = 0"  # noqa: S608 - marks
+        "UPDATE delivery SET state = 'queued', reason = NULL, due_at = NULL, anchor_losses = 0"
         " WHERE user_id = ? AND undo IS NULL AND (state = 'retrying'"
         f" OR (state = 'needs_attention' AND reason NOT IN ({marks}))) RETURNING clip_seq",
         (user_id, *sorted(UNTRIABLE)),
@@ -364,7 +366,7 @@ def unsent(connection: sqlite3.Connection, user_id: str, workspace_id: str) -> i
     """How many deliveries to a workspace have not reached it."""
     row = connection.execute(
         "SELECT count(*) AS n FROM delivery WHERE user_id = ? AND workspace_id = ? AND state IN"
-        " ('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')",
+        f" {OPEN_SQL}",
         (user_id, workspace_id),
     ).fetchone()
     return int(row["n"])

@@ -6,22 +6,19 @@ import math
 import sqlite3
 
 from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES
-from clipperd.outbox.records import LaneKey
+from clipperd.outbox.records import OPEN_SQL, LaneKey
 from clipperd.outbox.schema import DEFERRED
 
 _MOST = 2_000  # deliveries that are looked at, page by page: other pages are taken to be like them
 
-_OPEN = (  # in the words of the index delivery_open, so that it serves
-    "state IN ('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
-    " AND state <> 'needs_attention'"
-)
+_OPEN = f"state IN {OPEN_SQL} AND state <> 'needs_attention'"  # so that delivery_open serves
 
 _DUE = f"""d.user_id = :user AND d.turn < :deferred
   AND {_OPEN}
   AND NOT EXISTS (SELECT 1 FROM lane_setting s JOIN delivery p
     ON p.user_id = s.user_id AND p.workspace_id = s.workspace_id AND p.lane = s.page_id
     WHERE s.user_id = d.user_id AND s.workspace_id = d.workspace_id AND s.page_id = d.lane
-    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)"""  # noqa: S608
+    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)"""
 
 _LINE = f"""
 SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.body_bytes,
@@ -32,7 +29,7 @@ SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.bod
 FROM delivery d JOIN clip ON clip.seq = d.clip_seq
 WHERE {_DUE}
 ORDER BY d.workspace_id, d.lane, d.turn LIMIT {_MOST}
-"""  # noqa: S608 - constants
+"""
 
 _RUNS = """
 SELECT *, sum(starts) OVER (PARTITION BY workspace_id, lane ORDER BY turn) AS run FROM (
@@ -46,15 +43,15 @@ SELECT workspace_id, lane, count(*) AS clips, max(max(parts), (count(*) - 1) / m
   (sum(elements) * (place IS NOT NULL) - 1) / {ELEMENTS} + 1,
   (sum(body_bytes) * (place IS NOT NULL) - 1) / {REQUEST_BYTES} + 1) AS requests
 FROM ({_RUNS}) GROUP BY workspace_id, lane, run
-"""  # noqa: S608 - constants
+"""
 
 _LOADS = f"""
 WITH line AS MATERIALIZED ({_LINE})
 SELECT workspace_id, lane, sum(requests) AS requests, sum(clips) AS seen
 FROM ({_REQUESTS}) GROUP BY workspace_id, lane
-"""  # noqa: S608 - constants
+"""
 
-_COUNT = f"SELECT count(*) AS n FROM delivery d WHERE {_DUE}"  # noqa: S608
+_COUNT = f"SELECT count(*) AS n FROM delivery d WHERE {_DUE}"
 
 
 def loads(connection: sqlite3.Connection, user_id: str) -> dict[LaneKey, int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from clipperd.model import Scope
 from clipperd.outbox.records import (
+    FINISHED_SQL,
+    GIVEN_UP_SQL,
+    OPEN_SQL,
     LaneKey,
     QueuedDelivery,
     Request,
@@ -18,15 +21,13 @@ from clipperd.outbox.records import (
 )
 from clipperd.outbox.schema import DEFERRED
 
-_OPEN = "('queued', 'sending', 'retrying', 'unconfirmed', 'needs_attention')"
-
 
 def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
     """Lanes of this account with something left to do, and the best priority waiting in each."""
     rows = connection.execute(
-        "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"  # noqa: S608 - constants
+        "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {_OPEN}"
+        f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {OPEN_SQL}"
         " GROUP BY d.workspace_id, d.lane"
         " UNION SELECT workspace_id, lane, 0 FROM delivery"
         " WHERE user_id = :user AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'",
@@ -87,11 +88,11 @@ def waiting(
     skipped = " AND d.state <> 'needs_attention'" if parked == "skip" else ""
     order = "d.new_page IS NULL, d.turn" if lane[2].startswith("ref:") else "d.turn"
     rows = connection.execute(
-        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"  # noqa: S608 - constants
+        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"
         " clip.first_level, clip.elements, clip.body_bytes, clip.chunks"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
         " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
-        f" AND d.state IN {_OPEN}{skipped} ORDER BY {order} LIMIT ?",
+        f" AND d.state IN {OPEN_SQL}{skipped} ORDER BY {order} LIMIT ?",
         (*lane, DEFERRED, limit),
     )
     return [waiting_from_row(row) for row in rows]
@@ -113,10 +114,10 @@ def origin(
     return None if row is None else (waiting_from_row(row), bytes(row["plan"]))
 
 
-def plan_of(connection: sqlite3.Connection, clip_seq: int) -> bytes:
-    """The stored chunk plan of a clip."""
-    row = connection.execute("SELECT plan FROM content WHERE clip_seq = ?", (clip_seq,)).fetchone()
-    return bytes(row["plan"])
+def plans_of(connection: sqlite3.Connection, clip_seqs: Iterable[int]) -> dict[int, bytes]:
+    """Return the stored plan of each clip."""
+    select = "SELECT plan FROM content WHERE clip_seq = ?"
+    return {seq: bytes(connection.execute(select, (seq,)).fetchone()["plan"]) for seq in clip_seqs}
 
 
 def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
@@ -139,8 +140,7 @@ def receipted(
         known.update(
             row[0]
             for row in connection.execute(
-                f"SELECT block_id FROM receipt WHERE block_id IN ({marks})"  # noqa: S608 - marks
-                " AND delivery_seq <> ?",
+                f"SELECT block_id FROM receipt WHERE block_id IN ({marks}) AND delivery_seq <> ?",
                 [*part, besides],
             )
         )
@@ -155,14 +155,16 @@ def prints_of(connection: sqlite3.Connection, delivery: int) -> dict[str, str]:
     return {row["block_id"]: row["print"] for row in rows}
 
 
-def page_of_ref(connection: sqlite3.Connection, scope: Scope, ref: str) -> str | None:
-    """The page that was created under this ref, once it exists."""
+def announced_page(
+    connection: sqlite3.Connection, scope: Scope, ref: str
+) -> tuple[str | None, bool]:
+    """Return the page created under this ref, and whether one is still to be created."""
     row = connection.execute(
         "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
         " AND new_page IS NOT NULL AND page_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()
-    return None if row is None else str(row["page_id"])
+    return None if row is None else str(row["page_id"]), is_coming(connection, scope, ref)
 
 
 def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
@@ -170,7 +172,7 @@ def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
     row = connection.execute(
         "SELECT 1 FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
         " AND new_page IS NOT NULL AND page_id IS NULL"
-        " AND state NOT IN ('canceled', 'failed', 'delivered') LIMIT 1",
+        f" AND state NOT IN {FINISHED_SQL} LIMIT 1",
         (scope.user_id, scope.workspace_id, ref),
     ).fetchone()
     return row is not None
@@ -180,7 +182,7 @@ def shares_page(connection: sqlite3.Connection, row: sqlite3.Row) -> bool:
     """Whether the page that this delivery created holds, or awaits, anything of other clips."""
     found = connection.execute(
         "SELECT 1 FROM delivery WHERE user_id = :user AND workspace_id = :workspace"
-        " AND seq <> :seq AND state NOT IN ('canceled', 'failed') AND (page_id = :page"
+        f" AND seq <> :seq AND state NOT IN {GIVEN_UP_SQL} AND (page_id = :page"
         " OR json_extract(new_page, '$.parent.page_id') = :page"
         " OR json_extract(new_page, '$.parent.page_ref') = :ref) LIMIT 1",
         {
@@ -213,9 +215,9 @@ def own_keys(connection: sqlite3.Connection, scope: Scope) -> set[str]:
     return {row["key"] for row in rows}
 
 
-def known_pages(connection: sqlite3.Connection, scope: Scope) -> set[str]:
-    """Pages that clips of this workspace created and have receipts for."""
-    return {
+def known_pages(connection: sqlite3.Connection, scope: Scope, listed: Sequence[str]) -> set[str]:
+    """Return the pages that clips of this workspace created, and those listed with a receipt."""
+    return receipted(connection, listed) | {
         row["page_id"]
         for row in connection.execute(
             "SELECT page_id FROM delivery WHERE user_id = ? AND workspace_id = ?"

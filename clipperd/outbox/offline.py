@@ -24,7 +24,7 @@ def waiting(file: Path) -> int | None:
     with _opened(file) as connection:
         if connection is None:
             return None
-        rows = connection.execute(f"SELECT clip_seq, state FROM delivery {_MINE}").fetchall()  # noqa: S608  # a constant
+        rows = connection.execute(f"SELECT clip_seq, state FROM delivery {_MINE}").fetchall()
         return len({row["clip_seq"] for row in rows if row["state"] not in FINISHED})
 
 
@@ -34,7 +34,7 @@ def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str
         if connection is None:
             return []
         found = []
-        for row in connection.execute(f"SELECT * FROM clip {_MINE} ORDER BY seq DESC"):  # noqa: S608
+        for row in connection.execute(f"SELECT * FROM clip {_MINE} ORDER BY seq DESC"):
             clip = _clip(connection, row)
             if states is None or clip["state"] in states:
                 found.append(clip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from clipperd.storage.database import Database
 
 _REMEMBERED = 1000  # clips whose last event is known; more would only cost memory
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Publish = Callable[[str, dict[str, Any], str], None]
 
@@ -56,13 +57,18 @@ class Outbox:
 
     async def get(self, user_id: str, clip_id: str) -> ClipView:
         """One clip of an account. Raises NotFound."""
-        return await self.db.read(lambda c: views.get(c, user_id, clip_id))
+        return await self.read(views.get, user_id, clip_id)
 
-    async def change(self, work: Callable[[sqlite3.Connection], Sequence[int]]) -> None:
-        """Run a transition that returns the ``clip.seq`` numbers it changed; tell clients."""
+    async def change(
+        self,
+        transition: Callable[Concatenate[sqlite3.Connection, P], Sequence[int]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Run a transition in a transaction and publish the clips whose ``seq`` it returns."""
 
         def run(connection: sqlite3.Connection) -> list[tuple[str, ClipView]]:
-            return views.by_seq(connection, work(connection))
+            return views.by_seq(connection, transition(connection, *args, **kwargs))
 
         self._tell(await self.db.write(run))
 
@@ -79,13 +85,23 @@ class Outbox:
         self._tell([(user_id, view)])
         return view, result
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Read without waiting for writers."""
-        return await self.db.read(work)
+    async def read(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a query; it does not wait for writers."""
+        return await self.db.read(lambda connection: query(connection, *args, **kwargs))
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Write something that changes no clip that clients see."""
-        return await self.db.write(work)
+    async def write(
+        self,
+        change: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a change of something that is no part of a clip's view, in a transaction."""
+        return await self.db.write(lambda connection: change(connection, *args, **kwargs))
 
     async def until(
         self, user_id: str, clip_id: str, holds: Callable[[ClipView], bool], seconds: float
@@ -95,7 +111,7 @@ class Outbox:
         try:
             while True:
                 told = self._told
-                view = await self.db.read(lambda c: views.get(c, user_id, clip_id))
+                view = await self.read(views.get, user_id, clip_id)
                 if holds(view) or nap.done():
                     return view
                 waiting = asyncio.ensure_future(told.wait())

@@ -14,10 +14,35 @@ from msgspec.structs import asdict
 from clipperd.clock import rfc3339
 from clipperd.content.chunks import Chunk, Plan
 from clipperd.content.convert import Prepared
-from clipperd.model import POSITIONS, PRECEDENCE, Block, Position, Scope, State
+from clipperd.model import (
+    FINISHED,
+    OPEN,
+    POSITIONS,
+    PRECEDENCE,
+    READY,
+    WAITING,
+    Block,
+    Position,
+    Scope,
+    State,
+)
 
 PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
 """Stored by index, so that a smaller number goes first."""
+
+
+def sql_list(states: Iterable[State]) -> str:
+    """Return the states as a list for ``IN`` in SQL."""
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+# As in the partial index ``delivery_open``: SQLite uses it only for the same words.
+OPEN_SQL = sql_list(OPEN)
+WAITING_SQL = sql_list(WAITING)
+READY_SQL = sql_list(READY)
+FINISHED_SQL = sql_list(sorted(FINISHED))
+GIVEN_UP_SQL = sql_list((State.CANCELED, State.FAILED))
+CLOSED_SQL = sql_list((State.DELIVERED, State.CANCELED))  # nothing can need the content again
 
 LaneKey: TypeAlias = tuple[str, str, str]
 """(user id, workspace id, page id or "ref:…" until the page exists): order is kept within one."""

@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 
 from clipperd.content import chunks
-from clipperd.outbox.records import NO_PLAN, plan_from_json
+from clipperd.outbox.records import FINISHED_SQL, NO_PLAN, READY_SQL, plan_from_json
 from clipperd.outbox.schema import DEFERRED
 from clipperd.storage import salvage
 from clipperd.storage.recovery import RepairResult
 
-_OPEN = "state NOT IN ('delivered', 'canceled', 'failed')"
+_OPEN = f"state NOT IN {FINISHED_SQL}"
 
 
 def mend(
@@ -42,9 +42,7 @@ def mend(
         "SELECT accepted FROM content WHERE clip_seq NOT IN (SELECT seq FROM clip)"
     ).fetchall()
     for table in ("content", "delivery"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE clip_seq NOT IN (SELECT seq FROM clip)"  # noqa: S608 (constants)
-        )
+        connection.execute(f"DELETE FROM {table} WHERE clip_seq NOT IN (SELECT seq FROM clip)")
     if outdated:
         connection.execute("DELETE FROM request")
     else:
@@ -55,7 +53,7 @@ def mend(
             request_key = NULL, due_at = NULL, undo = NULL
             WHERE {_OPEN} AND coalesce(reason, '') NOT IN ('outcome_unknown', 'content_lost')
               AND (:outdated OR state IN ('sending', 'unconfirmed')
-              AND coalesce(request_key, '') NOT IN (SELECT key FROM request))""",  # noqa: S608 (constants)
+              AND coalesce(request_key, '') NOT IN (SELECT key FROM request))""",
         {"outdated": outdated},
     ).rowcount
     without_place = _without_place(connection, now, new_id)
@@ -85,7 +83,7 @@ def _content_from(copy: Path, connection: sqlite3.Connection) -> None:
     """Take what is missing from an older copy: text never changes under its edition."""
     missing = connection.execute(
         f"""SELECT seq, edition FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
-            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""  # noqa: S608 (constants)
+            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""
     ).fetchall()
     with contextlib.closing(sqlite3.connect(copy)) as older:
         editions = dict(older.execute("SELECT seq, edition FROM clip").fetchall())
@@ -112,7 +110,7 @@ def _without_content(connection: sqlite3.Connection) -> int:
     """
     lost = connection.execute(
         f"""SELECT seq, preview FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
-            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""  # noqa: S608 (constants)
+            AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""
     ).fetchall()
     for seq, preview in lost:
         connection.execute(
@@ -126,8 +124,8 @@ def _without_content(connection: sqlite3.Connection) -> int:
             (seq,),
         )
         connection.execute(
-            """UPDATE delivery SET state = 'needs_attention', reason = 'content_lost', due_at = NULL
-                WHERE clip_seq = ? AND (state IN ('queued', 'retrying')
+            f"""UPDATE delivery SET state = 'needs_attention', reason = 'content_lost',
+                due_at = NULL WHERE clip_seq = ? AND (state IN {READY_SQL}
                   OR state = 'needs_attention' AND reason <> 'outcome_unknown')""",
             (seq,),
         )

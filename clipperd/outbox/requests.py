@@ -13,14 +13,18 @@ from typing import Any
 
 from clipperd.model import POSITIONS, REASONS, Scope, State
 from clipperd.outbox.records import (
+    CLOSED_SQL,
     DAMAGED,
+    READY_SQL,
     Member,
     QueuedDelivery,
     Request,
     position_from_json,
     request_to_row,
 )
+from clipperd.pages import usage
 
+_NO_DELIVERY = -1
 _OLDEST_FIRST = json.dumps([name for name, rule in POSITIONS.items() if not rule.newest_first])
 
 
@@ -46,7 +50,7 @@ def _park_without_place(connection: sqlite3.Connection) -> None:
     lost = []
     for seq, position, new_page in connection.execute(
         "SELECT seq, position, new_page FROM delivery"
-        " WHERE state IN ('queued', 'retrying') AND request_key IS NULL AND chunks_done = 0"
+        f" WHERE state IN {READY_SQL} AND request_key IS NULL AND chunks_done = 0"
     ):
         try:
             position_from_json(position)
@@ -65,9 +69,18 @@ class Changed(Exception):
 
 
 def begin(
-    connection: sqlite3.Connection, request: Request, group: Sequence[QueuedDelivery], now: float
+    connection: sqlite3.Connection,
+    request: Request,
+    group: Sequence[QueuedDelivery],
+    placed: Mapping[int, tuple[str, str]],
+    now: float,
 ) -> list[int]:
-    """Put the request on record before it is on the wire. Raises Changed, and stores nothing."""
+    """Store the request before it is sent. Raises Changed, and stores nothing then.
+
+    ``placed``: how and why deliveries (by seq) will stand otherwise than asked for:
+    ``end_of_page`` (their place was gone) or ``splits_section`` (their own headings end the
+    section).
+    """
     connection.execute(
         "INSERT INTO request (key, user_id, workspace_id, lane, kind, path, body, parent_id,"
         " after_id, edge, level, members, expected, phase, maybe_sent, settle_s, sent_at) VALUES"
@@ -81,13 +94,20 @@ def begin(
             "UPDATE delivery SET state = 'sending', reason = NULL, request_key = ?, due_at = NULL,"
             " shared = max(shared, ?),"
             " position_changed = iif(chunks_done = 0, NULL, position_changed)"
-            " WHERE seq = ? AND turn = ? AND lane = ? AND state IN ('queued', 'retrying')"
+            f" WHERE seq = ? AND turn = ? AND lane = ? AND state IN {READY_SQL}"
             " AND EXISTS"
             " (SELECT 1 FROM clip WHERE clip.seq = delivery.clip_seq AND clip.edition = ?)",
             (request.key, shared, item.seq, item.turn, request.lane, item.edition),
         )
         if changed.rowcount != 1:
             raise Changed
+    connection.executemany(
+        "UPDATE delivery SET position_changed = ? WHERE seq = ?",
+        [
+            (json.dumps({"from": "as_asked", "to": to, "why": why}), seq)
+            for seq, (to, why) in placed.items()
+        ],
+    )
     return touch(connection, request.members, now)
 
 
@@ -118,10 +138,38 @@ def applied(
     ids: Sequence[str],
     *,
     calls: int,
+    title: str | None,
     now: float,
     keep_content_s: float,
 ) -> list[int]:
-    """Notion has the blocks: hand each delivery its ids, close what is complete."""
+    """Store that Notion applied the request, and count the use of its page.
+
+    ``ids``: the created first-level blocks, or the created page. ``title``: the page's title where
+    it is known; deliveries that lack it take it over.
+    """
+    if request.kind == "create_page":
+        page_id = ids[0]
+        _page_created(connection, request, page_id, calls, now, keep_content_s)
+    else:
+        page_id = request.lane
+        _blocks_created(connection, request, ids, calls, now, keep_content_s)
+    connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
+    usage.record_use(connection, request.scope, page_id, now)
+    changed = touch(connection, request.members, now)
+    if title is not None:
+        changed += _set_title(connection, request.scope, page_id, title)
+    return list(dict.fromkeys(changed))
+
+
+def _blocks_created(
+    connection: sqlite3.Connection,
+    request: Request,
+    ids: Sequence[str],
+    calls: int,
+    now: float,
+    keep_content_s: float,
+) -> None:
+    """Give each delivery its block ids and receipts; close the complete ones."""
     for member in request.members:
         own = list(ids[member.first : member.first + member.count])
         row = connection.execute(
@@ -162,8 +210,6 @@ def applied(
         if delivered:
             _note_overtaking(connection, member.delivery)
             _expire_content(connection, row["clip_seq"], now + keep_content_s)
-    _close(connection, request)
-    return touch(connection, request.members, now)
 
 
 def released(
@@ -188,7 +234,7 @@ def released(
         " WHERE request_key = ?",
         (state, retry_at, code, message, int(burned), calls, request.key),
     )
-    _close(connection, request)
+    connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     return touch(connection, request.members, now)
 
 
@@ -199,12 +245,14 @@ def capped(connection: sqlite3.Connection, members: Sequence[Member], cap: int) 
     )
 
 
-def anchor_lost(connection: sqlite3.Connection, members: Sequence[Member]) -> None:
-    """Count how often Notion refused the place, so that it cannot go on for ever."""
-    connection.executemany(
-        "UPDATE delivery SET anchor_losses = anchor_losses + 1 WHERE seq = ?",
-        [(m.delivery,) for m in members],
-    )
+def anchor_lost(connection: sqlite3.Connection, request: Request) -> int:
+    """Count that Notion refused the place; return the highest count of a member."""
+    rows = connection.execute(
+        "UPDATE delivery SET anchor_losses = anchor_losses + 1 WHERE request_key = ?"
+        " RETURNING anchor_losses",
+        (request.key,),
+    ).fetchall()
+    return max((int(row["anchor_losses"]) for row in rows), default=0)
 
 
 def parked(
@@ -224,7 +272,7 @@ def parked(
         changed = connection.execute(
             "UPDATE delivery SET state = 'needs_attention', reason = ?, error_code = ?,"
             " error_message = ?, due_at = NULL, attempts = attempts + 1"
-            " WHERE seq = ? AND turn = ? AND state IN ('queued', 'retrying')",
+            f" WHERE seq = ? AND turn = ? AND state IN {READY_SQL}",
             (reason, reason, detail, item.seq, item.turn),
         )
         if changed.rowcount:
@@ -249,20 +297,19 @@ def closed(
         " request_key = NULL, due_at = NULL, attempts = attempts + 1 WHERE request_key = ?",
         (state, reason, code, message, request.key),
     )
-    _close(connection, request)
+    connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     return touch(connection, request.members, now)
 
 
-def page_created(
+def _page_created(
     connection: sqlite3.Connection,
     request: Request,
     page_id: str,
-    *,
     calls: int,
     now: float,
     keep_content_s: float,
-) -> list[int]:
-    """The new page exists: what waited for it moves to its lane."""
+) -> None:
+    """Move the deliveries that waited for the new page to its lane."""
     member = request.members[0]
     scope = request.scope
     row = connection.execute(
@@ -291,26 +338,10 @@ def page_created(
     )
     if complete:
         _expire_content(connection, row["clip_seq"], now + keep_content_s)
-    _close(connection, request)
-    return touch(connection, request.members, now)
 
 
-def placed(connection: sqlite3.Connection, how: Mapping[int, tuple[str, str]]) -> None:
-    """Record which deliveries (by seq) stand otherwise than asked for: how, and why.
-
-    ``end_of_page``: their place was gone. ``splits_section``: their own headings end the section.
-    """
-    connection.executemany(
-        "UPDATE delivery SET position_changed = ? WHERE seq = ?",
-        [
-            (json.dumps({"from": "as_asked", "to": to, "why": why}), seq)
-            for seq, (to, why) in how.items()
-        ],
-    )
-
-
-def entitled(connection: sqlite3.Connection, scope: Scope, page_id: str, title: str) -> list[int]:
-    """The page's title became known after its clips were accepted."""
+def _set_title(connection: sqlite3.Connection, scope: Scope, page_id: str, title: str) -> list[int]:
+    """Name the page in deliveries that were accepted before its title was known."""
     return [
         row["clip_seq"]
         for row in connection.execute(
@@ -319,6 +350,18 @@ def entitled(connection: sqlite3.Connection, scope: Scope, page_id: str, title: 
             (title, scope.user_id, scope.workspace_id, page_id),
         ).fetchall()
     ]
+
+
+def receipt_others(connection: sqlite3.Connection, ids: Sequence[str], now: float) -> None:
+    """Store receipts for blocks and pages that our bot created other than by a clip.
+
+    Without a receipt, the resolver could take them for a clip's write of unknown outcome.
+    """
+    connection.executemany(
+        "INSERT OR IGNORE INTO receipt (block_id, delivery_seq, print, created_at)"
+        " VALUES (?, ?, '', ?)",
+        [(each, _NO_DELIVERY, now) for each in ids],
+    )
 
 
 def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:
@@ -335,10 +378,6 @@ def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float)
             "UPDATE clip SET version = version + 1, updated_at = ? WHERE seq = ?", (now, seq)
         )
     return list(seqs)
-
-
-def _close(connection: sqlite3.Connection, request: Request) -> None:
-    connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
 
 
 def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
@@ -368,6 +407,6 @@ def _expire_content(connection: sqlite3.Connection, clip_seq: int, at: float) ->
     connection.execute(
         "UPDATE clip SET content_expires_at = ? WHERE seq = ? AND NOT EXISTS"
         " (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
-        " AND d.state NOT IN ('delivered', 'canceled'))",
+        f" AND d.state NOT IN {CLOSED_SQL})",
         (at, clip_seq),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from clipperd.errors import NotFinished
 from clipperd.model import FINISHED, State
 from clipperd.outbox.actions import rows_of
+from clipperd.outbox.records import CLOSED_SQL, FINISHED_SQL
 from clipperd.outbox.views import state_clause
 
 Live = Mapping[tuple[str, str], frozenset[Any]]
@@ -38,7 +39,7 @@ def delete_many(
     values: dict[str, Any] = {"user_id": user_id, "before": before}
     chosen = state_clause(states, values)
     return connection.execute(
-        "DELETE FROM clip WHERE user_id = :user_id AND (:before IS NULL OR created_at < :before)"  # noqa: S608 - constants only
+        "DELETE FROM clip WHERE user_id = :user_id AND (:before IS NULL OR created_at < :before)"
         f" AND {chosen} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
         " AND json_extract(d.undo, '$.state') = 'queued')",
         values,
@@ -52,14 +53,14 @@ def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: fl
     """
     done = "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state NOT IN"
     connection.execute(
-        "UPDATE clip SET content_expires_at = updated_at + ? WHERE content_expires_at IS NULL"  # noqa: S608 - constants only
-        f" AND {done} ('delivered', 'canceled'))",
+        "UPDATE clip SET content_expires_at = updated_at + ? WHERE content_expires_at IS NULL"
+        f" AND {done} {CLOSED_SQL})",
         (keep_content_s,),
     )
     connection.execute(
-        "DELETE FROM idempotency WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM clip"  # noqa: S608 - constants only
+        "DELETE FROM idempotency WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM clip"
         " WHERE clip.id = idempotency.clip_id"
-        f" AND NOT {done} ('delivered', 'canceled', 'failed')))",
+        f" AND NOT {done} {FINISHED_SQL}))",
         (now - _KEEP_KEYS,),
     )
     return connection.execute(
@@ -72,7 +73,7 @@ def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: fl
 def live(connection: sqlite3.Connection) -> Live:
     """What the queue holds at this moment."""
     return {
-        (table, key): frozenset(row[0] for row in connection.execute(f"SELECT {key} FROM {table}"))  # noqa: S608 - constants only
+        (table, key): frozenset(row[0] for row in connection.execute(f"SELECT {key} FROM {table}"))
         for table, key in _HELD
     }
 
@@ -80,9 +81,9 @@ def live(connection: sqlite3.Connection) -> Live:
 def keep_only(copy: sqlite3.Connection, held: Live) -> None:
     """Erase from an older copy what the queue itself no longer holds; see :func:`live`."""
     for (table, key), kept in held.items():
-        found = {row[0] for row in copy.execute(f"SELECT {key} FROM {table}")}  # noqa: S608 - constants only
+        found = {row[0] for row in copy.execute(f"SELECT {key} FROM {table}")}
         copy.executemany(
-            f"DELETE FROM {table} WHERE {key} = ?",  # noqa: S608 - constants only
+            f"DELETE FROM {table} WHERE {key} = ?",
             [(value,) for value in found - kept],
         )
 

@@ -14,6 +14,7 @@ from clipperd.model import PRECEDENCE, State
 from clipperd.outbox.records import (
     DAMAGED,
     PRIORITIES,
+    WAITING_SQL,
     ClipView,
     DeliveryView,
     clip_state,
@@ -112,8 +113,7 @@ def page(
     if chosen.states:
         where.append(state_clause(chosen.states, values))
     query = (
-        f"SELECT clip.* FROM clip WHERE {' AND '.join(where)}"  # noqa: S608 - constants only
-        " ORDER BY clip.seq DESC LIMIT :limit"
+        f"SELECT clip.* FROM clip WHERE {' AND '.join(where)} ORDER BY clip.seq DESC LIMIT :limit"
     )
     rows = connection.execute(query, values).fetchall()
     views = _views(connection, rows[:limit])
@@ -131,13 +131,13 @@ def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
         # Nearly every clip is delivered, so that is asked clip by clip; any other state is rare
         # and is looked up by its index.
         here = (
-            f"EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: S608, E501 - constants only
+            f"EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: E501
             if state == State.DELIVERED
-            else "clip.seq IN (SELECT d.clip_seq FROM delivery d"  # noqa: S608 - constants only
+            else "clip.seq IN (SELECT d.clip_seq FROM delivery d"
             f" WHERE d.user_id = :user_id AND d.state = :s{number})"
         )
         clauses.append(
-            f"({here} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"  # noqa: S608 - constants only
+            f"({here} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
             f" AND d.state IN ({absent})))"
         )
     return "(" + " OR ".join(clauses) + ")"
@@ -287,8 +287,7 @@ def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
         by_state[row["state"]] += row["n"]
         by_workspace.setdefault(row["workspace_id"], {})[row["state"]] = row["n"]
     oldest = connection.execute(
-        "SELECT min(created_at) AS at FROM delivery WHERE user_id = ?"
-        " AND state IN ('queued', 'sending', 'retrying', 'unconfirmed')",
+        f"SELECT min(created_at) AS at FROM delivery WHERE user_id = ? AND state IN {WAITING_SQL}",
         (user_id,),
     ).fetchone()
     return {
@@ -302,7 +301,7 @@ def waiting_since(connection: sqlite3.Connection, user_id: str, before: float) -
     """How many deliveries were accepted before then and still wait, put off ones aside."""
     row = connection.execute(
         "SELECT count(*) AS n FROM delivery WHERE user_id = ? AND created_at < ? AND turn < ?"
-        " AND state IN ('queued', 'sending', 'retrying', 'unconfirmed')",
+        f" AND state IN {WAITING_SQL}",
         (user_id, before, DEFERRED),
     ).fetchone()
     return int(row["n"])

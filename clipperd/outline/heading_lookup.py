@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from clipperd.errors import PlaceGone, ReadFailed, StorageFull
+from clipperd.errors import PlaceGone, ReadFailed
 from clipperd.model import Position, Scope
 from clipperd.outline import sections, store
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.reading import Reader
 from clipperd.outline.tree import Node, Tree, to_node
-from clipperd.storage.database import Store
+from clipperd.storage.database import STORE_ERRORS, Store
 
 _DEEPEST = 8  # enclosing containers to read per heading; Notion nests without limit
 _NEAR = 90  # blocks; a section of this length and a few new blocks fit one response of 100
@@ -180,7 +180,7 @@ class HeadingLookup:
                 tree = snapshot.tree.spliced(parent_id, run, to_end=to_end)
                 store.save(c, query.scope, query.page_id, replace(snapshot, tree=tree))
 
-        with contextlib.suppress(StorageFull, sqlite3.Error):  # the read is valid without the cache
+        with contextlib.suppress(*STORE_ERRORS):  # the read is valid without the cache
             await self._cache.write(work)
 
 

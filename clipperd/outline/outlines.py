@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from typing import Any, Literal
 
 import msgspec
@@ -13,14 +12,11 @@ from msgspec.structs import replace
 from clipperd.clock import Clock, rfc3339
 from clipperd.concurrency import SingleFlight
 from clipperd.errors import (
-    BrokerUnreachable,
-    NotSignedIn,
+    NOTION_ERRORS,
     OutlineNotCached,
     PageGone,
     PageTrashed,
     ReadFailed,
-    ReauthRequired,
-    StorageFull,
 )
 from clipperd.model import Scope
 from clipperd.notion.port import Notion
@@ -33,13 +29,12 @@ from clipperd.outline.tree import Node, Tree, to_node
 from clipperd.pages import store as pages
 from clipperd.pages.crawl import Publish
 from clipperd.pages.entries import from_notion
-from clipperd.storage.database import Store, Work
+from clipperd.storage.database import STORE_ERRORS, Store, Work
 
 Freshness = Literal["cached", "auto", "verified"]
 
 NESTED_CALLS = 10  # calls for nested containers, at most, each time a page is read
 _RECHECK_S = 30.0  # seconds; a newer stored outline is not refreshed in the background
-_OUTAGE = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
 
 
 class Outline(msgspec.Struct, frozen=True):
@@ -109,8 +104,8 @@ class Outlines:
             return await self._render(scope, stored, "push", 0, stale=False)
         try:
             result, is_own = await self._read_once(scope, page_id)
-        except _OUTAGE as error:
-            if freshness == "verified" or stored is None or not _passes(error):
+        except NOTION_ERRORS as error:
+            if freshness == "verified" or stored is None or not _is_outage(error):
                 raise
             calls = error.reads if isinstance(error, ReadFailed) else 0
             return await self._render(scope, stored, "cache", calls, stale=True)
@@ -134,7 +129,7 @@ class Outlines:
         """Return the stored snapshot without a call; None if the cache cannot be read."""
         try:
             return await self._cache.read(lambda c: store.load(c, scope, page_id))
-        except (StorageFull, sqlite3.Error):
+        except STORE_ERRORS:
             return None
 
     async def reread(
@@ -264,7 +259,7 @@ class Outlines:
         """Write to the cache and return whether that worked; the read is valid without it."""
         try:
             await self._cache.write(work)
-        except (StorageFull, sqlite3.Error):
+        except STORE_ERRORS:
             return False
         return True
 
@@ -302,7 +297,7 @@ class Outlines:
         tree = snapshot.tree
         title = snapshot.title
         if title is None:  # only children were read, never the page object
-            with contextlib.suppress(StorageFull, sqlite3.Error):
+            with contextlib.suppress(*STORE_ERRORS):
                 title = await self._cache.read(lambda c: pages.title_of(c, scope, tree.page_id))
         return Outline(
             page_id=tree.page_id,
@@ -336,12 +331,9 @@ def _title(page: dict[str, Any]) -> str | None:
     return record.title if record else None
 
 
-def _passes(error: Exception) -> bool:
+def _is_outage(error: Exception) -> bool:
     """True for an outage; False when Notion refused for a reason that the person must hear."""
-    if isinstance(error, ReadFailed):
-        status = error.reply.status
-        return bool(status in (401, 409, 429) or status >= 500)
-    return True
+    return not isinstance(error, ReadFailed) or bool(error.reply.is_transient)
 
 
 async def _all_children(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from clipperd.clock import Clock
-from clipperd.errors import PageGone, PageTrashed, PlaceGone, StorageFull
+from clipperd.errors import PageGone, PageTrashed, PlaceGone
 from clipperd.model import Block, InsertionPoint, Position, Scope
 from clipperd.notion.port import Notion
 from clipperd.outline import sections, store
@@ -22,7 +22,7 @@ from clipperd.outline.reading import Reader
 from clipperd.outline.section_ends import SectionEnds
 from clipperd.outline.tree import UNKNOWN, Node, Tree, to_node
 from clipperd.settings.config import DEFAULTS
-from clipperd.storage.database import Store
+from clipperd.storage.database import STORE_ERRORS, Store
 
 NEVER = float("-inf")
 _REPLACEABLE = frozenset({"heading_gone", "block_gone"})  # if_gone=end_of_page covers these
@@ -109,7 +109,7 @@ class PositionResolver:
 
         try:
             after, tree = await self._cache.write(work)
-        except (StorageFull, sqlite3.Error):
+        except STORE_ERRORS:
             self._invalidate(scope, page_id)
             return
         if tree is None or len(blocks) != len(created_ids):
@@ -158,7 +158,7 @@ class PositionResolver:
 
         try:
             await self._cache.write(work)
-        except (StorageFull, sqlite3.Error):
+        except STORE_ERRORS:
             self._invalidate(scope, page_id)
 
     def _invalidate(self, scope: Scope, page_id: str) -> None:

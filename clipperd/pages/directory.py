@@ -6,9 +6,9 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
-from clipperd.errors import StorageFull, WorkspaceMismatch
+from clipperd.errors import WorkspaceMismatch
 from clipperd.model import Scope
-from clipperd.storage.database import Store
+from clipperd.storage.database import STORE_ERRORS, Store
 
 
 class Directory:
@@ -37,7 +37,7 @@ class Directory:
                     )
             return titles
 
-        with contextlib.suppress(StorageFull, sqlite3.Error):
+        with contextlib.suppress(*STORE_ERRORS):
             return await self._cache.read(work)
         return {}
 

@@ -15,13 +15,12 @@ from clipperd.broker.reply import Reply
 from clipperd.clock import Clock, rfc3339
 from clipperd.concurrency import SingleFlight, race
 from clipperd.errors import (
+    NOTION_ERRORS,
     BrokerUnreachable,
     ClipperdError,
     CursorInvalid,
     NotFound,
-    NotSignedIn,
     ReadFailed,
-    ReauthRequired,
     StorageFull,
 )
 from clipperd.model import Scope
@@ -30,11 +29,10 @@ from clipperd.pages import cursors, search, store, usage
 from clipperd.pages.crawl import Crawl, Publish
 from clipperd.pages.cursors import Cursor
 from clipperd.pages.entries import Access, Entry, IndexStatus, Listing, from_notion, schema_of
-from clipperd.storage.database import Database, Store
+from clipperd.storage.database import STORE_ERRORS, Database, Store
 
 View = Literal["recent", "used", "favorites", "all"]
 
-_OUTAGE = (BrokerUnreachable, NotSignedIn, ReadFailed, ReauthRequired)
 _RETRY_PAUSES_S = (5.0, 30.0, 120.0)  # seconds; after that only ``poke`` retries
 _MISSING_PER_ROUND = 20  # favourites and used pages that search left out, one call each
 _REMOTE_SIZE = 20  # results
@@ -138,7 +136,7 @@ class Pages:
         if freshness == "verified":
             try:
                 access = await self._read(scope, page_id, known[0].kind if known else "page")
-            except (*_OUTAGE, StorageFull):
+            except (*NOTION_ERRORS, StorageFull):
                 if known is None:
                     raise
                 return replace(known[0], access="unknown")
@@ -188,7 +186,7 @@ class Pages:
         """Return the stored title; None for an unknown page or an unreadable cache."""
         try:
             return await self._cache.read(lambda c: store.title_of(c, scope, page_id))
-        except (StorageFull, sqlite3.Error):
+        except STORE_ERRORS:
             return None
 
     async def index_status(self, scope: Scope) -> IndexStatus:
@@ -231,11 +229,11 @@ class Pages:
                     scope, since=(before.refreshed_at or 0.0) if was_complete else 0.0
                 )
                 return
-            except (StorageFull, sqlite3.Error):
+            except STORE_ERRORS:
                 return  # the stored pages still serve; the next poke retries
-            except _OUTAGE as error:
+            except NOTION_ERRORS as error:
                 wait_s = error.retry_after or pause_s
-                if pause_s is None or wait_s is None or not _passes(error):
+                if pause_s is None or wait_s is None or not _is_transient(error):
                     return
                 await race(self._clock.sleep(wait_s), self._wake_event(scope).wait())
                 self._wake_event(scope).clear()
@@ -247,14 +245,14 @@ class Pages:
     async def _refresh(self, scope: Scope) -> int:
         try:
             return await self._crawl.refresh(scope)
-        except _OUTAGE as error:
+        except NOTION_ERRORS as error:
             await self._crawl.failed(scope, _error_code(error))
             raise
 
     async def _fill(self, scope: Scope) -> None:
         try:
             await self._crawl.fill(scope)
-        except _OUTAGE as error:
+        except NOTION_ERRORS as error:
             await self._crawl.failed(scope, _error_code(error))
             raise
 
@@ -300,7 +298,7 @@ class Pages:
         body = msgspec.json.encode({"query": text, "page_size": _REMOTE_SIZE})
         try:
             reply: Reply = await self._notion.send(scope, Call("POST", "search", body=body))
-        except _OUTAGE:
+        except NOTION_ERRORS:
             return False, set()
         if not reply.ok or not isinstance(reply.body, dict):
             return False, set()
@@ -371,10 +369,10 @@ def _is_kind(row: sqlite3.Row, kind: str) -> bool:
     return kind in ("", row["kind"]) or (kind == "database" and row["kind"] == "data_source")
 
 
-def _passes(error: ClipperdError) -> bool:
+def _is_transient(error: ClipperdError) -> bool:
     """Return whether a retry may succeed; a lost session needs the user."""
     if isinstance(error, ReadFailed):
-        return bool(error.reply.status == 429 or error.reply.status >= 500)
+        return bool(error.reply.is_transient)
     return isinstance(error, BrokerUnreachable)
 
 

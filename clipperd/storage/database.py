@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from clipperd.errors import StorageFull
 from clipperd.storage.connection import connect
 from clipperd.storage.disk import translate
 from clipperd.storage.migration import Step, migrated
@@ -24,6 +25,9 @@ from clipperd.storage.wal import CHECKPOINT_IDLE_S, WriteAheadLog
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+
+STORE_ERRORS = (StorageFull, sqlite3.Error)
+"""The errors with which a read or a write fails because of its file."""
 
 _BATCH = 512  # most writes that share one commit; bounds how long the first of them waits
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from clipperd.broker.reply import Reply
 from clipperd.delivery.dispatch import Dispatcher
@@ -164,11 +165,11 @@ async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
     page, plain = world.add_page("Notes"), rig.outbox.change
     failed = asyncio.Event()
 
-    async def change(work):  # type: ignore[no-untyped-def]  # as the outbox
+    async def change(*args: Any, **kwargs: Any) -> None:
         if world.writes and not failed.is_set():
             failed.set()
             raise StorageFull("The disk is full.")
-        await plain(work)
+        await plain(*args, **kwargs)
 
     rig.outbox.change = change  # type: ignore[method-assign]  # a disk that is full for a moment
     async with dispatching(rig) as dispatcher:
@@ -194,12 +195,12 @@ async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
     plain = rig.outbox.write
     failures = [asyncio.Event(), asyncio.Event()]  # in the recovery, then in a round
 
-    async def write(work):  # type: ignore[no-untyped-def]  # as the outbox
+    async def write(*args: Any, **kwargs: Any) -> Any:
         for failure in failures:
             if not failure.is_set():
                 failure.set()
                 raise StorageFull("The disk is full.")
-        return await plain(work)
+        return await plain(*args, **kwargs)
 
     clip = await rig.clip(page, "x")
     rig.outbox.write = write  # type: ignore[method-assign]  # a disk that is full for a moment

@@ -120,11 +120,11 @@ async def test_an_answer_that_could_not_be_recorded_is_not_sent_again_under_a_ne
     clip = await rig.clip(page, "one")
     change, calls = rig.outbox.change, [0]
 
-    async def full(work: Any) -> None:
+    async def full(*args: Any, **kwargs: Any) -> None:
         calls[0] += 1
         if calls[0] == 2:  # the first puts the request on record, the second its outcome
             raise StorageFull("The disk is full.")
-        await change(work)
+        await change(*args, **kwargs)
 
     rig.outbox.change = full  # type: ignore[method-assign]  # a disk that is full for a moment
     with pytest.raises(StorageFull):

@@ -169,7 +169,7 @@ class Outbox(RuleBasedStateMachine):
             request = batch.onward(SCOPE, page, group[0], plan, place, stamp)
         else:
             request = batch.joint(SCOPE, page, group, plans, place, stamp)
-        self._in_turn(lambda: requests.begin(self.connection, request, group, self.now))
+        self._in_turn(lambda: requests.begin(self.connection, request, group, {}, self.now))
         for number in numbers:
             self.model[number].state, self.model[number].reason = "sending", None
 
@@ -181,7 +181,13 @@ class Outbox(RuleBasedStateMachine):
         ids = [f"block {next(self.numbers)}" for _ in request.expected]
         self._in_turn(
             lambda: requests.applied(
-                self.connection, request, ids, calls=1, now=self.now, keep_content_s=60.0
+                self.connection,
+                request,
+                ids,
+                calls=1,
+                title=None,
+                now=self.now,
+                keep_content_s=60.0,
             )
         )
         self.at_notion[page] += ids

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
 
@@ -26,6 +26,7 @@ from clipperd.storage.recovery import REPORTED_S
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 from tests.clocks import ManualClock
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 KEEP_S = 7 * 86400.0
@@ -189,8 +190,13 @@ class Busy(Outbox):
 
     backups: Backups
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        found = await super().read(work)
+    async def read(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        found = await super().read(query, *args, **kwargs)
         await self.accept(draft(1_000))
         self.backups.make(NOW + 1)
         return found
