@@ -6,39 +6,17 @@ request types of @notionhq/client 5.26 (BlockObjectRequest, LanguageRequest, Api
 
 from __future__ import annotations
 
-TEXT_UNITS = 2000
-"""Longest ``text.content`` of one run, in UTF-16 code units."""
-
-RUNS = 100
-"""Most runs in one rich text, caption or table cell."""
-
-URL_UNITS = 2000
-"""Longest URL."""
-
-EXPRESSION_UNITS = 1000
-"""Longest equation."""
-
-CHILDREN = 100
-"""Most blocks in any array of one request."""
-
-DEPTH = 2
-"""Levels of nesting below the first level of one request."""
-
-ELEMENTS = 1000
-"""Most blocks, nested ones included, in one request."""
-
-REQUEST_BYTES = 450_000
-"""Our cap on one request's blocks as compact JSON; Notion refuses from 500 KB on."""
-
-BLOCK_BYTES = 150_000
-"""Our cap on one block without its children, which leaves room for its required rows."""
-
-TABLE_WIDTH = 100
-"""Most cells in a table row."""
-
-TREE_DEPTH = 200
-"""Deepest tree accepted; at three JSON levels a block it stays below Python's recursion limit."""
-
+TEXT_UNITS = 2000  # UTF-16 units in the text.content of one run
+RUNS = 100  # runs in one rich text, caption or table cell
+URL_UNITS = 2000  # UTF-16 units in a URL
+EXPRESSION_UNITS = 1000  # UTF-16 units in an equation
+CHILDREN = 100  # blocks in any array of one request
+DEPTH = 2  # levels of nesting below the first level of one request
+ELEMENTS = 1000  # blocks in one request, nested ones included
+REQUEST_BYTES = 450_000  # our cap on one request's blocks as JSON; Notion refuses from 500 KB on
+BLOCK_BYTES = 150_000  # our cap on a block without its children; leaves room for required rows
+TABLE_WIDTH = 100  # cells in a table row
+TREE_DEPTH = 200  # levels; three JSON levels a block stay below Python's recursion limit of 1000
 HEADINGS: tuple[str, ...] = ("heading_1", "heading_2", "heading_3", "heading_4")
 
 COLORS: frozenset[str] = frozenset(

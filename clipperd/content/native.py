@@ -27,54 +27,23 @@ from clipperd.content.richtext import (
 )
 from clipperd.model import Block
 
-_READ_ONLY = frozenset(
-    [
-        "archived",
-        "created_by",
-        "created_time",
-        "has_children",
-        "id",
-        "in_trash",
-        "is_archived",
-        "last_edited_by",
-        "last_edited_time",
-        "object",
-        "parent",
-        "request_id",
-    ]
-)
+_READ_ONLY = frozenset({
+    "archived", "created_by", "created_time", "has_children", "id", "in_trash", "is_archived",
+    "last_edited_by", "last_edited_time", "object", "parent", "request_id",
+})  # fmt: skip
 _TEXT = frozenset({"rich_text", "color"})
 _MEDIA = frozenset({"external", "file_upload", "file", "type", "caption"})
-_NESTING = frozenset(
-    [
-        "paragraph",
-        "bulleted_list_item",
-        "numbered_list_item",
-        "to_do",
-        "toggle",
-        "quote",
-        "callout",
-        "template",
-        "synced_block",
-        "column",
-        "tab",
-        "column_list",
-        "table",
-    ]
-) | frozenset(HEADINGS)
+_NESTING = frozenset({
+    "paragraph", "bulleted_list_item", "numbered_list_item", "to_do", "toggle", "quote",
+    "callout", "template", "synced_block", "column", "tab", "column_list", "table",
+}) | frozenset(HEADINGS)  # fmt: skip
 _ONLY_CHILD = {"column_list": "column", "table": "table_row", "tab": "paragraph"}
 _ONLY_PARENT = {"column": "column_list", "table_row": "table"}
 _NAME = 100  # characters of a file's shown name
-_ANSWERED_ONLY = frozenset(
-    [
-        "child_page",
-        "child_database",
-        "link_preview",
-        "meeting_notes",
-        "transcription",
-        "unsupported",
-    ]
-)
+_ANSWERED_ONLY = frozenset({
+    "child_page", "child_database", "link_preview", "meeting_notes", "transcription",
+    "unsupported",
+})  # fmt: skip
 
 _KEYS: dict[str, frozenset[str]] = {
     "paragraph": _TEXT | {"icon"},
