@@ -28,7 +28,7 @@ IN_PROCESS = in_process(keyring_child.handle)
 
 
 class FakeKeyring(keyring.backend.KeyringBackend):
-    """A healthy keyring in this process, with switches for what real ones do."""
+    """A healthy keyring in this process, with switches for the faults of real ones."""
 
     priority = 9
 
@@ -63,7 +63,7 @@ class FakeKeyring(keyring.backend.KeyringBackend):
 
 
 class PlaintextKeyring(FakeKeyring):
-    """Stands for the file backend of keyrings.alt, which keyring may choose silently."""
+    """Represents the file backend of keyrings.alt, which keyring may choose silently."""
 
 
 PlaintextKeyring.__module__ = "keyrings.alt.file"
@@ -71,7 +71,7 @@ PlaintextKeyring.__module__ = "keyrings.alt.file"
 
 @pytest.fixture
 def system() -> Iterator[FakeKeyring]:
-    """The fake keyring as this machine's."""
+    """Install the fake keyring as this machine's keyring."""
     before = keyring.get_keyring()
     fake = FakeKeyring()
     keyring.set_keyring(fake)
@@ -82,7 +82,7 @@ def system() -> Iterator[FakeKeyring]:
 
 @pytest.fixture
 def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyring for processes that this one starts."""
+    """Set a keyring for the subprocesses of this test."""
     monkeypatch.setenv("FILE_KEYRING", str(tmp_path / "kept.json"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.clipperd.file_keyring.FileKeyring")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -90,7 +90,7 @@ def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["memory", "keyring", "keyring in a process", "file", "file with key file"])
 def make(request: pytest.FixtureRequest, tmp_path: Path, system: FakeKeyring, behind: None) -> Make:
-    """A function that opens the same store again."""
+    """Return a function that opens the same store again."""
     memory = MemorySecrets()
     key_file = tmp_path / "key"
     key_file.write_bytes(bytes(range(32)))

@@ -36,7 +36,7 @@ class Nowhere:
 
 @dataclass
 class Case:
-    """A source, what makes it tell, and the namespace whose source it is."""
+    """A source, a function that triggers an event, and the network namespace of the source."""
 
     source: OsEvents
     happen: Callable[[], None]
@@ -48,7 +48,7 @@ class Case:
 
 
 def set_the_clock_to_what_it_is() -> None:
-    """A jump of less than a microsecond is one to the kernel. Raises PermissionError."""
+    """Set the clock by less than a microsecond: an event. Raises PermissionError."""
     time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
 
 
@@ -149,7 +149,7 @@ def left_of(timer: Path) -> tuple[int, int]:
 
 
 def timers() -> set[Path]:
-    """What the kernel tells of each timer of this process (proc(5), fdinfo)."""
+    """Return the kernel's description of each timer of this process (proc(5), fdinfo)."""
     handles = Path("/proc/self/fd").iterdir()
     return {
         Path("/proc/self/fdinfo") / handle.name

@@ -72,7 +72,7 @@ async def test_the_end_of_a_watch_closes_the_source() -> None:
 
 
 async def test_a_changed_network_ends_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a link may be laid, by pulling it; else by a way out that the machine never had."""
+    """Pull a virtual cable if the test may create one; otherwise fake a source address."""
     with laid() as cable:
         if cable is not None:
             await _pulled(cable)

@@ -30,7 +30,7 @@ sys.exit(main(["run"]))
 
 @pytest.fixture(autouse=True)
 def _own_handler() -> Iterator[None]:
-    """pytest has the fault handler of this process: it gets it back."""
+    """Give the fault handler of this process back to pytest."""
     yield
     faulthandler.enable(2)
 

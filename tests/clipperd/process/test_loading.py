@@ -50,7 +50,7 @@ async def served(file: Path) -> TestServer:
 
 
 def loaded(then: str) -> str:
-    """What is printed by a process that has loaded the daemon's modules."""
+    """Return the output of a process that has loaded the daemon's modules."""
     argv = [sys.executable, "-c", _LOAD + then]
     found = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

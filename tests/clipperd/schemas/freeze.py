@@ -42,13 +42,13 @@ JSON = {
 
 
 def early(name: str, count: int) -> Sequence[Step]:
-    """The steps of the file when there were ``count``."""
+    """Return the steps of the version with ``count`` steps."""
     names = ADDED[name][:count]
     return [step for step in FILES[name] if step.__name__ in names]
 
 
 def make(name: str, count: int, file: Path) -> None:
-    """A file of that version, with a row in each table."""
+    """Create a file of that version, with a row in each table."""
     Database.open(file, name=name, steps=early(name, count), synchronous="NORMAL").close()
     connection = sqlite3.connect(file)
     try:
@@ -61,7 +61,7 @@ def make(name: str, count: int, file: Path) -> None:
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
-    """The tables with rows of ours; those behind a virtual one are not."""
+    """Return our tables, without the hidden tables of a virtual one."""
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
     virtual = [name for name, sql in rows if "VIRTUAL" in sql]
     return [
@@ -110,7 +110,7 @@ def _dump(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def main() -> None:
-    """Freeze what is not frozen yet."""
+    """Freeze every version that is not frozen yet."""
     for name, steps in FILES.items():
         for count in range(FIRST[name], len(steps) + 1):
             frozen = FOLDER / f"{name}-{count}.sql"

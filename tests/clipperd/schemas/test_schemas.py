@@ -24,7 +24,7 @@ EVERY = [
     (name, count) for name, steps in FILES.items() for count in range(FIRST[name], len(steps) + 1)
 ]
 FETCHED_AGAIN = {"page", "page_index", "page_count", "page_words", "page_grams", "page_term"}
-"""What the cache's m005 and m006 throw away on purpose."""
+"""Tables that the cache's m005 and m006 empty on purpose."""
 THROWN_AWAY_UNTIL = 6
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -38,7 +38,7 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def left_by(name: str, count: int, folder: Path) -> Path:
-    """The file as that version left it."""
+    """Create the file as that version left it."""
     file = folder / f"{name}.db"
     with opened(file) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -55,14 +55,14 @@ def rows_of(file: Path) -> Rows:
 
 
 def shape_of(file: Path) -> set[tuple[str, ...]]:
-    """Tables, indexes and triggers, their space and the order of their making aside."""
+    """Return tables, indexes and triggers, regardless of whitespace and order."""
     with opened(file) as connection:
         found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     return {tuple(" ".join(str(part).replace('"', "").split()) for part in row) for row in found}
 
 
 def brought_up(name: str, file: Path) -> None:
-    """Open it as a start does."""
+    """Open the file like a start does."""
     if name == "cache":
         open_cache(file, CACHE_STEPS).close()
     else:

@@ -19,8 +19,8 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def fold(path: Path) -> None:
-    """Have everything in the file itself, and read from there: so that its damage is felt."""
+def checkpoint(path: Path) -> None:
+    """Move everything into the file itself, so that reads meet its damage."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
@@ -52,7 +52,7 @@ def cut_log(path: Path, chance: Random) -> None:
 
 
 def noise(path: Path, chance: Random) -> None:
-    """Every byte is another one; the length stays."""
+    """Replace every byte; keep the length."""
     with path.open("r+b") as file:
         file.write(chance.randbytes(path.stat().st_size))
 
@@ -63,7 +63,7 @@ def noisy_head(path: Path, chance: Random) -> None:
 
 
 def noisy_pages(path: Path, chance: Random) -> None:
-    """Half of the pages, the first aside."""
+    """Damage half of the pages, except the first."""
     count = path.stat().st_size // 4096
     with path.open("r+b") as file:
         for page in chance.sample(range(1, count), count // 2):
@@ -110,7 +110,7 @@ def folder_for_log(path: Path, _: Random) -> None:
 
 
 def folder_for_index(path: Path, _: Random) -> None:
-    """SQLite then goes on without a log, and so without the index that this is the place of."""
+    """Block the index file: SQLite then continues without a log."""
     _beside(path, "-shm").unlink(missing_ok=True)
     _beside(path, "-shm").mkdir()
 
@@ -141,10 +141,10 @@ WHILE_RUNNING: Mapping[str, Damage] = {
         *(empty, cut, cut_log, noise, noisy_head, noisy_pages, noisy_log, newer, lacks_a_table),
     )
 }
-"""Not the index of the log: it is the memory of those who have the file open."""
+"""Without the index of the log: it is shared memory of the programs that have the file open."""
 
 AT_LAST: Mapping[str, Damage] = {each.__name__: each for each in (delete, delete_log, folder)}
-"""After these the daemon goes on with a file that has no name; the next start makes a new one."""
+"""After these the daemon continues with an unlinked file; the next start creates a new one."""
 
 _HOLDER = """
 import sqlite3, sys
@@ -159,7 +159,7 @@ sys.stdin.read()
 
 @contextmanager
 def held(path: Path, mode: str) -> Iterator[None]:
-    """Another program holds the file: writing (NORMAL), or wholly to itself (EXCLUSIVE)."""
+    """Lock the file in another program: against writes (NORMAL), or completely (EXCLUSIVE)."""
     argv = [sys.executable, "-c", _HOLDER, str(path), mode]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None

@@ -117,7 +117,7 @@ async def test_damaged_text_can_be_read_with_replacement_characters(
 
 
 class Broken(Connection):
-    """A connection with a fault of its own, in its work or between it."""
+    """A connection that fails in a batch or between two batches."""
 
     def __init__(self, *, breaks_at: str) -> None:
         super().__init__(lambda: sqlite3.connect(":memory:"))
@@ -213,7 +213,7 @@ async def test_no_checkpoint_runs_between_a_write_and_its_answer(db: Database) -
     answered, folded = threading.Event(), []
 
     def see(sql: str) -> None:
-        """In the writing thread: whoever wrote last must be able to go on meanwhile."""
+        """Run in the writer thread: the last caller must be able to continue meanwhile."""
         if "wal_checkpoint" in sql:
             folded.append(answered.wait(20))
 

@@ -17,7 +17,7 @@ from clipperd.daemon.schema import CACHE_STEPS
 from clipperd.storage.database import Connection, ConnectionThread
 from clipperd.storage.disposable import open_cache
 from cloud_broker.sandbox.seed import READING_LIST
-from tests.clipperd.storage.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, fold, held
+from tests.clipperd.storage.damage import AT_LAST, WHILE_RUNNING, WHILE_STOPPED, checkpoint, held
 from tests.security.whole_system import Daemon, WholeSystem, a_house
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,7 +30,7 @@ async def house(tmp_path: Path) -> AsyncIterator[WholeSystem]:
 
 
 async def works(daemon: Daemon, text: str) -> None:
-    """A clip gets to its page, an outline is shown, and the list of pages is whole again."""
+    """Check that a clip reaches its page, an outline is shown, and the page index is complete."""
     clip = await daemon.clip(READING_LIST, text, source={"app": "test"})
     assert (await daemon.settled(clip["id"]))["state"] == "delivered"
     status, _, outline = await daemon.call("GET", f"/v1/pages/{READING_LIST}/outline")
@@ -46,13 +46,13 @@ async def works(daemon: Daemon, text: str) -> None:
 
 
 async def kept(daemon: Daemon) -> dict[str, int]:
-    """What the queue holds; how often a page was used is counted a moment after the delivery."""
+    """Return the rows of the queue, once the use of the page is counted after the delivery."""
     rows = await daemon.rows()
     return {table: rows[table] for table in ("clip", "delivery", "content", "receipt", "account")}
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the closed file is a sound one of this version."""
+    """Return whether the closed file is sound and has the current schema."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         sound = connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         known = connection.execute("SELECT count(*) FROM page").fetchone()[0]
@@ -78,25 +78,25 @@ async def test_a_damaged_cache_is_recreated_under_a_running_daemon(
     house: WholeSystem, last: str
 ) -> None:
     chance = Random(last)
-    befalls = list(WHILE_RUNNING.items())
-    chance.shuffle(befalls)
-    befalls.append((last, AT_LAST[last]))
-    renewed: list[str] = []
+    damages = list(WHILE_RUNNING.items())
+    chance.shuffle(damages)
+    damages.append((last, AT_LAST[last]))
+    recreated: list[str] = []
     async with house.daemon() as daemon:
         await daemon.sign_in()
         fill = daemon.cache.on_recreated
 
         def tell() -> None:
-            renewed.append(name)
+            recreated.append(name)
             fill()
 
         daemon.cache.on_recreated = tell
-        for name, damage in befalls:
-            fold(daemon.places.cache)
+        for name, damage in damages:
+            checkpoint(daemon.places.cache)
             damage(daemon.places.cache, chance)
             await works(daemon, name)
         path = daemon.places.cache
-    assert {"empty", "noise", "noisy_head", "noisy_pages", "lacks_a_table"} <= set(renewed)
+    assert {"empty", "noise", "noisy_head", "noisy_pages", "lacks_a_table"} <= set(recreated)
     async with house.daemon() as daemon:
         await daemon.sign_in()
         await works(daemon, "at last")
@@ -129,7 +129,7 @@ def titles(connection: sqlite3.Connection) -> list[str]:
 
 
 def damage_a_title(connection: sqlite3.Connection) -> None:
-    """As one flipped bit does; no check of the file notices."""
+    """Break a text like a flipped bit does; no check of the file detects it."""
     connection.execute(
         "INSERT INTO page (user_id, workspace_id, page_id, kind, title, folded, last_edited_time,"
         " access, checked_at) VALUES ('u', 'w', 'p', 'page', CAST('Tit' || x'ec' || 'e' AS TEXT),"
@@ -138,19 +138,19 @@ def damage_a_title(connection: sqlite3.Connection) -> None:
 
 
 async def test_a_cache_with_unreadable_text_is_recreated(tmp_path: Path) -> None:
-    renewed: list[bool] = []
+    recreated: list[bool] = []
     cache = open_cache(tmp_path / "cache.db", CACHE_STEPS)
-    cache.on_recreated = lambda: renewed.append(True)
+    cache.on_recreated = lambda: recreated.append(True)
     async with asyncio.timeout(60):
         for ask in (cache.read, cache.write):
             await cache.write(damage_a_title)
             assert await ask(titles) == []
-    assert len(renewed) == 2
+    assert len(recreated) == 2
     cache.close()
 
 
 class Stopping(ConnectionThread):
-    """Tells that it is being stopped."""
+    """Reports its stop."""
 
     told = threading.Event()
 
@@ -206,7 +206,7 @@ async def test_clips_continue_without_a_cache_that_cannot_be_recreated(house: Wh
         heading = (await daemon.call("GET", f"/v1/pages/{READING_LIST}/outline"))[2]["headings"][0]
         section = {"type": "end_of_section", "heading_id": heading["id"]}
         refuses[0] = True
-        fold(daemon.places.cache)
+        checkpoint(daemon.places.cache)
         WHILE_RUNNING["noise"](daemon.places.cache, Random(1))
         for position in ({"type": "end"}, section, section):
             target = {"page_id": READING_LIST, "position": position}

@@ -22,7 +22,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 async def folded(db: Database, former: int = 0) -> int:
-    """When the log was last folded back, once that is after ``former``: only then is it written."""
+    """Wait for a checkpoint after ``former``; return its time (only then is the file written)."""
     # The file's own thread writes it, and tells nobody.
     while db.path.stat().st_mtime_ns <= former or db.path.stat().st_size < 4_000_000:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -29,7 +29,7 @@ CLIPS = 120
 
 
 class DamagedHome:
-    """The files of a daemon's home that concern the outbox."""
+    """The outbox of a daemon's home, with its backups and quarantine."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "outbox.db"
@@ -38,7 +38,7 @@ class DamagedHome:
         self._ids = itertools.count(1)
 
     def open(self) -> Database:
-        """As the daemon does."""
+        """Open the outbox like the daemon does."""
         return self.opening().open(NOW)
 
     def opening(self) -> Recovery:
@@ -52,7 +52,7 @@ class DamagedHome:
         )
 
     def fill(self, clips: int = CLIPS) -> None:
-        """Clips of about a page each, every second one delivered."""
+        """Store clips of about a page each; every second one is delivered."""
         database = self.open()
         try:
             asyncio.run(_fill(database, clips))
@@ -60,7 +60,7 @@ class DamagedHome:
             database.close()
 
     def rows(self, sql: str, *values: object) -> list[Any]:
-        """What a closed file holds."""
+        """Return rows of the closed file."""
         with contextlib.closing(sqlite3.connect(self.path)) as connection:
             return connection.execute(sql, values).fetchall()
 
@@ -70,13 +70,13 @@ class DamagedHome:
             connection.execute(sql, values)
 
     def states(self) -> dict[str, str]:
-        """The state of each clip's only delivery, by the clip's id."""
+        """Return the state of each clip's only delivery, by the clip's id."""
         return dict(
             self.rows("SELECT clip.id, d.state FROM clip JOIN delivery d ON d.clip_seq = clip.seq")
         )
 
     def texts(self) -> dict[str, tuple[bytes, bytes]]:
-        """What each clip holds and would send, by the clip's id; not those that have lost it."""
+        """Return each clip's content and plan by the clip's id, except lost ones."""
         found = self.rows(
             "SELECT id, accepted, plan FROM clip JOIN content ON clip_seq = seq WHERE plan <> ?",
             NO_PLAN,
@@ -94,7 +94,7 @@ class DamagedHome:
         return int(self.rows("PRAGMA page_count")[0][0])
 
     def check(self) -> None:
-        """Whatever happened: what is there now is whole."""
+        """Check that the file is sound and consistent."""
         assert self.rows("PRAGMA integrity_check") == [("ok",)]
         assert self.rows("PRAGMA foreign_key_check") == []
         assert self.rows("SELECT count(*) FROM turn_counter") == [(1,)]
@@ -139,7 +139,7 @@ async def _fill(database: Database, clips: int) -> None:
 
 
 def rescued(house: DamagedHome, damage: Callable[[], None]) -> dict[str, str]:
-    """Damage the closed file, open it as a start does, close it; the states that are left."""
+    """Damage the closed file, open it like a start, close it; return the remaining states."""
     damage()
     house.open().close()
     house.check()
@@ -148,7 +148,7 @@ def rescued(house: DamagedHome, damage: Callable[[], None]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def no_growth(_: Path) -> Iterator[None]:
-    """Inside, no file of this process may be written to, as on a full disk."""
+    """Refuse every write of this process in the block, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:

@@ -126,7 +126,7 @@ def test_a_clip_whose_text_is_lost_needs_attention_and_is_never_sent(house: Dama
 
 
 def _strike_text(house: DamagedHome, number: int) -> None:
-    """Damage the page on which the plan of a clip ends, far from everything else of it."""
+    """Damage the page that holds the end of a clip's plan, far from its other data."""
     plan = house.rows(
         "SELECT plan FROM content JOIN clip ON seq = clip_seq WHERE id = ?", f"clip-{number}"
     )[0][0]
@@ -154,7 +154,7 @@ def test_a_log_that_a_crash_left_is_read_too(house: DamagedHome, tmp_path: Path)
 
 
 def _flip_a_bit(house: DamagedHome, clip: str) -> None:
-    """In a title: 'l' becomes 0xec, which begins a character that does not go on."""
+    """Damage a title: 'l' becomes 0xec, the first byte of an incomplete character."""
     house.write(
         "UPDATE clip SET title = CAST('Tit' || x'ec' || 'e' AS TEXT) WHERE id = ?",
         clip,
