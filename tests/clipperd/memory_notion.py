@@ -1,26 +1,65 @@
-"""A small Notion in memory, with a clock that the test moves: pages, blocks, search, counting."""
+"""A model of Notion and its broker in memory: pages, search, writes and faults, on a test clock.
+
+A test acts on it as people do (``add``, ``edit``, ``remove``), the daemon through ``send``. A fault
+can hit every point at which an answer is lost. Settle times of a minute pass in milliseconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from clipperd.broker.reply import Reply
 from clipperd.clock import rfc3339
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Block, Scope
-from clipperd.notion.port import Call, Notion
+from clipperd.notion.port import Call, Notion, Remembered, Write
 from tests.clocks import SkippingClock
 
 SCOPE = Scope("user-1", "workspace-1")
 OTHER = Scope("user-2", "workspace-2")
+BOT = "00000000-0000-4000-8000-00000000b0b0"
+PERSON = "00000000-0000-4000-8000-0000000000aa"
+REFUSALS = {
+    "529": (529, "service_overload", None),
+    "429": (429, "rate_limited", 2.0),
+    "401": (401, "unauthorized", None),
+    "403": (403, "restricted_resource", None),
+}
+"""Fault to status, code and seconds of Retry-After."""
+LATE_S = 40.0  # seconds until Notion applies a late write; less than the daemon's settle time
+
+
+class Late(NamedTuple):
+    """A write that Notion applies after its caller has stopped waiting."""
+
+    at: float
+    path: str
+    body: bytes
+
+
+class Record:
+    """The broker's record of the account's writes; ``told`` holds the outcomes reported later."""
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.whole = True
+        self.told: dict[str, tuple[str, ...]] = {}
+        self.asked_since: list[float] = []
+
+    async def since(self, scope: Scope, at: float) -> Remembered:
+        self.asked_since.append(at)
+        return Remembered(tuple(self.writes), self.whole)
+
+    async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
+        self.told[key] = tuple(created)
 
 
 class MemoryNotion:
-    """Answers as Notion does for what the page index and outlines read."""
+    """Notion behind a broker. ``fault(method, path)`` returns the name of a fault, or None."""
 
     def __init__(self, clock: SkippingClock) -> None:
         self.clock = clock
@@ -34,9 +73,18 @@ class MemoryNotion:
         self.server_ahead_s = 0.0
         self.meanwhile: Callable[[], None] | None = None  # after reading, before the answer's Date
         self.gate: asyncio.Event | None = None
+        self.fault: Callable[[str, str], str | None] = lambda method, path: None
+        self.memory: dict[str, tuple[bytes, Reply]] = {}  # of the broker: key to body and answer
+        self.late: list[Late] = []
+        self.trashed: dict[str, tuple[str, int]] = {}  # block to parent and place
+        self.record = Record()
+        self.writes: list[tuple[str, str, str | None]] = []  # method, path, key
+        self.poison: str | None = None  # a text that Notion refuses, with ``poison_words``
+        self.poison_words = "body failed validation: something is poisoned."
+        self._markers: dict[str, list[Block]] = {}  # child_page blocks by parent
         self._ids = 0
 
-    # --- what the test does at Notion
+    # --- what people and other programs do at Notion
 
     def new_id(self) -> str:
         self._ids += 1
@@ -87,28 +135,15 @@ class MemoryNotion:
         toggleable: bool = False,
         body: dict[str, Any] | None = None,
     ) -> str:
-        """Append one block (or put it after a sibling) as a person would, and move the stamp."""
-        block_id = self.new_id()
+        """Append one block, or put it after a sibling, as a person does."""
         runs = [{"type": "text", "plain_text": part} for part in (text[:2], text[2:]) if part]
         content: dict[str, Any] = {"rich_text": runs, **(body or {})}
         if kind.startswith("heading"):
             content["is_toggleable"] = toggleable
-        self.blocks[block_id] = {
-            "object": "block",
-            "id": block_id,
-            "type": kind,
-            kind: content,
-            "has_children": False,
-            "in_trash": False,
-            "last_edited_time": self.stamp(),
-            "parent": self._parent(parent_id),
-        }
+        block_id = self._make(parent_id, {"type": kind, kind: content}, PERSON)
         siblings = self.children[parent_id]
         at = len(siblings) if after is None else siblings.index(after) + 1
         siblings.insert(at, block_id)
-        self.children[block_id] = []
-        if parent_id in self.blocks:
-            self.blocks[parent_id]["has_children"] = True
         self.edit(self.page_of(parent_id))
         return block_id
 
@@ -125,10 +160,8 @@ class MemoryNotion:
         block = self.blocks[block_id]
         del block[block["type"]]
         block["type"] = kind
-        block[kind] = {
-            "rich_text": [{"type": "text", "plain_text": text}],
-            "is_toggleable": toggleable,
-        }
+        runs = [{"type": "text", "plain_text": text}]
+        block[kind] = {"rich_text": runs, "is_toggleable": toggleable}
         self.edit(self.page_of(block_id))
 
     def trash(self, page_id: str) -> None:
@@ -136,6 +169,27 @@ class MemoryNotion:
 
     def unshare(self, page_id: str) -> None:
         del self.pages[page_id]
+
+    def another_program(self, page_id: str, text: str) -> str:
+        """Append a paragraph as another daemon of the same account, by the same bot."""
+        runs = [{"type": "text", "text": {"content": text}}]
+        block_id = self._make(page_id, {"type": "paragraph", "paragraph": {"rich_text": runs}})
+        self.children[page_id].append(block_id)
+        return block_id
+
+    def edit_text(self, block_id: str, text: str) -> None:
+        """Rewrite a block as a person does."""
+        block = self.blocks[block_id]
+        block[block["type"]]["rich_text"] = [{"type": "text", "text": {"content": text}}]
+        block["last_edited_by"] = {"object": "user", "id": PERSON}
+
+    def texts(self, parent_id: str) -> list[str]:
+        """Return the plain text of a parent's children, in order."""
+        return [text_of(self.blocks[child]) for child in self.children[parent_id]]
+
+    def texts_of(self, block_id: str) -> str:
+        """Return the plain text of one block."""
+        return text_of(self.blocks[block_id])
 
     def parent_of(self, block_id: str) -> str:
         parent = self.blocks[block_id]["parent"]
@@ -147,16 +201,27 @@ class MemoryNotion:
         return block_id
 
     def take_calls(self) -> list[str]:
-        """The calls since the last time, as METHOD path with ids left out."""
+        """Return the calls since the last time, as METHOD path with ids left out."""
         calls, self.calls = self.calls, []
         return [f"{method} {_shape(path)}" for method, path in calls]
 
     # --- the Notion protocol
 
     async def send(self, scope: Scope, call: Call) -> Reply:
-        method, path, body = call.method, call.path, call.body
+        method, path = call.method, call.path
+        self._apply_late()
+        if method == "GET" or path.endswith(("/query", "search")):
+            return await self._read(scope, call)
         if self.offline:
-            raise BrokerUnreachable("The service cannot be reached.", sent=False)
+            raise BrokerUnreachable("no route", sent=False)
+        assert scope == SCOPE
+        self.writes.append((method, path, call.key))
+        return self._write(method, path, call.body or b"", call.key)
+
+    async def _read(self, scope: Scope, call: Call) -> Reply:
+        method, path, body = call.method, call.path, call.body
+        if self.offline or self.fault(method, path) == "connect":
+            raise BrokerUnreachable("no route", sent=False)
         self.calls.append((method, path))
         if self.gate is not None:
             await self.gate.wait()
@@ -167,7 +232,7 @@ class MemoryNotion:
             return failure
         parts = path.split("/")
         if scope != SCOPE:
-            return self._answer({"object": "list", "results": [], "has_more": False})
+            return self._answer(_listing([], None))
         match method, parts:
             case "POST", ["search"]:
                 return self._search(json.loads(body or b"{}"))
@@ -180,16 +245,23 @@ class MemoryNotion:
             case _:
                 raise AssertionError(f"unexpected {method} {path}")
 
-    def _answer(self, body: Any, status: int = 200, code: str | None = None) -> Reply:
+    def _answer(self, body: Any) -> Reply:
         copy = json.loads(json.dumps(body))
         if self.meanwhile is not None:
             self.meanwhile()
-        date = float(int(self.clock.now() + self.server_ahead_s))
-        return Reply(status=status, body=copy, code=code, date=date)
+        return Reply(status=200, body=copy, date=self._date())
 
-    def _error(self, status: int, code: str) -> Reply:
-        body = {"object": "error", "status": status, "code": code, "message": code}
-        return self._answer(body, status, code)
+    def _date(self) -> float:
+        return float(int(self.clock.now() + self.server_ahead_s))
+
+    def _error(
+        self, status: int, code: str, message: str = "refused", retry_after_s: float | None = None
+    ) -> Reply:
+        body = {"object": "error", "status": status, "code": code, "message": message}
+        return Reply(status, body, code=code, retry_after_s=retry_after_s, date=self._date())
+
+    def _invalid(self, message: str) -> Reply:
+        return self._error(400, "validation_error", message)
 
     def _page(self, page_id: str, noun: str) -> Reply:
         page = self.pages.get(page_id)
@@ -207,33 +279,182 @@ class MemoryNotion:
         held = self.blocks.get(parent_id)
         if page is None or page["in_trash"] or (held is not None and held["in_trash"]):
             return self._error(404, "object_not_found")
-        ids = self.children.get(parent_id, [])
-        start = query.get("start_cursor")
-        if start is not None and start not in ids:
-            return self._error(400, "validation_error")
-        first = ids.index(start) if start else 0
-        size = int(query.get("page_size", "100"))
-        shown, rest = ids[first : first + size], ids[first + size :]
-        blocks = [self.blocks[i] for i in shown]
-        return self._answer(_listing(blocks, rest[0] if rest else None))
+        blocks = [self.blocks[child] for child in self.children.get(parent_id, [])]
+        blocks += self._markers.get(parent_id, [])
+        return self._part(blocks, query.get("start_cursor"), int(query.get("page_size", "100")))
 
     def _search(self, body: dict[str, Any]) -> Reply:
         wanted = body.get("query", "").casefold()
         found = [p for p in self.pages.values() if not p["in_trash"] and p["id"] not in self.hidden]
         found = [p for p in found if wanted in _title(p).casefold()]
         found.sort(key=lambda p: (p["last_edited_time"], p["id"]), reverse=True)
-        ids = [p["id"] for p in found]
-        start = body.get("start_cursor")
+        return self._part(found, body.get("start_cursor"), body.get("page_size", 100))
+
+    def _part(self, things: list[dict[str, Any]], start: str | None, size: int) -> Reply:
+        ids = [thing["id"] for thing in things]
         if start is not None and start not in ids:
-            return self._error(400, "validation_error")
+            return self._invalid("The start_cursor is invalid.")
         first = ids.index(start) if start else 0
-        size = body.get("page_size", 100)
-        shown, rest = found[first : first + size], ids[first + size :]
-        return self._answer(_listing(shown, rest[0] if rest else None))
+        rest = ids[first + size :]
+        return self._answer(_listing(things[first : first + size], rest[0] if rest else None))
+
+    # --- writes
+
+    def _write(self, method: str, path: str, body: bytes, key: str | None) -> Reply:
+        if key is not None and key in self.memory:
+            sent, reply = self.memory[key]
+            assert sent == body, "a key was reused for other bytes"
+            return reply
+        fault = self.fault(method, path)
+        if fault == "connect":
+            raise BrokerUnreachable("no route", sent=False)
+        if fault == "lost_before":
+            raise BrokerUnreachable("cut on the way", sent=True)
+        if fault in REFUSALS:
+            status, code, retry_after_s = REFUSALS[fault]
+            return self._error(status, code, code, retry_after_s)
+        if fault in ("unknown_applied", "unknown_absent", "late", "silent_applied"):
+            return self._unknown(fault, method, path, body, key)
+        self.calls.append((method, path))
+        reply = self._execute(method, path, body)
+        if reply.ok and key is not None:
+            self.memory[key] = (body, reply)
+        if fault == "lost_after":
+            raise BrokerUnreachable("cut on the way back", sent=True)
+        return reply
+
+    def _unknown(self, fault: str, method: str, path: str, body: bytes, key: str | None) -> Reply:
+        self.calls.append((method, path))
+        if fault in ("unknown_applied", "silent_applied"):
+            self._execute(method, path, body)
+        elif fault == "late":
+            self.late.append(Late(self.clock.boot() + LATE_S, path, body))
+        answered = fault in ("unknown_applied", "unknown_absent")
+        reply = Reply(
+            504,
+            body={
+                "object": "error",
+                "code": "gateway_timeout",
+                "message": "The outcome is unknown.",
+                "additional_data": {"answered": str(answered).lower()},
+            },
+            code="gateway_timeout",
+            broker_code="write_outcome_unknown",
+            date=self._date(),
+        )
+        if key is not None:
+            self.memory[key] = (body, reply)
+        return reply
+
+    def _apply_late(self) -> None:
+        due = [item for item in self.late if item.at <= self.clock.boot()]
+        self.late = [item for item in self.late if item not in due]
+        for item in due:
+            self._execute("PATCH", item.path, item.body)
+
+    def _execute(self, method: str, path: str, raw: bytes) -> Reply:
+        parts = path.split("/")
+        if method == "POST" and path == "pages":
+            return self._create(json.loads(raw))
+        if method == "PATCH" and parts[0] == "blocks" and parts[-1] == "children":
+            return self._append(parts[1], json.loads(raw))
+        if method == "DELETE":
+            return self._trash(parts[1])
+        if method == "PATCH" and json.loads(raw) == {"in_trash": False}:
+            return self._restore(parts[1])
+        raise AssertionError(f"unexpected {method} {path}")
+
+    def _append(self, parent_id: str, body: dict[str, Any]) -> Reply:
+        page = self.pages.get(self.page_of(parent_id))
+        if page is None or parent_id not in self.children:
+            return self._error(404, "object_not_found")
+        if self.poison is not None and self.poison in json.dumps(body):
+            is_bad = [self.poison in json.dumps(block) for block in body["children"]]
+            return self._invalid(self.poison_words.format(at=is_bad.index(True)))
+        position = body.get("position") or {"type": "end"}
+        siblings = self.children[parent_id]
+        at = len(siblings)
+        if position["type"] == "start":
+            at = 0
+        if position["type"] == "after_block":
+            anchor = position["after_block"]["id"]
+            if anchor not in siblings:
+                return self._invalid(
+                    f"Block ID ({anchor}) to append children after is not parented by ({parent_id})"
+                )
+            at = siblings.index(anchor) + 1
+        created = [self._make(parent_id, block) for block in body["children"]]
+        siblings[at:at] = created
+        self.edit(self.page_of(parent_id))
+        listed = siblings[at:] if position["type"] != "end" else created
+        return self._answer(_listing([self.blocks[i] for i in listed], None))
+
+    def _make(self, parent_id: str, block: Block, author: str = BOT) -> str:
+        """Store a block with its children; the caller gives it its place."""
+        block_id, kind, at = self.new_id(), block["type"], self.stamp()
+        content = dict(block[kind])
+        inner = content.pop("children", [])
+        self.blocks[block_id] = {
+            "object": "block",
+            "id": block_id,
+            "type": kind,
+            kind: content,
+            "has_children": bool(inner),
+            "in_trash": False,
+            "parent": self._parent(parent_id),
+            **_signed(author, at),
+        }
+        self.children[block_id] = []
+        self.children[block_id] = [self._make(block_id, child, author) for child in inner]
+        if parent_id in self.blocks:
+            self.blocks[parent_id]["has_children"] = True
+        return block_id
 
     def _parent(self, parent_id: str) -> dict[str, str]:
         kind = "block_id" if parent_id in self.blocks else "page_id"
         return {"type": kind, kind: parent_id}
+
+    def _create(self, body: dict[str, Any]) -> Reply:
+        kind, parent = next(iter(body["parent"].items()))
+        if parent not in self.pages:
+            return self._error(404, "object_not_found")
+        title = body["properties"]["title"]["title"][0]["text"]["content"]
+        page_id = self.add_page(title, parent={"type": kind, kind: parent})
+        self.pages[page_id]["last_edited_by"] = {"object": "user", "id": BOT}
+        self.children[page_id] = [self._make(page_id, b) for b in body.get("children", [])]
+        marker = {
+            "object": "block",
+            "id": page_id,
+            "type": "child_page",
+            "child_page": {"title": title},
+            "has_children": True,
+            "in_trash": False,
+            "parent": self._parent(parent),
+            **_signed(BOT, self.stamp()),
+        }
+        self._markers.setdefault(parent, []).append(marker)
+        return self._answer(self.pages[page_id])
+
+    def _restore(self, block_id: str) -> Reply:
+        """Put a block back into its place, which Notion keeps while the block is in the trash."""
+        parent, at = self.trashed.pop(block_id)
+        self.children[parent].insert(at, block_id)
+        self.blocks[block_id]["in_trash"] = False
+        return self._answer(self.blocks[block_id])
+
+    def _trash(self, block_id: str) -> Reply:
+        if block_id in self.pages:
+            self.pages[block_id]["in_trash"] = True
+            return self._answer({**self.pages[block_id], "object": "block"})
+        if block_id not in self.blocks:
+            return self._error(404, "object_not_found")
+        if self.blocks[block_id]["in_trash"]:
+            return self._invalid("Can't edit block that is archived. You must unarchive it.")
+        parent = next(key for key, ids in self.children.items() if block_id in ids)
+        self.trashed[block_id] = (parent, self.children[parent].index(block_id))
+        self.remove(block_id)
+        self.blocks[block_id]["last_edited_by"] = {"object": "user", "id": BOT}
+        return self._answer(self.blocks[block_id])
 
 
 class Heard:
@@ -250,18 +471,25 @@ class Heard:
         self.observer(kind, data)
 
 
+def text_of(block: Mapping[str, Any]) -> str:
+    """Return the plain text of a block."""
+    runs = block.get(block["type"], {}).get("rich_text", [])
+    return "".join(run.get("plain_text") or run.get("text", {}).get("content", "") for run in runs)
+
+
+def _signed(author: str, at: str) -> dict[str, Any]:
+    user = {"object": "user", "id": author}
+    return {"created_by": user, "last_edited_by": user, "created_time": at, "last_edited_time": at}
+
+
 def _title(page: dict[str, Any]) -> str:
     runs = page["title"] if "title" in page else page["properties"]["Name"]["title"]
     return "".join(run["plain_text"] for run in runs)
 
 
 def _listing(results: list[dict[str, Any]], cursor: str | None) -> dict[str, Any]:
-    return {
-        "object": "list",
-        "results": results,
-        "next_cursor": cursor,
-        "has_more": cursor is not None,
-    }
+    more = {"next_cursor": cursor, "has_more": cursor is not None}
+    return {"object": "list", "results": results, **more}
 
 
 def _shape(path: str) -> str:

@@ -32,8 +32,7 @@ from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
 T = TypeVar("T")
@@ -131,7 +130,7 @@ class Seen:
         return self.refused / max(1, self.refused + len(self.taken))
 
 
-class Gated(WritableNotion):
+class Gated(MemoryNotion):
     """The model of Notion behind the broker's real limiter, some tenths of a second away."""
 
     def __init__(self, clock: SkippingClock, limits_: Limits, seed: int = 1) -> None:

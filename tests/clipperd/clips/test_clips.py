@@ -16,7 +16,7 @@ from clipperd.model import Position
 from clipperd.outbox import retention
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import MemoryNotion
 from tests.clocks import SkippingClock
 
 
@@ -30,7 +30,7 @@ class Accounts:
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     clock = SkippingClock()
-    rig = Rig(tmp_path, WritableNotion(clock), clock)
+    rig = Rig(tmp_path, MemoryNotion(clock), clock)
     yield rig
     rig.close()
 

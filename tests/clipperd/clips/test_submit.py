@@ -15,8 +15,7 @@ from clipperd.model import POSITIONS, PositionType, Scope
 from clipperd.outbox.records import ClipView
 from clipperd.pages.directory import Directory
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
 ELSEWHERE = "22222222-2222-4222-8222-222222222222"
@@ -42,7 +41,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         clock = SkippingClock()
-        self.rig = Rig(folder, WritableNotion(clock), clock)
+        self.rig = Rig(folder, MemoryNotion(clock), clock)
         self.accounts = Accounts()
         accounts: Any = self.accounts
         idle: Any = Idle()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import MemoryNotion
 from tests.clocks import SkippingClock
 
 
@@ -18,12 +18,12 @@ def clock() -> SkippingClock:
 
 
 @pytest.fixture
-def world(clock: SkippingClock) -> WritableNotion:
-    return WritableNotion(clock)
+def world(clock: SkippingClock) -> MemoryNotion:
+    return MemoryNotion(clock)
 
 
 @pytest.fixture
-def rig(tmp_path: Path, world: WritableNotion, clock: SkippingClock) -> Iterator[Rig]:
+def rig(tmp_path: Path, world: MemoryNotion, clock: SkippingClock) -> Iterator[Rig]:
     rig = Rig(tmp_path, world, clock)
     yield rig
     rig.close()

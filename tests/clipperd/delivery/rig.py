@@ -25,8 +25,7 @@ from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.storage.database import Database
-from tests.clipperd.memory_notion import SCOPE, Heard
-from tests.clipperd.writable_notion import BOT, WritableNotion
+from tests.clipperd.memory_notion import BOT, SCOPE, Heard, MemoryNotion
 from tests.clocks import SkippingClock
 
 USER = SCOPE.user_id
@@ -63,7 +62,7 @@ class Rig:
     def __init__(
         self,
         folder: Path,
-        world: WritableNotion,
+        world: MemoryNotion,
         clock: SkippingClock,
         seed: int = 1,
         **database_options: Any,

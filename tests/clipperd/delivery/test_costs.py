@@ -16,8 +16,7 @@ from clipperd.clips.submit import ClipBody, ClipSubmission
 from clipperd.pages.directory import Directory
 from clipperd.session.accounts import Accounts
 from tests.clipperd.delivery.rig import USER, Rig, dispatching
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 
 MARK = "a sentence of the clip"
 
@@ -56,7 +55,7 @@ def counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 async def test_one_clip_costs_at_most_four_reads_and_three_synced_writes(
-    rig: Rig, world: WritableNotion, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, world: MemoryNotion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = world.add_page("Notes")
     async with dispatching(rig) as dispatcher:
@@ -79,7 +78,7 @@ async def test_one_clip_costs_at_most_four_reads_and_three_synced_writes(
 
 
 async def test_the_delivery_records_the_use_and_the_title_of_its_page(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     clip = await rig.clip(page)
@@ -91,7 +90,7 @@ async def test_the_delivery_records_the_use_and_the_title_of_its_page(
 
 
 async def test_accepting_a_clip_encodes_its_content_once(
-    rig: Rig, world: WritableNotion, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, world: MemoryNotion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = world.add_page("Notes")
     idle: Any = type("Idle", (), {"poke": lambda *_, **__: None})()

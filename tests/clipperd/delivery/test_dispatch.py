@@ -13,8 +13,7 @@ from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import USER, Rig, StillClock, dispatching
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 
 
 async def post(rig: Rig, dispatcher: Dispatcher, page: str, text: str = "x") -> ClipView:
@@ -27,7 +26,7 @@ async def delivered(rig: Rig, clip: ClipView) -> ClipView:
     return await rig.outbox.until(USER, clip.id, lambda v: v.state == "delivered", 60)
 
 
-async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: WritableNotion) -> None:
+async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: MemoryNotion) -> None:
     page = world.add_page("Notes")
     async with dispatching(rig) as dispatcher:
         view = await delivered(rig, await post(rig, dispatcher, page))
@@ -36,7 +35,7 @@ async def test_a_new_clip_leaves_without_being_waited_for(rig: Rig, world: Writa
 
 
 async def test_pages_go_in_parallel_but_each_one_request_at_a_time(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     pages = [world.add_page(f"P{n}") for n in range(3)]
     meeting = asyncio.Barrier(3)
@@ -59,7 +58,7 @@ async def test_pages_go_in_parallel_but_each_one_request_at_a_time(
 
 
 async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     other = world.add_page("Other")
@@ -74,7 +73,7 @@ async def test_a_paused_queue_sends_nothing_and_goes_on_when_resumed(
 
 
 async def test_a_clip_that_was_put_off_leaves_once_its_time_is_moved_to_now(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     async with dispatching(rig) as dispatcher:
@@ -89,7 +88,7 @@ async def test_a_clip_that_was_put_off_leaves_once_its_time_is_moved_to_now(
 
 
 async def test_nothing_leaves_while_another_account_is_signed_in(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     rig.user = "somebody-else"
@@ -104,7 +103,7 @@ async def test_nothing_leaves_while_another_account_is_signed_in(
 
 
 async def test_a_write_around_the_queue_waits_for_the_lane_and_holds_it(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     lane = (USER, SCOPE.workspace_id, page)
@@ -117,7 +116,7 @@ async def test_a_write_around_the_queue_waits_for_the_lane_and_holds_it(
 
 
 async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     reached = asyncio.Event()
@@ -141,7 +140,7 @@ async def test_a_stop_in_the_middle_of_a_write_leaves_it_to_be_replayed(
 
 
 async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     bad, good = world.add_page("Bad"), world.add_page("Good")
     plain = world.send
@@ -160,7 +159,7 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
 
 
 async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page, plain = world.add_page("Notes"), rig.outbox.change
     failed = asyncio.Event()
@@ -189,7 +188,7 @@ async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
 
 
 async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     plain = rig.outbox.write
@@ -212,7 +211,7 @@ async def test_a_store_that_fails_for_a_moment_does_not_end_the_queue(
 
 
 async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_by_priority(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     bulk, other, urgent = (world.add_page(name) for name in ("Bulk", "Other", "Urgent"))
     for page in (bulk, other):
@@ -239,7 +238,7 @@ async def test_a_long_line_on_one_page_leaves_room_for_other_pages_by_turns_and_
 
 
 async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("Notes")
     naps: asyncio.Queue[float] = asyncio.Queue()
@@ -255,9 +254,7 @@ async def test_waiting_for_a_time_is_checked_again_after_the_machine_slept(
         assert await naps.get() <= 60
 
 
-async def test_writes_around_the_queue_take_turns_on_a_page(
-    rig: Rig, world: WritableNotion
-) -> None:
+async def test_writes_around_the_queue_take_turns_on_a_page(rig: Rig, world: MemoryNotion) -> None:
     lane = (USER, SCOPE.workspace_id, world.add_page("Notes"))
     inside: list[int] = []
     most: list[int] = []

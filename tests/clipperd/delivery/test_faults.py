@@ -14,7 +14,7 @@ import pytest
 
 from clipperd.model import Position
 from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.writable_notion import BOT, WritableNotion
+from tests.clipperd.memory_notion import BOT, MemoryNotion
 from tests.clocks import SkippingClock
 
 FAULTS = (
@@ -29,9 +29,9 @@ FAULTS = (
 )
 
 
-def schedule(rng: random.Random) -> WritableNotion:
+def schedule(rng: random.Random) -> MemoryNotion:
     clock = SkippingClock()
-    world = WritableNotion(clock)
+    world = MemoryNotion(clock)
 
     def fault(method: str, path: str) -> str | None:
         if method == "GET":

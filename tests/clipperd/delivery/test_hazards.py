@@ -15,17 +15,16 @@ from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import Rig, paragraph
 from tests.clipperd.delivery.test_worker import blocks, once
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
 @pytest.fixture
-def section(world: WritableNotion, page: str) -> str:
+def section(world: MemoryNotion, page: str) -> str:
     first = world.add(page, "heading_2", "Inbox")
     world.add(page, text="old")
     world.add(page, "heading_2", "Later")
@@ -56,7 +55,7 @@ async def state(rig: Rig, clip: ClipView) -> tuple[str, str | None]:
 
 
 async def test_more_parked_clips_than_one_look_sees_do_not_hold_up_the_page(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     gone = Position("end_of_section", heading_id=world.new_id())
     for number in range(130):
@@ -68,7 +67,7 @@ async def test_more_parked_clips_than_one_look_sees_do_not_hold_up_the_page(
 
 
 async def test_a_new_page_whose_parent_was_given_up_asks_instead_of_waiting(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     outer = await new_page(rig, {"page_id": page}, "outer")
     inner = await new_page(rig, {"page_ref": "outer"}, "inner")
@@ -80,7 +79,7 @@ async def test_a_new_page_whose_parent_was_given_up_asks_instead_of_waiting(
 
 
 async def test_clips_wait_for_a_page_whose_creation_needs_a_person(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     missing = world.add_page("Shared later")
     kept = world.pages.pop(missing)
@@ -96,7 +95,7 @@ async def test_clips_wait_for_a_page_whose_creation_needs_a_person(
 
 
 async def test_clips_wait_for_a_page_that_is_to_be_created_later(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     due = rig.clock.now() + 3600
     wanted = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
@@ -115,7 +114,7 @@ async def test_clips_wait_for_a_page_that_is_to_be_created_later(
 
 
 async def test_an_answer_that_could_not_be_recorded_is_not_sent_again_under_a_new_key(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, "one")
     change, calls = rig.outbox.change, [0]
@@ -135,7 +134,7 @@ async def test_an_answer_that_could_not_be_recorded_is_not_sent_again_under_a_ne
 
 
 async def test_a_clip_canceled_while_its_place_was_looked_up_stays_canceled(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     clip = await rig.clip(page, "x", position=Position("after_heading", heading_id=world.new_id()))
     plain = world.send
@@ -154,7 +153,7 @@ async def test_a_clip_canceled_while_its_place_was_looked_up_stays_canceled(
 
 
 async def test_a_second_equal_clip_is_not_taken_for_the_text_that_the_page_was_created_with(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at(None, "unknown_absent")
     creator = await new_page(rig, {"page_id": page}, "trip", "same")
@@ -167,7 +166,7 @@ async def test_a_second_equal_clip_is_not_taken_for_the_text_that_the_page_was_c
 
 @pytest.mark.parametrize("fault", ["unknown_absent", "unknown_applied"])
 async def test_children_that_travelled_with_their_parent_are_not_taken_for_the_next_chunk(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     toggle = {
         "object": "block",
@@ -185,7 +184,7 @@ async def test_children_that_travelled_with_their_parent_are_not_taken_for_the_n
 
 
 async def test_nothing_is_sent_before_the_servers_time_is_known_and_stamped_by_another(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     """A stamp by a local clock that is set right later would hide what was applied."""
     rig.knows_time, rig.server_ahead_s = False, -300.0
@@ -204,7 +203,7 @@ async def test_nothing_is_sent_before_the_servers_time_is_known_and_stamped_by_a
 
 
 async def test_a_clip_goes_on_behind_what_is_left_of_its_first_blocks(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("after_heading", heading_id=section)
     clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(150)]), position=place)
@@ -220,7 +219,7 @@ async def test_a_clip_goes_on_behind_what_is_left_of_its_first_blocks(
 @pytest.mark.parametrize("kind", ["end", "end_of_section", "after_heading"])
 @pytest.mark.parametrize("lost", [0, 1])
 async def test_a_chunk_that_a_person_confirmed_keeps_its_place_before_the_next(
-    rig: Rig, world: WritableNotion, page: str, section: str, kind: Any, lost: int
+    rig: Rig, world: MemoryNotion, page: str, section: str, kind: Any, lost: int
 ) -> None:
     heading = None if kind == "end" else section
     place = Position(kind, heading_id=heading)
@@ -244,7 +243,7 @@ async def test_a_chunk_that_a_person_confirmed_keeps_its_place_before_the_next(
 
 
 async def test_a_clip_that_notion_refuses_in_unknown_words_does_not_park_the_others(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     world.poison, world.poison_words = "bad", "Invalid image url."
     place = Position("end_of_section", heading_id=section)
@@ -255,7 +254,7 @@ async def test_a_clip_that_notion_refuses_in_unknown_words_does_not_park_the_oth
 
 
 async def test_a_long_outage_at_notion_is_not_hammered(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = lambda method, path: "529"
     await rig.clip(page, "x")
@@ -268,7 +267,7 @@ async def test_a_long_outage_at_notion_is_not_hammered(
 
 
 async def test_headings_of_a_long_clip_are_demoted_alike_in_every_chunk(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     text = "\n\n".join(["# Top", *[f"p{i}" for i in range(120)], "## Sub", "end"])
     content = {"format": "markdown", "markdown": text}
@@ -294,7 +293,7 @@ async def test_headings_of_a_long_clip_are_demoted_alike_in_every_chunk(
 )
 async def test_a_clip_whose_own_headings_end_the_section_says_so(
     rig: Rig,
-    world: WritableNotion,
+    world: MemoryNotion,
     page: str,
     section: str,
     kind: str,
@@ -318,7 +317,7 @@ async def test_a_clip_whose_own_headings_end_the_section_says_so(
 
 
 async def test_native_headings_in_a_later_chunk_are_told_of_too(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     own = {"object": "block", "type": "heading_1", "heading_1": paragraph("Own")["paragraph"]}
     content = {"format": "blocks", "blocks": [*[paragraph(f"p{i}") for i in range(120)], own]}

@@ -8,17 +8,16 @@ from clipperd.delivery.ports import StepResult
 from clipperd.notion.port import Write
 from tests.clipperd.delivery.rig import Rig
 from tests.clipperd.delivery.test_hazards import at, state
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
 async def test_what_another_program_wrote_is_not_taken_for_the_lost_write(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("unknown_absent")
     clip = await rig.clip(page, "same")
@@ -31,7 +30,7 @@ async def test_what_another_program_wrote_is_not_taken_for_the_lost_write(
 
 
 async def test_other_words_of_another_program_leave_nothing_to_ask(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("unknown_absent")
     clip = await rig.clip(page, "ours")
@@ -50,7 +49,7 @@ async def test_other_words_of_another_program_leave_nothing_to_ask(
 
 @pytest.mark.parametrize("words", ["same", "first-same", "others"])
 async def test_the_same_words_of_unknown_outcome_from_two_programs_are_left_to_a_person(
-    rig: Rig, world: WritableNotion, page: str, words: str
+    rig: Rig, world: MemoryNotion, page: str, words: str
 ) -> None:
     world.fault = at("unknown_applied")
     clip = await rig.clip(page, "same")
@@ -67,7 +66,7 @@ async def test_the_same_words_of_unknown_outcome_from_two_programs_are_left_to_a
 
 
 async def test_another_programs_write_may_be_applied_long_after_it_was_sent(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("unknown_absent")
     await rig.clip(page, "same")
@@ -79,7 +78,7 @@ async def test_another_programs_write_may_be_applied_long_after_it_was_sent(
 
 
 async def test_what_was_sent_before_the_brokers_memory_begins_is_left_to_a_person(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("unknown_applied")
     clip = await rig.clip(page, "same")
@@ -92,7 +91,7 @@ async def test_what_was_sent_before_the_brokers_memory_begins_is_left_to_a_perso
 
 @pytest.mark.parametrize("fault", ["unknown_applied", "unknown_absent"])
 async def test_what_was_found_out_by_reading_is_told_to_the_broker(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     world.fault = at(fault)
     clip = await rig.clip(page, "one")

@@ -13,10 +13,9 @@ from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import Rig, paragraph
 from tests.clipperd.delivery.test_hazards import at
-from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox import transitions
 from tests.clipperd.outbox.transitions import DOCS, PAGE
-from tests.clipperd.writable_notion import WritableNotion
 
 VERDICTS = sorted(kind.__name__ for kind in get_args(outcome.Verdict))
 FINDINGS = sorted(kind.__name__ for kind in get_args(reconcile.Finding))
@@ -46,7 +45,7 @@ def test_the_drawing_has_the_arrows_of_the_diagram() -> None:
 class Life:
     """What can become of deliveries, each on a page of its own."""
 
-    def __init__(self, rig: Rig, world: WritableNotion) -> None:
+    def __init__(self, rig: Rig, world: MemoryNotion) -> None:
         self.rig, self.world = rig, world
 
     async def clip(self, text: str = "x", blocks: int = 1, place: Any = "end") -> ClipView:
@@ -120,7 +119,7 @@ class Life:
 
 
 async def test_the_diagram_has_exactly_the_transitions_that_are_made(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     await rig.outbox.write(transitions.watch)
     life = Life(rig, world)

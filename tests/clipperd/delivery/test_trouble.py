@@ -16,9 +16,8 @@ from clipperd.outbox.records import ClipView, LaneKey, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_hazards import at, state
 from tests.clipperd.delivery.test_worker import blocks
-from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox.test_actions import retarget
-from tests.clipperd.writable_notion import WritableNotion
 
 WEEK_S = 7 * 86400.0
 DAY_S = 86400.0
@@ -29,16 +28,16 @@ def lane(page: str) -> LaneKey:
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
 @pytest.fixture
-def other(world: WritableNotion) -> str:
+def other(world: MemoryNotion) -> str:
     return world.add_page("Other")
 
 
-async def test_a_week_offline_kills_nothing(rig: Rig, world: WritableNotion, page: str) -> None:
+async def test_a_week_offline_kills_nothing(rig: Rig, world: MemoryNotion, page: str) -> None:
     clips = [await rig.clip(page, f"n{number}") for number in range(3)]
     world.offline = True
     start, tries = rig.clock.boot(), 0
@@ -56,7 +55,7 @@ async def test_a_week_offline_kills_nothing(rig: Rig, world: WritableNotion, pag
 
 
 async def test_a_session_that_has_ended_keeps_everything_and_burns_nothing(
-    rig: Rig, world: WritableNotion, page: str, other: str
+    rig: Rig, world: MemoryNotion, page: str, other: str
 ) -> None:
     clips = [await rig.clip(each, "x") for each in (page, other)]
     plain = world.send
@@ -75,7 +74,7 @@ async def test_a_session_that_has_ended_keeps_everything_and_burns_nothing(
 
 
 async def test_a_session_that_ends_while_an_outcome_is_unknown_leaves_it_to_be_asked_for(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("lost_after")
     clip = await rig.clip(page, "x")
@@ -96,7 +95,7 @@ async def test_a_session_that_ends_while_an_outcome_is_unknown_leaves_it_to_be_a
 
 @pytest.mark.parametrize(("fault", "least_s"), [("401", 0.1), ("429", 2.0)])
 async def test_a_refusal_rests_what_it_names_and_burns_nothing(
-    rig: Rig, world: WritableNotion, page: str, other: str, fault: str, least_s: float
+    rig: Rig, world: MemoryNotion, page: str, other: str, fault: str, least_s: float
 ) -> None:
     world.fault = at(fault)
     clip = await rig.clip(page, "x")
@@ -114,7 +113,7 @@ async def test_a_refusal_rests_what_it_names_and_burns_nothing(
 
 @pytest.mark.parametrize(("fault", "reason"), [("403", "no_access"), (None, "page_gone")])
 async def test_a_page_that_cannot_be_written_parks_its_clips_with_a_reason_and_they_can_be_moved(
-    rig: Rig, world: WritableNotion, page: str, other: str, fault: str | None, reason: str
+    rig: Rig, world: MemoryNotion, page: str, other: str, fault: str | None, reason: str
 ) -> None:
     clips = [await rig.clip(page, f"n{number}") for number in range(2)]
     elsewhere = await rig.clip(other, "elsewhere")
@@ -133,7 +132,7 @@ async def test_a_page_that_cannot_be_written_parks_its_clips_with_a_reason_and_t
 
 @pytest.mark.parametrize("fault", ["lost_before", "lost_after"])
 async def test_a_key_that_the_broker_keeps_no_longer_is_settled_by_reading_the_page(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     """The daemon slept for longer than the broker remembers: it is not sent under the old key."""
     world.fault = at(fault)
@@ -155,7 +154,7 @@ async def test_a_key_that_the_broker_keeps_no_longer_is_settled_by_reading_the_p
 
 @pytest.mark.parametrize("jump_s", [-DAY_S, DAY_S])
 async def test_a_clock_that_jumps_while_an_outcome_settles_changes_nothing(
-    rig: Rig, world: WritableNotion, page: str, jump_s: float
+    rig: Rig, world: MemoryNotion, page: str, jump_s: float
 ) -> None:
     world.fault = at("late")  # applied 40 s later; absence proves nothing before 65 s are over
     clip = await rig.clip(page, "x")
@@ -171,7 +170,7 @@ async def test_a_clock_that_jumps_while_an_outcome_settles_changes_nothing(
 
 
 async def test_while_one_page_settles_the_others_go_on(
-    rig: Rig, world: WritableNotion, page: str, other: str
+    rig: Rig, world: MemoryNotion, page: str, other: str
 ) -> None:
     world.fault = at("late")
     settling = await rig.clip(page, "x")
@@ -185,7 +184,7 @@ async def test_while_one_page_settles_the_others_go_on(
 
 
 async def test_what_goes_out_again_is_the_same_to_the_byte_whatever_the_page_is_now(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     """Also after a restart: the bytes are on record, not made anew."""
     heading = world.add(page, "heading_2", "Inbox")
@@ -212,7 +211,7 @@ async def test_what_goes_out_again_is_the_same_to_the_byte_whatever_the_page_is_
 
 
 async def test_nothing_comes_between_the_parts_of_a_clip_not_even_what_had_its_turn_before(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     gone = world.add(page, "heading_2", "Inbox")
     parked = await rig.clip(page, "parked", position=Position("after_heading", heading_id=gone))
@@ -233,7 +232,7 @@ async def test_nothing_comes_between_the_parts_of_a_clip_not_even_what_had_its_t
 
 
 async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     pages = [world.add_page(f"P{number}") for number in range(6)]
     for each in pages:
@@ -245,7 +244,7 @@ async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
 
 
 async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
-    rig: Rig, world: WritableNotion
+    rig: Rig, world: MemoryNotion
 ) -> None:
     page = world.add_page("P")
     await rig.clip(page)
@@ -260,7 +259,7 @@ async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
 
 
 async def test_an_event_is_sent_only_when_a_client_sees_a_change(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = at("lost_before")
     clip = await rig.clip(page, "x")

@@ -13,11 +13,11 @@ from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import Rig, paragraph
 from tests.clipperd.delivery.test_worker import blocks
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import MemoryNotion
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
@@ -47,7 +47,7 @@ async def undo(rig: Rig, clip: ClipView) -> tuple[str, list[str]]:
 
 
 async def test_undo_takes_back_what_nobody_changed_and_says_what_it_left(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.add(page, text="mine")
     clip = await rig.clip(page, blocks("a", "b", "c"))
@@ -63,7 +63,7 @@ async def test_undo_takes_back_what_nobody_changed_and_says_what_it_left(
     assert (view.state, len(undo["removed"])) == ("delivered", 2)
 
 
-async def test_a_complete_undo_closes_the_clip(rig: Rig, world: WritableNotion, page: str) -> None:
+async def test_a_complete_undo_closes_the_clip(rig: Rig, world: MemoryNotion, page: str) -> None:
     clip = await rig.clip(page, "a")
     await rig.drain()
     await rig.act(clip, actions.request_undo)
@@ -83,7 +83,7 @@ async def test_a_complete_undo_closes_the_clip(rig: Rig, world: WritableNotion, 
     ids=["deep", "wide", "long"],
 )
 async def test_a_clip_of_several_chunks_is_taken_back_whole(
-    rig: Rig, world: WritableNotion, page: str, content: list[dict[str, Any]]
+    rig: Rig, world: MemoryNotion, page: str, content: list[dict[str, Any]]
 ) -> None:
     clip = await rig.clip(page, {"format": "blocks", "blocks": content})
     await rig.drain()
@@ -94,7 +94,7 @@ async def test_a_clip_of_several_chunks_is_taken_back_whole(
 
 @pytest.mark.parametrize("deep", [False, True])
 async def test_a_tree_into_which_a_person_typed_stays(
-    rig: Rig, world: WritableNotion, page: str, deep: bool
+    rig: Rig, world: MemoryNotion, page: str, deep: bool
 ) -> None:
     clip = await rig.clip(page, {"format": "blocks", "blocks": [nested(5)]})
     await rig.drain()
@@ -105,9 +105,7 @@ async def test_a_tree_into_which_a_person_typed_stays(
     assert await undo(rig, clip) == ("delivered", ["children_edited"])
 
 
-async def test_what_another_clip_put_inside_stays(
-    rig: Rig, world: WritableNotion, page: str
-) -> None:
+async def test_what_another_clip_put_inside_stays(rig: Rig, world: MemoryNotion, page: str) -> None:
     clip = await rig.clip(page, {"format": "blocks", "blocks": [toggle("t", [paragraph("a")])]})
     await rig.drain()
     inside = Position("inside", block_id=world.children[page][0])
@@ -118,7 +116,7 @@ async def test_what_another_clip_put_inside_stays(
 
 
 async def test_a_new_page_that_holds_other_clips_stays(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     wanted = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
     clip = await rig.clip(content="x", targets=[Target(Position(), new_page=wanted)])
@@ -129,7 +127,7 @@ async def test_a_new_page_that_holds_other_clips_stays(
 
 
 async def test_a_removal_that_notion_never_allows_does_not_hold_up_the_page(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, "x")
     await rig.drain()
@@ -148,7 +146,7 @@ async def test_a_removal_that_notion_never_allows_does_not_hold_up_the_page(
 
 
 async def test_what_arrived_of_a_failed_clip_can_be_taken_back(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.poison = "p120"
     clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(150)]))
@@ -159,7 +157,7 @@ async def test_what_arrived_of_a_failed_clip_can_be_taken_back(
     assert world.texts(page) == []
 
 
-def typing_at_the_removal(world: WritableNotion, block: str, *refusals: int) -> list[str]:
+def typing_at_the_removal(world: MemoryNotion, block: str, *refusals: int) -> list[str]:
     """A person rewrites the block between our look and our removal; ``refusals`` meet the return.
 
     The list that is returned tells the writes.
@@ -182,7 +180,7 @@ def typing_at_the_removal(world: WritableNotion, block: str, *refusals: int) -> 
 
 @pytest.mark.parametrize("refusals", [(), (429,), (500, 429)])
 async def test_what_a_person_changed_at_the_last_moment_is_put_back(
-    rig: Rig, world: WritableNotion, page: str, refusals: tuple[int, ...]
+    rig: Rig, world: MemoryNotion, page: str, refusals: tuple[int, ...]
 ) -> None:
     clip = await rig.clip(page, blocks("a", "b", "c"))
     await rig.drain()
@@ -193,7 +191,7 @@ async def test_what_a_person_changed_at_the_last_moment_is_put_back(
 
 
 async def test_what_was_removed_in_haste_is_put_back_after_a_crash(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, "a")
     await rig.drain()
@@ -210,7 +208,7 @@ async def test_what_was_removed_in_haste_is_put_back_after_a_crash(
 
 
 async def test_what_a_person_changed_and_then_removed_stays_removed(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, "a")
     await rig.drain()

@@ -12,8 +12,7 @@ from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import Target
 from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 
 
 def once(kind: str, method: str = "PATCH") -> Any:
@@ -27,12 +26,12 @@ def blocks(*texts: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
 @pytest.fixture
-def section(world: WritableNotion, page: str) -> str:
+def section(world: MemoryNotion, page: str) -> str:
     """A page with two sections; the first one's heading is returned."""
     first = world.add(page, "heading_2", "Inbox")
     world.add(page, text="old")
@@ -41,7 +40,7 @@ def section(world: WritableNotion, page: str) -> str:
     return first
 
 
-async def test_a_clip_at_the_end_costs_one_call(rig: Rig, world: WritableNotion, page: str) -> None:
+async def test_a_clip_at_the_end_costs_one_call(rig: Rig, world: MemoryNotion, page: str) -> None:
     clip = await rig.clip(page, "hello")
     await rig.drain()
     view = await rig.view(clip)
@@ -52,7 +51,7 @@ async def test_a_clip_at_the_end_costs_one_call(rig: Rig, world: WritableNotion,
 
 
 async def test_two_clips_in_a_row_into_one_section_keep_their_order(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("end_of_section", heading_id=section)
     for text in ("one", "two"):
@@ -62,7 +61,7 @@ async def test_two_clips_in_a_row_into_one_section_keep_their_order(
 
 
 async def test_a_hundred_queued_clips_for_one_section_cost_one_call(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("end_of_section", heading_id=section)
     await rig.clip(page, "first", position=place)
@@ -78,7 +77,7 @@ async def test_a_hundred_queued_clips_for_one_section_cost_one_call(
 
 
 async def test_after_a_heading_the_newest_stands_first_singly_or_together(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("after_heading", heading_id=section)
     await rig.clip(page, "a", position=place)
@@ -90,7 +89,7 @@ async def test_after_a_heading_the_newest_stands_first_singly_or_together(
 
 
 async def test_250_blocks_stay_contiguous_and_inside_the_section(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     await rig.outlines.get(SCOPE, page, "verified")
     world.take_calls()
@@ -107,7 +106,7 @@ async def test_250_blocks_stay_contiguous_and_inside_the_section(
 
 
 async def test_a_crash_between_chunks_resumes_at_the_chunk(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(250)]))
     await rig.step(page)
@@ -122,7 +121,7 @@ async def test_a_crash_between_chunks_resumes_at_the_chunk(
     ["lost_before", "lost_after", "unknown_applied", "unknown_absent", "silent_applied", "late"],
 )
 async def test_whatever_happens_to_the_answer_one_copy_arrives_in_order(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     world.fault = once(fault)
     for text in ("same", "same", "third"):
@@ -133,7 +132,7 @@ async def test_whatever_happens_to_the_answer_one_copy_arrives_in_order(
 
 @pytest.mark.parametrize("fault", ["connect", "429", "529"])
 async def test_what_was_refused_goes_out_again_without_burning_an_attempt(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     world.fault = once(fault)
     clip = await rig.clip(page, "hello")
@@ -144,7 +143,7 @@ async def test_what_was_refused_goes_out_again_without_burning_an_attempt(
 
 
 async def test_an_unknown_outcome_is_shown_as_unconfirmed_and_holds_the_lane(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = once("late")
     first = await rig.clip(page, "one")
@@ -156,7 +155,7 @@ async def test_an_unknown_outcome_is_shown_as_unconfirmed_and_holds_the_lane(
 
 
 async def test_a_settle_time_is_counted_in_full_again_after_a_restart(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = once("late")
     await rig.clip(page, "one")
@@ -168,7 +167,7 @@ async def test_a_settle_time_is_counted_in_full_again_after_a_restart(
 
 
 async def test_blocks_that_may_be_ours_but_differ_are_left_to_a_person(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = once("unknown_applied")
     clip = await rig.clip(page, "one")
@@ -182,7 +181,7 @@ async def test_blocks_that_may_be_ours_but_differ_are_left_to_a_person(
 
 @pytest.mark.parametrize(("how", "copies"), [("delivered", 1), ("resend", 2)])
 async def test_a_person_resolves_an_unknown_outcome(
-    rig: Rig, world: WritableNotion, page: str, how: str, copies: int
+    rig: Rig, world: MemoryNotion, page: str, how: str, copies: int
 ) -> None:
     world.fault = once("unknown_applied")
     clip = await rig.clip(page, "one")
@@ -196,7 +195,7 @@ async def test_a_person_resolves_an_unknown_outcome(
 
 
 async def test_later_clips_skip_a_parked_one_or_wait_as_the_page_says(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     gone = Position("end_of_section", heading_id=world.new_id())
     parked = await rig.clip(page, "parked", position=gone)
@@ -211,7 +210,7 @@ async def test_later_clips_skip_a_parked_one_or_wait_as_the_page_says(
 
 
 async def test_a_gone_heading_falls_back_to_the_page_end_only_when_asked_and_says_so(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("end_of_section", heading_id=world.new_id(), if_gone="end_of_page")
     clip = await rig.clip(page, "here", position=place)
@@ -226,7 +225,7 @@ async def test_a_gone_heading_falls_back_to_the_page_end_only_when_asked_and_say
 
 
 async def test_a_lost_anchor_is_looked_up_again_and_the_clip_lands_in_its_section(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     place = Position("end_of_section", heading_id=section)
     await rig.clip(page, "one", position=place)
@@ -249,7 +248,7 @@ NAMES_IT = "body failed validation: body.children[{at}] is poisoned."
     ],
 )
 async def test_a_poisoned_clip_fails_alone(
-    rig: Rig, world: WritableNotion, page: str, words: str, where: Any, writes: int
+    rig: Rig, world: MemoryNotion, page: str, words: str, where: Any, writes: int
 ) -> None:
     world.poison, world.poison_words = "bad", words
     clips = [
@@ -265,7 +264,7 @@ async def test_a_poisoned_clip_fails_alone(
 
 
 async def test_a_thousand_clips_for_one_page_drain_in_twenty_requests_and_three_for_a_bad_one(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.poison, world.poison_words = "bad", NAMES_IT
     bad = {77, 500, 501, 930}
@@ -278,7 +277,7 @@ async def test_a_thousand_clips_for_one_page_drain_in_twenty_requests_and_three_
 
 
 async def test_several_pages_each_get_exactly_one_copy_in_its_place(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     plain = world.add_page("Plain")
     targets = [
@@ -293,7 +292,7 @@ async def test_several_pages_each_get_exactly_one_copy_in_its_place(
 
 
 async def test_failed_deliveries_are_retried_page_by_page(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     missing = world.add_page("Shared later")
     kept = world.pages.pop(missing)
@@ -308,7 +307,7 @@ async def test_failed_deliveries_are_retried_page_by_page(
 
 
 async def test_a_new_page_is_created_with_its_content_in_one_call(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     new = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
     clip = await rig.clip(content="x", targets=[Target(Position(), new_page=new)])
@@ -323,7 +322,7 @@ async def test_a_new_page_is_created_with_its_content_in_one_call(
 
 @pytest.mark.parametrize("fault", ["lost_after", "unknown_applied", "unknown_absent"])
 async def test_a_page_of_unknown_outcome_is_found_among_its_parents_children(
-    rig: Rig, world: WritableNotion, page: str, fault: str
+    rig: Rig, world: MemoryNotion, page: str, fault: str
 ) -> None:
     world.fault = once(fault, "POST")
     new = {"parent": {"page_id": page}, "title": "Trip"}
@@ -334,7 +333,7 @@ async def test_a_page_of_unknown_outcome_is_found_among_its_parents_children(
 
 
 async def test_a_clip_canceled_while_its_batch_was_chosen_is_not_sent(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, "no")
     await rig.act(clip, actions.cancel)
@@ -344,7 +343,7 @@ async def test_a_clip_canceled_while_its_batch_was_chosen_is_not_sent(
 
 
 async def test_headings_in_a_markdown_clip_are_demoted_below_its_section(
-    rig: Rig, world: WritableNotion, page: str, section: str
+    rig: Rig, world: MemoryNotion, page: str, section: str
 ) -> None:
     content = {"format": "markdown", "markdown": "# Top\n\ntext"}
     place = Position("end_of_section", heading_id=section)
@@ -357,7 +356,7 @@ async def test_headings_in_a_markdown_clip_are_demoted_below_its_section(
 
 
 async def test_deep_content_is_cut_and_rebuilt_whole(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     deep: dict[str, Any] = paragraph("leaf")
     for level in range(6):

@@ -16,24 +16,23 @@ from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Target
 from tests.clipperd.delivery.rig import USER, Rig
 from tests.clipperd.delivery.test_worker import blocks, once
-from tests.clipperd.memory_notion import SCOPE
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox.test_outbox import LANE, draft
-from tests.clipperd.writable_notion import WritableNotion
 from tests.clocks import SkippingClock
 
 
 @pytest.fixture
-def world() -> WritableNotion:
-    return WritableNotion(SkippingClock())
+def world() -> MemoryNotion:
+    return MemoryNotion(SkippingClock())
 
 
 @pytest.fixture
-def page(world: WritableNotion) -> str:
+def page(world: MemoryNotion) -> str:
     return world.add_page("Notes")
 
 
 @pytest.fixture
-def rig(tmp_path: Path, world: WritableNotion) -> Iterator[Rig]:
+def rig(tmp_path: Path, world: MemoryNotion) -> Iterator[Rig]:
     assert isinstance(world.clock, SkippingClock)
     rig = Rig(tmp_path, world, world.clock)
     yield rig
@@ -80,7 +79,7 @@ async def erase(rig: Rig) -> None:
 
 
 async def test_a_clip_for_later_that_is_moved_still_waits_for_its_time(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     other = world.add_page("Other")
     clip = await rig.clip(page, "later", not_before=rig.clock.now() + 3600)
@@ -94,7 +93,7 @@ async def test_a_clip_for_later_that_is_moved_still_waits_for_its_time(
 
 
 async def test_a_clip_of_unknown_outcome_cannot_be_edited(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = once("unknown_applied")
     clip = await rig.clip(page, "one")
@@ -106,7 +105,7 @@ async def test_a_clip_of_unknown_outcome_cannot_be_edited(
 
 
 async def test_an_edit_needs_every_delivery_unsent_and_is_offered_only_then(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     missing = world.add_page("Gone")
     del world.pages[missing]
@@ -120,7 +119,7 @@ async def test_an_edit_needs_every_delivery_unsent_and_is_offered_only_then(
 
 
 async def test_a_canceled_delivery_does_not_forbid_the_edit_of_the_others(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     targets = [Target(Position(), page_id=page), Target(Position(), page_id=world.add_page("B"))]
     clip = await rig.clip(content="x", targets=targets)
@@ -135,7 +134,7 @@ async def test_a_canceled_delivery_does_not_forbid_the_edit_of_the_others(
 
 
 async def test_a_clip_that_is_half_on_the_page_offers_no_way_back_to_unsent(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(150)]))
     await rig.step(page)
@@ -145,7 +144,7 @@ async def test_a_clip_that_is_half_on_the_page_offers_no_way_back_to_unsent(
 
 
 async def test_a_clip_that_stopped_halfway_can_be_left_at_that(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     clip = await rig.clip(page, blocks(*[f"p{i}" for i in range(150)]))
     await rig.step(page)
@@ -164,7 +163,7 @@ async def test_a_clip_that_stopped_halfway_can_be_left_at_that(
 
 
 async def test_a_new_page_that_a_person_confirms_is_not_created_again(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     wanted = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
     content = blocks(*[f"p{i}" for i in range(150)])
@@ -190,7 +189,7 @@ def _page(parent: str, title: str) -> dict[str, Any]:
 
 
 async def test_the_key_of_a_deleted_clip_sends_nothing_again(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     first, _, _ = await rig.outbox.accept(draft(idempotency_key="k"))
     await rig.act(first, actions.cancel)
@@ -215,7 +214,7 @@ async def test_keys_are_forgotten_after_their_time_but_not_while_their_clip_wait
 
 
 async def test_content_is_erased_in_its_time_however_the_clip_ended(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.fault = once("unknown_applied")
     resolved = await rig.clip(page, "one")
@@ -236,7 +235,7 @@ async def test_content_is_erased_in_its_time_however_the_clip_ended(
 
 
 async def test_clips_are_deleted_by_the_state_that_the_list_shows(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     world.poison = "bad"
     other = world.add_page("Other")
@@ -253,7 +252,7 @@ async def test_clips_are_deleted_by_the_state_that_the_list_shows(
 
 
 async def test_a_changed_position_is_told_only_of_where_the_clip_went(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     place = Position("after_heading", heading_id=world.new_id(), if_gone="end_of_page")
     world.fault = once("529")
@@ -265,7 +264,7 @@ async def test_a_changed_position_is_told_only_of_where_the_clip_went(
 
 
 async def test_retry_keeps_together_what_was_parked_together(
-    rig: Rig, world: WritableNotion, page: str
+    rig: Rig, world: MemoryNotion, page: str
 ) -> None:
     kept = world.pages.pop(page)
     clips = [await rig.clip(page, f"n{i}") for i in range(20)]
@@ -306,7 +305,7 @@ async def test_what_the_queue_asks_all_the_time_does_not_read_the_history(
     assert all(any(index in step for index in indexes) for step in steps), steps
 
 
-async def test_a_clip_for_later_can_be_let_go_now(rig: Rig, world: WritableNotion) -> None:
+async def test_a_clip_for_later_can_be_let_go_now(rig: Rig, world: MemoryNotion) -> None:
     page = world.add_page("Notes")
     clip = await rig.clip(page, "later", not_before=rig.clock.now() + 3600)
     await rig.clip(page, "now")

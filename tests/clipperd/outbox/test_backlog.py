@@ -12,15 +12,14 @@ from clipperd.model import Position
 from clipperd.outbox import actions, backlog
 from clipperd.outbox.records import Target
 from tests.clipperd.delivery.rig import USER, Rig, paragraph
-from tests.clipperd.memory_notion import SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     clock = SkippingClock()
-    rig = Rig(tmp_path, WritableNotion(clock), clock)
+    rig = Rig(tmp_path, MemoryNotion(clock), clock)
     yield rig
     rig.close()
 

@@ -26,8 +26,7 @@ from clipperd.model import Position
 from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Draft, Target
 from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.memory_notion import OTHER, SCOPE
-from tests.clipperd.writable_notion import WritableNotion
+from tests.clipperd.memory_notion import OTHER, SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
 PAGE = "11111111-1111-4111-8111-111111111111"
@@ -37,7 +36,7 @@ LANE = (USER, SCOPE.workspace_id, PAGE)
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     clock = SkippingClock()
-    rig = Rig(tmp_path, WritableNotion(clock), clock)
+    rig = Rig(tmp_path, MemoryNotion(clock), clock)
     yield rig
     rig.close()
 

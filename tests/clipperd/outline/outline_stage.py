@@ -54,12 +54,11 @@ class OutlineStage:
 
     def texts(self, parent: str | None = None) -> list[str]:
         """Return the texts of a parent's children at Notion."""
-        return [self.text(block_id) for block_id in self.notion.children[parent or self.page]]
+        return self.notion.texts(parent or self.page)
 
     def text(self, block_id: str) -> str:
         """Return the text of one block at Notion."""
-        block = self.notion.blocks[block_id]
-        return "".join(run["plain_text"] for run in block[block["type"]]["rich_text"])
+        return self.notion.texts_of(block_id)
 
     async def breathe(self) -> None:
         """Let background work run for many iterations of the loop and of the file."""
