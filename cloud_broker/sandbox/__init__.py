@@ -1,4 +1,4 @@
-"""A stand-in for Notion: it enforces what Notion does, counts calls, misbehaves when told.
+"""Imitates Notion's API: enforces its rules, counts calls, and injects faults.
 
 A test starts it in-process and holds the world for direct assertions::
 
@@ -10,7 +10,7 @@ A test starts it in-process and holds the world for direct assertions::
         page = world.nodes[seed.READING_LIST]
         texts = [world.nodes[child].body for child in page.children]
 
-or makes its own ``World(clock)``, plants it with ``seed.plant`` or not, and passes it in. Over HTTP
-the same can be had under ``/_sandbox`` (docs/sandbox.md). It shares nothing with the broker but
+or passes in its own ``World(clock)``, filled with ``seed.plant`` if wanted. The same functions are
+available over HTTP under ``/_sandbox`` (docs/sandbox.md). Of the broker it uses only
 ``cloud_broker.clock``.
 """

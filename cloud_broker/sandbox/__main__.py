@@ -1,4 +1,4 @@
-"""``python -m cloud_broker.sandbox``."""
+"""Runs ``python -m cloud_broker.sandbox``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cloud_broker.sandbox.command import add_arguments, run
 def main() -> int:
     """Parse the options and serve."""
     parser = argparse.ArgumentParser(
-        prog="python -m cloud_broker.sandbox", description="A stand-in for Notion's API."
+        prog="python -m cloud_broker.sandbox",
+        description="Imitates Notion's API.",
     )
     add_arguments(parser)
     return run(parser.parse_args())

@@ -1,4 +1,4 @@
-"""The composition root of the sandbox: one aiohttp application with everything wired."""
+"""Builds the sandbox as one aiohttp application."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORLD: web.AppKey[World] = web.AppKey("world")
 CALLS: web.AppKey[Calls] = web.AppKey("calls")
 FAULTS: web.AppKey[Faults] = web.AppKey("faults")
 BACKGROUND: web.AppKey[Background] = web.AppKey("background")
-MOST_REQUEST_BYTES = 21 * 1024 * 1024  # one part of a file upload, and the form around it
+MOST_REQUEST_BYTES = 21 * 1024 * 1024  # one part of a file upload with its form
 
 
 def create_app(
@@ -33,14 +33,14 @@ def create_app(
     clock: Clock | None = None,
     seed: int = 0,
     client_id: str = "sandbox-client",
-    client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox guards nothing)
+    client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox has no secrets)
     rate_per_minute: int | None = 180,
     config: Config | None = None,
 ) -> web.Application:
-    """Build the application. Without ``world``, a new one is planted with the seed pages.
+    """Build the application; without ``world``, create one with the seed pages.
 
-    ``rate_per_minute`` is the limit per token; None lifts it. ``config`` are all knobs instead.
-    ``clock`` and the rest are used only for a new world; a given one brings its own.
+    ``rate_per_minute`` is the limit per token (None: no limit); ``config`` replaces it by a full
+    configuration. ``clock`` and the other arguments apply only to a new world.
     """
     if world is None:
         world = World(

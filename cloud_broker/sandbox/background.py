@@ -1,4 +1,4 @@
-"""The owner of work that outlives a request: late writes and webhook deliveries."""
+"""Runs work that outlives a request: late writes and webhook deliveries."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ log = logging.getLogger(__name__)
 
 
 class Background:
-    """Keeps its tasks, lets a test wait for them, and cancels and awaits them at the end."""
+    """Owns background tasks: tests can wait for them, and ``close`` cancels them."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """``sleep`` waits that many seconds."""
+        """``sleep`` waits for a number of seconds."""
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` until it ends or the sandbox does."""
+        """Run ``work`` until it or the sandbox ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -29,12 +29,12 @@ class Background:
         self.start(self._after(delay_s, act))
 
     async def idle(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no task is running."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel what is under way and wait for it."""
+        """Cancel the running tasks and wait for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -47,4 +47,4 @@ class Background:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("background work failed", exc_info=task.exception())
+            log.error("A background task failed.", exc_info=task.exception())

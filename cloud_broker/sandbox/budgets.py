@@ -1,8 +1,8 @@
-"""Budgets of requests, as Notion counts them per connection and per workspace.
+"""Counts requests against budgets, as Notion does per connection and per workspace.
 
 https://developers.notion.com/reference/request-limits: a window of 60 seconds with 180 or 600
-requests at any pace within it, Retry-After in whole seconds to its end. The page said before "an
-average of three requests per second, with some bursts": that is a bucket, a budget with a burst.
+requests at any pace, and a Retry-After in whole seconds until its end. An earlier version of the
+page said "an average of three requests per second, with some bursts": a budget with ``burst``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """``limit`` requests in ``length_s`` seconds: at any pace, or at most ``burst`` at once."""
+    """``limit`` requests in ``length_s`` seconds, at any pace or in bursts of ``burst``."""
 
     limit: int
     length_s: float
@@ -22,17 +22,16 @@ class Budget:
 
 @dataclass(slots=True)
 class _Account:
-    """A window, opened by its first request; in a bucket ``used`` drains as time goes by."""
+    """A window, opened by its first request; with a burst, ``used`` drains over time."""
 
     since: float
     used: float = 0.0
 
 
 class Budgets:
-    """What is spent, per key; a window opens with the first request after the last one closed."""
+    """The spent requests per key; a window opens with the first request after the previous one."""
 
     def __init__(self) -> None:
-        """Start with nothing spent."""
         self._accounts: dict[str, _Account] = {}
 
     def wait_s(self, key: str, budget: Budget, now: float) -> int:
@@ -43,7 +42,7 @@ class Budgets:
                 return 0
             return max(1, math.ceil(account.since + budget.length_s - now))
         over = account.used + 1 - budget.burst
-        # A sum of many small drains is not exact; a request must not wait for a billionth.
+        # The sum of many small drains has a rounding error, which must not cause a wait.
         return 0 if over <= 1e-6 else max(1, math.ceil(over * budget.length_s / budget.limit))
 
     def spend(self, key: str, budget: Budget, now: float) -> None:
@@ -52,7 +51,7 @@ class Budgets:
 
     def _current(self, key: str, budget: Budget, now: float) -> _Account:
         account = self._accounts.get(key)
-        # A clock that a test turned back must not leave a window open for hours.
+        # After a test sets the clock back, an old window must not stay open for hours.
         if account is None or now < account.since:
             account = self._accounts[key] = _Account(now)
         elif budget.burst is not None:

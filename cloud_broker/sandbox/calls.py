@@ -1,4 +1,4 @@
-"""The count of calls: how often which route was asked, and how each call ended."""
+"""Counts calls per route, and records the result of each call."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from cloud_broker.clock import rfc3339
 from cloud_broker.sandbox.model import Json
 
-KEPT_CALLS = 10_000  # details are kept of so many; the counts are complete
+KEPT_CALLS = 10_000  # calls with details; the counts are complete
 
 
 @dataclass(slots=True)
 class Record:
-    """One call. ``status`` is None while it is under way or when the connection was dropped."""
+    """One call. ``status`` is None while it runs or when the connection was dropped."""
 
     number: int
     at: float
@@ -45,24 +45,23 @@ class Record:
 
 
 class Calls:
-    """Counts since the last reset."""
+    """The calls since the last reset."""
 
     def __init__(self) -> None:
-        """Start at zero."""
         self.clear()
 
     def clear(self) -> None:
-        """Start again at zero."""
+        """Reset all counts."""
         self.by_route: Counter[str] = Counter()
         self.records: deque[Record] = deque(maxlen=KEPT_CALLS)
 
     @property
     def total(self) -> int:
-        """How many calls there were."""
+        """The number of calls."""
         return self.by_route.total()
 
     def open(self, at: float, method: str, route: str, path: str, request_id: str) -> Record:
-        """Count a call that has just arrived."""
+        """Count a new call."""
         self.by_route[route] += 1
         record = Record(self.total, at, method, route, path, request_id)
         self.records.append(record)

@@ -1,4 +1,4 @@
-"""The world's clock: a real clock that a test may shift or stop."""
+"""Provides the sandbox's clock, which a test can shift or stop."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ MINUTE_S = 60
 
 
 class ShiftingClock:
-    """Wall time of the sandbox: the given clock plus an offset, or standing still."""
+    """The given clock plus an offset; it can be stopped."""
 
     def __init__(self, clock: Clock) -> None:
-        """Start in step with ``clock``."""
+        """Start with the time of ``clock``."""
         self._clock = clock
         self._offset_s = 0.0
         self._stopped_at: float | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch, as the sandbox believes."""
+        """Return the sandbox's time, seconds since the epoch."""
         if self._stopped_at is not None:
             return self._stopped_at
         return self._clock.now() + self._offset_s
 
     def monotonic(self) -> float:
-        """The given clock's monotonic time; shifting does not touch it."""
+        """Return the given clock's monotonic time, which a shift does not change."""
         return self._clock.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait by the given clock; shifting does not shorten it."""
+        """Sleep on the given clock; a shift does not shorten the sleep."""
         await self._clock.sleep(seconds)
 
     @property
     def offset_s(self) -> float:
-        """How far the sandbox is ahead of the given clock, seconds."""
+        """The seconds that the sandbox is ahead of the given clock."""
         return self.now() - self._clock.now()
 
     @property
     def stopped(self) -> bool:
-        """Whether time stands still."""
+        """Whether the clock is stopped."""
         return self._stopped_at is not None
 
     def shift(self, offset_s: float) -> None:
-        """Run ``offset_s`` seconds ahead of the given clock."""
+        """Set the offset to the given clock, in seconds, and run."""
         self._offset_s = offset_s
         self._stopped_at = None
 
     def set(self, now: float) -> None:
-        """Continue from ``now`` (stopped stays stopped)."""
+        """Set the time to ``now``; a stopped clock stays stopped."""
         if self._stopped_at is not None:
             self._stopped_at = now
         else:
             self._offset_s = now - self._clock.now()
 
     def stop(self) -> None:
-        """Stand still at the present moment."""
+        """Stop at the current time."""
         self._stopped_at = self.now()
 
     def start(self) -> None:
-        """Run on from where it stood."""
+        """Continue from the time of the stop."""
         if self._stopped_at is not None:
             self._offset_s = self._stopped_at - self._clock.now()
             self._stopped_at = None
@@ -74,7 +74,7 @@ def minute(seconds: float) -> str:
 
 @lru_cache(maxsize=1024)
 def _minute(number: int) -> str:
-    """Every block that is shown has two of them, and most of a page the same ones."""
+    """Cached: every rendered block has two times, and most blocks of a page share them."""
     return datetime.fromtimestamp(number * MINUTE_S, UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
 
 

@@ -1,4 +1,4 @@
-"""``cloud-broker sandbox``: run the sandbox Notion until told to stop."""
+"""Runs ``cloud-broker sandbox``: serves the sandbox Notion until a signal stops it."""
 
 from __future__ import annotations
 
@@ -26,40 +26,47 @@ SCOPES = ("token", "integration", "workspace")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port; 0 lets the system choose")
+    parser.add_argument("--port", type=int, default=0, help="port; 0: chosen by the system")
     parser.add_argument("--client-id", default="sandbox-client", help="OAuth client (%(default)s)")
     parser.add_argument(
-        "--client-secret", default="sandbox-secret", help="its secret (%(default)s)"
+        "--client-secret", default="sandbox-secret", help="secret of the OAuth client (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all ids and chances")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all ids and random choices")
     parser.add_argument(
         "--rate",
         type=_count,
         default=180,
         metavar="N",
-        help="requests in a window; 0 for no limit (%(default)s)",
+        help="requests per window; 0: no limit (%(default)s)",
     )
     parser.add_argument(
         "--limit-scope",
         choices=SCOPES,
         default=SCOPES[0],
-        help="what each window is for: a token, all tokens of an integration or of a workspace",
+        help="scope of the limit: a token, or all tokens of an integration or workspace",
     )
     parser.add_argument(
-        "--window", type=_seconds, default=60.0, metavar="SECONDS", help="its length (%(default)s)"
+        "--window",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="window length (%(default)s)",
     )
     parser.add_argument(
         "--burst",
         type=_at_least_one,
         metavar="N",
-        help="refill evenly and let at most N through at once, instead of at any pace",
+        help="refill evenly and admit at most N requests together, instead of at any pace",
     )
     parser.add_argument(
-        "--ready-file", type=Path, metavar="PATH", help="write the address here once it answers"
+        "--ready-file",
+        type=Path,
+        metavar="PATH",
+        help="write the address here when ready",
     )
     parser.epilog = (
         "examples:\n"
-        "  cloud-broker sandbox --port 8900     open the address it prints and watch\n"
+        "  cloud-broker sandbox --port 8900     open the printed address in a browser\n"
         "  cloud-broker sandbox --seed 7 --rate 0"
     )
 
@@ -83,14 +90,14 @@ def _seconds(text: str) -> float:
 
 
 def config_of(args: argparse.Namespace) -> Config:
-    """The knobs that the options set."""
+    """Return the configuration that the options set."""
     config = Config(rate_per_token=None, window_s=args.window, burst=args.burst)
     config.update({f"rate_per_{args.limit_scope}": args.rate or None})
     return config
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Returns 0, or 6 when the port cannot be had."""
+    """Serve until SIGTERM or SIGINT. Returns 0, or 6 when the port is not available."""
     return asyncio.run(_serve(args))
 
 
@@ -114,7 +121,7 @@ async def _serve(args: argparse.Namespace) -> int:
         try:
             await site.start()
         except OSError as error:
-            sys.stderr.write(f"The port cannot be had: {error.strerror or error}\n")
+            sys.stderr.write(f"The port is not available: {error.strerror or error}\n")
             return EXIT_PORT
         host, port = runner.addresses[0][:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -129,7 +136,7 @@ async def _serve(args: argparse.Namespace) -> int:
 
 
 def _write_ready(path: Path, url: str) -> None:
-    """Write the address in one step, so that who waits for the file never reads half of it."""
+    """Write the address atomically, so that a waiting process never reads a part of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(url + "\n")

@@ -1,7 +1,7 @@
-"""Refusals in Notion's shape: status, stable code, message, optional additional data.
+"""Defines errors in Notion's shape: status, stable code, message, optional additional data.
 
 Codes and messages are Notion's (https://developers.notion.com/reference/status-codes); messages
-that Notion does not document are worded in its manner.
+that Notion does not document imitate its wording.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 ARCHIVED = "Can't edit block that is archived. You must unarchive the block before editing."
-# The default code of each status that a fault rule may ask for.
+# The default code of each status that a fault rule may set.
 CODES = {
     400: "validation_error",
     401: "unauthorized",
@@ -38,7 +38,7 @@ MESSAGES = {
 
 
 class NotionError(Exception):
-    """One error answer, rendered by the front as ``{"object":"error", …}``."""
+    """An error response, rendered as ``{"object":"error", …}``."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class NotionError(Exception):
 
 
 class OAuthError(NotionError):
-    """An OAuth refusal in the shape of RFC 6749: ``{"error", "error_description"?}``."""
+    """An OAuth error in the shape of RFC 6749: ``{"error", "error_description"?}``."""
 
     def body(self, request_id: str) -> dict[str, Any]:
         """Render as measured at the live token endpoint: no object, code or message."""
@@ -80,11 +80,11 @@ class OAuthError(NotionError):
 
 
 class ControlError(Exception):
-    """A request to the sandbox's own routes that makes no sense; answered 400 with the text."""
+    """An invalid request to the sandbox's own routes; answered with 400 and the text."""
 
 
 def plain(status: int, *, code: str = "", message: str = "") -> NotionError:
-    """Make the usual error of ``status``, with another code or message where given."""
+    """Return the usual error of ``status``, or one with the given code or message."""
     return NotionError(
         status,
         code or CODES.get(status, "internal_server_error"),
@@ -93,12 +93,12 @@ def plain(status: int, *, code: str = "", message: str = "") -> NotionError:
 
 
 def validation(message: str) -> NotionError:
-    """Make a 400 ``validation_error``."""
+    """Return a 400 ``validation_error``."""
     return NotionError(400, "validation_error", message)
 
 
 def not_found(node_id: str, integration: str, what: str = "block") -> NotionError:
-    """Make the 404 that an absent, deleted or unshared object answers, all alike."""
+    """Return the 404 of a missing, deleted or unshared object."""
     return NotionError(
         404,
         "object_not_found",
@@ -108,7 +108,7 @@ def not_found(node_id: str, integration: str, what: str = "block") -> NotionErro
 
 
 def rate_limited(retry_after_s: int, reason: str) -> NotionError:
-    """Make a 429 with the header and the string of whole seconds that mirrors it."""
+    """Return a 429 with Retry-After in the header and in the body."""
     return NotionError(
         429,
         "rate_limited",

@@ -1,7 +1,7 @@
-"""Rules by which the sandbox misbehaves: which call, how often, in which way.
+"""Holds the fault rules: the calls that they match, their frequency and their effect.
 
-Decisions come from one seeded generator, one draw per matching probabilistic rule and call, so
-that the same calls in the same order meet the same faults. ``misbehave.py`` carries them out.
+One seeded generator makes all decisions, with one draw per matching probabilistic rule and call,
+so that the same calls in the same order meet the same faults. ``misbehave.py`` applies them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from cloud_broker.sandbox.errors import ControlError
 from cloud_broker.sandbox.model import Json
 
-# kind -> its parameters with their defaults.
+# Kind of fault to its parameters with their defaults.
 PARAMS: dict[str, dict[str, Any]] = {
     "latency": {"ms": 200, "jitter_ms": 0},
     "search_lag": {"ms": 30_000},
@@ -44,14 +44,14 @@ PARAMS: dict[str, dict[str, Any]] = {
     "error": {"status": 400, "code": "", "message": "", "applied": False},
 }
 MODIFIERS = frozenset({"latency", "search_lag", "hold"})
-# These let the write happen and spoil only the answer.
+# With these the write is applied and only the response is broken.
 APPLYING = frozenset({"5xx_after", "committed_503", "drop_after", "garbage", "truncated", "huge"})
 SERVER_ERRORS = (500, 502, 503, 504)
 LATE_ANSWERS = ("drop", "504")
 
 
 class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A rule as posted: always, by ``probability``, or ``on`` exact calls counted from now."""
+    """A posted rule: for all calls, by ``probability``, or ``on`` given calls counted from now."""
 
     kind: str
     route: str = "*"
@@ -65,7 +65,7 @@ class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Rule:
-    """A rule in force, with its counts."""
+    """An active rule, with its counts."""
 
     id: str
     kind: str
@@ -81,7 +81,7 @@ class Rule:
 
     @property
     def applied(self) -> bool:
-        """Whether the write takes place although the answer goes wrong."""
+        """Whether the write is applied although the response is broken."""
         return self.kind in APPLYING or bool(self.params.get("applied"))
 
     def shown(self) -> Json:
@@ -102,7 +102,7 @@ class Rule:
 
 @dataclass(slots=True)
 class Effects:
-    """What one call has to suffer."""
+    """The faults of one call."""
 
     latency_s: float = 0.0
     search_lag_s: float = 0.0
@@ -112,25 +112,24 @@ class Effects:
 
 
 class Faults:
-    """The rules in force, in the order in which they were added."""
+    """The active rules, in the order in which they were added."""
 
     def __init__(self, seed: int) -> None:
-        """Start with no rule."""
         self._seed = seed
         self.rules: dict[str, Rule] = {}
         self.clear()
 
     def clear(self, seed: int | None = None) -> None:
-        """Drop all rules and begin the random numbers anew."""
+        """Remove all rules and restart the random numbers."""
         self._seed = self._seed if seed is None else seed
-        self._random = random.Random(f"faults {self._seed}")  # noqa: S311 (must repeat)
+        self._random = random.Random(f"faults {self._seed}")  # noqa: S311 (repeatable)
         removed, self.rules = self.rules, {}
         for rule in removed.values():
             rule.removed.set()
         self._made = 0
 
     def add(self, body: RuleBody) -> Rule:
-        """Put a rule in force. Raises ControlError."""
+        """Activate a rule. Raises ControlError."""
         self._made += 1
         rule = Rule(
             id=body.id or self._free_id(),
@@ -145,19 +144,19 @@ class Faults:
         if rule.on is not None and rule.probability is not None:
             raise ControlError("Give either probability or on, not both.")
         if rule.probability is not None and not 0 <= rule.probability <= 1:
-            raise ControlError("probability lies between 0 and 1.")
+            raise ControlError("probability must be between 0 and 1.")
         self.rules[rule.id] = rule
         return rule
 
     def remove(self, rule_id: str) -> None:
-        """Take a rule out of force. Raises ControlError when there is none."""
+        """Remove a rule. Raises ControlError when there is none."""
         rule = self.rules.pop(rule_id, None)
         if rule is None:
             raise ControlError(f"There is no fault {rule_id}.")
         rule.removed.set()
 
     def choose(self, route: str, path: str) -> Effects:
-        """Decide what the call that has just arrived meets. The first spoiling rule wins."""
+        """Choose the faults of a new call. The first rule that breaks the response wins."""
         effects = Effects()
         for rule in self.rules.values():
             if not (fnmatchcase(route, rule.route) and fnmatchcase(path, rule.path)):
@@ -204,10 +203,10 @@ def _read_params(kind: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         wanted = type(known[name])
         number = wanted is int and isinstance(value, int | float) and not isinstance(value, bool)
         if not (number or type(value) is wanted):
-            raise ControlError(f"{kind}: {name} should be a {wanted.__name__}.")
+            raise ControlError(f"{kind}: {name} must be a {wanted.__name__}.")
     params = {**known, **given}
     if kind.startswith("5xx") and params["status"] not in SERVER_ERRORS:
-        raise ControlError(f"{kind}: status is one of {SERVER_ERRORS}.")
+        raise ControlError(f"{kind}: status must be one of {SERVER_ERRORS}.")
     if kind == "late" and params["answer"] not in LATE_ANSWERS:
-        raise ControlError(f"late: answer is one of {LATE_ANSWERS}.")
+        raise ControlError(f"late: answer must be one of {LATE_ANSWERS}.")
     return params

@@ -1,7 +1,7 @@
-"""The one door of ``/v1``: count, misbehave if told to, check in Notion's order, act, answer.
+"""Handles every request under ``/v1``: counts it, injects faults, checks it, and applies it.
 
-Order of checks as measured without a token: URL and method, JSON, authorization, version, body
-(each with the code that https://developers.notion.com/reference/status-codes gives it).
+The order of checks was measured without a token: URL and method, JSON, authorization, version, body
+(with the codes of https://developers.notion.com/reference/status-codes).
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ MOST_BODY_BYTES = 500_000  # https://developers.notion.com/reference/request-lim
 JSON_TYPE = "application/json; charset=utf-8"
 UNKNOWN_ROUTE = "unknown"
 INVALID_URL = "Invalid request URL."
-# https://developers.notion.com/reference/request-limits: what ``rate_limit_reason`` may say.
+# Values of ``rate_limit_reason`` (https://developers.notion.com/reference/request-limits).
 REQUESTS, SPACE_REQUESTS = "public_api_request_rate_limit", "public_api_space_request_rate_limit"
 BEARER = 'Authorization header must use the format "Bearer <token>".'
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request read off the wire, so that it can also be applied later."""
+class ReceivedRequest:
+    """A request that has been read, so that it can be applied later."""
 
     endpoint: Endpoint
     ids: Mapping[str, str]
@@ -62,21 +62,21 @@ class Asked:
 
 
 class Front:
-    """Answers every request under /v1 but the authorize page."""
+    """Answers every request under /v1 except the authorize page."""
 
     def __init__(
         self, world: World, calls: Calls, oauth_calls: Calls, faults: Faults, background: Background
     ) -> None:
-        """Serve ``world``; OAuth calls are counted apart."""
+        """Serve ``world``; OAuth calls have a count of their own."""
         self._world = world
         self._calls = calls
         self._oauth_calls = oauth_calls
         self._faults = faults
         self._background = background
-        self._request_ids = random.Random(f"requests {world.seed}")  # noqa: S311 (names, not secrets)
+        self._request_ids = random.Random(f"requests {world.seed}")  # noqa: S311 (not secret)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request, or do to it what a fault says."""
+        """Answer one request, with the faults of the active rules."""
         endpoint, ids = find(request.method, request.path)
         route = UNKNOWN_ROUTE if endpoint is None else endpoint.label
         record = self._open(request, endpoint, route)
@@ -89,12 +89,12 @@ class Front:
         for removed in effects.held_until:
             await removed.wait()
         try:
-            asked = await self._read(request, endpoint, ids, effects)
+            received = await self._read(request, endpoint, ids, effects)
         except NotionError as error:
             return self._refuse(record, error)
         if effects.rule is not None:
-            return await self._spoil(request, record, asked, effects.rule)
-        return self._respond(record, self._apply(asked, record))
+            return await self._spoil(request, record, received, effects.rule)
+        return self._respond(record, self._apply(received, record))
 
     def _open(self, request: web.Request, endpoint: Endpoint | None, route: str) -> Record:
         request_id = str(UUID(int=self._request_ids.getrandbits(128), version=4))
@@ -104,13 +104,13 @@ class Front:
         now = self._world.clock.now()
         record = calls.open(now, request.method, route, request.path, request_id)
         token = self._world.tokens.get(request.headers.get("Authorization", "")[7:])
-        # Enough to tell connections apart in a test; never the token itself.
+        # Enough to distinguish connections in a test; never the token itself.
         record.token_hint = None if token is None else f"bot {token.bot_id[:8]}"
         return record
 
     async def _read(
         self, request: web.Request, endpoint: Endpoint, ids: Mapping[str, str], effects: Effects
-    ) -> Asked:
+    ) -> ReceivedRequest:
         form: dict[str, bytes] = {}
         raw = b""
         if endpoint.form:
@@ -124,46 +124,46 @@ class Front:
                 raise too_large(str(len(raw)))
         base_url = f"{request.scheme}://{request.host}"
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return Asked(
+        return ReceivedRequest(
             endpoint, ids, dict(request.query), headers, raw, base_url, effects.search_lag_s, form
         )
 
-    def _apply(self, asked: Asked, record: Record) -> Answer | NotionError:
-        """Check and act, all at once: nothing else happens to the world in between."""
+    def _apply(self, received: ReceivedRequest, record: Record) -> Answer | NotionError:
+        """Check and apply the request in one step, without other changes in between."""
         try:
-            call = self._check(asked)
-            answer = asked.endpoint.act(call)
+            call = self._check(received)
+            answer = received.endpoint.act(call)
         except NotionError as error:
             return error
         record.applied = True
-        if asked.endpoint.label == "PATCH /v1/blocks/{id}/children":
+        if received.endpoint.label == "PATCH /v1/blocks/{id}/children":
             record.blocks = len(answer.created)
         return answer
 
-    def _check(self, asked: Asked) -> Call:
+    def _check(self, received: ReceivedRequest) -> Call:
         body: Any = UNDEFINED
-        if asked.raw:
+        if received.raw:
             try:
-                body = msgspec.json.decode(asked.raw)
+                body = msgspec.json.decode(received.raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise NotionError(400, "invalid_json", "Error parsing JSON body.") from None
-        if asked.endpoint.auth == "basic":
-            client_id = oauth.check_client(self._world, asked.headers.get("authorization", ""))
-            token, version = _nobody_of(client_id), VERSIONS[-1]
+        if received.endpoint.auth == "basic":
+            client_id = oauth.check_client(self._world, received.headers.get("authorization", ""))
+            token, version = _token_of_client(client_id), VERSIONS[-1]
         else:
-            token = self._authorize(asked.headers.get("authorization", ""))
-            version = _read_version(asked.headers.get("notion-version"))
-            require(token, asked.endpoint.needs)
+            token = self._authorize(received.headers.get("authorization", ""))
+            version = _read_version(received.headers.get("notion-version"))
+            require(token, received.endpoint.needs)
         return Call(
             self._world,
             token,
             version,
-            asked.ids,
-            asked.query,
+            received.ids,
+            received.query,
             body,
-            asked.base_url,
-            asked.search_lag_s,
-            asked.form,
+            received.base_url,
+            received.search_lag_s,
+            received.form,
         )
 
     def _authorize(self, header: str) -> Token:
@@ -177,7 +177,7 @@ class Front:
         return token
 
     def _meter(self, token: Token) -> None:
-        """Refuse when a budget is spent; else count the call in all of them."""
+        """Refuse the call when a budget is spent; else count it in all budgets."""
         config, budgets = self._world.config, self._world.budgets
         now = self._world.clock.now()
         limits = (
@@ -197,18 +197,18 @@ class Front:
             budgets.spend(key, budget, now)
 
     async def _spoil(
-        self, request: web.Request, record: Record, asked: Asked, rule: Rule
+        self, request: web.Request, record: Record, received: ReceivedRequest, rule: Rule
     ) -> web.StreamResponse:
         if rule.kind == "late":
-            self._background.later(rule.params["ms"] / 1000, lambda: self._apply(asked, record))
+            self._background.later(rule.params["ms"] / 1000, lambda: self._apply(received, record))
             if rule.params["answer"] == "504":
                 return self._refuse(record, plain(504))
             return misbehave.drop(request)
-        outcome = self._apply(asked, record) if rule.applied else None
+        outcome = self._apply(received, record) if rule.applied else None
         if rule.kind in ("drop_before", "drop_after"):
             return misbehave.drop(request)
         if isinstance(outcome, NotionError):
-            # What is refused was not saved, so there is no answer worth spoiling.
+            # A refused write was not saved, so its response stays intact.
             return self._respond(record, outcome)
         if rule.kind == "html_502":
             record.status = 502
@@ -251,7 +251,7 @@ for _endpoint in ENDPOINTS:
 
 
 def find(method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
-    """Find the endpoint of ``/v1/…`` and its path parameters; literal segments go first."""
+    """Find the endpoint of ``/v1/…`` and its path parameters; literal segments first."""
     parts = path.removeprefix("/v1/").split("/")
     for template, endpoint in _BY_LENGTH.get((method, len(parts)), ()):
         ids: dict[str, str] = {}
@@ -265,13 +265,13 @@ def find(method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
     return None, {}
 
 
-def _nobody_of(client_id: str) -> Token:
-    """OAuth calls come from the integration, not from a connection."""
+def _token_of_client(client_id: str) -> Token:
+    """Return a placeholder: OAuth calls belong to an integration, not to a connection."""
     return Token("", None, "", "", "", client_id, 0.0, frozenset())
 
 
 def too_large(size: str) -> NotionError:
-    """Make the refusal of a body above Notion's limit."""
+    """Return the error for a body above Notion's limit."""
     return validation(
         f"body failed validation: body.length should be ≤ `{MOST_BODY_BYTES}`, "
         f"instead was `{size}`."

@@ -1,8 +1,8 @@
-"""OAuth as Notion does it: codes, token pairs, rotation, revocation.
+"""Imitates Notion's OAuth: codes, token pairs, rotation, revocation.
 
-https://developers.notion.com/docs/authorization, /reference/create-a-token. An access token has
-no published end; ``token_ttl_s`` gives it one. After a refresh the old pair ends at once, or after
-``old_pair_grace_s``, since Notion does not say.
+https://developers.notion.com/docs/authorization, /reference/create-a-token. Notion
+publishes no lifetime of access tokens; ``token_ttl_s`` sets one. After a refresh the old pair ends
+immediately or after ``old_pair_grace_s``, which Notion does not document.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def mint(
     capabilities: Iterable[str] = ALL_CAPABILITIES,
     client_id: str | None = None,
 ) -> Token:
-    """Make a new token pair for one person in one workspace; the bot stays the same.
+    """Create a token pair for one user in one workspace; the bot stays the same.
 
-    ``client_id`` is a known integration's; without it the token is of the sandbox's own.
+    ``client_id`` names a registered integration; the default is the sandbox's own.
     """
     workspace = world.workspaces[workspace_id]
     integration = world.own if client_id is None else world.integrations[client_id]
@@ -104,7 +104,7 @@ def renew(world: World, client_id: str, refresh: str) -> Token:
     ends_at = now + world.config.old_pair_grace_s
     old.ends_at = ends_at if old.ends_at is None else min(old.ends_at, ends_at)
     if world.config.refresh_rotation:
-        # A second use within the grace does not lengthen it.
+        # A second use within the grace period does not extend it.
         old.refresh_ends_at = ends_at if old.refresh_ends_at is None else old.refresh_ends_at
     else:
         if new.refresh is not None:
@@ -115,7 +115,7 @@ def renew(world: World, client_id: str, refresh: str) -> Token:
 
 
 def revoke(world: World, value: str) -> None:
-    """End the pair that an access or refresh token belongs to; unknown ones are ignored."""
+    """End the token pair of an access or refresh token; unknown tokens are ignored."""
     token = world.tokens.get(value) or world.refreshes.get(value)
     if token is None:
         return
@@ -142,7 +142,7 @@ def granted(world: World, token: Token) -> Json:
 
 
 def refusal(world: World, code: str, message: str, status: int = 400) -> NotionError:
-    """Make an OAuth error in the configured one of the two shapes seen."""
+    """Return an OAuth error in the configured one of the two observed shapes."""
     if status == 401 or world.config.oauth_error_shape == "rfc6749":
         return OAuthError(status, code, message)
     return NotionError(status, code, message)

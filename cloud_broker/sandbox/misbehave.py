@@ -1,4 +1,4 @@
-"""Carrying out a fault at the wire: refusals, lost connections, and answers that are no answers."""
+"""Applies faults to responses: errors, dropped connections and broken bodies."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HTML = (
 
 
 def refusal(rule: Rule, answer: Answer | None, now: float) -> NotionError | None:
-    """Return the error that ``rule`` puts in place of the answer, or None if it is no error.
+    """Return the error that ``rule`` sends instead of the response, or None.
 
-    ``answer`` is what the write gave, when it was applied; ``now`` the sandbox's time.
+    ``answer`` is the result of an applied write; ``now`` the sandbox's time.
     """
     match rule.kind:
         case "429" | "529":
@@ -38,8 +38,8 @@ def refusal(rule: Rule, answer: Answer | None, now: float) -> NotionError | None
         case "5xx_before" | "5xx_after":
             return plain(int(rule.params["status"]))
         case "error":
-            said = rule.params
-            return plain(int(said["status"]), code=said["code"], message=said["message"])
+            given = rule.params
+            return plain(int(given["status"]), code=given["code"], message=given["message"])
         case "committed_503" if answer is not None:
             return committed(rule, answer)
         case _:
@@ -56,7 +56,7 @@ def _wait(rule: Rule, now: float) -> NotionError:
 
 
 def committed(rule: Rule, answer: Answer) -> NotionError:
-    """Make the 503 of a write that was saved (https://developers.notion.com/reference/request-limits)."""
+    """Return the 503 of a saved write (https://developers.notion.com/reference/request-limits)."""
     return NotionError(
         503,
         "service_unavailable",
@@ -73,14 +73,14 @@ def committed(rule: Rule, answer: Answer) -> NotionError:
 
 
 def drop(request: web.Request) -> web.Response:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 def html_502(ray: str) -> web.Response:
-    """Answer as Cloudflare does when Notion did not: HTML, cf-ray, no request id."""
+    """Answer as Cloudflare does for an unavailable Notion: HTML, cf-ray, no request id."""
     return web.Response(
         status=502,
         text=_HTML,
@@ -92,7 +92,7 @@ def html_502(ray: str) -> web.Response:
 async def spoil(
     request: web.Request, rule: Rule, status: int, body: bytes, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send an applied write's answer so that nothing can be made of it."""
+    """Send an unusable response to an applied write."""
     if rule.kind == "garbage":
         broken = b'{"object":"list","results":[{"object":' + b"\xff\xfe<!-- " + body[:20]
         return web.Response(body=broken, status=status, headers=headers)

@@ -1,4 +1,4 @@
-"""What the sandbox's world is made of: a tree of nodes, people, and what tokens stand for."""
+"""Defines the objects of the sandbox's world: nodes, users, tokens, uploads and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 Json = dict[str, Any]
 ParentKind = Literal["workspace", "page_id", "block_id", "database_id", "data_source_id"]
 ALL_CAPABILITIES = frozenset({"read", "insert", "update", "read_users"})
-# Block types whose children a person or a program may list and extend.
+# Block types whose children clients may list and extend.
 HOLDS_CHILDREN = frozenset(
     {
         "paragraph",
@@ -31,7 +31,7 @@ HEADINGS = frozenset({"heading_1", "heading_2", "heading_3", "heading_4"})
 
 
 class Parent(NamedTuple):
-    """Where a node hangs; ``id`` is empty for the workspace itself."""
+    """The parent of a node; ``id`` is empty for the workspace itself."""
 
     kind: ParentKind
     id: str
@@ -39,7 +39,7 @@ class Parent(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """Anything with an id in the tree. Times are exact here and rounded when shown."""
+    """An object with an id in the tree. Times are exact here and rounded when rendered."""
 
     id: str
     workspace_id: str
@@ -68,7 +68,7 @@ class Page(Node):
     icon: Json | None = None
     cover: Json | None = None
     locked: bool = False
-    # (time, title, edited_at) whenever what search shows changed, oldest first.
+    # (time, title, edited_at) of each change that search shows, oldest first.
     history: list[tuple[float, str, float]] = field(default_factory=list)
 
 
@@ -92,7 +92,7 @@ class Database(Node):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person, or the bot of one authorization."""
+    """A human user, or the bot of one authorization."""
 
     id: str
     kind: Literal["person", "bot"]
@@ -104,7 +104,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace, its people, and whether its plan has Notion's larger limits."""
+    """A workspace and its members."""
 
     id: str
     name: str
@@ -114,7 +114,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """What a developer registered: an OAuth client with the name that people read."""
+    """A registered OAuth client with the name that users see."""
 
     client_id: str
     client_secret: str
@@ -123,7 +123,7 @@ class Integration:
 
 @dataclass(slots=True)
 class Token:
-    """One authorization of an integration: what an access token stands for."""
+    """One authorization of an integration, with its token pair."""
 
     access: str
     refresh: str | None
@@ -139,7 +139,7 @@ class Token:
 
 @dataclass(slots=True)
 class Code:
-    """An authorization code: single use, ten minutes."""
+    """An authorization code for a single use within ten minutes."""
 
     value: str
     client_id: str
@@ -167,26 +167,26 @@ class Upload:
     attached: bool = False
 
     def data(self) -> bytes:
-        """Join the parts that have been sent."""
+        """Return the received parts, joined."""
         return b"".join(self.parts[n] for n in sorted(self.parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A block that passed validation and waits to be created; ``body`` in response form."""
+    """A validated block that is not created yet; ``body`` in response form."""
 
     type: str
     body: Json
     children: tuple[Draft, ...] = ()
 
     def count(self) -> int:
-        """Blocks in this draft, nested ones included."""
+        """Return the number of blocks, with nested ones."""
         return 1 + sum(child.count() for child in self.children)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something happened in the world; webhooks and the HTML view listen."""
+    """A change of the world, for webhooks and the HTML view."""
 
     type: str  # Notion's event type, such as "page.content_updated"
     entity_id: str
@@ -200,7 +200,7 @@ class Change:
 
 @dataclass(slots=True)
 class Config:
-    """The knobs of ``/_sandbox/config``; None means no limit or never."""
+    """The settings of ``/_sandbox/config``; None means no limit or never."""
 
     rate_per_token: int | None = 180
     rate_per_integration: int | None = None
@@ -219,6 +219,6 @@ class Config:
     webhook_backoff_s: float = 10.0
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Set the named knobs; the caller has checked names and types."""
+        """Change the named settings; the caller has checked names and types."""
         for name, value in values.items():
             setattr(self, name, value)

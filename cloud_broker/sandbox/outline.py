@@ -1,4 +1,4 @@
-"""Short outlines as blocks: how the seed world, tests and the edit route write pages quickly."""
+"""Parses short outlines into blocks, for the seed world, tests and the edit route."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _RULES = tuple((re.compile(mark), kind, body) for mark, kind, body in _TYPES)
 
 
 def read_outline(text: str) -> list[Draft]:
-    """Read lines into drafts; two spaces more of indent make a line a child of the one above."""
+    """Parse lines into drafts; two more spaces of indent make a line a child of the line above."""
     lines = [line for line in text.splitlines() if line.strip()]
     return _read_level([(_indent(line), line.strip()) for line in lines])
 
 
 def block_of(line: str) -> Draft:
-    """Read one line."""
+    """Parse one line."""
     for mark, kind, body in _RULES:
         found = mark.match(line)
         if found is not None:

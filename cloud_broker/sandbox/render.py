@@ -1,7 +1,7 @@
-"""The world's objects as Notion's JSON, in the two versions that the sandbox speaks.
+"""Renders the world's objects as Notion's JSON, in the two supported versions.
 
-What differs (https://developers.notion.com/guides/get-started/upgrade-guide-2026-03-11):
-``archived`` beside ``in_trash`` before, and ``transcription`` for ``meeting_notes``.
+Differences (https://developers.notion.com/guides/get-started/upgrade-guide-2026-03-11):
+the earlier has ``archived`` beside ``in_trash``, and ``transcription`` for ``meeting_notes``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Renderer:
     base_url: str = ""
 
     def any(self, node: Node) -> Json:
-        """Render a node as the object that its kind is."""
+        """Render a node as an object of its kind."""
         if isinstance(node, Page):
             return self.page(node)
         if isinstance(node, DataSource):
@@ -112,7 +112,7 @@ class Renderer:
         }
 
     def user(self, user: User) -> Json:
-        """Render a person or bot."""
+        """Render a human user or a bot."""
         shown: Json = {
             "object": "user",
             "id": user.id,
@@ -200,7 +200,7 @@ class Renderer:
         return node.type, self._files(node.body)
 
     def _source(self, node: Node) -> Node:
-        """A synced copy has its original's children."""
+        """Return the node that holds the children: the original of a synced copy."""
         if isinstance(node, Block) and node.type == "synced_block":
             origin = node.body["synced_from"]
             if origin is not None:
@@ -208,7 +208,7 @@ class Renderer:
         return node
 
     def _files(self, body: Json) -> Json:
-        """Show attached uploads as files whose address ends in an hour."""
+        """Render attached uploads as files whose URL expires in an hour."""
         icon = body.get("icon")
         if isinstance(icon, dict):
             body = {**body, "icon": self._file(icon)}
@@ -227,7 +227,7 @@ class Renderer:
         return {**rest, "type": "file", "file": {"url": url, "expiry_time": rfc3339(ends)}}
 
     def _property(self, page: Page, value: Json) -> Json:
-        """Fill in the values that the world computes."""
+        """Fill in computed values."""
         match value["type"]:
             case "created_time":
                 return {**value, "created_time": minute(page.created_at)}
@@ -244,6 +244,6 @@ class Renderer:
 
 
 def page_url(title: str, node_id: str) -> str:
-    """Build the address that the app shows: words of the title, then 32 hexadecimal digits."""
+    """Return the URL in the app: words of the title, then 32 hexadecimal digits."""
     words = "-".join(re.findall(r"[A-Za-z0-9]+", title))
     return f"https://app.notion.com/p/{words + '-' if words else ''}{node_id.replace('-', '')}"

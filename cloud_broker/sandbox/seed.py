@@ -1,7 +1,7 @@
-"""The realistic world that the sandbox starts with. Ids are fixed:
+"""Fills a new sandbox with a realistic world. Its ids are fixed:
 
 - workspaces ``WORKSPACE`` ("Mira's Notion") and ``OTHER_WORKSPACE`` ("Northwind Team")
-- people ``MIRA`` (in both) and ``JONAS`` (in the second only)
+- users ``MIRA`` (in both) and ``JONAS`` (in the second only)
 - pages: ``page_id("reading")`` and so on by the keys of ``seed_text.PAGES``, for instance
   ``READING_LIST``, ``LONG_PAGE`` (450 first-level blocks) and ``EMPTY_PAGE``
 - the database ``DATABASE`` with the data source ``DATA_SOURCE`` and six rows ``row_id(n)``
@@ -36,7 +36,7 @@ DAY_S = 86_400
 
 
 def fixed_id(name: str) -> str:
-    """Make the id that ``name`` always has."""
+    """Return the fixed id of ``name``."""
     return str(uuid5(NAMESPACE_URL, f"sandbox-notion:{name}"))
 
 
@@ -69,7 +69,7 @@ TEAM_PAGE = page_id("team")
 
 
 def plant(world: World) -> World:
-    """Fill an empty world. Everything is some days old, so that new edits stand out."""
+    """Fill an empty world with objects that are some days old, so that new edits stand out."""
     for user in (
         User(MIRA, "person", "Mira Okafor", "mira@example.com"),
         User(JONAS, "person", "Jonas Brandt", "jonas@example.com"),
@@ -98,7 +98,7 @@ def plant(world: World) -> World:
 
 
 class _Planter:
-    """Puts nodes with fixed ids into the world, each a little later than the one before."""
+    """Adds nodes with fixed ids to the world, each a little later than the previous one."""
 
     def __init__(self, world: World, start: float) -> None:
         self._world = world
@@ -127,7 +127,7 @@ class _Planter:
         return [self._block(key, parent, draft) for draft in drafts]
 
     def layouts(self) -> None:
-        """Columns, a table, a synced block and a meeting note on the page that shows layouts."""
+        """Add columns, a table, a synced block and a meeting note to the layouts page."""
         page = self._world.nodes[page_id("layouts")]
         one, other = (
             Draft("column", {}, (block_of("Left"),)),
@@ -150,7 +150,7 @@ class _Planter:
         self.blocks("layouts", page, [Draft("synced_block", copy), Draft("meeting_notes", notes)])
 
     def database(self) -> None:
-        """A small task table under Work."""
+        """Add a small task table under Work."""
         work = Parent("page_id", page_id("work"))
         common: dict[str, Any] = {
             "workspace_id": WORKSPACE,

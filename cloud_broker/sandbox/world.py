@@ -1,7 +1,7 @@
-"""The sandbox's whole world, in memory: workspaces, people, pages, blocks, tokens, uploads.
+"""Holds the sandbox's state in memory: workspaces, users, pages, blocks, tokens, uploads.
 
-Everything here is synchronous, so that each request is applied as a whole and in order. Ids come
-from one seeded generator, faults from another, so that a run with one seed repeats itself.
+All methods are synchronous, so that requests are applied atomically and in order. One seeded
+generator makes ids, another makes faults, so that a run with the same seed repeats.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cloud_broker.sandbox.shapes.rich_text import plain_text
 
 
 class World:
-    """All state, and the few operations that change the tree."""
+    """The state, with the operations that change the tree."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class World:
         *,
         seed: int = 0,
         client_id: str = "sandbox-client",
-        client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox guards nothing)
+        client_secret: str = "sandbox-secret",  # noqa: S107 (a sandbox has no secrets)
         config: Config | None = None,
     ) -> None:
-        """Start empty; ``seed.plant`` fills in the realistic workspace.
+        """Start empty; ``seed.plant`` adds the realistic workspaces.
 
-        ``config`` are the knobs to start with, and to return to.
+        ``config`` is the configuration to start with and to return to.
         """
         self.clock = ShiftingClock(clock)
         self.seed = seed
@@ -60,8 +60,8 @@ class World:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything but the listeners, and begin the random numbers anew."""
-        self.random = random.Random(f"world {self.seed}")  # noqa: S311 (repeatable, and guards nothing)
+        """Reset everything except the listeners, also the random numbers."""
+        self.random = random.Random(f"world {self.seed}")  # noqa: S311 (repeatable)
         self.config = replace(self._config)
         self.budgets = Budgets()
         self.integrations = {self.own.client_id: self.own}
@@ -77,14 +77,14 @@ class World:
         self.revisions: dict[str, int] = {}  # page id -> number of changes, for the HTML view
         self.created_blocks = 0
 
-    # --- looking ---
+    # --- reading ---
 
     def new_id(self) -> str:
-        """Make the next uuid."""
+        """Return the next uuid."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def new_secret(self, prefix: str) -> str:
-        """Make the next token or code."""
+        """Return the next token or code."""
         return prefix + "".join(self.random.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=46))
 
     def page_of(self, node: Node) -> Node | None:
@@ -102,11 +102,11 @@ class World:
             at = self.nodes.get(at.parent.id)
 
     def in_trash(self, node: Node) -> bool:
-        """Say whether ``node`` or anything above it is in the trash."""
+        """Return whether ``node`` or an ancestor is in the trash."""
         return any(each.trashed for each in self.ancestry(node))
 
     def visible(self, node: Node, token: Token) -> bool:
-        """Say whether the token's connection has been given ``node``: the nearest word counts."""
+        """Return whether ``node`` is shared with the token's connection: the nearest rule wins."""
         if node.workspace_id != token.workspace_id:
             return False
         if not self.shares:
@@ -138,7 +138,7 @@ class World:
     # --- changing ---
 
     def add(self, node: Node, index: int | None = None) -> None:
-        """Hang a new node under its parent at ``index`` among the children (None: the end)."""
+        """Add a new node to its parent at ``index`` among the children (None: the end)."""
         self.nodes[node.id] = node
         siblings = self.siblings(node)
         siblings.insert(len(siblings) if index is None else index, node.id)
@@ -165,7 +165,7 @@ class World:
         self.touched(block, actor, [block])
 
     def create_page(self, page: Page, actor: str, index: int | None = None) -> Page:
-        """Hang a new page in the tree and announce it."""
+        """Add a new page to the tree and announce it."""
         self._count(1)
         self.add(page, index)
         self._attach_page(page)
@@ -184,11 +184,11 @@ class World:
         self._changed(page, "page.properties_updated", page, actor, properties=ids)
 
     def trash(self, node: Node, actor: str) -> None:
-        """Put ``node`` in the trash."""
+        """Move ``node`` to the trash."""
         self._set_trash(node, actor, trashed=True)
 
     def restore(self, node: Node, actor: str) -> None:
-        """Take ``node`` out of the trash; it stands where it stood."""
+        """Restore ``node`` from the trash to its old position."""
         self._set_trash(node, actor, trashed=False)
 
     def move(self, node: Node, parent: Node, index: int, actor: str) -> None:
@@ -213,7 +213,7 @@ class World:
             self._changed(page, "page.content_updated", page, actor, blocks=ids)
 
     def announce(self, change: Change) -> None:
-        """Tell whoever listens."""
+        """Call the listeners."""
         for listener in self.listeners:
             listener(change)
 
@@ -222,7 +222,7 @@ class World:
         self._attach(page.icon, page.cover, *(each for value in files for each in value))
 
     def _attach(self, *values: object) -> None:
-        """Note that the uploads these values name are in use, so that they do not expire."""
+        """Mark the uploads in these values as attached, so that they do not expire."""
         for value in values:
             if isinstance(value, dict) and value.get("type") == "file_upload":
                 self.uploads[value["file_upload"]["id"]].attached = True
@@ -262,7 +262,7 @@ class World:
             self._remember(node)
 
     def _remember(self, page: Page) -> None:
-        """Keep what search shows of the page, one entry a minute and title."""
+        """Record the page's entry for search, one per minute and title."""
         entry = (self.clock.now(), self.title_of(page), page.edited_at)
         last = page.history[-1] if page.history else None
         if last is not None and (last[1], last[2] // 60) == (entry[1], entry[2] // 60):

@@ -1,1 +1,1 @@
-"""Notion's endpoints: pure functions from a call to an answer, or a NotionError."""
+"""Implements Notion's endpoints as pure functions from a call to an answer or a NotionError."""

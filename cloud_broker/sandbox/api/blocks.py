@@ -1,4 +1,4 @@
-"""Blocks: read, change, trash, list children, append children.
+"""Implements the block endpoints: read, change, trash, list children, append children.
 
 https://developers.notion.com/reference/patch-block-children and its neighbours.
 """
@@ -39,7 +39,7 @@ def retrieve(call: Call) -> Answer:
 
 
 def update(call: Call) -> Answer:
-    """PATCH /blocks/{block_id}: its payload (never its type or children), or the trash."""
+    """PATCH /blocks/{block_id}: change the payload (not the type or children), or trash it."""
     node = _block(call)
     body = call.object()
     trashed = read_trash(call, body)
@@ -65,7 +65,7 @@ def update(call: Call) -> Answer:
 
 
 def delete(call: Call) -> Answer:
-    """DELETE /blocks/{block_id}: to the trash, pages too."""
+    """DELETE /blocks/{block_id}: move a block or page to the trash."""
     node = _block(call)
     if call.world.in_trash(node):
         raise validation(ARCHIVED)
@@ -135,7 +135,7 @@ def append(call: Call) -> Answer:
 
 
 def read_trash(call: Call, body: Json) -> bool | None:
-    """Read ``in_trash`` (or ``archived`` before 2026-03-11); None when neither is there."""
+    """Read ``in_trash`` (or ``archived`` before 2026-03-11); None when both are missing."""
     if call.version == NEW and "archived" in body:
         fail("body.archived", "not present", body["archived"])
     said = [want_bool(body[key], f"body.{key}") for key in TRASH_KEYS if key in body]
@@ -159,7 +159,7 @@ def _cursor(cursor: str) -> str:
 
 
 def _listed_instead(call: Call, node: Node) -> Node:
-    """A synced copy lists its original's children."""
+    """Return the node whose children are listed: the original of a synced copy."""
     if isinstance(node, Block) and node.type == "synced_block":
         origin = node.body["synced_from"]
         if origin is not None:
@@ -194,7 +194,7 @@ def _read_anchor(place: Json, kind: str) -> str | None:
 
 
 def _index(call: Call, parent: Node, anchor: str | None, place: str) -> int | None:
-    """Where in the parent's children the new blocks go; None is the end."""
+    """Return the index of the new blocks among the children; None is the end."""
     if place == "end":
         return None
     if anchor is None:

@@ -1,4 +1,4 @@
-"""What an endpoint gets and gives, and the look-ups that all of them share."""
+"""Defines the input and output of an endpoint, and shared lookups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Call:
 
     @property
     def integration(self) -> str:
-        """The name of the integration that asks."""
+        """The name of the calling integration."""
         return self.world.integrations[self.token.client_id].name
 
     @property
@@ -43,11 +43,11 @@ class Call:
 
     @property
     def reading(self) -> Reading:
-        """What the readers of requests need from the world."""
+        """The parts of the world that parsers of requests need."""
         return Reading(self._name_of, self._attachable, self.world.config.normalize_text)
 
     def id(self, name: str) -> str:
-        """Return a path parameter as a dashed uuid, or refuse the path."""
+        """Return a path parameter as a dashed uuid. Raises NotionError."""
         return want_id(self.ids[name], f"path.{name}")
 
     def object(self) -> Json:
@@ -55,7 +55,7 @@ class Call:
         return want_object(self.body, "body")
 
     def find(self, node_id: str, what: str = "block") -> Node:
-        """Return a node that exists and is shared with the connection, or 404."""
+        """Return a node that exists and is shared with the connection. Raises NotionError (404)."""
         node = self.world.nodes.get(node_id)
         if node is None or not self.world.visible(node, self.token):
             raise not_found(node_id, self.integration, what)
@@ -105,13 +105,13 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        """How calls are counted and faults name it: ``PATCH /v1/blocks/{id}/children``."""
+        """The name for counts and fault rules: ``PATCH /v1/blocks/{id}/children``."""
         parts = ["{id}" if part.startswith("{") else part for part in self.template.split("/")]
         return f"{self.method} /v1/{'/'.join(parts)}"
 
 
 def page_size(asked: Any, path: str) -> int:
-    """Read a page size: absent or 0 is the default of 100, more is refused."""
+    """Parse a page size: missing or 0 means 100, more is refused."""
     if asked is None or asked == "":
         return MOST_ITEMS
     if isinstance(asked, str):
@@ -129,7 +129,7 @@ def page_size(asked: Any, path: str) -> int:
 
 
 def bad_cursor(cursor: object) -> Exception:
-    """Make the refusal of a cursor that names nothing in this list."""
+    """Return the error for a cursor that is not in this list."""
     return validation(f"The start_cursor provided is invalid: {cursor}")
 
 
@@ -152,7 +152,7 @@ def require(token: Token, access: Access) -> None:
 
 
 def page_or_404(call: Call, page_id: str) -> Page:
-    """Return a page, or the 404 that also a block's id gets here."""
+    """Return a page; also a block's id raises the 404."""
     node = call.find(page_id, "page")
     if not isinstance(node, Page):
         raise not_found(page_id, call.integration, "page")

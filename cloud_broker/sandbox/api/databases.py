@@ -1,4 +1,4 @@
-"""Databases and their data sources: read both, query the latter by filter and sorts.
+"""Implements the endpoints of databases and data sources, with filters and sorts.
 
 Since 2025-09-03 a database is a container and the data source is the table
 (https://developers.notion.com/docs/upgrade-guide-2025-09-03).
@@ -75,7 +75,7 @@ def query(call: Call) -> Answer:
     test = _read_filter(body.get("filter"), "body.filter", source, 0)
     rows = [call.world.nodes[each] for each in source.children]
     found = [row for row in rows if isinstance(row, Page) and row.trashed == in_trash and test(row)]
-    found.reverse()  # newest first where no sort says otherwise
+    found.reverse()  # newest first by default
     for key, descending in reversed(_read_sorts(body.get("sorts", []), source)):
         found.sort(key=key, reverse=descending)
     first = 0
@@ -141,7 +141,7 @@ def _property(value: Any, path: str, source: DataSource) -> str:
 
 
 def _comparable(row: Page, name: str) -> Any:
-    """Return a row's value as something that can be compared: text, number, date, names."""
+    """Return a row's value in a comparable form: text, number, date, names."""
     value = row.properties[name]
     kind = value["type"]
     said = value[kind]
@@ -214,7 +214,7 @@ def _compare(condition: Json, path: str, value_of: Callable[[Page], Any]) -> Tes
 
 
 def _day(value: Any, wanted: Any) -> tuple[str, str]:
-    """Cut both to the shorter form, so that a date compares with a moment of that day."""
+    """Cut both to the shorter form, so that a date equals any time of that day."""
     one, other = str(value), str(wanted).replace("+00:00", "Z")
     if len(one) <= 10 or len(other) <= 10:
         return one[:10], other[:10]

@@ -1,4 +1,4 @@
-"""The OAuth endpoints that take the client's secret: token, revoke, introspect."""
+"""Implements the OAuth endpoints with client secret: token, revoke, introspect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloud_broker.sandbox.world import World
 
 
 def check_client(world: World, authorization: str) -> str:
-    """Return the client of ``Basic base64(client_id:client_secret)``; refuse anything else."""
+    """Return the client of ``Basic base64(client_id:client_secret)``; raise otherwise."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         said = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
@@ -28,7 +28,7 @@ def check_client(world: World, authorization: str) -> str:
 
 
 def token(call: Call) -> Answer:
-    """POST /oauth/token: a code or a refresh token for a new pair."""
+    """POST /oauth/token: exchange a code or a refresh token for a new pair."""
     body = _object(call)
     kind = body.get("grant_type")
     if kind == "authorization_code":
@@ -52,7 +52,7 @@ def revoke(call: Call) -> Answer:
 
 
 def introspect(call: Call) -> Answer:
-    """POST /oauth/introspect: is this access token good, and since when."""
+    """POST /oauth/introspect: whether the access token is valid, and its time of issue."""
     found = grants.current(call.world, _text(call, _object(call), "token"))
     if found is None:
         return Answer({"active": False})

@@ -1,4 +1,4 @@
-"""Pages: create under a page or in a data source, read, change, trash and restore.
+"""Implements the page endpoints: create, read, change, trash and restore.
 
 https://developers.notion.com/reference/post-page and its neighbours.
 """
@@ -38,7 +38,7 @@ def retrieve(call: Call) -> Answer:
 
 
 def create(call: Call) -> Answer:
-    """POST /pages: a page with its properties and, in the same request, its first blocks."""
+    """POST /pages: create a page with its properties and first blocks."""
     body = call.object()
     only(body, "body", {"parent", "properties", "icon", "cover", "children", "position"})
     parent, where = _read_parent(call, body)
@@ -57,7 +57,7 @@ def create(call: Call) -> Answer:
 
 
 def update(call: Call) -> Answer:
-    """PATCH /pages/{page_id}: properties, icon, cover, lock, trash. Never the body's blocks."""
+    """PATCH /pages/{page_id}: change properties, icon, cover, lock or trash, not the blocks."""
     page = page_or_404(call, call.id("page_id"))
     body = call.object()
     trashed = read_trash(call, body)

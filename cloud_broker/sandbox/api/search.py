@@ -1,4 +1,4 @@
-"""Search by title, and the users.
+"""Implements search by title, and the users.
 
 https://developers.notion.com/reference/post-search: titles only, not exhaustive, and indexed with
 a lag, which the sandbox keeps to what is configured.
@@ -30,7 +30,7 @@ HALF_ID = 18  # characters of a dashed uuid that stand for its first eight bytes
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A page or data source as the index knows it, which may be some time ago."""
+    """A page or data source in the state of the index, which may lag."""
 
     node: Node
     title: str
@@ -84,7 +84,7 @@ def user(call: Call) -> Answer:
 
 
 def users(call: Call) -> Answer:
-    """GET /users: everybody in the workspace."""
+    """GET /users: all members of the workspace."""
     size = page_size(call.query.get("page_size"), "query.page_size")
     ids = _members(call)
     cursor = call.query.get("start_cursor")
@@ -102,7 +102,7 @@ def _members(call: Call) -> list[str]:
 
 
 def _index(call: Call) -> list[Hit]:
-    """List everything that can be found, as it was when the index last caught up."""
+    """List all searchable objects in the state of the index."""
     lag_s = max(call.search_lag_s, call.world.config.search_lag_s)
     seen_until = call.world.clock.now() - lag_s
     hits: list[Hit] = []

@@ -1,4 +1,4 @@
-"""File uploads: create, send the bytes, complete; what is not attached in an hour expires.
+"""Implements file uploads: create, send, complete. Unattached uploads expire after an hour.
 
 https://developers.notion.com/reference/file-upload; 20 MiB for a single part, names of up to
 900 bytes.
@@ -29,7 +29,7 @@ MODES = ("single_part", "multi_part", "external_url")
 
 
 def create(call: Call) -> Answer:
-    """POST /file_uploads: announce a file."""
+    """POST /file_uploads: create an upload."""
     body = call.object()
     only(body, "body", {"mode", "filename", "content_type", "number_of_parts", "external_url"})
     mode = want_one_of(body.get("mode", "single_part"), "body.mode", MODES)
@@ -54,7 +54,7 @@ def create(call: Call) -> Answer:
         mode=mode,
         filename=name,
         content_type=want_string(kind, "body.content_type"),
-        # The sandbox fetches nothing from outside: an external file counts as imported.
+        # The sandbox makes no external requests: an external file counts as imported.
         status="uploaded" if mode == "external_url" else "pending",
         expires_at=now + TTL_S,
         number_of_parts=parts,
@@ -79,7 +79,7 @@ def listing(call: Call) -> Answer:
 
 
 def send(call: Call) -> Answer:
-    """POST /file_uploads/{file_upload_id}/send: one part of the file, as a form."""
+    """POST /file_uploads/{file_upload_id}/send: receive one part of the file, as a form."""
     upload = _pending(call)
     if upload.mode == "external_url":
         raise validation("This file upload does not accept bytes: its mode is external_url.")
@@ -101,7 +101,7 @@ def send(call: Call) -> Answer:
 
 
 def complete(call: Call) -> Answer:
-    """POST /file_uploads/{file_upload_id}/complete: all parts have been sent."""
+    """POST /file_uploads/{file_upload_id}/complete: finish an upload in parts."""
     upload = _pending(call)
     if upload.mode != "multi_part":
         raise validation("Only file uploads of mode multi_part are completed.")

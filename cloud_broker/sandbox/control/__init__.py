@@ -1,1 +1,1 @@
-"""The sandbox's own routes under ``/_sandbox``: count, misbehave, shift time, edit as a person."""
+"""Implements the control routes under ``/_sandbox``: counts, faults, clock, edits as a user."""

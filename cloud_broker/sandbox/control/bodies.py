@@ -1,4 +1,4 @@
-"""What the ``/_sandbox`` routes accept, and how they read and answer."""
+"""Defines and parses the request bodies of the ``/_sandbox`` routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class RulesBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Several rules at once; ``seed`` restarts the random numbers, ``replace`` drops old rules."""
+    """Several rules; ``seed`` restarts the random numbers, ``replace`` removes old rules."""
 
     rules: list[RuleBody] = []
     seed: int | None = None
@@ -23,7 +23,7 @@ class RulesBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ClockBody(msgspec.Struct, forbid_unknown_fields=True):
-    """One or more of: run ahead, continue from a moment, step forward, stand still."""
+    """One or more changes of the clock: offset, time, step forward, stop."""
 
     offset_s: float | None = None
     now: str | float | None = None
@@ -32,7 +32,7 @@ class ClockBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PageBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A page made by a person: its outline as lines (see ``outline.py``)."""
+    """A page that a user creates; its outline as lines (see ``outline.py``)."""
 
     title: str = "Untitled"
     outline: str | list[str] = ""
@@ -45,7 +45,7 @@ class PageBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A person's edit: insert, delete, restore, update, move a block; rename or trash a page."""
+    """A user's edit: insert, delete, restore, update, move a block; rename or trash a page."""
 
     op: str
     page_id: str | None = None
@@ -58,7 +58,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A token without the dance."""
+    """A token without the OAuth flow."""
 
     workspace_id: str | None = None
     user_id: str | None = None
@@ -67,7 +67,7 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class IntegrationBody(msgspec.Struct, forbid_unknown_fields=True):
-    """An integration as a developer registers one; what is absent is made up."""
+    """An integration to register; missing fields get generated values."""
 
     client_id: str | None = None
     client_secret: str | None = None
@@ -75,7 +75,7 @@ class IntegrationBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ShareBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Share a page or database (and what is below) with the connection, or stop sharing."""
+    """Share a page or database (with its subtree) with the connection, or stop sharing."""
 
     page_id: str
     shared: bool = True
@@ -83,13 +83,13 @@ class ShareBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RevokeBody(msgspec.Struct, forbid_unknown_fields=True):
-    """End all of a connection's tokens, as a person does who removes it in the app."""
+    """End all tokens of a connection, as removing it in the app does."""
 
     bot_id: str
 
 
 class ConfigBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The knobs to turn; what is absent stays. null lifts a limit."""
+    """The settings to change; missing fields stay. null removes a limit."""
 
     rate_per_token: int | msgspec.UnsetType | None = msgspec.UNSET
     rate_per_integration: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -109,7 +109,7 @@ class ConfigBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A webhook subscription, as a person makes one in Notion's portal."""
+    """A webhook subscription, as created in Notion's portal."""
 
     url: str
     events: tuple[str, ...] = ("*",)
@@ -119,13 +119,13 @@ class WebhookBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VerifyBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The token that a person copied from the handshake."""
+    """The verification token of the handshake."""
 
     verification_token: str
 
 
 async def read(request: web.Request, shape: type[S]) -> S:
-    """Parse the JSON body. Raises ControlError saying what is wrong where."""
+    """Parse the JSON body. Raises ControlError naming the faulty field."""
     raw = await request.read() or b"{}"
     try:
         return msgspec.json.decode(raw, type=shape)

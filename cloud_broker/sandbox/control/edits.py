@@ -1,4 +1,4 @@
-"""What people do in the app, and quick ways to set a scene: pure operations on the world."""
+"""Edits the world as users do in the app: pure operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloud_broker.sandbox.world import World
 
 
 def make_page(world: World, body: PageBody) -> Page:
-    """Make a page with an outline, by a person, under a page, a data source or a workspace."""
+    """Create a page with an outline, as a user, in a page, a data source or a workspace."""
     above = body.data_source_id or body.parent_id
     parent = None if above is None else known(world, above)
     workspace_id = body.workspace_id or next(iter(world.workspaces))
@@ -50,7 +50,7 @@ def make_page(world: World, body: PageBody) -> Page:
 
 
 def edit(world: World, body: EditBody) -> Node:
-    """Do one edit as a person and return the node it concerns. Raises ControlError."""
+    """Apply one edit as a user and return the edited node. Raises ControlError."""
     operation = _OPERATIONS.get(body.op)
     if operation is None:
         raise ControlError(f"There is no op {body.op!r}. Known: {', '.join(_OPERATIONS)}.")
@@ -58,7 +58,7 @@ def edit(world: World, body: EditBody) -> Node:
 
 
 def tree(world: World, node: Node) -> list[Json]:
-    """Render everything below ``node``, trash left out, each block with its ``children``."""
+    """Render the subtree of ``node`` without trash, each block with its ``children``."""
     render = Renderer(world, NEW)
     shown: list[Json] = []
     for child in world.living(node):
@@ -78,7 +78,7 @@ def known(world: World, node_id: str | None) -> Node:
 
 
 def person(world: World, user_id: str | None, workspace_id: str) -> str:
-    """Return ``user_id``, or the first person of the workspace. Raises ControlError."""
+    """Return ``user_id``, or the first member of the workspace. Raises ControlError."""
     chosen = user_id or world.workspaces[workspace_id].members[0]
     if chosen not in world.users:
         raise ControlError(f"There is no user {chosen}.")
@@ -137,7 +137,7 @@ def _rename(world: World, body: EditBody) -> Node:
 
 
 def _index(parent: Node, body: EditBody, moved: Node | None) -> int | None:
-    """Where among the parent's children (without ``moved``) the edit puts its block."""
+    """Return the index of the block among the parent's children (without ``moved``)."""
     kids = [each for each in parent.children if moved is None or each != moved.id]
     if body.after is not None:
         if body.after not in kids:

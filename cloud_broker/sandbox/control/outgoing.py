@@ -1,4 +1,4 @@
-"""The sandbox's one way out: posting webhooks."""
+"""Posts webhooks, the only outgoing requests of the sandbox."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ TIMEOUT_S = 10.0
 
 
 class Outgoing:
-    """Posts bodies over one session, which is opened at the first and closed at the end."""
+    """Posts bodies over one session, which the first request opens."""
 
     def __init__(self) -> None:
-        """Open nothing yet."""
         self._session: aiohttp.ClientSession | None = None  # noqa: TID251 (see post)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Post JSON and return the status; 0 when nothing answered in time."""
+        """Post JSON and return the status; 0 without an answer in time."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            # The sandbox shares nothing with the broker, its transport included.
+            # The sandbox does not use the broker's transport.
             self._session = aiohttp.ClientSession(timeout=timeout)  # noqa: TID251
         sent = {"Content-Type": "application/json", "User-Agent": "notion-api", **headers}
         try:

@@ -1,4 +1,4 @@
-"""The handlers of ``/_sandbox``; docs/sandbox.md shows each with curl."""
+"""Handles the routes under ``/_sandbox``; docs/sandbox.md shows each with curl."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Everything that the control routes act on."""
+    """The objects that the control routes act on."""
 
     world: World
     calls: Calls
@@ -84,17 +84,17 @@ class Control:
         ]
 
     async def get_calls(self, _: web.Request) -> web.Response:
-        """Counts and details; OAuth calls under ``oauth``."""
+        """Return counts and details; OAuth calls under ``oauth``."""
         return answer({**self.calls.shown(), "oauth": self.oauth_calls.shown()})
 
     async def delete_calls(self, _: web.Request) -> web.Response:
-        """Start counting at zero."""
+        """Reset the counts."""
         self.calls.clear()
         self.oauth_calls.clear()
         return answer({"total": 0})
 
     async def get_faults(self, _: web.Request) -> web.Response:
-        """The rules in force with how often each was asked and fired."""
+        """Return the active rules with their counts."""
         return answer({"rules": [rule.shown() for rule in self.faults.rules.values()]})
 
     async def post_faults(self, request: web.Request) -> web.Response:
@@ -111,17 +111,17 @@ class Control:
         return answer({"rules": [self.faults.add(rule).shown() for rule in body.rules]}, 201)
 
     async def delete_faults(self, _: web.Request) -> web.Response:
-        """Behave again."""
+        """Remove all rules."""
         self.faults.clear()
         return answer({"rules": []})
 
     async def delete_fault(self, request: web.Request) -> web.Response:
-        """Take one rule out of force."""
+        """Remove one rule."""
         self.faults.remove(request.match_info["fault_id"])
         return answer({})
 
     async def get_clock(self, _: web.Request) -> web.Response:
-        """What time it is here."""
+        """Return the sandbox's time."""
         return answer(self._clock())
 
     async def post_clock(self, request: web.Request) -> web.Response:
@@ -139,11 +139,11 @@ class Control:
         return answer(self._clock())
 
     async def get_config(self, _: web.Request) -> web.Response:
-        """The knobs."""
+        """Return the settings."""
         return answer(asdict(self.world.config))
 
     async def patch_config(self, request: web.Request) -> web.Response:
-        """Turn knobs."""
+        """Change settings."""
         body = await read(request, ConfigBody)
         values = {name: getattr(body, name) for name in body.__struct_fields__}
         if body.oauth_error_shape not in (msgspec.UNSET, "notion", "rfc6749"):
@@ -156,29 +156,29 @@ class Control:
         return answer(asdict(self.world.config))
 
     async def post_edit(self, request: web.Request) -> web.Response:
-        """A person's edit. → the block or page as Notion shows it."""
+        """Apply a user's edit; return the block or page in Notion's form."""
         node = edits.edit(self.world, await read(request, EditBody))
         render = Renderer(self.world, NEW)
         return answer(render.page(node) if isinstance(node, Page) else render.block(node))
 
     async def get_pages(self, _: web.Request) -> web.Response:
-        """All pages: id, title, parent."""
+        """Return all pages: id, title, parent."""
         found = [node for node in self.world.nodes.values() if isinstance(node, Page)]
         return answer({"pages": [_page_line(self.world, page) for page in found]})
 
     async def post_page(self, request: web.Request) -> web.Response:
-        """Make a page from an outline. → ``{"id", "title", "blocks"}``."""
+        """Create a page from an outline; return ``{"id", "title", "blocks"}``."""
         page = edits.make_page(self.world, await read(request, PageBody))
         shown = {**_page_line(self.world, page), "blocks": edits.tree(self.world, page)}
         return answer(shown, 201)
 
     async def get_blocks(self, request: web.Request) -> web.Response:
-        """The whole tree of a page (or below a block), for assertions."""
+        """Return the tree of a page or block, for assertions."""
         node = edits.known(self.world, request.match_info["page_id"])
         return answer({"id": node.id, "blocks": edits.tree(self.world, node)})
 
     async def post_reset(self, _: web.Request) -> web.Response:
-        """Everything as at the start: world, counts, faults, webhooks, clock."""
+        """Reset world, counts, faults, webhooks and clock."""
         self.world.clear()
         self.world.clock.start()
         self.world.clock.shift(0)
@@ -190,7 +190,7 @@ class Control:
         return answer({})
 
     async def post_settle(self, _: web.Request) -> web.Response:
-        """Wait until late writes have been applied and webhooks delivered."""
+        """Wait until late writes are applied and webhooks delivered."""
         await self.background.idle()
         return answer({})
 
@@ -216,12 +216,12 @@ class Control:
         return answer(grants.granted(self.world, token), 201)
 
     async def get_integrations(self, _: web.Request) -> web.Response:
-        """The OAuth clients that are registered."""
+        """Return the registered OAuth clients."""
         known = [asdict(each) for each in self.world.integrations.values()]
         return answer({"integrations": known})
 
     async def post_integration(self, request: web.Request) -> web.Response:
-        """Register an OAuth client, as a developer does in the portal."""
+        """Register an OAuth client."""
         body = await read(request, IntegrationBody)
         made = Integration(
             body.client_id or self.world.new_id(),
@@ -234,7 +234,7 @@ class Control:
         return answer(asdict(made), 201)
 
     async def post_revoke(self, request: web.Request) -> web.Response:
-        """Remove a connection as a person does in the app. → how many tokens ended."""
+        """Remove a connection; return the number of ended tokens."""
         body = await read(request, RevokeBody)
         mine = [token for token in self.world.tokens.values() if token.bot_id == body.bot_id]
         for token in mine:
@@ -242,15 +242,15 @@ class Control:
         return answer({"revoked": len(mine)})
 
     async def get_webhooks(self, _: web.Request) -> web.Response:
-        """The subscriptions with their latest deliveries."""
+        """Return the subscriptions with their latest deliveries."""
         return answer({"webhooks": self.webhooks.shown()})
 
     async def post_webhook(self, request: web.Request) -> web.Response:
-        """Subscribe: the handshake is sent at once; ``verify`` skips the pasting of its token."""
+        """Subscribe: sends the handshake immediately; ``verify`` skips confirming its token."""
         return answer(await self.webhooks.subscribe(await read(request, WebhookBody)), 201)
 
     async def post_verify(self, request: web.Request) -> web.Response:
-        """Paste the handshake's token: the subscription becomes active."""
+        """Confirm the handshake's token to activate the subscription."""
         body = await read(request, VerifyBody)
         return answer(
             self.webhooks.verify(request.match_info["webhook_id"], body.verification_token)
@@ -262,7 +262,7 @@ class Control:
         return answer({})
 
     async def get_file(self, request: web.Request) -> web.Response:
-        """The bytes of an upload, until the address ends."""
+        """Return the bytes of an upload, until the URL expires."""
         upload = self.world.uploads.get(request.match_info["upload_id"])
         ends = request.query.get("expires", "")
         if upload is None or not ends.isdecimal() or int(ends) <= self.world.clock.now():
@@ -283,7 +283,7 @@ class Control:
 
 @web.middleware
 async def control_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer a senseless control request with 400 and the reason."""
+    """Answer an invalid control request with 400 and the reason."""
     try:
         return await handler(request)
     except ControlError as error:

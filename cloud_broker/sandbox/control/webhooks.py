@@ -1,4 +1,4 @@
-"""Webhooks: subscriptions, aggregation, signing, delivery with retries.
+"""Delivers webhooks: subscriptions, aggregation, signing, retries.
 
 https://developers.notion.com/reference/webhooks, /reference/webhooks-events-delivery: HMAC-SHA256
 over the raw body with the verification token as key, at most eight attempts with growing pauses,
@@ -25,19 +25,19 @@ from cloud_broker.sandbox.world import World
 
 SIGNATURE = "X-Notion-Signature"
 KEPT_DELIVERIES = 200
-# These are told at once; everything else is aggregated.
+# These are sent immediately; all others are aggregated.
 AT_ONCE = ("page.locked", "page.unlocked", "comment.")
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 
 
 def sign(token: str, body: bytes) -> str:
-    """Compute the header's value for a raw body."""
+    """Return the signature header of a raw body."""
     return "sha256=" + hmac.new(token.encode(), body, hashlib.sha256).hexdigest()
 
 
 @dataclass(slots=True)
 class Subscription:
-    """One subscription and the changes that wait for the end of its window."""
+    """One subscription, with the changes of the current aggregation window."""
 
     id: str
     url: str
@@ -50,7 +50,7 @@ class Subscription:
     deliveries: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT_DELIVERIES))
 
     def wants(self, kind: str) -> bool:
-        """Say whether this event type was asked for."""
+        """Return whether the subscription includes this event type."""
         return self.state == "active" and ("*" in self.events or kind in self.events)
 
     def shown(self) -> Json:
@@ -68,10 +68,10 @@ class Subscription:
 
 
 class Webhooks:
-    """Listens to the world and tells the subscribers."""
+    """Sends the world's changes to the subscribers."""
 
     def __init__(self, world: World, background: Background, post: Post) -> None:
-        """``post`` sends a body to an address and returns the status; 0 when nothing answered."""
+        """``post`` sends a body to an address and returns the status; 0 without an answer."""
         self._world = world
         self._background = background
         self._post = post
@@ -87,7 +87,7 @@ class Webhooks:
         return [each.shown() for each in self._subscriptions.values()]
 
     async def subscribe(self, body: WebhookBody) -> Json:
-        """Make a subscription and send its handshake. Raises ControlError."""
+        """Create a subscription and send its handshake. Raises ControlError."""
         if body.api_version not in VERSIONS:
             raise ControlError(f"api_version is one of {', '.join(VERSIONS)}.")
         if not body.url.startswith(("http://", "https://")):
@@ -138,7 +138,7 @@ class Webhooks:
                 self._background.start(self._tell(each, key, wait_s))
 
     async def _tell(self, each: Subscription, key: tuple[str, str], wait_s: float) -> None:
-        """Wait for the window's end, then deliver, again and again until it is accepted."""
+        """Wait for the window's end, then deliver, with retries until it is accepted."""
         await self._world.clock.sleep(wait_s)
         changes = each.waiting.pop(key)
         payload = self._payload(each, changes)

@@ -1,1 +1,1 @@
-"""What requests may look like: pure validation with Notion's messages and limits."""
+"""Validates requests with Notion's messages and limits. Pure."""

@@ -1,4 +1,4 @@
-"""The block types that may be created, each as a table row: its fields and what it may hold.
+"""Lists the block types that clients can create, with their fields and children.
 
 https://developers.notion.com/reference/block, and the request types of Notion's JavaScript SDK.
 """
@@ -52,7 +52,7 @@ _WEB = re.compile(r"\Ahttps?://[^\s/]+\S*\Z", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key of a block's payload: how to read it, and what stands there when it is absent."""
+    """One key of a block's payload, with its parser and default."""
 
     read: Reader
     default: Any = REQUIRED
@@ -60,7 +60,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class BlockType:
-    """A creatable type: its fields and the children it may have."""
+    """A creatable type with its fields and possible children."""
 
     fields: dict[str, Field] = field(default_factory=dict)
     holds: Holds = "nothing"
@@ -118,7 +118,7 @@ def _no_icon(value: Any, path: str, _: Reading) -> None:
 
 
 def _read_media(body: Json, path: str, reading: Reading) -> Json:
-    """A file by its address or by an upload, with a caption; ``file`` may carry a name."""
+    """Parse a file given by URL or upload, with a caption; ``file`` may have a name."""
     kinds = ("external", "file_upload")
     kind = body.get("type") or next((k for k in kinds if k in body), None)
     if kind is None:
@@ -213,7 +213,7 @@ TYPES: dict[str, BlockType] = {
     "callout": BlockType({**_STYLED, "icon": Field(read_icon, None)}, "blocks"),
     "synced_block": BlockType(holds="original", read=_read_synced),
 }
-# Keys that responses leave out when nothing was asked for.
+# Keys that responses omit when the request had none.
 QUIET = frozenset({"width_ratio", "list_start_index", "list_format"})
 # A label of a tab is a paragraph which may have an icon.
 LABEL = BlockType({**_STYLED, "icon": Field(read_icon, None)}, "blocks")

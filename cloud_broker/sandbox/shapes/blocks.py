@@ -1,4 +1,4 @@
-"""Arrays of blocks in a request: types, nesting, and the limits on their number.
+"""Validates arrays of blocks: types, nesting and number.
 
 At most 100 in any array, two levels below the top one, 1000 in all
 (https://developers.notion.com/reference/request-limits, /reference/patch-block-children).
@@ -57,7 +57,7 @@ def read_update(block: Block, value: Any, path: str, reading: Reading) -> Json:
 
 
 def may_hold_children(node: Node) -> bool:
-    """Say whether blocks can be appended under ``node``."""
+    """Return whether blocks can be appended to ``node``."""
     if isinstance(node, Page):
         return True
     if not isinstance(node, Block):
@@ -70,7 +70,7 @@ def may_hold_children(node: Node) -> bool:
 
 
 def _read_block(item: Any, path: str, reading: Reading, below: int, inside: str) -> Draft:
-    """Read one block; ``below`` levels may follow, ``inside`` is the parent's type."""
+    """Parse one block; it may have ``below`` more levels; ``inside`` is the parent's type."""
     block = want_object(item, path)
     name = _type_of(block, path)
     only(block, path, {"object", "type", name})
@@ -159,7 +159,7 @@ def _fit_width(width: int, rows: list[Draft]) -> None:
 
 
 def _fit_parent(parent: Node, drafts: list[Draft]) -> None:
-    """Refuse what a column list, table or tab cannot hold, and columns or rows elsewhere."""
+    """Refuse wrong children of a column list, table or tab, and columns or rows elsewhere."""
     inside = parent.type if isinstance(parent, Block) else ""
     wanted = {"column_list": "column", "table": "table_row", "tab": "paragraph"}.get(inside)
     for i, draft in enumerate(drafts):

@@ -1,4 +1,4 @@
-"""The small checks that all validation is made of, worded as Notion words them.
+"""Provides the basic checks of all validation, with Notion's wording.
 
 ``path`` names the place (``body.children[0].paragraph``); its first word becomes the message's
 prefix. Values are quoted as JSON and cut, as observed in Notion's messages.
@@ -26,7 +26,7 @@ _ID = re.compile(
 
 
 class Undefined:
-    """The absence of a key, which Notion tells from null."""
+    """A missing key, which Notion distinguishes from null."""
 
     def __repr__(self) -> str:
         return "undefined"
@@ -47,7 +47,7 @@ def quote(value: Any) -> str:
 
 
 def fail(path: str, wanted: str, value: Any) -> NoReturn:
-    """Raise the 400 that says what ``path`` should be and what it was."""
+    """Raise the 400 with the expected and the actual value of ``path``."""
     root = path.partition(".")[0].partition("[")[0]
     raise validation(
         f"{root} failed validation: {path} should be {wanted}, instead was `{quote(value)}`."
@@ -55,7 +55,7 @@ def fail(path: str, wanted: str, value: Any) -> NoReturn:
 
 
 def fail_one_of(places: Iterable[tuple[str, str, Any]]) -> NoReturn:
-    """Raise the 400 of a union none of whose alternatives fits: ``Fix one:`` and a line each."""
+    """Raise the 400 of a union without a match: ``Fix one:`` and a line per alternative."""
     lines = [
         f"{path} should be {wanted}, instead was `{quote(value)}`."
         for path, wanted, value in places
@@ -152,7 +152,7 @@ def want_id(value: Any, path: str) -> str:
 
 
 def want_url(value: Any, path: str) -> str:
-    """Return ``value`` if it is a string that may be a URL by its length."""
+    """Return ``value`` if it is a string within the length of a URL."""
     return want_string(value, path, MOST_URL)
 
 

@@ -1,4 +1,4 @@
-"""Property values of pages and rows: from what a request may say to what a response shows.
+"""Parses property values of pages and rows from request form into response form.
 
 https://developers.notion.com/reference/page-property-values; limits: 100 options, relations or
 people, 200 characters of email or phone, 2000 of a URL (/reference/request-limits).
@@ -44,7 +44,7 @@ _EMPTY: dict[str, Any] = {
 def read_properties(
     value: Any, path: str, schema: dict[str, Json], reading: Reading
 ) -> dict[str, Json]:
-    """Read the named values; names or ids may be used. Raises NotionError."""
+    """Parse the values, keyed by name or id. Raises NotionError."""
     given = want_object(value, path)
     by_id = {config["id"]: name for name, config in schema.items()}
     out: dict[str, Json] = {}
@@ -57,7 +57,7 @@ def read_properties(
 
 
 def empty_properties(schema: dict[str, Json]) -> dict[str, Json]:
-    """Make the values of a row in which nothing has been filled in."""
+    """Return the values of an empty row."""
     return {name: _shown(config, _EMPTY.get(config["type"])) for name, config in schema.items()}
 
 
@@ -103,7 +103,7 @@ def _contact(value: Any, path: str, _: Json, __: Reading) -> str:
 
 
 def _select(value: Any, path: str, config: Json, _: Reading) -> Json:
-    """An unknown option of a select comes into being; one of a status is refused."""
+    """Return an option; an unknown one is created for a select and refused for a status."""
     item = want_object(value, path)
     kind = config["type"]
     options: list[Json] = config["select" if kind == "select" else kind]["options"]

@@ -1,4 +1,4 @@
-"""Rich text: from what a request may say to what a response shows.
+"""Parses rich text from request form into response form.
 
 Limits: 100 items, 2000 characters a text, 2000 a URL, 1000 an equation
 (https://developers.notion.com/reference/request-limits).
@@ -42,7 +42,7 @@ _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:\S+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader needs from the world: names of mentioned things, files, and habits."""
+    """The parts of the world that a parser needs: names of mentions, uploads, settings."""
 
     name_of: Callable[[str, str], str]  # (user|page|database, id) -> shown name
     upload: Callable[[str, str], None]  # (path, id): raise unless that upload may be attached
@@ -66,7 +66,7 @@ def plain_text(runs: list[Json]) -> str:
 
 
 def text_runs(text: str) -> list[Json]:
-    """Make response-form rich text of a plain string."""
+    """Return a plain string as rich text in response form."""
     return (
         [_shown("text", {"content": text, "link": None}, dict(_NO_STYLE), text, None)]
         if text

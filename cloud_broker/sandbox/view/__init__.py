@@ -1,1 +1,1 @@
-"""What people see in a browser: the pages, live, and the page that asks for their consent."""
+"""Serves HTML to browsers: the live pages and the consent page."""

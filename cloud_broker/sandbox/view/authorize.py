@@ -1,4 +1,4 @@
-"""The page on which a person lets an integration in: one click, or none with ``auto=1``.
+"""Serves the consent page of OAuth: one click, or none with ``auto=1``.
 
 https://developers.notion.com/docs/authorization. ``user`` and ``workspace`` (id, name, or for a
 person the email) pick who consents where; ``auto=deny`` refuses at once.
@@ -20,18 +20,18 @@ _WEB = ("http", "https")
 
 
 class Refused(Exception):
-    """The request is not one that may be sent back to any address; shown as a page."""
+    """The request is invalid and must not be redirected; shown as a page."""
 
 
 class Authorize:
     """Serves ``GET /v1/oauth/authorize``."""
 
     def __init__(self, world: World) -> None:
-        """Consent is recorded in ``world``."""
+        """Record consent in ``world``."""
         self._world = world
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Show the page, or carry out the decision in the query and go back to the client."""
+        """Show the page, or apply the decision in the query and redirect to the client."""
         query = dict(request.query)
         try:
             redirect_uri = self._check(query)
@@ -108,7 +108,7 @@ as {escape(user.name)} ({escape(user.email)}).</p>
     def _links(
         self, query: dict[str, str], key: str, items: list[tuple[str, str]], chosen: str
     ) -> str:
-        # Another person may not be in the chosen workspace.
+        # Another user may not belong to the chosen workspace.
         rest = {k: v for k, v in query.items() if key == "workspace" or k != "workspace"}
         return " · ".join(
             f"<b>{escape(name)}</b>"

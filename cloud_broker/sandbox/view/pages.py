@@ -1,4 +1,4 @@
-"""Pages as HTML: an index under ``/`` and each page under ``/p/{id}``, with block ids as anchors.
+"""Renders pages as HTML: an index at ``/``, each page at ``/p/{id}``, block ids as anchors.
 
 All text from the world is escaped; links are followed only to web and mail addresses.
 """
@@ -41,7 +41,7 @@ class Pages:
         self._world = world
 
     async def index(self, _: web.Request) -> web.Response:
-        """All workspaces with their page trees."""
+        """Show all workspaces with their page trees."""
         parts = [
             "<h1>Sandbox Notion</h1><p class=note>A stand-in for Notion. Pages below are live.</p>"
         ]
@@ -52,7 +52,7 @@ class Pages:
         return _html(page("Pages", "".join(parts)))
 
     async def show(self, request: web.Request) -> web.Response:
-        """One page; with ``fragment`` only its blocks, or 204 when nothing has changed."""
+        """Show one page; with ``fragment`` only its blocks, or 204 when it is unchanged."""
         node = self._find(request.match_info["page_id"])
         if node is None:
             return _html(page("Not here", "<h1>There is no such page</h1>"), 404)

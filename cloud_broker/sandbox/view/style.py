@@ -1,4 +1,4 @@
-"""The frame around every HTML page of the sandbox: calm, readable, with no outside resource."""
+"""Provides the frame of every HTML page, without external resources."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ look();
 """
 
 
-# The one script that pages may run, whatever else might slip into them.
+# The only script that the content security policy allows.
 LIVE_HASH = base64.b64encode(hashlib.sha256(LIVE.encode()).digest()).decode()
 
 
 def page(title: str, body: str, script: str = "") -> str:
-    """Wrap ``body`` (already escaped) into a whole document."""
+    """Wrap ``body`` (already escaped) in a complete document."""
     code = f"<script>{script}</script>" if script else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
