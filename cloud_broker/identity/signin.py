@@ -1,8 +1,8 @@
-"""Signing in: from a daemon's address in the browser, through Notion, back to the daemon.
+"""Signs users in: from the daemon's login address through Notion back to the daemon.
 
-The state that goes through Notion is ours: 256 bits, kept as a hash, single-use, ten minutes,
-bound by a cookie to the browser that asked. The daemon's own state and its PKCE challenge wait
-with it. What comes back to the daemon is a hand-off, worth nothing without the verifier.
+The broker sends its own state through Notion: 256 bits, stored as a hash, for a single use within
+ten minutes, bound by a cookie to the browser. The daemon's state and PKCE challenge are stored
+with it. The daemon gets a hand-off in return, which is useless without the verifier.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cloud_broker.storage.database import Database, Row, to_ms
 
 log = logging.getLogger(__name__)
 
-STATE_S = 600
+STATE_S = 600  # seconds to complete a sign-in
 DEVICE_MAX = 100  # characters
 _PARAMETERS = frozenset(
     {
@@ -62,7 +62,7 @@ _DENIALS = frozenset({"access_denied"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A sign-in as a daemon asks for it, checked."""
+    """A daemon's request to sign in, checked."""
 
     client_state: str
     code_challenge: str
@@ -94,7 +94,7 @@ class CompletedSignIn:
 
 
 class SignIn:
-    """The way from a daemon's login address to its hand-off."""
+    """Handles a sign-in from the login address to the hand-off."""
 
     def __init__(
         self,
@@ -146,16 +146,16 @@ class SignIn:
             await rows.sweep_states(tx, now=to_ms(self._clock.now()))
 
     def cookie_name(self, state: str) -> str:
-        """The cookie of one sign-in: several may be under way in a browser."""
+        """Return the cookie name of one sign-in: a browser may have several under way."""
         return f"{self._cookie_prefix}clipper-signin-{_digest(state)[:12]}"
 
     async def complete(
         self, *, state: str, browser: str | None, code: str | None, error: str | None
     ) -> CompletedSignIn:
-        """Finish what Notion sent back.
+        """Complete the sign-in with Notion's answer.
 
-        Raises SignInExpired, SignInForeign or WorkspaceTaken, which a person must read; what a
-        program can handle goes to the daemon as ``error``.
+        Raises SignInExpired, SignInForeign or WorkspaceTaken, which the user must read. The daemon
+        gets errors that it can handle as ``error``.
         """
         waiting = await self._take(state, browser)
         if error is not None or not code:
@@ -165,7 +165,7 @@ class SignIn:
         except GrantEnded:
             return _failed(waiting, "server_error")
         except NotionUnavailable as unavailable:
-            log.warning("sign-in failed at Notion: %s", unavailable.detail)
+            log.warning("A sign-in failed at Notion: %s", unavailable.detail)
             return _failed(waiting, "temporarily_unavailable")
         handoff = await self._admit(grant, waiting)
         completed = _completed(waiting, {"token": handoff.reveal()}, has_failed=False)
@@ -180,8 +180,8 @@ class SignIn:
             raise _expired()
         if not _is_same(browser, waiting["browser_hash"]):
             raise SignInForeign(
-                "The answer from Notion came to another browser than the one that asked.",
-                hint="Start the sign-in again and stay in one browser, with cookies allowed.",
+                "Notion's answer reached another browser than the one that started the sign-in.",
+                hint="Start the sign-in again in one browser, and allow cookies.",
             )
         return waiting
 
@@ -189,7 +189,9 @@ class SignIn:
         if grant.owner is None:
             await self._refuse(
                 grant,
-                SignInRefused("Notion did not say who you are.", hint="Connect as a person."),
+                SignInRefused(
+                    "Notion did not send your user.", hint="Connect as a user, not a bot."
+                ),
             )
         try:
             async with self._database.transaction() as tx:
@@ -206,7 +208,7 @@ class SignIn:
         return handoff
 
     async def _refuse(self, grant: Grant, why: SignInRefused) -> NoReturn:
-        """Give the tokens back that Notion has just issued, then refuse."""
+        """Queue the new tokens for revocation, then refuse."""
         async with self._database.transaction() as tx:
             tokens = grant.tokens
             await self._revocations.add(tx, tokens.access_token, tokens.refresh_token)
@@ -217,7 +219,7 @@ class SignIn:
 
 
 def read_request(query: Sequence[tuple[str, str]], app_return_uris: Sequence[str]) -> Request:
-    """Check a login address. Raises InvalidInput naming every parameter at fault."""
+    """Check a login address. Raises InvalidInput naming every wrong parameter."""
     values: dict[str, str] = {}
     faults: list[dict[str, str]] = []
     for name, value in query:
@@ -267,7 +269,7 @@ def _is_same(browser: str | None, kept_hash: str) -> bool:
 
 def _expired() -> SignInExpired:
     return SignInExpired(
-        "This sign-in was finished already, or it is older than ten minutes.",
+        "This sign-in is already completed, or it is older than ten minutes.",
         hint="Start the sign-in again.",
     )
 

@@ -62,7 +62,7 @@ def current(world: World, access: str) -> Token | None:
 def allow(
     world: World, client_id: str, user_id: str, workspace_id: str, redirect_uri: str | None
 ) -> Code:
-    """Record a person's consent as a single-use code."""
+    """Record a user's consent as a single-use code."""
     code = Code(
         world.new_secret("code_"),
         client_id,

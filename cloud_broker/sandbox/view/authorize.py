@@ -1,7 +1,7 @@
 """Serves the consent page of OAuth: one click, or none with ``auto=1``.
 
-https://developers.notion.com/docs/authorization. ``user`` and ``workspace`` (id, name, or for a
-person the email) pick who consents where; ``auto=deny`` refuses at once.
+https://developers.notion.com/docs/authorization. ``user`` and ``workspace`` (an id, a name, or a
+user's email) select the consenting user and the workspace; ``auto=deny`` refuses immediately.
 """
 
 from __future__ import annotations
