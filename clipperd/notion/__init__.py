@@ -1,1 +1,1 @@
-"""Notion's API, reached through the broker."""
+"""Calls Notion's API through the broker."""

@@ -1,4 +1,4 @@
-"""Notion's API through the broker, as one account."""
+"""Calls Notion's API through the broker's proxy, with the session of one account."""
 
 from __future__ import annotations
 
@@ -17,62 +17,69 @@ _PREFIX = "api/notion/proxy/v1/"
 
 
 class BrokerNotion:
-    """The ports ``transport.Notion`` and ``transport.Uploads`` over the broker's proxy."""
+    """Implements the ports ``Notion`` and ``Uploads``."""
 
-    def __init__(self, wire: BrokerClient, session: Session) -> None:
-        """``session`` gives the tokens, ``wire`` leads to the broker."""
-        self._wire = wire
+    def __init__(self, client: BrokerClient, session: Session) -> None:
+        self._client = client
         self._session = session
 
     async def send(self, scope: Scope, call: Call) -> Reply:
-        """Send one request; see ``transport.Notion``.
+        """Send one request; see ``Notion``.
 
-        A broker that finds the access token too old has applied nothing, so the request is sent
-        once more with a fresh one. A success that is not JSON was made by something in between:
-        it counts as an answer that was lost.
+        A broker that refuses an expired access token has applied nothing, so this sends the
+        request again with a fresh one. A success that is not JSON comes from a proxy in between
+        and counts as a lost answer.
         """
         token = await self._session.token_for(scope.user_id)
         headers = {"X-Workspace-Id": scope.workspace_id}
-        if call.key is not None:  # whoever hears a refusal makes a new one
+        if call.key is not None:  # each key is used once: a refused call gets a new one
             headers |= {"Idempotency-Key": call.key, "Idempotency-Key-Use": "once"}
         headers |= {"Notion-Version": call.version} if call.version is not None else {}
-        reply = await self._once(token, call.method, call.path, call.query, call.body, headers)
+        reply = await self._send_once(token, call.method, call.path, call.query, call.body, headers)
         if _expired(reply):
             token = await self._session.token_for(scope.user_id, stale=token)
-            reply = await self._once(token, call.method, call.path, call.query, call.body, headers)
+            reply = await self._send_once(
+                token, call.method, call.path, call.query, call.body, headers
+            )
             if _expired(reply):
-                raise BrokerUnreachable("The service does not accept its own session.", sent=False)
-        return await self._believed(scope, token, reply)
+                raise BrokerUnreachable(
+                    "The service refused the session that it just renewed.", sent=False
+                )
+        return await self._check(scope, token, reply)
 
     async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
-        """Send one part of a file; see ``transport.Uploads``."""
+        """Send one part of a file; see ``Uploads``."""
         token = await self._session.token_for(scope.user_id)
         headers = {"X-Workspace-Id": scope.workspace_id, "Content-Type": form.content_type}
         headers |= {} if form.size_bytes is None else {"Content-Length": str(form.size_bytes)}
         headers |= {"Notion-Version": version} if version is not None else {}
-        reply = await self._once(token, "POST", path, None, form.pieces, headers)
+        reply = await self._send_once(token, "POST", path, None, form.pieces, headers)
         if _expired(reply):
             await self._session.token_for(scope.user_id, stale=token)
-            raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
-        return await self._believed(scope, token, reply)
+            raise BrokerUnreachable(
+                "The session was renewed during the call. Try again.", sent=False
+            )
+        return await self._check(scope, token, reply)
 
     async def server_now(self, scope: Scope) -> float:
         """Return the server's time, which every answer with a token carries."""
         await self._session.token_for(scope.user_id)
-        return self._wire.server_now()
+        return self._client.server_now()
 
-    async def _believed(self, scope: Scope, token: str, reply: Reply) -> Reply:
-        """The reply, unless it ends the session. Raises ReauthRequired then."""
+    async def _check(self, scope: Scope, token: str, reply: Reply) -> Reply:
+        """Return the reply. Raises ReauthRequired if it ends the session."""
         if reply.broker_code == "NOTION_TOKEN_INVALID":
             if not await self._session.expire(scope.user_id, token, "notion_token_invalid"):
-                raise BrokerUnreachable("The session was renewed meanwhile.", sent=False)
+                raise BrokerUnreachable(
+                    "The session was renewed during the call. Try again.", sent=False
+                )
             raise ReauthRequired(
-                "Notion no longer accepts this connection. What is queued is safe.",
+                "Notion no longer accepts this connection. Your queued clips are safe.",
                 hint="Sign in again to reconnect it.",
             )
         return reply
 
-    async def _once(
+    async def _send_once(
         self,
         token: str,
         method: str,
@@ -82,19 +89,19 @@ class BrokerNotion:
         headers: Mapping[str, str],
     ) -> Reply:
         headers = {"Authorization": f"Bearer {token}", **headers}
-        answer = await self._wire.call(
+        answer = await self._client.call(
             method, _PREFIX + path, headers=headers, query=query, body=body
         )
         content = decoded(answer)
         if content is None and answer.body and 200 <= answer.status < 300:
-            self._wire.connectivity.failed(sent=True)
-            raise BrokerUnreachable("The service's answer was not understood.", sent=True)
+            self._client.connectivity.failed(sent=True)
+            raise BrokerUnreachable("The service sent an unreadable answer.", sent=True)
         return Reply(
             status=answer.status,
             body=content,
             code=_text(content, "code"),
             broker_code=answer.headers.get("x-broker-code") or None,
-            retry_after_s=self._wire.retry_after(answer.headers),
+            retry_after_s=self._client.retry_after(answer.headers),
             date=server_date(answer),
             limits=limits(answer.headers),
         )

@@ -38,8 +38,8 @@ class Notion(Protocol):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """A multipart form on its way from a client: its Content-Type with the boundary, how many
-    bytes it has where that was said, and the bytes as they come, to be read once."""
+    """A multipart form of a client: the Content-Type with the boundary, the size if known, and the
+    bytes, which can be read once."""
 
     content_type: str
     size_bytes: int | None
@@ -47,20 +47,20 @@ class Form(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Parts of files to Notion, through the broker, under one account's session."""
+    """Uploads of files to Notion, through the broker, with one account's session."""
 
     async def upload(self, scope: Scope, path: str, form: Form, version: str | None) -> Reply:
-        """Send one part; as :meth:`Notion.send`, and what reading the form raises is raised.
+        """Send one part; raises as :meth:`Notion.send`, and any error of reading the form.
 
-        Nothing of it is kept, so it is never sent again.
+        The part is not stored, so it is never sent again.
         """
 
 
 class Write(msgspec.Struct, frozen=True):
-    """A write of the account's: the ids that it created, or None while that is not known.
+    """A write of the account: the ids that it created, or None while they are unknown.
 
-    Equal ``address`` (a hash) tells that two went to the same parent; ``content`` holds a hash of
-    the words of each block, joined by "-".
+    Two writes with an equal ``address`` (a hash) went to the same parent; ``content`` holds a hash
+    of the words of each block, joined by "-".
     """
 
     key: str
@@ -77,13 +77,13 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class Writes(Protocol):
-    """What the broker remembers of the account's writes, whichever of its programs sent them.
+    """The broker's record of the account's writes by all programs.
 
     Both raise BrokerUnreachable, NotSignedIn, ReauthRequired, and ReadFailed for another answer.
     """
 
     async def since(self, scope: Scope, at: float) -> Remembered:
-        """The writes that can have been sent after ``at`` (epoch seconds, the server's)."""
+        """Return the writes that may have been sent after ``at`` (the server's epoch seconds)."""
 
     async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
-        """Say what was found of one's own write of unknown outcome: ids, or none at all."""
+        """Report the outcome of an own write that was unknown: the created ids, or none."""

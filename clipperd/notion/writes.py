@@ -1,4 +1,4 @@
-"""The broker's record of the account's writes: the port ``transport.Writes`` over its own route."""
+"""Reads the broker's record of the account's writes, and reports outcomes to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipperd.session.session import Session
 _PATH = "api/notion/writes"
 
 
-class _Told(msgspec.Struct):
+class _RecordedWrite(msgspec.Struct):
     key: str
     address: str
     content: str
@@ -26,20 +26,19 @@ class _Told(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
-    writes: list[_Told]
+    writes: list[_RecordedWrite]
     since: str | None = msgspec.field(default=None, name="from")
 
 
 class BrokerWrites:
-    """Asks and tells under one account. A broker without the route remembers nothing."""
+    """Implements the port ``Writes``. A broker without the route has no record."""
 
-    def __init__(self, wire: BrokerClient, session: Session) -> None:
-        """``session`` gives the tokens, ``wire`` leads to the broker."""
-        self._wire = wire
+    def __init__(self, client: BrokerClient, session: Session) -> None:
+        self._client = client
         self._session = session
 
     async def since(self, scope: Scope, at: float) -> Remembered:
-        """The writes since then; see the port."""
+        """Return the writes since ``at``; see ``Writes``."""
         answer = await self._call(scope, "GET", _PATH, query={"since": rfc3339(at)})
         if answer.status == 404:
             return Remembered(())
@@ -56,7 +55,7 @@ class BrokerWrites:
         return Remembered(tuple(writes), whole)
 
     async def settled(self, scope: Scope, key: str, created: Sequence[str]) -> None:
-        """Tell what was found; see the port."""
+        """Report an outcome; see ``Writes``."""
         body = msgspec.json.encode({"created": list(created)})
         answer = await self._call(scope, "PUT", f"{_PATH}/{key}", body=body)
         if answer.status not in (204, 404):
@@ -73,7 +72,7 @@ class BrokerWrites:
     ) -> Answer:
         async def once(token: str) -> Answer:
             headers = {"Authorization": f"Bearer {token}", "X-Workspace-Id": scope.workspace_id}
-            return await self._wire.call(method, path, headers=headers, query=query, body=body)
+            return await self._client.call(method, path, headers=headers, query=query, body=body)
 
         token = await self._session.token_for(scope.user_id)
         answer = await once(token)
@@ -82,5 +81,5 @@ class BrokerWrites:
         return answer
 
     def _failed(self, answer: Answer) -> ReadFailed:
-        """It cannot be told now. Never a 429: that would speak of calls to Notion."""
-        return ReadFailed(Reply(503, retry_after_s=self._wire.retry_after(answer.headers)))
+        """Return the error to raise: a 503, because a 429 would concern calls to Notion."""
+        return ReadFailed(Reply(503, retry_after_s=self._client.retry_after(answer.headers)))

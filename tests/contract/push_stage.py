@@ -95,7 +95,7 @@ class Pushed:
         self.pages = Pages(cache, world.db, world.notion, self.clock, self._heard)
         session: Session = world.session
         self.listener = Listener(
-            world.wire,
+            world.client,
             session,
             EventHandler(session, self.places, self.pages, self.freshness),
             self.freshness,

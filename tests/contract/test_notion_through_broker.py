@@ -28,7 +28,7 @@ async def chain(tmp_path: Path) -> AsyncIterator[SessionToSandbox]:
 
 def _key(chain: SessionToSandbox) -> str:
     """A UUIDv7 by the server's clock: 48 bits of milliseconds, then version, variant, chance."""
-    stamp = int(chain.world.wire.server_now() * 1000)
+    stamp = int(chain.world.client.server_now() * 1000)
     tail = secrets.randbits(74)
     value = stamp << 80 | 7 << 76 | (tail >> 62) << 64 | 2 << 62 | tail & (1 << 62) - 1
     return str(UUID(int=value))
@@ -87,9 +87,9 @@ async def test_a_read_reaches_notion_as_the_account(chain: SessionToSandbox) -> 
 
 
 async def test_the_accounts_writes_are_told_with_what_they_made(chain: SessionToSandbox) -> None:
-    writes = BrokerWrites(chain.world.wire, chain.world.session)
+    writes = BrokerWrites(chain.world.client, chain.world.session)
     scope, page = await chain.world.accounts.scope(), await _a_page(chain)
-    begun = chain.world.wire.server_now() - 1
+    begun = chain.world.client.server_now() - 1
     keys = [_key(chain) for _ in range(3)]
     replies = [
         await _append(chain, page, text, key)
@@ -109,11 +109,11 @@ async def test_the_accounts_writes_are_told_with_what_they_made(chain: SessionTo
 
 
 async def test_what_is_told_of_a_known_write_changes_nothing(chain: SessionToSandbox) -> None:
-    writes = BrokerWrites(chain.world.wire, chain.world.session)
+    writes = BrokerWrites(chain.world.client, chain.world.session)
     scope, page, key = await chain.world.accounts.scope(), await _a_page(chain), _key(chain)
     reply = await _append(chain, page, "one", key)
     await writes.settled(scope, key, [])
-    (found,) = (await writes.since(scope, chain.world.wire.server_now() - 60)).writes
+    (found,) = (await writes.since(scope, chain.world.client.server_now() - 60)).writes
     assert found.created == (reply.body["results"][0]["id"],)
 
 

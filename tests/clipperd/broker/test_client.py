@@ -17,10 +17,10 @@ from tests.clocks import ManualClock
 def test_no_answer_breaks_the_readers(body: bytes, date: str, wait: str) -> None:
     answer = Answer(200, {"date": date, "retry-after": wait}, body)
     clock = ManualClock()
-    wire = BrokerClient(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
+    client = BrokerClient(URL("http://127.0.0.1"), AiohttpHttp(), Connectivity(clock), clock)
     decoded(answer)
     server_date(answer)
-    seconds = wire.retry_after(answer.headers)
+    seconds = client.retry_after(answer.headers)
     assert seconds is None or seconds >= 0
 
 

@@ -167,7 +167,7 @@ async def test_a_refused_connection_has_sent_nothing(
     await world.sign_in(broker, ada())
     assert broker.server is not None
     await broker.server.close()
-    await world.wire.drop_connections()
+    await world.client.drop_connections()
     with pytest.raises(BrokerUnreachable) as failure:
         await world.notion.send(ADA, Call("PATCH", "blocks/x/children", body=b"{}", key="k"))
     assert failure.value.sent is False
@@ -182,9 +182,9 @@ async def test_failed_tls_and_names_have_sent_nothing(broker: FakeBroker, addres
     clock = ManualClock()
     http = AiohttpHttp()
     base = URL(address.format(port=broker.url.port))
-    wire = BrokerClient(base, http, Connectivity(clock), clock)
+    client = BrokerClient(base, http, Connectivity(clock), clock)
     with pytest.raises(BrokerUnreachable) as failure:
-        await wire.call("POST", "api/auth/token", body=b"{}")
+        await client.call("POST", "api/auth/token", body=b"{}")
     assert failure.value.sent is False
     await http.close()
 
@@ -258,7 +258,7 @@ async def test_dropping_connections_frees_a_request_that_hangs(
     broker.faults.append(Fault("hang", "proxy"))
     hanging = asyncio.create_task(world.notion.send(ADA, Call("GET", "pages/x")))
     await broker.hanging.wait()
-    await world.wire.drop_connections()
+    await world.client.drop_connections()
     with pytest.raises(BrokerUnreachable):
         await hanging
     assert (await world.notion.send(ADA, Call("GET", "pages/x"))).ok
@@ -302,15 +302,15 @@ async def test_a_rate_limit_is_no_trouble_with_the_connection(
 async def test_the_servers_clock_is_told_whatever_ours_does(
     world: SessionStage, broker: FakeBroker
 ) -> None:
-    assert world.wire.server_now() == world.clock.now()
+    assert world.client.server_now() == world.clock.now()
     await world.sign_in(broker, ada())
     reply = await world.notion.send(ADA, Call("GET", "pages/x"))
     assert reply.date is not None
-    assert world.wire.server_now() == pytest.approx(reply.date + 0.5)
+    assert world.client.server_now() == pytest.approx(reply.date + 0.5)
     world.clock.wall += 86_400
-    assert world.wire.server_now() == pytest.approx(reply.date + 0.5)
+    assert world.client.server_now() == pytest.approx(reply.date + 0.5)
     world.clock.advance(60)
-    assert world.wire.server_now() == pytest.approx(reply.date + 60.5)
+    assert world.client.server_now() == pytest.approx(reply.date + 60.5)
 
 
 async def test_no_token_is_in_any_repr_or_event(tmp_path: Path, broker: FakeBroker) -> None:

@@ -39,7 +39,7 @@ class SessionStage:
 
     session: Session
     notion: BrokerNotion
-    wire: BrokerClient
+    client: BrokerClient
     accounts: Accounts
     logins: Logins
     connectivity: Connectivity
@@ -87,7 +87,7 @@ async def running_world(
     kept = kept or MemorySecrets()
     http = AiohttpHttp()
     connectivity = Connectivity(clock)
-    wire = BrokerClient(broker, http, connectivity, clock)
+    client = BrokerClient(broker, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
         db, clock, broker=broker, port=lambda: port, device="here", random=secrets.token_bytes
@@ -96,7 +96,7 @@ async def running_world(
     session = Session(
         accounts=accounts,
         logins=logins,
-        auth=BrokerAuth(wire),
+        auth=BrokerAuth(client),
         secrets=kept,
         connectivity=connectivity,
         clock=clock,
@@ -104,9 +104,9 @@ async def running_world(
     )
     await session.open()
     try:
-        notion = BrokerNotion(wire, session)
+        notion = BrokerNotion(client, session)
         yield SessionStage(
-            session, notion, wire, accounts, logins, connectivity, clock, kept, db, published
+            session, notion, client, accounts, logins, connectivity, clock, kept, db, published
         )
     finally:
         await session.close()
