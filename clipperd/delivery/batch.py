@@ -89,7 +89,7 @@ class Stamp(msgspec.Struct, frozen=True):
     sent_at: float
 
 
-def joint(
+def batch_request(
     scope: Scope,
     lane: str,
     group: Sequence[QueuedDelivery],
@@ -109,7 +109,7 @@ def joint(
     spans: dict[int, tuple[int, int]] = {}
     for index in order:
         plan = plans[group[index].clip_seq]
-        own = _levelled(group[index], plan[0].blocks, place.level, highest(plan))
+        own = _demoted(group[index], plan[0].blocks, place.level, highest(plan))
         spans[index] = (len(blocks), len(own))
         blocks.extend(own)
     members = tuple(
@@ -118,7 +118,7 @@ def joint(
     return _append(scope, lane, blocks, members, place, stamp)
 
 
-def onward(
+def chunk_request(
     scope: Scope,
     lane: str,
     item: QueuedDelivery,
@@ -128,7 +128,7 @@ def onward(
 ) -> Request:
     """The append that carries the next chunk of a clip that has started."""
     number = item.chunks_done
-    blocks = _levelled(item, plan[number].blocks, item.level, highest(plan))
+    blocks = _demoted(item, plan[number].blocks, item.level, highest(plan))
     members = (Member(item.seq, number, 0, len(blocks)),)
     return _append(scope, lane, blocks, members, place, stamp)
 
@@ -171,14 +171,14 @@ def unlisted(item: QueuedDelivery, plan: Sequence[Chunk]) -> int:
     return count
 
 
-def carried(item: QueuedDelivery, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
+def inline_children(item: QueuedDelivery, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
     """The children that ``parent_id`` was created with: Notion did not tell their ids."""
     if parent_id == item.page_id:
         whole = item.new_page is not None and item.chunks_done > 0 and not item.chunk_ids
         return list(plan[0].blocks) if whole and plan else []
     for number, ids in enumerate(item.chunk_ids):
         if parent_id in ids:
-            blocks = _levelled(item, plan[number].blocks, item.level, highest(plan))
+            blocks = _demoted(item, plan[number].blocks, item.level, highest(plan))
             return children_of(blocks[ids.index(parent_id)])
     return []
 
@@ -189,7 +189,7 @@ def _siblings(item: QueuedDelivery, plan: Sequence[Chunk]) -> list[int]:
     return [number for number in done if plan[number].parent == plan[item.chunks_done].parent]
 
 
-def new_page(
+def page_request(
     scope: Scope,
     lane: str,
     item: QueuedDelivery,
@@ -239,20 +239,20 @@ def splits_section(item: QueuedDelivery, plan: Sequence[Chunk], place: Insertion
     Only what follows a sibling can: a toggle heading holds its section as children.
     """
     top = highest(plan)
-    if place.level == 0 or place.after is None or top is None or _demotes(item):
+    if place.level == 0 or place.after is None or top is None or _is_demoted(item):
         return False
     return HEADINGS.index(top["type"]) < place.level
 
 
-def _demotes(item: QueuedDelivery) -> bool:
+def _is_demoted(item: QueuedDelivery) -> bool:
     return item.demotable and item.position.headings != "keep"
 
 
-def _levelled(
+def _demoted(
     item: QueuedDelivery, blocks: Sequence[Block], level: int, top: Block | None
 ) -> list[Block]:
     """A chunk's blocks with their headings demoted as far as those of the whole clip."""
-    if not _demotes(item) or top is None:
+    if not _is_demoted(item) or top is None:
         return list(blocks)
     return headings.demote([top, *blocks], level)[1:]
 

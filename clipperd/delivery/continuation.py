@@ -19,11 +19,11 @@ from clipperd.outline.positions import PositionResolver
 class Continuation:
     """Finds the place behind what a clip's earlier chunks left, in no call where that is known."""
 
-    def __init__(self, notion: Notion, positions: PositionResolver, around: Dependencies) -> None:
+    def __init__(self, notion: Notion, positions: PositionResolver, deps: Dependencies) -> None:
         """``positions`` resolves the position anew where nothing of the clip is known any more."""
         self._notion = notion
         self._positions = positions
-        self._around = around
+        self._deps = deps
 
     async def place(
         self, scope: Scope, item: QueuedDelivery, plan: Sequence[Chunk]
@@ -63,7 +63,7 @@ class Continuation:
                 return replace(known, after=None, reads=reads)  # the rest of its own parent
             again = await self._positions.resolve(scope, str(item.page_id), item.position)
             return replace(again, reads=again.reads + reads)
-        bot = await self._around.bot_id(scope)
+        bot = await self._deps.bot_id(scope)
         for block in listing.blocks[last + 1 : last + 1 + gap]:
             if bot is not None and reconcile.author_of(block) != bot:
                 break

@@ -34,64 +34,64 @@ class Dispatcher:
 
     def __init__(
         self,
-        courier: Worker,
+        worker: Worker,
         outbox: Outbox,
         clock: Clock,
-        pace: Throttle,
-        timing: Timeouts,
-        around: Dependencies,
+        throttle: Throttle,
+        timeouts: Timeouts,
+        deps: Dependencies,
     ) -> None:
         """All parts are given; :meth:`run` does the work."""
-        self._courier = courier
+        self._worker = worker
         self._outbox = outbox
         self._clock = clock
-        self._pace = pace
-        self._timing = timing
-        self._around = around
+        self._throttle = throttle
+        self._timeouts = timeouts
+        self._deps = deps
         self._lanes: dict[LaneKey, int] = {}
         self._busy: dict[LaneKey, asyncio.Task[StepResult]] = {}
         self._locks: dict[LaneKey, tuple[int, asyncio.Lock]] = {}
-        self._fresh: set[LaneKey] = set()
+        self._poked: set[LaneKey] = set()
         self._wake = asyncio.Event()
         self._reload = True
-        self._stale = True
-        self._coming: float | None = None
+        self._times_changed = True
+        self._next_due: float | None = None
         self._paused: tuple[bool, float | None] = (False, None)
         self._stopping = False
 
     def poke(self, *which: LaneKey, priority: int = 1) -> None:
         """Something is due in these lanes, or, with none named, perhaps anywhere."""
         for lane in which:
-            self._fresh.add(lane)
+            self._poked.add(lane)
             self._lanes[lane] = min(priority, self._lanes.get(lane, priority))
         if not which:
-            self._reload = self._stale = True
+            self._reload = self._times_changed = True
         self._wake.set()
 
     def hurry(self) -> None:
         """Forget backoffs (a person asked, or the network came back) and look at every lane."""
-        self._pace.free_all()
+        self._throttle.free_all()
         self.poke()
 
     def free(self, *which: LaneKey) -> None:
         """A person acted on these lanes: they are due at once."""
         for lane in which:
-            self._pace.free_lane(lane)
-        self._stale = True  # the action may have moved a time
+            self._throttle.free_lane(lane)
+        self._times_changed = True  # the action may have moved a time
         self.poke(*which, priority=0)
 
     def active_user(self) -> str | None:
         """The account whose clips may leave now."""
-        return self._around.active_user()
+        return self._deps.active_user()
 
     def eta_s(self, loads: Mapping[LaneKey, int], *, held_s: float) -> float | None:
         """The seconds until ``loads`` (requests per lane) have left, by what is known now.
 
         ``held_s``: so long the queue is paused. None when nobody can tell.
         """
-        now, places = self._clock.boot(), self._timing.parallel
+        now, places = self._clock.boot(), self._timeouts.parallel
         begins = now + held_s
-        return eta.seconds_left(loads, self._pace, now=now, begins=begins, places=places)
+        return eta.seconds_left(loads, self._throttle, now=now, begins=begins, places=places)
 
     @property
     def draining(self) -> bool:
@@ -117,22 +117,22 @@ class Dispatcher:
                     if not recovered:
                         await self._outbox.write(requests.recover)
                         recovered = True
-                    wait = await self._round()
+                    wait = await self._start_due()
                 except STORE_ERRORS as error:
                     _log.error("the queue's store fails", exc_info=error)
-                    self._reload = self._stale = True
+                    self._reload = self._times_changed = True
                     wait = _STORE_WAIT
                 await self._sleep(wait)
         finally:
             self._stopping = True
             await self._stop()
 
-    async def _round(self) -> float | None:
+    async def _start_due(self) -> float | None:
         """Start what may start; return the seconds until the next deadline, None when none."""
         now = self._clock.now()
-        held, until = await self._times(now)
-        await self._learn()
-        waits = [] if self._coming is None else [max(0.05, self._coming - now)]
+        held, until = await self._release_due(now)
+        await self._refresh_lanes()
+        waits = [] if self._next_due is None else [max(0.05, self._next_due - now)]
         if held:
             waits += [] if until is None else [max(0.05, until - now)]
             return min(waits, default=None)
@@ -140,21 +140,21 @@ class Dispatcher:
         for lane, priority in sorted(self._lanes.items(), key=lambda item: item[1]):
             if lane in self._busy or lane in self._locks:
                 continue
-            at = self._pace.due(lane, urgent=priority == 0)
+            at = self._throttle.due(lane, urgent=priority == 0)
             if at > boot:
                 waits.append(at - boot)
-            elif self._room(priority):
+            elif self._has_slot(priority):
                 self._start(lane, boot)
         return min(waits, default=None)
 
-    async def _times(self, now: float) -> tuple[bool, float | None]:
+    async def _release_due(self, now: float) -> tuple[bool, float | None]:
         """Let go what has come due; say whether the queue is held and until when.
 
         The store is asked only when a time may have changed or come: not for every new clip.
         """
-        if self._stale or (self._coming is not None and self._coming <= now):
-            self._stale = False
-            due, self._coming = await self._outbox.write(actions.release_due, now)
+        if self._times_changed or (self._next_due is not None and self._next_due <= now):
+            self._times_changed = False
+            due, self._next_due = await self._outbox.write(actions.release_due, now)
             if due:
                 self.poke(*due)
             self._paused = await self._outbox.read(actions.paused)
@@ -164,76 +164,78 @@ class Dispatcher:
             self._paused = (False, None)
         return self._paused
 
-    def _room(self, priority: int) -> bool:
+    def _has_slot(self, priority: int) -> bool:
         """One place is always kept for a person who waits (priority 0)."""
-        places = self._timing.parallel if priority == 0 else max(1, self._timing.parallel - 1)
+        places = self._timeouts.parallel if priority == 0 else max(1, self._timeouts.parallel - 1)
         return len(self._busy) < places
 
-    async def _learn(self) -> None:
+    async def _refresh_lanes(self) -> None:
         """Bring the list of lanes up to date."""
-        user = self._around.active_user()
+        user = self._deps.active_user()
         if user is None:
             self._lanes.clear()
-            self._fresh.clear()
+            self._poked.clear()
             return
         if self._reload:
             self._reload = False
             found = await self._outbox.read(lanes.open_lanes, user)
             known = dict(found)
             kept = self._lanes  # in their order: whose turn is next
-            self._lanes = {k: p for k, p in kept.items() if k in known or k in self._fresh}
+            self._lanes = {k: p for k, p in kept.items() if k in known or k in self._poked}
             self._lanes |= known
         for lane in [lane for lane in self._lanes if lane[0] != user]:
             del self._lanes[lane]
 
     def _start(self, lane: LaneKey, boot: float) -> None:
-        self._pace.leaves(lane, boot, urgent=self._is_urgent(lane))  # before others are weighed
-        task = asyncio.get_running_loop().create_task(self._move(lane))
+        self._throttle.begin(lane, boot, urgent=self._is_urgent(lane))  # before others are weighed
+        task = asyncio.get_running_loop().create_task(self._run_lane(lane))
         self._busy[lane] = task
         task.add_done_callback(partial(self._ended, lane))
 
-    async def _move(self, lane: LaneKey) -> StepResult:
+    async def _run_lane(self, lane: LaneKey) -> StepResult:
         """Step a lane as long as it can go on."""
         while True:
-            self._fresh.discard(lane)
+            self._poked.discard(lane)
             urgent = self._is_urgent(lane)
             try:
-                after = await self._courier.step(lane)
+                after = await self._worker.step(lane)
             finally:
-                self._pace.ended(lane)
+                self._throttle.end(lane)
             if urgent:  # what waits behind it on its page is perhaps less so
                 self._reload = True
                 return after
             held = self._paused[0] or self._stopping or lane in self._locks
             if after is not StepResult.AGAIN or held:
                 return after
-            if self._around.active_user() != lane[0]:
+            if self._deps.active_user() != lane[0]:
                 return StepResult.LATER
             boot = self._clock.boot()
-            if self._pace.due(lane, urgent=self._is_urgent(lane)) > boot or self._is_awaited(lane):
+            if self._throttle.due(lane, urgent=self._is_urgent(lane)) > boot or self._must_yield(
+                lane
+            ):
                 return StepResult.AGAIN
-            self._pace.leaves(lane, boot, urgent=self._is_urgent(lane))
+            self._throttle.begin(lane, boot, urgent=self._is_urgent(lane))
 
     def _is_urgent(self, lane: LaneKey) -> bool:
         """Whether a person waits for what is next here."""
         return self._lanes.get(lane, 1) == 0
 
-    def _is_awaited(self, lane: LaneKey) -> bool:
+    def _must_yield(self, lane: LaneKey) -> bool:
         """Whether another lane, no less urgent, is due and waits for this one's place."""
         mine, boot = self._lanes.get(lane, 1), self._clock.boot()
-        if self._room(mine):
+        if self._has_slot(mine):
             return False
         return any(
             priority <= mine
             and other not in self._busy
             and other not in self._locks
-            and self._pace.due(other, urgent=priority == 0) <= boot
+            and self._throttle.due(other, urgent=priority == 0) <= boot
             for other, priority in self._lanes.items()
         )
 
     def _ended(self, lane: LaneKey, task: asyncio.Task[StepResult]) -> None:
         self._busy.pop(lane, None)
-        self._pace.ended(lane)
+        self._throttle.end(lane)
         self._wake.set()
         if task.cancelled():
             return
@@ -242,14 +244,14 @@ class Dispatcher:
             _log.error("a lane's step failed", exc_info=error)
             store_fails = isinstance(error, STORE_ERRORS)
             wait = _STORE_WAIT if store_fails else _CRASH_WAIT
-            self._pace.hold_lane(lane, self._clock.boot() + wait)
+            self._throttle.hold_lane(lane, self._clock.boot() + wait)
             return
         after = task.result()
         if after is StepResult.MOVED:
             self._reload = True
         if after is StepResult.AGAIN and lane in self._lanes:  # to the end of the line
             self._lanes[lane] = self._lanes.pop(lane)
-        if after in (StepResult.NOTHING, StepResult.MOVED) and lane not in self._fresh:
+        if after in (StepResult.NOTHING, StepResult.MOVED) and lane not in self._poked:
             self._lanes.pop(lane, None)
 
     async def _sleep(self, wait: float | None) -> None:

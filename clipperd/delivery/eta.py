@@ -12,7 +12,7 @@ _QUOTA, _SPAN_S = 20, 60.0  # the broker's default for appends, until an answer 
 
 
 def seconds_left(
-    loads: Mapping[LaneKey, int], pace: Throttle, *, now: float, begins: float, places: int
+    loads: Mapping[LaneKey, int], throttle: Throttle, *, now: float, begins: float, places: int
 ) -> float | None:
     """The seconds until the last of ``loads`` (requests per lane) has left; None: nobody can tell.
 
@@ -20,20 +20,22 @@ def seconds_left(
     move at once. Whatever holds longest decides: a lane's own requests one after the other, all of
     them through the places, or a limit that they share.
     """
-    if not loads or pace.link > now:
+    if not loads or throttle.offline_until > now:
         return None
-    ends = [begins + sum(loads.values()) * pace.trip_s / places]
+    ends = [begins + sum(loads.values()) * throttle.round_trip_s / places]
     shares: dict[Key, int] = {}
     for lane, requests in loads.items():
         keys = keys_of(lane)
-        starts = max(begins, pace.lanes.get(lane, 0.0), *(pace.pauses.get(k, 0.0) for k in keys))
-        ends.append(starts + requests * pace.trip_s)
+        starts = max(
+            begins, throttle.lanes.get(lane, 0.0), *(throttle.pauses.get(k, 0.0) for k in keys)
+        )
+        ends.append(starts + requests * throttle.round_trip_s)
         for key in keys:
             shares[key] = shares.get(key, 0) + requests
-    heard = bool(pace.budgets or pace.ceilings)
+    heard = bool(throttle.quotas or throttle.learned)
     for key, requests in shares.items():
-        starts = max(begins, pace.pauses.get(key, 0.0))
-        limits = pace.limits_of((key,))
+        starts = max(begins, throttle.pauses.get(key, 0.0))
+        limits = throttle.limits_of((key,))
         if not heard and key[0] == "route":
             limits.append(Quota(_QUOTA, _SPAN_S))
         ends += [_leaves(requests, limit, starts) for limit in limits]

@@ -50,7 +50,7 @@ class Quota(msgspec.Struct):
         """
         return max(self.kept, min(_BURST, self.quota // _BURST_OF)) if self.kept else 0
 
-    def leaves(self, now: float, *, urgent: bool) -> None:
+    def begin(self, now: float, *, urgent: bool) -> None:
         """A write begins."""
         if urgent:
             self.people = now + self.span_s
@@ -65,7 +65,7 @@ class Quota(msgspec.Struct):
         """Drop what has come back."""
         del self.back[: bisect_right(self.back, now)]
 
-    def told(self, left: int, reset_s: float, *, now: float, flying: int) -> None:
+    def observe(self, left: int, reset_s: float, *, now: float, flying: int) -> None:
         """The limit says how many are left, and in how many seconds one more comes back.
 
         It may or may not have counted the ``flying`` other writes that are on their way. Used by

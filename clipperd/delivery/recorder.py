@@ -31,15 +31,15 @@ class Recorder:
         outbox: Outbox,
         pages: Pages,
         clock: Clock,
-        timing: Timeouts,
-        settler: OutcomeResolver,
+        timeouts: Timeouts,
+        resolver: OutcomeResolver,
     ) -> None:
-        """``settler`` forgets a request that is resolved."""
+        """``resolver`` forgets a request that is resolved."""
         self._outbox = outbox
         self._pages = pages
         self._clock = clock
-        self._timing = timing
-        self._settler = settler
+        self._timeouts = timeouts
+        self._resolver = resolver
 
     async def begin(
         self,
@@ -55,7 +55,7 @@ class Recorder:
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
         """Notion applied it: store the ids, close the complete deliveries, count the page's use."""
-        self._settler.forget(request.key)
+        self._resolver.forget(request.key)
         scope = request.scope
         page_id = ids[0] if request.kind == "create_page" else request.lane
         await self._outbox.change(
@@ -65,7 +65,7 @@ class Recorder:
             calls=calls,
             title=await self._pages.title_of(scope, page_id),
             now=self._clock.now(),
-            keep_content_s=self._timing.keep_content,
+            keep_content_s=self._timeouts.keep_content,
         )
         self._pages.report_use(scope, page_id)
 
@@ -79,7 +79,7 @@ class Recorder:
         error: tuple[str, str] | None = None,
     ) -> None:
         """Nothing was applied: back in line, at once or after ``wait_s``."""
-        self._settler.forget(request.key)
+        self._resolver.forget(request.key)
         now = self._clock.now()
         retry_at = None if wait_s is None else now + wait_s
         await self._outbox.change(
@@ -120,7 +120,7 @@ class Recorder:
         self, request: Request, state: State, reason: str, error: tuple[str, str]
     ) -> None:
         """The members wait for a person or have failed; the request is over."""
-        self._settler.forget(request.key)
+        self._resolver.forget(request.key)
         now = self._clock.now()
 
         await self._outbox.change(

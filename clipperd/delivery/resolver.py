@@ -32,7 +32,7 @@ class Observation(msgspec.Struct, frozen=True):
     calls: int = 0
 
 
-class _Sight(msgspec.Struct, frozen=True):
+class _Reading(msgspec.Struct, frozen=True):
     """What a reading showed, the calls it took, and a wait when Notion would not let us read.
 
     ``contested``: another program's write of unknown outcome may have made it.
@@ -52,15 +52,15 @@ class OutcomeResolver:
         outbox: Outbox,
         notion: Notion,
         clock: Clock,
-        timing: Timeouts,
-        around: Dependencies,
+        timeouts: Timeouts,
+        deps: Dependencies,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox
         self._notion = notion
         self._clock = clock
-        self._timing = timing
-        self._around = around
+        self._timeouts = timeouts
+        self._deps = deps
         self._deadlines: dict[str, float] = {}
         self._calls: dict[str, int] = {}
 
@@ -77,7 +77,7 @@ class OutcomeResolver:
         """Read the page and judge. Raises what ``Notion.send`` raises."""
         if request.key not in self._deadlines:
             full = request.settle_s
-            self.started(request.key, self._timing.settle_silent if full is None else full)
+            self.started(request.key, self._timeouts.settle_silent if full is None else full)
         deadline, boot = self._deadlines[request.key], self._clock.boot()
         final = boot >= deadline
         seen = await self._find(request, whole=final)
@@ -85,7 +85,7 @@ class OutcomeResolver:
         self._calls[request.key] = total
         if seen.wait_s is not None:
             return Observation(wait_s=seen.wait_s)
-        if seen.contested and boot < deadline + self._timing.settle_contested:
+        if seen.contested and boot < deadline + self._timeouts.settle_contested:
             return Observation(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
         match seen.finding:
             case Found() if seen.contested:
@@ -104,10 +104,10 @@ class OutcomeResolver:
         """Let the account's other programs know what was found, as far as that works now."""
         created = verdict.ids if isinstance(verdict, Applied) else ()
         with contextlib.suppress(ClipperdError):
-            await self._around.writes.settled(request.scope, request.key, created)
+            await self._deps.writes.settled(request.scope, request.key, created)
 
-    async def _find(self, request: Request, *, whole: bool) -> _Sight:
-        bot = await self._around.bot_id(request.scope)
+    async def _find(self, request: Request, *, whole: bool) -> _Reading:
+        bot = await self._deps.bot_id(request.scope)
         parent = msgspec.json.decode(request.body).get("parent") or {}
         if "data_source_id" in parent:
             return await self._find_row(request, bot)
@@ -117,11 +117,11 @@ class OutcomeResolver:
         )
         if listing.refusal is not None:
             if listing.refusal.status in (400, 403, 404):
-                return _Sight(Undecided("page_gone"), listing.calls)
-            wait = listing.refusal.retry_after_s or self._timing.retry_base
-            return _Sight(Undecided("unread"), listing.calls, wait)
+                return _Reading(Undecided("page_gone"), listing.calls)
+            wait = listing.refusal.retry_after_s or self._timeouts.retry_base
+            return _Reading(Undecided("unread"), listing.calls, wait)
         if listing.cut:
-            return _Sight(Undecided("too_long"), listing.calls)
+            return _Reading(Undecided("too_long"), listing.calls)
         if request.kind == "create_page":
             return await self._pages(request, listing.blocks, bot, listing.calls)
         ids = [str(block.get("id")) for block in listing.blocks]
@@ -131,32 +131,32 @@ class OutcomeResolver:
         )
         suspected = reconcile.without(suspected, await self._carried(request))
         if not suspected:
-            return _Sight(Absent(), listing.calls)
+            return _Reading(Absent(), listing.calls)
         others = await self._others(request)
         suspected = [block for block in suspected if str(block.get("id")) not in others.created]
         finding = reconcile.judge(request.expected, suspected)
-        return _Sight(finding, listing.calls, contested=_is_contested(finding, others))
+        return _Reading(finding, listing.calls, contested=_is_contested(finding, others))
 
     async def _pages(
         self, request: Request, listed: Sequence[Block], bot: str | None, calls: int
-    ) -> _Sight:
+    ) -> _Reading:
         """Look for the created page among a parent's children or a query's rows."""
         title, sent_at = request.expected[0], request.sent_at
         known = await self._known(request.scope, listed)
         found = reconcile.judge_pages(title, listed, bot_id=bot, sent_at=sent_at, known=known)
         if isinstance(found, Absent):
-            return _Sight(found, calls)
+            return _Reading(found, calls)
         others = await self._others(request)
         found = reconcile.judge_pages(
             title, listed, bot_id=bot, sent_at=sent_at, known=known | others.created
         )
-        return _Sight(found, calls, contested=_is_contested(found, others))
+        return _Reading(found, calls, contested=_is_contested(found, others))
 
     async def _others(self, request: Request) -> Others:
         """What others of the account have made since it was sent, also by what they sent before:
         Notion may apply a write long after it came."""
-        since = reconcile.earliest(request.sent_at) - self._timing.settle_silent
-        found = await self._around.writes.since(request.scope, since)
+        since = reconcile.earliest(request.sent_at) - self._timeouts.settle_silent
+        found = await self._deps.writes.since(request.scope, since)
         own = await self._outbox.read(lanes.own_keys, request.scope)
         return reconcile.others_of(found, request.key, own)
 
@@ -169,7 +169,7 @@ class OutcomeResolver:
         lane = (request.scope.user_id, request.scope.workspace_id, request.lane)
         return await self._outbox.read(lanes.last_block, lane)
 
-    async def _find_row(self, request: Request, bot: str | None) -> _Sight:
+    async def _find_row(self, request: Request, bot: str | None) -> _Reading:
         """Look for a created row in its data source, by time and author."""
         since = rfc3339(reconcile.earliest(request.sent_at))
         body = {
@@ -180,11 +180,11 @@ class OutcomeResolver:
         reply = await self._notion.send(request.scope, Call("POST", path, body=chunks.encode(body)))
         if not reply.ok or not isinstance(reply.body, dict):
             if reply.status in (400, 403, 404):
-                return _Sight(Undecided("page_gone"), 1)
-            wait = reply.retry_after_s or self._timing.retry_base
-            return _Sight(Undecided("unread"), 1, wait)
+                return _Reading(Undecided("page_gone"), 1)
+            wait = reply.retry_after_s or self._timeouts.retry_base
+            return _Reading(Undecided("unread"), 1, wait)
         if reply.body.get("has_more"):
-            return _Sight(Undecided("too_long"), 1)
+            return _Reading(Undecided("too_long"), 1)
         return await self._pages(request, reply.body.get("results") or [], bot, 1)
 
     async def _carried(self, request: Request) -> list[str]:
@@ -194,7 +194,7 @@ class OutcomeResolver:
         if found is None:
             return []
         item, plan = found
-        blocks = batch.carried(item, plan_from_json(plan), parent)
+        blocks = batch.inline_children(item, plan_from_json(plan), parent)
         return [fingerprint.of(block) for block in blocks]
 
     async def _known(self, scope: Scope, items: Sequence[Block]) -> set[str]:

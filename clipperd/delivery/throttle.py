@@ -39,26 +39,26 @@ class LearnedLimit(msgspec.Struct):
     ``step`` doubles with every probe that goes well, so that a raised limit is found again.
     """
 
-    budget: Quota = msgspec.field(default_factory=lambda: Quota(_UNLIMITED, _SPAN_S))
+    quota: Quota = msgspec.field(default_factory=lambda: Quota(_UNLIMITED, _SPAN_S))
     step: int = 1
     changed: float = 0.0
 
     def counted(self, now: float) -> None:
         """A write was taken; try a little more when the limit has held for long."""
-        budget = self.budget
-        budget.forget(now)
-        budget.spend(now)
-        is_full = len(budget.back) >= budget.quota - budget.kept
+        quota = self.quota
+        quota.forget(now)
+        quota.spend(now)
+        is_full = len(quota.back) >= quota.quota - quota.kept
         if is_full and now - self.changed >= _PROBE_S:
-            budget.quota += self.step
+            quota.quota += self.step
             self.step *= 2
             self.changed = now
 
     def refused(self, now: float) -> None:
         """Notion said 429: what it took in the last minute is the limit, if that was ours."""
-        self.budget.forget(now)
-        if len(self.budget.back) >= _CAUSE:
-            self.budget.quota = len(self.budget.back)
+        self.quota.forget(now)
+        if len(self.quota.back) >= _CAUSE:
+            self.quota.quota = len(self.quota.back)
             self.step, self.changed = 1, now
 
 
@@ -67,14 +67,14 @@ class Throttle(msgspec.Struct):
 
     lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
     pauses: dict[Key, float] = msgspec.field(default_factory=dict)
-    budgets: dict[Key, Quota] = msgspec.field(default_factory=dict)
-    ceilings: dict[Key, LearnedLimit] = msgspec.field(default_factory=dict)
-    flying: dict[LaneKey, float] = msgspec.field(default_factory=dict)
+    quotas: dict[Key, Quota] = msgspec.field(default_factory=dict)
+    learned: dict[Key, LearnedLimit] = msgspec.field(default_factory=dict)
+    in_flight: dict[LaneKey, float] = msgspec.field(default_factory=dict)
     """What is on its way, and since when."""
-    trip_s: float = 0.0
+    round_trip_s: float = 0.0
     """How long a step with a write takes, by those of late; 0: none has been seen."""
-    link: float = 0.0
-    frees: int = 0
+    offline_until: float = 0.0
+    resets: int = 0
     """How often everything was freed: a failure that began before one of these means nothing."""
     _known: dict[tuple[tuple[Key, ...], bool], float] = msgspec.field(default_factory=dict)
 
@@ -96,47 +96,51 @@ class Throttle(msgspec.Struct):
     def free_all(self) -> None:
         """Every lane is due at once; what the server asked for stays."""
         self.lanes.clear()
-        self.link = 0.0
-        self.frees += 1
+        self.offline_until = 0.0
+        self.resets += 1
 
     def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
         """The moment from which this lane may send; ``urgent``: a person waits for it."""
-        return max(self.link, self.lanes.get(lane, 0.0), self._opens(keys_of(lane), urgent))
+        return max(
+            self.offline_until, self.lanes.get(lane, 0.0), self._opens(keys_of(lane), urgent)
+        )
 
-    def leaves(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
+    def begin(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
         """A step of this lane begins; it counts as a write until it ends."""
-        self.flying[lane] = now
-        for budget in self.limits_of(keys_of(lane)):
-            budget.leaves(now, urgent=urgent)
+        self.in_flight[lane] = now
+        for quota in self.limits_of(keys_of(lane)):
+            quota.begin(now, urgent=urgent)
         self._known.clear()
 
-    def ended(self, lane: LaneKey) -> None:
-        """The step is over; if it wrote, :meth:`heard` was told."""
-        self.flying.pop(lane, None)
+    def end(self, lane: LaneKey) -> None:
+        """The step is over; if it wrote, :meth:`observe` has run."""
+        self.in_flight.pop(lane, None)
         self._known.clear()
 
-    def heard(self, lane: LaneKey, reply: Reply, now: float) -> None:
+    def observe(self, lane: LaneKey, reply: Reply, now: float) -> None:
         """Learn from the answer to a write: what is left, and whether Notion's own limit is hit."""
         self._known.clear()
         is_refused = reply.status in (429, 529)
         keys = keys_of(lane)
         for key in keys:
-            told = next((limit for limit in reply.limits if limit.name == key[0]), None)
-            if told is None:
+            limit = next((each for each in reply.limits if each.name == key[0]), None)
+            if limit is None:
                 continue
-            budget = self.budgets.get(key)
-            if budget is None or (budget.quota, budget.span_s) != (told.quota, told.span_s):
-                budget = self.budgets[key] = Quota(told.quota, told.span_s)
+            quota = self.quotas.get(key)
+            if quota is None or (quota.quota, quota.span_s) != (limit.quota, limit.span_s):
+                quota = self.quotas[key] = Quota(limit.quota, limit.span_s)
             if not is_refused:
-                budget.spend(now)
-            budget.told(told.left, told.reset_s, now=now, flying=self._flying(key, lane))
-        ceiling = self.ceilings.setdefault(keys[-1], LearnedLimit())
+                quota.spend(now)
+            quota.observe(
+                limit.left, limit.reset_s, now=now, flying=self._writes_in_flight(key, lane)
+            )
+        learned = self.learned.setdefault(keys[-1], LearnedLimit())
         if not is_refused:
-            ceiling.counted(now)
-            took = now - self.flying.get(lane, now)
-            self.trip_s += (took - self.trip_s) * (_NEWS if self.trip_s else 1.0)
+            learned.counted(now)
+            took = now - self.in_flight.get(lane, now)
+            self.round_trip_s += (took - self.round_trip_s) * (_NEWS if self.round_trip_s else 1.0)
         elif reply.status == 429 and all(limit.left > 0 for limit in reply.limits):
-            ceiling.refused(now)
+            learned.refused(now)
 
     def _opens(self, keys: tuple[Key, ...], urgent: bool) -> float:
         """When pauses and budgets let one more through; kept until one of them changes."""
@@ -144,19 +148,19 @@ class Throttle(msgspec.Struct):
         if found is None:
             found = max(self.pauses.get(key, 0.0) for key in keys)
             for key in keys:
-                flying = self._flying(key)
-                for budget in self.limits_of((key,)):
-                    found = max(found, budget.opens(flying=flying, urgent=urgent))
+                flying = self._writes_in_flight(key)
+                for quota in self.limits_of((key,)):
+                    found = max(found, quota.opens(flying=flying, urgent=urgent))
             self._known[keys, urgent] = found
         return found
 
     def limits_of(self, keys: tuple[Key, ...]) -> list[Quota]:
         """What bounds these: limits that were told, and those that were found."""
-        found = [self.budgets[key] for key in keys if key in self.budgets]
-        return found + [self.ceilings[key].budget for key in keys if key in self.ceilings]
+        found = [self.quotas[key] for key in keys if key in self.quotas]
+        return found + [self.learned[key].quota for key in keys if key in self.learned]
 
-    def _flying(self, key: Key, but: LaneKey | None = None) -> int:
-        return sum(lane != but and key in keys_of(lane) for lane in self.flying)
+    def _writes_in_flight(self, key: Key, but: LaneKey | None = None) -> int:
+        return sum(lane != but and key in keys_of(lane) for lane in self.in_flight)
 
 
 def keys_of(lane: LaneKey) -> tuple[Key, ...]:

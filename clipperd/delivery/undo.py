@@ -37,7 +37,7 @@ class _Own(msgspec.Struct, frozen=True):
     prints: Mapping[str, str]
 
 
-class Undoing:
+class UndoWorker:
     """Carries out an undo as work of the page's lane; every removal is recorded as it is made."""
 
     def __init__(
@@ -46,20 +46,20 @@ class Undoing:
         notion: Notion,
         positions: PositionResolver,
         clock: Clock,
-        around: Dependencies,
+        deps: Dependencies,
     ) -> None:
         """All parts are given."""
         self._outbox = outbox
         self._notion = notion
         self._positions = positions
         self._clock = clock
-        self._around = around
+        self._deps = deps
 
     async def step(self, lane: LaneKey, row: sqlite3.Row) -> None:
         """Take one delivery back as far as it can be. Raises ReadFailed, BrokerUnreachable."""
         scope = Scope(lane[0], lane[1])
         undo: dict[str, Any] = json.loads(row["undo"])
-        bot = await self._around.bot_id(scope)
+        bot = await self._deps.bot_id(scope)
         if row["new_page"]:
             await self._page(scope, row, bot, undo)
         else:

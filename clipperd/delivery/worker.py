@@ -23,7 +23,7 @@ from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
 from clipperd.delivery.recorder import Recorder
 from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.delivery.throttle import Throttle, backoff
-from clipperd.delivery.undo import Undoing
+from clipperd.delivery.undo import UndoWorker
 from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
 from clipperd.model import InsertionPoint, Scope, State
 from clipperd.notion.port import Call, Notion
@@ -49,33 +49,33 @@ class Worker:
         positions: PositionResolver,
         pages: Pages,
         clock: Clock,
-        pace: Throttle,
-        timing: Timeouts,
-        around: Dependencies,
+        throttle: Throttle,
+        timeouts: Timeouts,
+        deps: Dependencies,
     ) -> None:
         """All parts are given; nothing is opened here."""
         self._outbox = outbox
         self._notion = notion
         self._positions = positions
         self._clock = clock
-        self._pace = pace
-        self._timing = timing
-        self._around = around
-        self._settler = OutcomeResolver(outbox, notion, clock, timing, around)
-        self._ledger = Recorder(outbox, pages, clock, timing, self._settler)
-        self._undoing = Undoing(outbox, notion, positions, clock, around)
+        self._throttle = throttle
+        self._timeouts = timeouts
+        self._deps = deps
+        self._resolver = OutcomeResolver(outbox, notion, clock, timeouts, deps)
+        self._recorder = Recorder(outbox, pages, clock, timeouts, self._resolver)
+        self._undo = UndoWorker(outbox, notion, positions, clock, deps)
         self._new_pages = NewPages(outbox, notion)
-        self._following = Continuation(notion, positions, around)
+        self._continuation = Continuation(notion, positions, deps)
         self._tries: dict[LaneKey, int] = {}
         self._link_tries = 0
 
     async def step(self, lane: LaneKey) -> StepResult:
         """Do one unit of work for the lane, at most one write at Notion."""
-        frees = self._pace.frees
+        frees = self._throttle.resets
         try:
             return await self._step(lane)
         except BrokerUnreachable as error:
-            if self._pace.frees != frees:
+            if self._throttle.resets != frees:
                 return StepResult.LATER  # it began before the network was back: due again at once
             if error.sent:  # this one connection broke; others may be well
                 self._back_off(lane, None)
@@ -94,7 +94,7 @@ class Worker:
         if work.request is not None:
             return await self._resume(lane, work.request)
         if work.undo is not None:
-            await self._undoing.step(lane, work.undo)
+            await self._undo.step(lane, work.undo)
             self._online()
             return StepResult.AGAIN
         group = batch.choose(work.line, parked=work.parked)
@@ -115,14 +115,16 @@ class Worker:
         try:
             place = await self._place(scope, first, plans[first.clip_seq])
         except PlaceGone as gone:
-            await self._ledger.park(group, gone.reason, gone.detail)
+            await self._recorder.park(group, gone.reason, gone.detail)
             return StepResult.AGAIN
         stamp = await self._stamp(scope)
         if first.started:
-            request = batch.onward(scope, lane[2], first, plans[first.clip_seq], place, stamp)
+            request = batch.chunk_request(
+                scope, lane[2], first, plans[first.clip_seq], place, stamp
+            )
         else:
-            request = batch.joint(scope, lane[2], group, plans, place, stamp)
-        await self._ledger.begin(request, group, _otherwise(group, plans, place))
+            request = batch.batch_request(scope, lane[2], group, plans, place, stamp)
+        await self._recorder.begin(request, group, _otherwise(group, plans, place))
         return await self._send(lane, request, calls=place.reads, is_last=is_last)
 
     async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
@@ -133,7 +135,7 @@ class Worker:
         self, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
     ) -> InsertionPoint:
         if first.started:
-            return await self._following.place(scope, first, plan)
+            return await self._continuation.place(scope, first, plan)
         return await self._positions.resolve(scope, str(first.page_id), first.position)
 
     async def _create(
@@ -144,17 +146,17 @@ class Worker:
             ref = str(first.page_ref)
             if await self._outbox.read(lanes.is_coming, scope, ref):
                 return StepResult.NOTHING  # due later, or a person decides; its creation wakes this
-            await self._ledger.park([first], "new_page_given_up", "The page was never created.")
+            await self._recorder.park([first], "new_page_given_up", "The page was never created.")
             return StepResult.AGAIN
         try:
             parent = await self._new_pages.parent(scope, first.new_page)
         except ParentGone:
             detail = "The place for the new page is gone or no longer shared."
-            await self._ledger.park([first], "parent_gone", detail)
+            await self._recorder.park([first], "parent_gone", detail)
             return StepResult.AGAIN
         if parent is None:
             return StepResult.NOTHING  # its parent is still to be created; that wakes this lane
-        request = batch.new_page(
+        request = batch.page_request(
             scope,
             lane[2],
             first,
@@ -163,7 +165,7 @@ class Worker:
             parent.title_property,
             await self._stamp(scope),
         )
-        await self._ledger.begin(request, [first], {})
+        await self._recorder.begin(request, [first], {})
         return await self._send(lane, request, calls=parent.reads)
 
     async def _resume(self, lane: LaneKey, request: Request) -> StepResult:
@@ -171,16 +173,16 @@ class Worker:
         if request.phase != "settle":
             # Also one on record as "sending": the step that sent it ended before it could tell.
             return await self._send(lane, replace(request, maybe_sent=True), calls=0)
-        look = await self._settler.look(request)
+        look = await self._resolver.look(request)
         self._online()
         if look.wait_s is not None:
-            self._pace.hold_lane(lane, self._clock.boot() + look.wait_s)
+            self._throttle.hold_lane(lane, self._clock.boot() + look.wait_s)
             return StepResult.LATER
         if look.verdict is None:
-            await self._ledger.undecided(request, look.why)
+            await self._recorder.undecided(request, look.why)
             return StepResult.AGAIN
         after = await self._apply(lane, request, look.verdict, look.calls)
-        await self._settler.tell(request, look.verdict)
+        await self._resolver.tell(request, look.verdict)
         return after
 
     async def _send(
@@ -198,18 +200,18 @@ class Worker:
             )
         except BrokerUnreachable as error:
             if error.sent or request.maybe_sent:
-                await self._ledger.unconfirmed(request, "replay", None)
+                await self._recorder.unconfirmed(request, "replay", None)
             else:
-                await self._ledger.release(request, calls=calls)
+                await self._recorder.release(request, calls=calls)
             raise
         except (NotSignedIn, ReauthRequired):
             if not request.maybe_sent:
-                await self._ledger.release(request, calls=calls)
+                await self._recorder.release(request, calls=calls)
             else:
-                await self._ledger.unconfirmed(request, "replay", None)
+                await self._recorder.unconfirmed(request, "replay", None)
             raise
         self._online()
-        self._pace.heard(lane, reply, self._clock.boot())
+        self._throttle.observe(lane, reply, self._clock.boot())
         verdict = self._judge(request, reply)
         return await self._apply(lane, request, verdict, calls + 1, is_last=is_last)
 
@@ -239,28 +241,28 @@ class Worker:
             case outcome.Refused():
                 return await self._refused(request, verdict, calls)
             case outcome.Attention(reason, code, message):
-                await self._ledger.close(request, State.NEEDS_ATTENTION, reason, (code, message))
+                await self._recorder.close(request, State.NEEDS_ATTENTION, reason, (code, message))
                 return StepResult.AGAIN
             case outcome.Replay(wait_s):
-                await self._ledger.unconfirmed(request, "replay", None)
+                await self._recorder.unconfirmed(request, "replay", None)
                 self._back_off(lane, wait_s)
                 return StepResult.LATER
             case outcome.Unknown(settle, code):
                 seconds = {
-                    "answered": self._timing.settle_answered,
-                    "silent": self._timing.settle_silent,
+                    "answered": self._timeouts.settle_answered,
+                    "silent": self._timeouts.settle_silent,
                     "over": 0.0,
                 }[settle]
                 _log.info("outcome unknown", extra={"code": code, "settle_s": seconds})
-                await self._ledger.unconfirmed(request, "settle", seconds)
-                self._settler.started(request.key, seconds)
+                await self._recorder.unconfirmed(request, "settle", seconds)
+                self._resolver.started(request.key, seconds)
                 return StepResult.AGAIN
 
     async def _applied(
         self, lane: LaneKey, request: Request, ids: Sequence[str], calls: int
     ) -> StepResult:
         self._tries.pop(lane, None)
-        await self._ledger.applied(request, ids, calls)
+        await self._recorder.applied(request, ids, calls)
         if request.kind == "create_page":
             return StepResult.MOVED  # the lane goes on under the page's own id
         if ids:
@@ -274,44 +276,44 @@ class Worker:
         self, lane: LaneKey, request: Request, verdict: outcome.NotApplied, calls: int
     ) -> StepResult:
         if verdict.proven:
-            await self._ledger.release(request, calls=calls, burned=verdict.burned)
+            await self._recorder.release(request, calls=calls, burned=verdict.burned)
             return StepResult.AGAIN
         wait = verdict.wait_s if verdict.wait_s is not None else self._backoff(lane)
         if verdict.burned or verdict.wait_s is None:
             self._tries[lane] = self._tries.get(lane, 0) + 1
         until = self._clock.boot() + wait
         if verdict.pause is not None:
-            self._pace.hold(verdict.pause, lane, until)
-        self._pace.hold_lane(lane, until)
+            self._throttle.hold(verdict.pause, lane, until)
+        self._throttle.hold_lane(lane, until)
         if request.maybe_sent:
             # An earlier send of these bytes may have been heard, and this answer need not have
             # looked the key up: only a replay that is executed or remembered settles it.
-            await self._ledger.unconfirmed(request, "replay", None)
+            await self._recorder.unconfirmed(request, "replay", None)
         else:
             error = (verdict.code, verdict.message)
-            await self._ledger.release(
+            await self._recorder.release(
                 request, calls=calls, burned=verdict.burned, wait_s=wait, error=error
             )
         return StepResult.LATER
 
     async def _anchor_lost(self, request: Request, message: str, calls: int) -> StepResult:
-        if await self._ledger.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
+        if await self._recorder.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
             if len(request.members) > 1:  # looked up anew each time: one clip may be the cause
-                await self._ledger.split(request, calls)
+                await self._recorder.split(request, calls)
                 return StepResult.AGAIN
             error = ("place_refused", message)
-            await self._ledger.close(request, State.NEEDS_ATTENTION, "place_refused", error)
+            await self._recorder.close(request, State.NEEDS_ATTENTION, "place_refused", error)
             return StepResult.AGAIN
-        await self._ledger.release(request, calls=calls, burned=True)
+        await self._recorder.release(request, calls=calls, burned=True)
         await self._positions.record_refusal(request.scope, request.lane, _place_of(request))
         return StepResult.AGAIN
 
     async def _refused(self, request: Request, verdict: outcome.Refused, calls: int) -> StepResult:
         if len(request.members) == 1:
             error = (verdict.code, verdict.message)
-            await self._ledger.close(request, State.FAILED, "content_refused", error)
+            await self._recorder.close(request, State.FAILED, "content_refused", error)
         else:
-            await self._ledger.split(request, calls, verdict.block)
+            await self._recorder.split(request, calls, verdict.block)
         # Whoever waits for a page that is given up now is to hear of it.
         return StepResult.MOVED if request.kind == "create_page" else StepResult.AGAIN
 
@@ -321,44 +323,44 @@ class Worker:
         if reply.status in (429, 529):
             what = "user" if reply.broker_code == "limit_user" else "connection"
             if reply.broker_code != "limit_route":
-                wait = reply.retry_after_s or self._timing.retry_base
-                self._pace.hold(what, lane, self._clock.boot() + wait)
+                wait = reply.retry_after_s or self._timeouts.retry_base
+                self._throttle.hold(what, lane, self._clock.boot() + wait)
         self._back_off(lane, reply.retry_after_s)
         return StepResult.LATER
 
     def _back_off(self, lane: LaneKey, wait_s: float | None) -> None:
         wait = wait_s if wait_s is not None else self._backoff(lane)
         self._tries[lane] = self._tries.get(lane, 0) + 1
-        self._pace.hold_lane(lane, self._clock.boot() + wait)
+        self._throttle.hold_lane(lane, self._clock.boot() + wait)
 
     def _backoff(self, lane: LaneKey) -> float:
         return backoff(
             self._tries.get(lane, 0),
-            base_s=self._timing.retry_base,
-            cap_s=self._timing.retry_cap,
-            rng=self._around.rng,
+            base_s=self._timeouts.retry_base,
+            cap_s=self._timeouts.retry_cap,
+            rng=self._deps.rng,
         )
 
     def _offline(self) -> None:
         """The broker cannot be reached: every lane waits, no attempt is burned."""
-        if self._pace.link > self._clock.boot():
+        if self._throttle.offline_until > self._clock.boot():
             return  # lanes that were on their way together have failed together: once is enough
         wait = backoff(
             self._link_tries,
-            base_s=self._timing.retry_base,
-            cap_s=min(self._timing.link_cap, self._timing.retry_cap),
-            rng=self._around.rng,
+            base_s=self._timeouts.retry_base,
+            cap_s=min(self._timeouts.link_cap, self._timeouts.retry_cap),
+            rng=self._deps.rng,
         )
         self._link_tries += 1
-        self._pace.link = self._clock.boot() + wait
+        self._throttle.offline_until = self._clock.boot() + wait
 
     def _online(self) -> None:
         self._link_tries = 0
-        self._pace.link = 0.0
+        self._throttle.offline_until = 0.0
 
     async def _stamp(self, scope: Scope) -> batch.Stamp:
-        made_at = await self._around.server_now(scope)
-        return batch.Stamp(new_key(made_at, self._around.entropy), made_at)
+        made_at = await self._deps.server_now(scope)
+        return batch.Stamp(new_key(made_at, self._deps.entropy), made_at)
 
 
 def _otherwise(

@@ -266,15 +266,15 @@ async def _play(
     async def nothing(*_: object) -> None:
         return None
 
-    around = Dependencies(
+    deps = Dependencies(
         active_user=lambda: rig.user,
         bot_id=nothing,
-        server_now=rig.around.server_now,
+        server_now=rig.deps.server_now,
         writes=world.record,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
     )
-    dispatcher = Dispatcher(rig.courier, rig.outbox, clock, rig.pace, Timeouts(parallel=6), around)
+    dispatcher = Dispatcher(rig.worker, rig.outbox, clock, rig.throttle, Timeouts(parallel=6), deps)
     running = asyncio.create_task(dispatcher.run())
     try:
         return await script(Queue(rig, world, dispatcher))

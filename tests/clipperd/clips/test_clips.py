@@ -38,7 +38,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 @pytest.fixture
 def clips(rig: Rig) -> Clips:
     """Over a dispatcher that sends nothing."""
-    dispatcher = Dispatcher(rig.courier, rig.outbox, rig.clock, rig.pace, Timeouts(), rig.around)
+    dispatcher = Dispatcher(rig.worker, rig.outbox, rig.clock, rig.throttle, Timeouts(), rig.deps)
     accounts: Any = Accounts()
     return Clips(rig.outbox, accounts, dispatcher, rig.clock)
 

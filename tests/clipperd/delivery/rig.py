@@ -100,8 +100,8 @@ class Rig:
         self.places = PositionResolver(outlines, self.world, self.cache, self.clock)
         still = StillClock(self.clock)  # nobody is told to give up waiting for a clip
         self.outbox = Outbox(self.db, still, new_id=self.new_id, publish=self.heard)
-        self.pace = Throttle()
-        self.around = around = Dependencies(
+        self.throttle = Throttle()
+        self.deps = deps = Dependencies(
             active_user=lambda: self.user,
             bot_id=self._bot,
             server_now=self._server_now,
@@ -109,15 +109,15 @@ class Rig:
             rng=self.rng.random,
             writes=self.world.record,
         )
-        self.courier = Worker(
+        self.worker = Worker(
             self.outbox,
             self.world,
             self.places,
             self.pages,
             self.clock,
-            self.pace,
+            self.throttle,
             Timeouts(),
-            around,
+            deps,
         )
 
     async def crash(self) -> None:
@@ -172,7 +172,7 @@ class Rig:
 
     async def step(self, page: str) -> StepResult:
         """One step of a page's lane."""
-        return await self.courier.step((USER, SCOPE.workspace_id, page))
+        return await self.worker.step((USER, SCOPE.workspace_id, page))
 
     async def drain(self, rounds: int = 5000) -> None:
         """Step every lane that is due, moving time on when all wait, until nothing is left."""
@@ -181,9 +181,11 @@ class Rig:
             boot = self.clock.boot()
             moved = False
             for lane, _priority in found:
-                if self.pace.due(lane) <= boot:
-                    moved |= await self.courier.step(lane) is not StepResult.NOTHING
-            coming = [self.pace.due(lane) for lane, _ in found if self.pace.due(lane) > boot]
+                if self.throttle.due(lane) <= boot:
+                    moved |= await self.worker.step(lane) is not StepResult.NOTHING
+            coming = [
+                self.throttle.due(lane) for lane, _ in found if self.throttle.due(lane) > boot
+            ]
             if not moved and not coming:
                 return
             if not moved:
@@ -214,17 +216,17 @@ async def dispatching(
     async def nothing(*_: object) -> None:
         return None
 
-    around = Dependencies(
+    deps = Dependencies(
         active_user=lambda: rig.user,
         bot_id=nothing,
-        server_now=rig.around.server_now,
+        server_now=rig.deps.server_now,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
         writes=rig.world.record,
     )
-    timing = Timeouts(parallel=parallel)
+    timeouts = Timeouts(parallel=parallel)
     dispatcher = Dispatcher(
-        rig.courier, rig.outbox, clock or StillClock(rig.clock), rig.pace, timing, around
+        rig.worker, rig.outbox, clock or StillClock(rig.clock), rig.throttle, timeouts, deps
     )
     task = asyncio.create_task(dispatcher.run())
     try:

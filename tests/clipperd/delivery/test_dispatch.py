@@ -155,7 +155,7 @@ async def test_a_step_that_fails_unforeseen_rests_its_lane_and_harms_no_other(
         await post(rig, dispatcher, bad)
         clip = await post(rig, dispatcher, good)
         assert (await delivered(rig, clip)).state == "delivered"
-        assert rig.pace.due((USER, SCOPE.workspace_id, bad)) > rig.clock.boot()
+        assert rig.throttle.due((USER, SCOPE.workspace_id, bad)) > rig.clock.boot()
 
 
 async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
@@ -175,7 +175,7 @@ async def test_a_step_whose_outcome_found_no_room_is_taken_up_after_seconds(
         clip = await post(rig, dispatcher, page)
         await failed.wait()
         while True:
-            rest_s = rig.pace.due((USER, SCOPE.workspace_id, page)) - rig.clock.boot()
+            rest_s = rig.throttle.due((USER, SCOPE.workspace_id, page)) - rig.clock.boot()
             if rest_s > 0:
                 break
             await asyncio.sleep(0)

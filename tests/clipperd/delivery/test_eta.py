@@ -20,8 +20,8 @@ ROUTE = ("route", "user", "append")
 HOME = ("connection", "user", "home")
 
 
-def left(loads: Mapping[LaneKey, int], pace: Throttle, *, begins: float = 0.0) -> float | None:
-    return seconds_left(loads, pace, now=0.0, begins=begins, places=6)
+def left(loads: Mapping[LaneKey, int], throttle: Throttle, *, begins: float = 0.0) -> float | None:
+    return seconds_left(loads, throttle, now=0.0, begins=begins, places=6)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_before_any_answer_the_brokers_default_is_assumed(
 
 
 @pytest.mark.parametrize(
-    ("budget", "requests", "seconds"),
+    ("quota", "requests", "seconds"),
     [
         (Quota(20, 60.0, [30.0, 40.0]), 17, 0.0),
         (Quota(20, 60.0, [30.0, 40.0]), 18, 30.0),
@@ -54,26 +54,26 @@ def test_before_any_answer_the_brokers_default_is_assumed(
     ],
 )
 def test_the_limit_as_it_was_told_and_used_so_far_decides(
-    budget: Quota, requests: int, seconds: float
+    quota: Quota, requests: int, seconds: float
 ) -> None:
-    assert left({A: requests}, Throttle(budgets={ROUTE: budget})) == seconds
+    assert left({A: requests}, Throttle(quotas={ROUTE: quota})) == seconds
 
 
 def test_lanes_share_a_limit_and_other_accounts_workspaces_do_not() -> None:
-    pace = Throttle(budgets={HOME: Quota(4, 10.0)}, trip_s=0.001)
-    assert left({A: 4, B: 4}, pace) == 10.0
-    assert left({A: 4, WORK: 4}, pace) == pytest.approx(0.0, abs=0.01)
+    throttle = Throttle(quotas={HOME: Quota(4, 10.0)}, round_trip_s=0.001)
+    assert left({A: 4, B: 4}, throttle) == 10.0
+    assert left({A: 4, WORK: 4}, throttle) == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_lanes_requests_go_one_after_the_other_as_long_as_one_was_seen_to_take() -> None:
-    pace = Throttle()
-    pace.leaves(A, 10.0, urgent=False)
-    pace.heard(A, Reply(200), 10.5)
-    assert left({A: 8}, pace) == 4.0
-    assert left({A: 1, B: 5}, pace) == 2.5
-    pace.leaves(A, 20.0, urgent=False)
-    pace.heard(A, Reply(200), 24.5)  # a slow one counts for an eighth
-    assert left({A: 8}, pace) == 8.0
+    throttle = Throttle()
+    throttle.begin(A, 10.0, urgent=False)
+    throttle.observe(A, Reply(200), 10.5)
+    assert left({A: 8}, throttle) == 4.0
+    assert left({A: 1, B: 5}, throttle) == 2.5
+    throttle.begin(A, 20.0, urgent=False)
+    throttle.observe(A, Reply(200), 24.5)  # a slow one counts for an eighth
+    assert left({A: 8}, throttle) == 8.0
 
 
 def test_pauses_and_waits_come_on_top() -> None:
@@ -84,4 +84,4 @@ def test_pauses_and_waits_come_on_top() -> None:
 
 
 def test_offline_nobody_can_tell() -> None:
-    assert left({A: 2}, Throttle(link=1.0)) is None
+    assert left({A: 2}, Throttle(offline_until=1.0)) is None

@@ -192,7 +192,7 @@ async def test_nothing_is_sent_before_the_servers_time_is_known_and_stamped_by_a
     assert await rig.step(page) is StepResult.LATER
     assert (await state(rig, clip), world.writes) == (("queued", None), [])
     rig.knows_time = True
-    rig.pace.free_all()
+    rig.throttle.free_all()
     await rig.step(page)
     ((_, _, key),) = world.writes
     assert key is not None
@@ -262,7 +262,7 @@ async def test_a_long_outage_at_notion_is_not_hammered(
     start = rig.clock.boot()
     for _ in range(12):
         assert await rig.step(page) is StepResult.LATER
-        rig.clock.advance(rig.pace.due(lane) - rig.clock.boot())
+        rig.clock.advance(rig.throttle.due(lane) - rig.clock.boot())
     assert rig.clock.boot() - start > 120
 
 

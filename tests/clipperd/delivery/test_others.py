@@ -40,7 +40,7 @@ async def test_other_words_of_another_program_leave_nothing_to_ask(
     lane = (SCOPE.user_id, SCOPE.workspace_id, page)
     for _ in range(3):  # it has not found out yet what became of its own write
         assert await rig.step(page) is StepResult.LATER
-        rig.clock.advance(rig.pace.due(lane) - rig.clock.boot())
+        rig.clock.advance(rig.throttle.due(lane) - rig.clock.boot())
     world.record.writes = [Write("theirs", (theirs,), "page", "theirs")]
     await rig.drain()
     assert await state(rig, clip) == ("delivered", None)

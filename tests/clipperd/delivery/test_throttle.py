@@ -46,8 +46,8 @@ def route(left: int, reset_s: float = 0.0, status: int = 200) -> Reply:
 def test_the_next_write_leaves_when_enough_is_left_for_it_and_for_people(
     back: Sequence[float], flying: int, urgent: bool, opens: float
 ) -> None:
-    budget = Quota(20, 60.0, list(back))
-    assert budget.opens(flying=flying, urgent=urgent) == opens
+    quota = Quota(20, 60.0, list(back))
+    assert quota.opens(flying=flying, urgent=urgent) == opens
 
 
 def test_once_half_is_used_what_is_not_urgent_spreads() -> None:
@@ -70,10 +70,10 @@ def test_once_half_is_used_what_is_not_urgent_spreads() -> None:
 def test_more_is_kept_for_a_while_after_a_persons_write(
     back: Sequence[float], people: float, opens: float
 ) -> None:
-    budget = Quota(20, 60.0, list(back), last=-60.0)
-    budget.leaves(people - 60.0, urgent=True)
-    assert budget.opens(flying=0, urgent=False) == opens
-    assert budget.opens(flying=0, urgent=True) == 0.0
+    quota = Quota(20, 60.0, list(back), last=-60.0)
+    quota.begin(people - 60.0, urgent=True)
+    assert quota.opens(flying=0, urgent=False) == opens
+    assert quota.opens(flying=0, urgent=True) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_the_share_kept_for_people_follows_the_quota(quota: int, kept: int, burs
 def test_the_limits_own_word_is_taken_over(
     back: Sequence[float], left: int, reset_s: float, flying: int, after: Sequence[float]
 ) -> None:
-    budget = Quota(20, 60.0, list(back))
-    budget.told(left, reset_s, now=0.0, flying=flying)
-    assert budget.back == list(after)
+    quota = Quota(20, 60.0, list(back))
+    quota.observe(left, reset_s, now=0.0, flying=flying)
+    assert quota.back == list(after)
 
 
 @given(
@@ -107,75 +107,81 @@ def test_the_limits_own_word_is_taken_over(
     gaps=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=120),
     urgent=st.lists(st.booleans(), min_size=120, max_size=120),
 )
-def test_whoever_heeds_a_budget_never_exceeds_its_window(
+def test_writes_by_the_quota_exceed_its_window(
     quota: int, gaps: Sequence[float], urgent: Sequence[bool]
 ) -> None:
-    budget, now, starts = Quota(quota, 60.0), 0.0, []
+    limit, now, starts = Quota(quota, 60.0), 0.0, []
     for gap, mine in zip(gaps, urgent, strict=False):
-        now = max(now + gap, budget.opens(flying=0, urgent=mine))
-        budget.forget(now)
-        budget.spend(now)
+        now = max(now + gap, limit.opens(flying=0, urgent=mine))
+        limit.forget(now)
+        limit.spend(now)
         starts.append(now)
     for first, over in zip(starts, starts[quota:], strict=False):
         assert over - first >= 60.0 - 1e-6
 
 
 def test_what_is_on_its_way_counts_until_it_is_answered() -> None:
-    pace = Throttle()
-    pace.heard(A, route(left=1, reset_s=30.0), 0.0)
-    assert pace.due(A) == 0.0
-    pace.leaves(B, 0.0, urgent=True)
-    assert pace.due(A) == 30.0
-    pace.ended(B)
-    assert pace.due(A) == 0.0
+    throttle = Throttle()
+    throttle.observe(A, route(left=1, reset_s=30.0), 0.0)
+    assert throttle.due(A) == 0.0
+    throttle.begin(B, 0.0, urgent=True)
+    assert throttle.due(A) == 30.0
+    throttle.end(B)
+    assert throttle.due(A) == 0.0
 
 
 def test_a_limit_binds_whom_it_names() -> None:
-    pace = Throttle()
-    pace.heard(A, route(left=0, reset_s=30.0), 0.0)
-    assert [pace.due(lane) for lane in (A, B, WORK)] == [30.0] * 3
-    assert [pace.due(lane) for lane in (NEW, OTHER)] == [0.0] * 2
-    pace.hold("connection", A, 40.0)
-    assert [pace.due(lane) for lane in (A, B, NEW, WORK, OTHER)] == [40.0, 40.0, 40.0, 30.0, 0.0]
-    pace.hold("user", A, 50.0)
-    assert [pace.due(lane) for lane in (NEW, WORK, OTHER)] == [50.0, 50.0, 0.0]
+    throttle = Throttle()
+    throttle.observe(A, route(left=0, reset_s=30.0), 0.0)
+    assert [throttle.due(lane) for lane in (A, B, WORK)] == [30.0] * 3
+    assert [throttle.due(lane) for lane in (NEW, OTHER)] == [0.0] * 2
+    throttle.hold("connection", A, 40.0)
+    assert [throttle.due(lane) for lane in (A, B, NEW, WORK, OTHER)] == [
+        40.0,
+        40.0,
+        40.0,
+        30.0,
+        0.0,
+    ]
+    throttle.hold("user", A, 50.0)
+    assert [throttle.due(lane) for lane in (NEW, WORK, OTHER)] == [50.0, 50.0, 0.0]
 
 
 def test_a_refused_write_spends_nothing() -> None:
-    pace = Throttle()
-    pace.heard(A, route(left=0, reset_s=30.0, status=429), 0.0)
-    assert len(pace.budgets["route", "user", "append"].back) == 20
-    assert pace.due(A) == 30.0
+    throttle = Throttle()
+    throttle.observe(A, route(left=0, reset_s=30.0, status=429), 0.0)
+    assert len(throttle.quotas["route", "user", "append"].back) == 20
+    assert throttle.due(A) == 30.0
 
 
 def test_a_limit_with_other_numbers_begins_anew() -> None:
-    pace = Throttle()
-    pace.heard(A, route(left=0, reset_s=30.0), 0.0)
-    pace.heard(A, Reply(200, limits=(Limit("route", 40, 60.0, 39, 60.0),)), 1.0)
-    assert pace.due(A) == 0.0
+    throttle = Throttle()
+    throttle.observe(A, route(left=0, reset_s=30.0), 0.0)
+    throttle.observe(A, Reply(200, limits=(Limit("route", 40, 60.0, 39, 60.0),)), 1.0)
+    assert throttle.due(A) == 0.0
 
 
 def test_a_limit_that_nobody_tells_is_what_was_taken_before_the_429_and_felt_for_again() -> None:
-    pace, bare = Throttle(), Reply(429, code="rate_limited")
+    throttle, bare = Throttle(), Reply(429, code="rate_limited")
     for number in range(100):
-        pace.heard(A, Reply(200), number * 0.1)
-    pace.heard(A, bare, 10.0)
-    pace.heard(B, bare, 10.0)  # was on its way with the other
-    budget = pace.ceilings["connection", "user", "home"].budget
-    assert budget.quota == 100
-    assert pace.due(A) == pytest.approx(60.0)
+        throttle.observe(A, Reply(200), number * 0.1)
+    throttle.observe(A, bare, 10.0)
+    throttle.observe(B, bare, 10.0)  # was on its way with the other
+    quota = throttle.learned["connection", "user", "home"].quota
+    assert quota.quota == 100
+    assert throttle.due(A) == pytest.approx(60.0)
     for number in range(200):
-        pace.heard(A, Reply(200), 100.0 + number * 0.6)
-    assert budget.quota == 101
+        throttle.observe(A, Reply(200), 100.0 + number * 0.6)
+    assert quota.quota == 101
     for number in range(300):
-        pace.heard(A, Reply(200), 220.0 + number * 0.6)
-    assert budget.quota > 102  # each probe that goes well doubles the next
+        throttle.observe(A, Reply(200), 220.0 + number * 0.6)
+    assert quota.quota > 102  # each probe that goes well doubles the next
 
 
 @pytest.mark.parametrize("status", [429, 529])
 def test_a_refusal_that_our_own_few_writes_cannot_have_caused_is_no_limit(status: int) -> None:
-    pace = Throttle()
+    throttle = Throttle()
     for number in range(10):
-        pace.heard(A, Reply(200), float(number))
-    pace.heard(A, Reply(status), 10.0)
-    assert pace.due(A, urgent=False) == 0.0
+        throttle.observe(A, Reply(200), float(number))
+    throttle.observe(A, Reply(status), 10.0)
+    assert throttle.due(A, urgent=False) == 0.0

@@ -43,7 +43,7 @@ async def test_a_week_offline_kills_nothing(rig: Rig, world: MemoryNotion, page:
     start, tries = rig.clock.boot(), 0
     while rig.clock.boot() - start < WEEK_S:
         assert await rig.step(page) is StepResult.LATER
-        wait_s = rig.pace.due(lane(page)) - rig.clock.boot()
+        wait_s = rig.throttle.due(lane(page)) - rig.clock.boot()
         assert 0 < wait_s <= 30
         rig.clock.advance(wait_s if tries < 50 else DAY_S)  # it sleeps most of the time
         tries += 1
@@ -103,10 +103,12 @@ async def test_a_refusal_rests_what_it_names_and_burns_nothing(
     view = await rig.view(clip)
     assert (view.state, view.deliveries[0].attempts) == ("retrying", 0)
     boot = rig.clock.boot()
-    assert rig.pace.due(lane(other)) >= boot + least_s  # Retry-After: 2, or a back-off
+    assert rig.throttle.due(lane(other)) >= boot + least_s  # Retry-After: 2, or a back-off
     elsewhere = (USER, "another workspace", other)
-    assert (rig.pace.due(elsewhere) > boot) == (fault == "401")  # the account, or the connection
-    assert rig.pace.due(("somebody else", SCOPE.workspace_id, other)) == 0.0
+    assert (rig.throttle.due(elsewhere) > boot) == (
+        fault == "401"
+    )  # the account, or the connection
+    assert rig.throttle.due(("somebody else", SCOPE.workspace_id, other)) == 0.0
     await rig.drain()
     assert world.texts(page) == ["x"]
 
@@ -163,7 +165,7 @@ async def test_a_clock_that_jumps_while_an_outcome_settles_changes_nothing(
     rig.server_ahead_s = world.server_ahead_s = -jump_s  # the server's clock did not jump
     await rig.step(page)
     assert (await state(rig, clip))[0] == "unconfirmed"
-    assert 0 < rig.pace.due(lane(page)) - rig.clock.boot() <= 65
+    assert 0 < rig.throttle.due(lane(page)) - rig.clock.boot() <= 65
     await rig.drain()
     assert world.texts(page) == ["x"]
     assert len(world.writes) == 1
@@ -178,7 +180,7 @@ async def test_while_one_page_settles_the_others_go_on(
     await rig.step(page)
     assert (await state(rig, settling))[0] == "unconfirmed"
     clip = await rig.clip(other, "y")
-    assert rig.pace.due(lane(other)) <= rig.clock.boot() < rig.pace.due(lane(page))
+    assert rig.throttle.due(lane(other)) <= rig.clock.boot() < rig.throttle.due(lane(page))
     await rig.step(other)
     assert (await state(rig, clip))[0] == "delivered"
 
@@ -240,7 +242,7 @@ async def test_lanes_that_fail_together_lengthen_the_offline_wait_once(
     world.offline = True
     for each in pages:
         await rig.step(each)
-    assert rig.pace.link - rig.clock.boot() <= 1.0
+    assert rig.throttle.offline_until - rig.clock.boot() <= 1.0
 
 
 async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
@@ -251,11 +253,11 @@ async def test_an_attempt_that_began_before_the_network_was_back_costs_no_wait(
     world.offline = True
     step = asyncio.create_task(rig.step(page))
     await asyncio.sleep(0)
-    rig.pace.free_all()
+    rig.throttle.free_all()
     await step
-    assert rig.pace.due(lane(page)) <= rig.clock.boot()
+    assert rig.throttle.due(lane(page)) <= rig.clock.boot()
     await rig.step(page)
-    assert rig.pace.due(lane(page)) > rig.clock.boot()
+    assert rig.throttle.due(lane(page)) > rig.clock.boot()
 
 
 async def test_an_event_is_sent_only_when_a_client_sees_a_change(
@@ -268,7 +270,7 @@ async def test_an_event_is_sent_only_when_a_client_sees_a_change(
     world.offline = True
     for _ in range(5):  # the same request again, and no answer
         await rig.step(page)
-        rig.clock.advance(rig.pace.due(lane(page)) - rig.clock.boot())
+        rig.clock.advance(rig.throttle.due(lane(page)) - rig.clock.boot())
     assert (await rig.view(clip)).version == version
     world.offline = False
     await rig.drain()

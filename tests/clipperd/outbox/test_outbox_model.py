@@ -166,9 +166,9 @@ class Outbox(RuleBasedStateMachine):
         place = InsertionPoint(page)
         if group[0].started:
             plan = plans[group[0].clip_seq]
-            request = batch.onward(SCOPE, page, group[0], plan, place, stamp)
+            request = batch.chunk_request(SCOPE, page, group[0], plan, place, stamp)
         else:
-            request = batch.joint(SCOPE, page, group, plans, place, stamp)
+            request = batch.batch_request(SCOPE, page, group, plans, place, stamp)
         self._in_turn(lambda: requests.begin(self.connection, request, group, {}, self.now))
         for number in numbers:
             self.model[number].state, self.model[number].reason = "sending", None
