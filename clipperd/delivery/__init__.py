@@ -1,1 +1,1 @@
-"""From the outbox to Notion: lanes, requests, outcomes, reconciliation."""
+"""Deliver clips from the outbox to Notion: lanes, requests, outcomes, reconciliation."""

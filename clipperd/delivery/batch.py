@@ -1,4 +1,4 @@
-"""Which waiting clips travel together, and the request that carries them. Pure."""
+"""Choose the waiting clips that share a request, and build the request. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from clipperd.outbox.records import Member, QueuedDelivery, Request, position_vi
 
 
 def head(line: Sequence[QueuedDelivery], *, parked: str) -> int | None:
-    """The index of the delivery whose turn it is, or None when the lane must wait.
+    """Return the index of the first delivery that may go, or None if the lane must wait.
 
-    ``parked`` says whether clips behind one that needs attention "wait" or "skip".
+    ``parked``: whether clips after one that needs attention "wait" or "skip" it.
     """
     for index, item in enumerate(line):
         if item.state is State.NEEDS_ATTENTION:
@@ -32,10 +32,10 @@ def head(line: Sequence[QueuedDelivery], *, parked: str) -> int | None:
 
 
 def choose(line: Sequence[QueuedDelivery], *, parked: str) -> list[QueuedDelivery]:
-    """The deliveries that the next request carries, in turn order; empty when none may go.
+    """Return the deliveries of the next request, in queue order; empty if none may go.
 
-    Neighbours in line that want the same place travel together up to Notion's limits. A clip of
-    several chunks travels alone, so that nothing comes between its chunks.
+    Neighbours for the same position share a request up to Notion's limits. A clip of several
+    chunks goes alone, so that nothing comes between its chunks.
     """
     start = head(line, parked=parked)
     if start is None:
@@ -83,7 +83,7 @@ def _place_of(position: Position) -> Mapping[str, Any]:
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What makes a request unique: its key and the server's clock when it was made."""
+    """The identity of a request: its idempotency key and the server's time of its creation."""
 
     key: str
     sent_at: float
@@ -97,10 +97,10 @@ def batch_request(
     place: InsertionPoint,
     stamp: Stamp,
 ) -> Request:
-    """The append that carries whole clips (or the first chunk of one) to one place.
+    """Build the append of whole clips, or of the first chunk of one, to one position.
 
-    At places where the newest stands first, the clips are laid out in reverse, each clip's own
-    blocks in order; otherwise in turn order.
+    For a position that is newest first, the clips stand in reverse queue order, each clip's own
+    blocks in order.
     """
     order = list(range(len(group)))
     if POSITIONS[group[0].position.type].newest_first:
@@ -126,7 +126,7 @@ def chunk_request(
     place: InsertionPoint,
     stamp: Stamp,
 ) -> Request:
-    """The append that carries the next chunk of a clip that has started."""
+    """Build the append of the next chunk of a started clip."""
     number = item.chunks_done
     blocks = _demoted(item, plan[number].blocks, item.level, highest(plan))
     members = (Member(item.seq, number, 0, len(blocks)),)
@@ -134,10 +134,10 @@ def chunk_request(
 
 
 def continuation(item: QueuedDelivery, plan: Sequence[Chunk]) -> InsertionPoint | None:
-    """Where the next chunk of a started clip goes, known from what its earlier chunks created.
+    """Return the insertion point of a started clip's next chunk, from its created blocks.
 
-    None when their ids are not known (a person confirmed them): resolve the position anew. What
-    :func:`unlisted` counts stands between that place and the one meant.
+    Returns None if their ids are unknown because the user confirmed them: resolve the position
+    again. The blocks that :func:`unlisted` counts precede the next chunk.
     """
     parent = plan[item.chunks_done].parent
     if parent is not None:
@@ -157,12 +157,12 @@ def continuation(item: QueuedDelivery, plan: Sequence[Chunk]) -> InsertionPoint 
 
 
 def created(item: QueuedDelivery, plan: Sequence[Chunk]) -> list[str]:
-    """The blocks that earlier chunks created where the next one goes, in order."""
+    """Return the blocks that earlier chunks created under the next chunk's parent, in order."""
     return [block for number in _siblings(item, plan) for block in item.chunk_ids[number]]
 
 
 def unlisted(item: QueuedDelivery, plan: Sequence[Chunk]) -> int:
-    """How many blocks stand behind those, of chunks that a person confirmed: ids not known."""
+    """Count the blocks after those, of chunks that the user confirmed: their ids are unknown."""
     count = 0
     for number in reversed(_siblings(item, plan)):
         if item.chunk_ids[number]:
@@ -172,7 +172,7 @@ def unlisted(item: QueuedDelivery, plan: Sequence[Chunk]) -> int:
 
 
 def inline_children(item: QueuedDelivery, plan: Sequence[Chunk], parent_id: str) -> list[Block]:
-    """The children that ``parent_id`` was created with: Notion did not tell their ids."""
+    """Return the children created together with ``parent_id``: Notion does not list their ids."""
     if parent_id == item.page_id:
         whole = item.new_page is not None and item.chunks_done > 0 and not item.chunk_ids
         return list(plan[0].blocks) if whole and plan else []
@@ -184,7 +184,7 @@ def inline_children(item: QueuedDelivery, plan: Sequence[Chunk], parent_id: str)
 
 
 def _siblings(item: QueuedDelivery, plan: Sequence[Chunk]) -> list[int]:
-    """The chunks done so far that went under the same parent as the next."""
+    """Return the numbers of the chunks done under the same parent as the next."""
     done = range(min(item.chunks_done, len(item.chunk_ids)))
     return [number for number in done if plan[number].parent == plan[item.chunks_done].parent]
 
@@ -198,7 +198,7 @@ def page_request(
     title_property: str,
     stamp: Stamp,
 ) -> Request:
-    """The creation of a page, with its content where that fits into the one request."""
+    """Build the creation of a page; it includes the content if that is a single chunk."""
     wanted = item.new_page or {}
     properties = dict(wanted.get("properties") or {})
     properties[title_property] = {
@@ -228,15 +228,15 @@ def page_request(
 
 
 def highest(plan: Sequence[Chunk]) -> Block | None:
-    """The first of the highest headings on the content's first level: it says how far all move."""
+    """Return the first of the highest first-level headings; all headings move as far as it does."""
     tops = [b for c in plan if c.parent is None for b in c.blocks if b["type"] in HEADINGS]
     return min(tops, key=lambda block: str(block["type"]), default=None)
 
 
 def splits_section(item: QueuedDelivery, plan: Sequence[Chunk], place: InsertionPoint) -> bool:
-    """Whether the clip's own headings, kept as they are, end the section that it goes into.
+    """Return whether the clip's own headings, kept as they are, end the section it goes into.
 
-    Only what follows a sibling can: a toggle heading holds its section as children.
+    Only blocks after a sibling can: a toggle heading holds its section as children.
     """
     top = highest(plan)
     if place.level == 0 or place.after is None or top is None or _is_demoted(item):
@@ -251,7 +251,7 @@ def _is_demoted(item: QueuedDelivery) -> bool:
 def _demoted(
     item: QueuedDelivery, blocks: Sequence[Block], level: int, top: Block | None
 ) -> list[Block]:
-    """A chunk's blocks with their headings demoted as far as those of the whole clip."""
+    """Return a chunk's blocks, their headings demoted as far as those of the whole clip."""
     if not _is_demoted(item) or top is None:
         return list(blocks)
     return headings.demote([top, *blocks], level)[1:]

@@ -1,4 +1,4 @@
-"""Where the rest of a clip goes, once a part of it stands on the page."""
+"""Find the insertion point of a clip's next chunk after the first ones were delivered."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clipperd.outline.positions import PositionResolver
 
 
 class Continuation:
-    """Finds the place behind what a clip's earlier chunks left, in no call where that is known."""
+    """Finds the point after the blocks of earlier chunks; without a call if their ids are known."""
 
     def __init__(self, notion: Notion, positions: PositionResolver, deps: Dependencies) -> None:
-        """``positions`` resolves the position anew where nothing of the clip is known any more."""
+        """``positions`` resolves the position again if no block of the clip is known."""
         self._notion = notion
         self._positions = positions
         self._deps = deps
@@ -28,7 +28,7 @@ class Continuation:
     async def place(
         self, scope: Scope, item: QueuedDelivery, plan: Sequence[Chunk]
     ) -> InsertionPoint:
-        """The place of the next chunk. Raises what ``PositionResolver.resolve`` raises."""
+        """Return the point of the next chunk. Raises as ``PositionResolver.resolve``."""
         known = batch.continuation(item, plan)
         gap = batch.unlisted(item, plan)
         if known is not None and not gap and not item.anchor_losses:
@@ -47,7 +47,7 @@ class Continuation:
         known: InsertionPoint,
         gap: int,
     ) -> InsertionPoint:
-        """Read the siblings: after the last of ours that still stands, and after ``gap`` more."""
+        """Read the siblings; return the point after our last remaining block and ``gap`` more."""
         listing = await reconcile.read_children(self._notion, scope, known.parent_id, start=None)
         reads = known.reads + listing.calls
         if listing.refusal is not None:
@@ -60,7 +60,9 @@ class Continuation:
         last = max((at for at, block_id in enumerate(ids) if block_id in ours), default=-1)
         if last < 0 and known.edge != "start":
             if plan[item.chunks_done].parent is not None:
-                return replace(known, after=None, reads=reads)  # the rest of its own parent
+                return replace(
+                    known, after=None, reads=reads
+                )  # append to the end of its own parent
             again = await self._positions.resolve(scope, str(item.page_id), item.position)
             return replace(again, reads=again.reads + reads)
         bot = await self._deps.bot_id(scope)

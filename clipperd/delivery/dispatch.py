@@ -1,6 +1,6 @@
-"""Which lane moves when: a loop that sleeps until something can be done, and owns what it starts.
+"""Decide which lane moves when: a loop that owns the tasks it starts.
 
-No polling: it wakes for a new clip, a finished step, a deadline, or a change of the session.
+It does not poll. A new clip, a finished step, a deadline or a change of the session wakes it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from clipperd.storage.database import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 
-_CRASH_WAIT = 30.0  # a lane whose step raised something unforeseen rests this long
-_STORE_WAIT = 5.0  # so long does a store rest that refused to read or write
-_LONGEST_NAP = 60.0  # timers stand still while the machine sleeps; the boot clock does not
+_CRASH_WAIT = 30.0  # seconds; pause of a lane after an unexpected exception
+_STORE_WAIT = 5.0  # seconds; pause after the store refused a read or a write
+_LONGEST_NAP = 60.0  # seconds; timers stop while the machine sleeps, the boot clock does not
 
 
 class Dispatcher:
@@ -41,7 +41,7 @@ class Dispatcher:
         timeouts: Timeouts,
         deps: Dependencies,
     ) -> None:
-        """All parts are given; :meth:`run` does the work."""
+        """:meth:`run` does the work."""
         self._worker = worker
         self._outbox = outbox
         self._clock = clock
@@ -60,7 +60,7 @@ class Dispatcher:
         self._stopping = False
 
     def poke(self, *which: LaneKey, priority: int = 1) -> None:
-        """Something is due in these lanes, or, with none named, perhaps anywhere."""
+        """Wake for these lanes; without any, for every lane."""
         for lane in which:
             self._poked.add(lane)
             self._lanes[lane] = min(priority, self._lanes.get(lane, priority))
@@ -69,25 +69,25 @@ class Dispatcher:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Forget backoffs (a person asked, or the network came back) and look at every lane."""
+        """Forget all backoffs and look at every lane: the user asked, or the network is back."""
         self._throttle.free_all()
         self.poke()
 
     def free(self, *which: LaneKey) -> None:
-        """A person acted on these lanes: they are due at once."""
+        """Make these lanes due immediately: the user acted on them."""
         for lane in which:
             self._throttle.free_lane(lane)
-        self._times_changed = True  # the action may have moved a time
+        self._times_changed = True  # the action may have changed a time
         self.poke(*which, priority=0)
 
     def active_user(self) -> str | None:
-        """The account whose clips may leave now."""
+        """Return the account whose clips may be sent now."""
         return self._deps.active_user()
 
     def eta_s(self, loads: Mapping[LaneKey, int], *, held_s: float) -> float | None:
-        """The seconds until ``loads`` (requests per lane) have left, by what is known now.
+        """Return the estimated seconds until ``loads`` (requests per lane) are sent.
 
-        ``held_s``: so long the queue is paused. None when nobody can tell.
+        ``held_s``: seconds that the queue is still paused. None if it cannot be estimated.
         """
         now, places = self._clock.boot(), self._timeouts.parallel
         begins = now + held_s
@@ -95,19 +95,19 @@ class Dispatcher:
 
     @property
     def draining(self) -> bool:
-        """True while anything is on its way."""
+        """Return whether a step is running."""
         return bool(self._busy)
 
     async def at_rest(self) -> None:
-        """Return once nothing is on its way."""
+        """Return once no step is running."""
         while self._busy:
             await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
 
     async def run(self) -> None:
-        """Recover what a crash left, then serve until canceled; then stop within two seconds.
+        """Recover from a crash, then serve until canceled; then stop within two seconds.
 
-        A store that fails for a while (a full disk) is tried again; nothing is sent before the
-        recovery is on record.
+        Retries a store that fails for a while (a full disk); sends nothing before the recovery is
+        committed.
         """
         recovered = False
         try:
@@ -128,7 +128,7 @@ class Dispatcher:
             await self._stop()
 
     async def _start_due(self) -> float | None:
-        """Start what may start; return the seconds until the next deadline, None when none."""
+        """Start every lane that may start; return the seconds until the next deadline, or None."""
         now = self._clock.now()
         held, until = await self._release_due(now)
         await self._refresh_lanes()
@@ -148,9 +148,9 @@ class Dispatcher:
         return min(waits, default=None)
 
     async def _release_due(self, now: float) -> tuple[bool, float | None]:
-        """Let go what has come due; say whether the queue is held and until when.
+        """Release deliveries that are due; return whether the queue is paused, and until when.
 
-        The store is asked only when a time may have changed or come: not for every new clip.
+        Asks the store only if a time may have changed or come, not for every new clip.
         """
         if self._times_changed or (self._next_due is not None and self._next_due <= now):
             self._times_changed = False
@@ -165,12 +165,12 @@ class Dispatcher:
         return self._paused
 
     def _has_slot(self, priority: int) -> bool:
-        """One place is always kept for a person who waits (priority 0)."""
+        """Return whether a slot is free; one is reserved for priority 0: the user waits for it."""
         places = self._timeouts.parallel if priority == 0 else max(1, self._timeouts.parallel - 1)
         return len(self._busy) < places
 
     async def _refresh_lanes(self) -> None:
-        """Bring the list of lanes up to date."""
+        """Refresh the list of lanes."""
         user = self._deps.active_user()
         if user is None:
             self._lanes.clear()
@@ -180,20 +180,22 @@ class Dispatcher:
             self._reload = False
             found = await self._outbox.read(lanes.open_lanes, user)
             known = dict(found)
-            kept = self._lanes  # in their order: whose turn is next
+            kept = self._lanes  # keep their order: the first one is next
             self._lanes = {k: p for k, p in kept.items() if k in known or k in self._poked}
             self._lanes |= known
         for lane in [lane for lane in self._lanes if lane[0] != user]:
             del self._lanes[lane]
 
     def _start(self, lane: LaneKey, boot: float) -> None:
-        self._throttle.begin(lane, boot, urgent=self._is_urgent(lane))  # before others are weighed
+        self._throttle.begin(
+            lane, boot, urgent=self._is_urgent(lane)
+        )  # before the other lanes are compared
         task = asyncio.get_running_loop().create_task(self._run_lane(lane))
         self._busy[lane] = task
         task.add_done_callback(partial(self._ended, lane))
 
     async def _run_lane(self, lane: LaneKey) -> StepResult:
-        """Step a lane as long as it can go on."""
+        """Step a lane until it must yield, wait or has nothing to do."""
         while True:
             self._poked.discard(lane)
             urgent = self._is_urgent(lane)
@@ -201,7 +203,7 @@ class Dispatcher:
                 after = await self._worker.step(lane)
             finally:
                 self._throttle.end(lane)
-            if urgent:  # what waits behind it on its page is perhaps less so
+            if urgent:  # the next clip of the page may be less urgent
                 self._reload = True
                 return after
             held = self._paused[0] or self._stopping or lane in self._locks
@@ -217,11 +219,11 @@ class Dispatcher:
             self._throttle.begin(lane, boot, urgent=self._is_urgent(lane))
 
     def _is_urgent(self, lane: LaneKey) -> bool:
-        """Whether a person waits for what is next here."""
+        """Return whether the user waits for the lane's next clip."""
         return self._lanes.get(lane, 1) == 0
 
     def _must_yield(self, lane: LaneKey) -> bool:
-        """Whether another lane, no less urgent, is due and waits for this one's place."""
+        """Return whether another lane that is at least as urgent is due and waits for a slot."""
         mine, boot = self._lanes.get(lane, 1), self._clock.boot()
         if self._has_slot(mine):
             return False
@@ -249,7 +251,7 @@ class Dispatcher:
         after = task.result()
         if after is StepResult.MOVED:
             self._reload = True
-        if after is StepResult.AGAIN and lane in self._lanes:  # to the end of the line
+        if after is StepResult.AGAIN and lane in self._lanes:  # to the end of the queue of lanes
             self._lanes[lane] = self._lanes.pop(lane)
         if after in (StepResult.NOTHING, StepResult.MOVED) and lane not in self._poked:
             self._lanes.pop(lane, None)
@@ -268,7 +270,7 @@ class Dispatcher:
             await asyncio.gather(nap, woken, return_exceptions=True)
 
     async def _stop(self) -> None:
-        """Cancel what is on its way; its request rows are replayed after the next start."""
+        """Cancel the running steps; their request rows are replayed after the next start."""
         tasks = list(self._busy.values())
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""When the queue will be empty, by what is known of the limits, the pauses, the line. Pure."""
+"""Estimate when the queue is empty, from limits, pauses and queued requests. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from clipperd.delivery.quota import GRACE_S, Quota
 from clipperd.delivery.throttle import Key, Throttle, keys_of
 from clipperd.outbox.records import LaneKey
 
-_QUOTA, _SPAN_S = 20, 60.0  # the broker's default for appends, until an answer came
+_QUOTA, _SPAN_S = (
+    20,
+    60.0,
+)  # the broker's default for appends, used until an answer reports the limit
 
 
 def seconds_left(
     loads: Mapping[LaneKey, int], throttle: Throttle, *, now: float, begins: float, places: int
 ) -> float | None:
-    """The seconds until the last of ``loads`` (requests per lane) has left; None: nobody can tell.
+    """Return the seconds until the last of ``loads`` (requests per lane) is sent; None: unknown.
 
-    ``now`` and ``begins`` (when the queue may move at all) are on the boot clock; ``places`` lanes
-    move at once. Whatever holds longest decides: a lane's own requests one after the other, all of
-    them through the places, or a limit that they share.
+    ``now`` and ``begins`` (the end of a pause) are on the boot clock; ``places`` lanes run in
+    parallel. The longest of these decides: a lane's own requests one after the other, all of them
+    through the parallel slots, or a shared limit.
     """
     if not loads or throttle.offline_until > now:
         return None
@@ -43,10 +46,10 @@ def seconds_left(
 
 
 def _leaves(requests: int, limit: Quota, starts: float) -> float:
-    """When the last of so many leaves, if nobody else draws on the limit.
+    """Return when the last of ``requests`` is sent, if no other program uses the limit.
 
-    What is kept for people stays (but for a moment before it is made good, as ``Budget.opens``
-    allows); each write that leaves comes back one span later.
+    The reserved share stays unused (except for a moment before it is restored, see
+    ``Quota.opens``); each write returns to the quota one span later.
     """
     usable = limit.quota - limit.kept
     rounds, place = divmod(requests - 1, usable)

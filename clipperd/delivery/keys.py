@@ -1,4 +1,4 @@
-"""Idempotency keys: UUID version 7, so that a key carries the moment it was made (RFC 9562)."""
+"""Make idempotency keys: UUIDs of version 7, which carry their time of creation (RFC 9562)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 def new_key(made_at: float, entropy: Callable[[int], bytes]) -> str:
-    """A UUIDv7 whose 48-bit time is ``made_at`` (epoch seconds by the server's clock).
+    """Return a UUIDv7 whose 48-bit time is ``made_at`` (epoch seconds by the server's clock).
 
-    ``entropy(n)`` gives n random bytes. The broker refuses to execute a key that is older than
-    its memory, which it reads from this time.
+    ``entropy(n)`` returns n random bytes. The broker reads the time and refuses a key that is
+    older than its memory.
     """
     stamp = max(0, int(made_at * 1000)) & ((1 << 48) - 1)
     random = int.from_bytes(entropy(10), "big")

@@ -1,4 +1,4 @@
-"""The parent of a page that the queue is to create: which id, and what its title is called."""
+"""Find the parent of a page to create: its id and the name of its title property."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from clipperd.outbox.outbox import Outbox
 
 
 class ParentGone(Exception):
-    """The place for the new page does not exist or is not shared; a person must choose another."""
+    """The parent does not exist or is not shared; the user must choose another."""
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """Notion's parent object, the name of the title property there, the calls it took."""
+    """Notion's parent object, the name of its title property, and the calls that this took."""
 
     body: Mapping[str, str]
     title_property: str
@@ -27,19 +27,19 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 class NewPages:
-    """Looks parents up; remembers each data source's title property for the life of the daemon."""
+    """Looks parents up; caches each data source's title property until the daemon stops."""
 
     def __init__(self, outbox: Outbox, notion: Notion) -> None:
-        """``outbox`` knows the pages created under a ref; ``notion`` the schemas."""
+        """``outbox`` knows the pages created under a ref, ``notion`` the schemas."""
         self._outbox = outbox
         self._notion = notion
         self._titles: dict[str, str] = {}
 
     async def parent(self, scope: Scope, new_page: Mapping[str, Any]) -> Parent | None:
-        """The parent, or None while it is itself still to be created.
+        """Return the parent, or None while the parent page is still to be created.
 
-        Raises ParentGone, also when that page was given up, and ReadFailed when the schema cannot
-        be read just now.
+        Raises ParentGone, also if that page was given up, and ReadFailed if the schema cannot be
+        read now.
         """
         wanted = new_page["parent"]
         if "page_ref" in wanted:

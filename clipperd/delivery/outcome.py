@@ -1,8 +1,8 @@
-"""What an answer to a write means. One table, no I/O; docs/state-machine.md shows it.
+"""Classify the answer to a write. One table, no I/O; docs/state-machine.md shows it.
 
-The question is never "did it succeed" alone, but "can it have been applied". Only an answer that
-proves that nothing was applied frees the request; an unknown outcome is replayed under the same
-key (the broker remembers) or settled by reading the page.
+The question is "can it have been applied?". Only an answer that proves that nothing was applied
+releases the request. An unknown outcome is replayed under the same key, which the broker
+remembers, or resolved by reading the page.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from clipperd.broker.reply import Reply
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """Notion has it; ``ids`` are the created first-level blocks in request order, or the page."""
+    """Notion applied it; ``ids``: the created first-level blocks in request order, or the page."""
 
     ids: tuple[str, ...]
 
 
 class NotApplied(msgspec.Struct, frozen=True):
-    """Nothing was applied: try again after ``wait_s`` (None: back off).
+    """Nothing was applied: retry after ``wait_s`` (None: back off).
 
-    ``pause`` names what else waits: "route", "user", "connection", or None for this lane only.
-    ``burned`` says whether it counts as an attempt; ``proven`` that even an earlier send of the
-    same request is ruled out: the page itself was read, or the broker has closed the key.
+    ``pause``: the limit that must wait too ("route", "user", "connection"), or None for this lane
+    only. ``burned``: it counts as an attempt. ``proven``: an earlier send of the same request was
+    not applied either, because the page was read or the broker has closed the key.
     """
 
     wait_s: float | None
@@ -38,15 +38,15 @@ class NotApplied(msgspec.Struct, frozen=True):
 
 
 class AnchorLost(msgspec.Struct, frozen=True):
-    """Notion refused the place; nothing was applied. Look again where it is."""
+    """Notion refused the insertion point and applied nothing: resolve the position again."""
 
     message: str
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Notion refused the content; nothing was applied. Find the poisoned clip; give up on it.
+    """Notion refused the content and applied nothing: find the refused clip and fail it.
 
-    ``block`` is the first-level block that the message names, if it names one.
+    ``block``: the first-level block that the message names, if it names one.
     """
 
     code: str
@@ -55,7 +55,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Attention(msgspec.Struct, frozen=True):
-    """Only a person can mend it (no access, page gone, workspace full)."""
+    """Only the user can fix it: no access, page gone, workspace full."""
 
     reason: str
     code: str
@@ -63,16 +63,17 @@ class Attention(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """The broker has or will have the outcome: send the same bytes under the same key again."""
+    """The broker knows or will know the outcome: send the same bytes under the same key again."""
 
     wait_s: float | None
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """It may have been applied, or may be applied later: read the page after ``settle_s``.
+    """It may have been applied, or may be applied later: read the page.
 
-    ``settle_s`` names the wait before absence proves anything: "answered" (Notion answered, so
-    nothing is under way), "silent" (it may still be working) or "over".
+    ``settle`` names the wait after which an absent block proves that nothing was applied:
+    "answered" (Notion answered, so nothing is in flight), "silent" (it may still be working) or
+    "over".
     """
 
     settle: str
@@ -87,10 +88,10 @@ _TRASH_SIGNS = ("archived", "in trash", "unarchive")
 
 
 def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
-    """Judge the answer to an append of ``expected`` first-level blocks.
+    """Classify the answer to an append of ``expected`` first-level blocks.
 
-    ``anchored`` says that the request named a sibling or a parent other than the page, so that a
-    refusal may be about the place and not the content.
+    ``anchored``: the request named a sibling or a parent other than the page, so a refusal may
+    concern the insertion point instead of the content.
     """
     if reply.ok:
         ids = _created(reply, expected)
@@ -98,7 +99,7 @@ def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
     common = _common(reply)
     if common is not None:
         return common
-    if reply.broker_code is not None:  # the broker's own refusal is never about the place
+    if reply.broker_code is not None:  # the broker's own refusal never concerns the insertion point
         return Refused(reply.broker_code, reply.message)
     message = reply.message
     low = message.lower()
@@ -120,7 +121,7 @@ def of_append(reply: Reply, *, expected: int, anchored: bool) -> Verdict:
 
 
 def of_create(reply: Reply) -> Verdict:
-    """Judge the answer to the creation of a page."""
+    """Classify the answer to the creation of a page."""
     if reply.ok:
         page = reply.body.get("id") if isinstance(reply.body, dict) else None
         return Applied((str(page),)) if page else Replay(None)
@@ -133,7 +134,7 @@ def of_create(reply: Reply) -> Verdict:
 
 
 def _common(reply: Reply) -> Verdict | None:
-    """The answers that mean the same for every write; None when the status needs more thought."""
+    """Classify an answer that means the same for every write; None if it depends on the write."""
     code = reply.code or f"http_{reply.status}"
     broker = reply.broker_code
     if broker == "write_outcome_unknown":
@@ -147,7 +148,7 @@ def _common(reply: Reply) -> Verdict | None:
     if broker == "idempotency_key_reused":
         return Unknown("silent", broker)
     if reply.code is None and reply.status not in (401, 429, 529):
-        return Replay(reply.retry_after_s)  # not Notion's form: something in between spoke
+        return Replay(reply.retry_after_s)  # not Notion's format: a proxy answered
     if reply.status in (429, 529):
         pause = {"limit_route": "route", "limit_user": "user"}.get(broker or "", "connection")
         return NotApplied(reply.retry_after_s, pause, False, broker or code, reply.message)
@@ -158,18 +159,20 @@ def _common(reply: Reply) -> Verdict | None:
         reason = "workspace_full" if blocked else "no_access"
         return Attention(reason, code, reply.message)
     if reply.status >= 500 or reply.status == 409:
-        if broker is not None:  # the broker speaks, and it says "unknown" where it is unknown
+        if broker is not None:  # the broker answered; it reports an unknown outcome as such
             return NotApplied(reply.retry_after_s, None, True, broker, reply.message)
-        return Replay(reply.retry_after_s)  # a gateway before the broker: the key tells
+        return Replay(
+            reply.retry_after_s
+        )  # a gateway in front of the broker: replaying the key shows the outcome
     if reply.status == 408 or reply.status < 400:
         return Replay(reply.retry_after_s)
     return None
 
 
 def _created(reply: Reply, expected: int) -> tuple[str, ...] | None:
-    """The ids of the blocks just created: the first ``expected`` results.
+    """Return the ids of the created blocks: the first ``expected`` results.
 
-    With an anchor Notion may list the later siblings too, so the rest is not ours.
+    After an anchor Notion may also list the later siblings; those are not ours.
     """
     if not isinstance(reply.body, dict):
         return None

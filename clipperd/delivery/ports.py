@@ -1,4 +1,4 @@
-"""What the delivery engine is given: numbers from the settings, and what it asks of other parts."""
+"""Hold the settings and callables that the delivery engine depends on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from clipperd.settings.config import DEFAULTS
 class Timeouts(msgspec.Struct, frozen=True):
     """Waits and bounds, in seconds; every one but ``settle_contested`` is a setting.
 
-    ``settle_silent``: nobody answered, so Notion may still apply the write; its own limit for a
+    ``settle_silent``: no answer came, so Notion may still apply the write; its own limit for a
     request is 60 s (https://developers.notion.com/reference/request-limits), plus a margin.
-    ``settle_answered``: Notion answered with an error, so nothing is under way any more.
-    ``settle_contested``: how much longer is waited for the outcome of another program's write,
-    which may have made what was found: Notion's limit and the life of a dead broker's lease.
+    ``settle_answered``: Notion answered with an error, so nothing is in flight.
+    ``settle_contested``: the extra wait for the outcome of another program's write, which may have
+    made the blocks that were found: Notion's limit and the lease of a dead broker.
     """
 
     settle_silent: float = DEFAULTS.settle_unknown_s
@@ -33,20 +33,20 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class StepResult(Enum):
-    """What a lane's step leaves behind."""
+    """The result of a lane's step, for the dispatcher."""
 
     AGAIN = "again"
     LATER = "later"
     NOTHING = "nothing"
-    MOVED = "moved"  # the lane goes on under another key: look at all lanes again
+    MOVED = "moved"  # the lane continues under another key: look at all lanes again
 
 
 class Dependencies(msgspec.Struct, frozen=True):
-    """What else the engine needs to know, each a plain callable.
+    """The callables that the engine depends on.
 
-    ``server_now`` is the server's time and never our own clock's, which may be wrong by a day and
-    be set right before an outcome is settled: raises what ``Notion.send`` raises while no answer
-    has told it.
+    ``server_now`` returns the server's time, not our clock's: ours may be wrong by a day, and may
+    be corrected before an outcome is resolved. Raises as ``Notion.send`` until an answer has
+    reported it.
     """
 
     active_user: Callable[[], str | None]

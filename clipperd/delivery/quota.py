@@ -1,9 +1,9 @@
-"""What is left of one limit, by what its answers said of it, less what is on its way. Pure.
+"""Track the rest of one limit from its answers, minus the writes in flight. Pure.
 
-A limit is a quota for any span of some seconds. Every write that was counted comes back to the
-quota one span after it; the moments at which that happens are all that is kept. What the limit's
-own word (remaining, and seconds to the next) says otherwise is taken over: other programs of the
-same person draw on it too, and a bucket refills sooner than a window.
+A limit is a quota for any span of some seconds. Every counted write returns to the quota one span
+later; only the moments of those returns are kept. A report of the limit (remaining writes, seconds
+to the next) overrides the count: other programs of the same user share the limit, and a token
+bucket refills sooner than a window.
 
 Moments are seconds on the boot clock.
 """
@@ -15,20 +15,20 @@ from bisect import bisect_right, insort
 import msgspec
 
 GRACE_S = 0.75
-"""The last write of the share kept for people may be used when one more comes back so soon."""
+"""Seconds; the last reserved write may be used when one more returns so soon."""
 
-_KEPT = 20  # one of so many writes is kept for people who wait
-_KEPT_FROM = 6  # a quota smaller than this has nothing to keep
-_BURST = 5  # as many are kept while people are at it: a clip to five pages leaves at once ...
-_BURST_OF = 4  # ... but never more than a quarter of the quota
-_SPREAD = 0.75  # of the even distance: so that it shapes the traffic, but never limits it
+_KEPT = 20  # one in so many writes is reserved for urgent ones
+_KEPT_FROM = 6  # a smaller quota reserves nothing
+_BURST = 5  # reserved after an urgent write: a clip to five pages is sent immediately ...
+_BURST_OF = 4  # ... but at most a quarter of the quota
+_SPREAD = 0.75  # of the even distance: it shapes the traffic but never limits it
 
 
 class Quota(msgspec.Struct):
-    """One limit: ``quota`` writes in any ``span_s`` seconds; when each of those used comes back.
+    """One limit: ``quota`` writes in any ``span_s`` seconds; ``back``: when each used one returns.
 
-    ``last``: when something that is not urgent left; ``people``: until when a person, who has
-    just waited for one, is expected to want more.
+    ``last``: when a write that is not urgent was sent last. ``people``: until when the user, who
+    has just waited for an urgent write, is expected to send more.
     """
 
     quota: int
@@ -39,37 +39,37 @@ class Quota(msgspec.Struct):
 
     @property
     def kept(self) -> int:
-        """How many writes are kept for people who wait."""
+        """Return the number of writes reserved for urgent ones."""
         return max(1, self.quota // _KEPT) if self.quota >= _KEPT_FROM else 0
 
     @property
     def burst(self) -> int:
-        """How many are kept while people are at it.
+        """Return the number reserved while the user is active.
 
-        No more all the time: a limit of 20 of which 95 in 100 are to be used has one to spare.
+        It is not larger all the time: a limit of 20 that should be used by 95% has one to spare.
         """
         return max(self.kept, min(_BURST, self.quota // _BURST_OF)) if self.kept else 0
 
     def begin(self, now: float, *, urgent: bool) -> None:
-        """A write begins."""
+        """Note that a write begins."""
         if urgent:
             self.people = now + self.span_s
         else:
             self.last = now
 
     def spend(self, now: float) -> None:
-        """A write was counted, at the latest now."""
+        """Count a write; the server counted it now at the latest."""
         insort(self.back, now + self.span_s)
 
     def forget(self, now: float) -> None:
-        """Drop what has come back."""
+        """Drop the writes that have returned."""
         del self.back[: bisect_right(self.back, now)]
 
     def observe(self, left: int, reset_s: float, *, now: float, flying: int) -> None:
-        """The limit says how many are left, and in how many seconds one more comes back.
+        """Adopt a report: ``left`` writes remain, and one more returns in ``reset_s`` seconds.
 
-        It may or may not have counted the ``flying`` other writes that are on their way. Used by
-        others: nobody tells when it comes back, so the first as told, the rest evenly.
+        The report may or may not include the ``flying`` other writes in flight. The return times of
+        other programs' writes are unknown: the first is as reported, the rest are spread evenly.
         """
         self.forget(now)
         used = max(0, self.quota - left)
@@ -81,12 +81,11 @@ class Quota(msgspec.Struct):
             insort(self.back, min(self.back.pop(0), now + reset_s))
 
     def opens(self, *, flying: int, urgent: bool) -> float:
-        """The moment from which one more write may leave beside ``flying``; infinite: none may
-        before one of those has been answered.
+        """Return when one more write may be sent beside ``flying``; infinite: after an answer.
 
-        What is not urgent leaves the kept share alone, unless that is made good at once; for one
-        span after a person's write that share is larger. And once half of the quota is used it
-        spreads: a burst must not leave a minute in which nothing comes back.
+        A write that is not urgent leaves the reserved share alone, unless it returns immediately;
+        for one span after an urgent write that share is larger. Once half of the quota is used,
+        writes are spread out: a burst must not leave a minute in which none returns.
         """
         free = self.quota - flying
         at = self._when(free - 1)
@@ -100,7 +99,7 @@ class Quota(msgspec.Struct):
         return at
 
     def _when(self, most: int) -> float:
-        """From when at most ``most`` of those used are still to come back."""
+        """Return when at most ``most`` of the used writes are still to return."""
         if most < 0:
             return float("inf")
         return 0.0 if most >= len(self.back) else self.back[-1 - most]

@@ -1,9 +1,12 @@
-"""Finding out by reading whether a write of unknown outcome was applied.
+"""Determine by reading whether a write of unknown outcome was applied.
 
-The rule (design of the write path, docs/state-machine.md): our run of blocks stands there, by
-normalised content, order and count, made by our bot and not receipted already: it was applied.
-No unreceipted block of our bot from that time stands there at all: it was not applied (once the
-settle time is over). Anything between: only a person can tell.
+The rules (docs/state-machine.md):
+
+- The page holds our run of blocks (normalised content, order, count), made by our bot and without
+  receipts: it was applied.
+- The page holds no block of our bot from that time without a receipt: it was not applied, once the
+  settle time is over.
+- Anything else: only the user can tell.
 """
 
 from __future__ import annotations
@@ -19,23 +22,23 @@ from clipperd.content import fingerprint
 from clipperd.model import Block, Scope
 from clipperd.notion.port import Call, Notion, Remembered, Write
 
-_MINUTE = 60.0  # Notion rounds created_time down to the minute
-_EARLY = 5.0  # clocks of broker and Notion may differ by this much
-MOST_PAGES = 60  # 6,000 blocks; a longer parent is left to a person
+_MINUTE = 60.0  # seconds; Notion rounds created_time down to the minute
+_EARLY = 5.0  # seconds; the clocks of broker and Notion may differ by this much
+MOST_PAGES = 60  # 6,000 blocks; for a longer parent the user decides
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The run stands on the page, with these ids."""
+    """The page holds the run, with these ids."""
 
     ids: tuple[str, ...]
 
 
 class Absent(msgspec.Struct, frozen=True):
-    """No trace of it."""
+    """The page holds no trace of the write."""
 
 
 class Undecided(msgspec.Struct, frozen=True):
-    """Something stands there, but not clearly ours."""
+    """The page holds blocks that may be ours."""
 
     why: str
 
@@ -44,7 +47,7 @@ Finding: TypeAlias = Found | Absent | Undecided
 
 
 def earliest(sent_at: float) -> float:
-    """The earliest ``created_time`` (a whole minute) that a block of the request can bear."""
+    """Return the earliest ``created_time`` (a whole minute) of a block of the request."""
     floor: float = (sent_at - _EARLY) // _MINUTE * _MINUTE
     return floor
 
@@ -52,9 +55,9 @@ def earliest(sent_at: float) -> float:
 def suspects(
     listing: Sequence[Block], *, bot_id: str | None, sent_at: float, receipted: set[str]
 ) -> list[Block]:
-    """Blocks that the request may have created: by our bot, young enough, not receipted.
+    """Return the blocks that the request may have created: by our bot, recent, without receipts.
 
-    With an unknown ``bot_id`` every author is a suspect.
+    If ``bot_id`` is unknown, every author is a suspect.
     """
     since = earliest(sent_at)
     return [
@@ -67,7 +70,7 @@ def suspects(
 
 
 def without(suspected: Sequence[Block], run: Sequence[str]) -> list[Block]:
-    """``suspected`` less the first run of blocks with these fingerprints, if it stands there."""
+    """Return ``suspected`` without the first run of blocks with these fingerprints, if any."""
     prints = [fingerprint.of(block) for block in suspected]
     for at in range(len(prints) - len(run) + 1):
         if run and prints[at : at + len(run)] == list(run):
@@ -76,10 +79,10 @@ def without(suspected: Sequence[Block], run: Sequence[str]) -> list[Block]:
 
 
 class Others(msgspec.Struct, frozen=True):
-    """What the account's other writes have made, as far as the broker knows.
+    """The blocks that the account's other writes created, as far as the broker knows.
 
-    ``open``: one to the same parent may have made something that is not known. ``alike``: and ours
-    may be a part of it. Both also when the broker has forgotten some.
+    ``open``: a write to the same parent may have created unknown blocks. ``alike``: and our blocks
+    may be part of them. Both are also true if the broker has forgotten writes.
     """
 
     created: frozenset[str]
@@ -88,7 +91,7 @@ class Others(msgspec.Struct, frozen=True):
 
 
 def others_of(found: Remembered, key: str, own_keys: Set[str]) -> Others:
-    """Read the record of the account's writes for the request of ``key``."""
+    """Compare the record of the account's writes with the request of ``key``."""
     writes = found.writes
     mine = next((write for write in writes if write.key == key), None)
     others = [write for write in writes if write.key not in own_keys]
@@ -126,7 +129,7 @@ def judge(expected: Sequence[str], suspected: Sequence[Block]) -> Finding:
 def judge_pages(
     title: str, children: Sequence[Block], *, bot_id: str | None, sent_at: float, known: set[str]
 ) -> Finding:
-    """Look for a page called ``title`` among a parent's children or a query's rows."""
+    """Look for a page with this title among a parent's children or a query's rows."""
     since = earliest(sent_at)
     matching = [
         child
@@ -144,7 +147,7 @@ def judge_pages(
 
 
 class Listing(msgspec.Struct):
-    """What was read, how many calls it took, and the refusal that ended it, if any."""
+    """The blocks that were read, the calls made, and the refusal that ended the reading, if any."""
 
     blocks: list[Block]
     calls: int
@@ -155,10 +158,10 @@ class Listing(msgspec.Struct):
 async def read_children(
     notion: Notion, scope: Scope, parent_id: str, *, start: str | None
 ) -> Listing:
-    """List the parent's children from ``start`` (a child's id) on, or from the top.
+    """List the parent's children from ``start`` (a child's id), or from the top.
 
-    A child's id as ``start_cursor`` is today's cursor form, though undocumented: the listing must
-    begin with that child, else it is read from the top. Raises what ``Notion.send`` raises.
+    Notion accepts a child's id as ``start_cursor``, though undocumented: if the listing does not
+    begin with that child, read from the top. Raises as ``Notion.send``.
     """
     path = f"blocks/{parent_id}/children"
     blocks: list[Block] = []

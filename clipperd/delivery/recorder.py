@@ -1,4 +1,4 @@
-"""Writing down what became of a request, each in one durable transaction."""
+"""Store the outcome of a request, each in one durable transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHY = {
 
 
 class Recorder:
-    """The durable side of the courier."""
+    """Stores each transition of a request; the outbox publishes the changed clips."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Recorder:
         group: Sequence[QueuedDelivery],
         placed: Mapping[int, tuple[str, str]],
     ) -> None:
-        """Put the request on record before it is sent. Raises requests.Changed.
+        """Store the request before it is sent. Raises requests.Changed.
 
-        ``placed``: which deliveries will stand otherwise than asked for, how and why.
+        ``placed``: how and why deliveries (by seq) will stand otherwise than asked for.
         """
         await self._outbox.change(requests.begin, request, group, placed, self._clock.now())
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
-        """Notion applied it: store the ids, close the complete deliveries, count the page's use."""
+        """Store the created ids, close the complete deliveries, count the page's use."""
         self._resolver.forget(request.key)
         scope = request.scope
         page_id = ids[0] if request.kind == "create_page" else request.lane
@@ -78,7 +78,7 @@ class Recorder:
         wait_s: float | None = None,
         error: tuple[str, str] | None = None,
     ) -> None:
-        """Nothing was applied: back in line, at once or after ``wait_s``."""
+        """Requeue the deliveries, immediately or after ``wait_s``: nothing was applied."""
         self._resolver.forget(request.key)
         now = self._clock.now()
         retry_at = None if wait_s is None else now + wait_s
@@ -93,7 +93,7 @@ class Recorder:
         )
 
     async def unconfirmed(self, request: Request, phase: str, settle_s: float | None) -> None:
-        """The outcome is unknown; ``phase`` says how it will be found out."""
+        """Store that the outcome is unknown; ``phase``: how it will be resolved."""
         now = self._clock.now()
         await self._outbox.change(
             requests.unconfirmed,
@@ -104,12 +104,15 @@ class Recorder:
         )
 
     async def anchor_lost(self, request: Request) -> int:
-        """Count that the place was refused; return the highest count of a member."""
+        """Count that Notion refused the place; return the highest count of a member."""
         return await self._outbox.write(requests.anchor_lost, request)
 
     async def split(self, request: Request, calls: int, block: int | None = None) -> None:
-        """The joint request was refused. The clip of the ``block`` that is blamed goes alone from
-        now on; where none is, the request is halved, to find the clip that poisons it."""
+        """Split a refused batch.
+
+        The clip of the ``block`` that Notion named goes alone from now on. If Notion named none,
+        the batch is halved, to find the refused clip.
+        """
         blamed = [m for m in request.members if block in range(m.first, m.first + m.count)]
         members = blamed or request.members
         cap = 1 if blamed else (len(members) + 1) // 2
@@ -119,7 +122,7 @@ class Recorder:
     async def close(
         self, request: Request, state: State, reason: str, error: tuple[str, str]
     ) -> None:
-        """The members wait for a person or have failed; the request is over."""
+        """Close the request: its members failed or need the user's attention."""
         self._resolver.forget(request.key)
         now = self._clock.now()
 
@@ -133,11 +136,11 @@ class Recorder:
         )
 
     async def undecided(self, request: Request, why: str) -> None:
-        """Only a person can tell whether it arrived."""
+        """Ask the user whether the clip arrived: the page does not tell."""
         error = ("outcome_unknown", _WHY.get(why, why))
         await self.close(request, State.NEEDS_ATTENTION, "outcome_unknown", error)
 
     async def park(self, group: Sequence[QueuedDelivery], reason: str, detail: str) -> None:
-        """These cannot be sent until a person decides."""
+        """Stop these deliveries until the user decides."""
         now = self._clock.now()
         await self._outbox.change(requests.parked, group, reason, detail, now)

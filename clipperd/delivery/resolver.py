@@ -1,4 +1,4 @@
-"""Settling an unknown outcome: look now, wait until nothing can be under way, look again."""
+"""Resolve an unknown outcome: read, wait until nothing can be in flight, read again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CONTESTED_AGAIN_S = 10.0
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What a look at the page decided: a verdict, a wait, or (neither) that a person must."""
+    """The result of a look at the page: a verdict, a wait, or neither: the user must decide."""
 
     verdict: Verdict | None = None
     wait_s: float | None = None
@@ -33,9 +33,9 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class _Reading(msgspec.Struct, frozen=True):
-    """What a reading showed, the calls it took, and a wait when Notion would not let us read.
+    """The result of one reading: the finding, the calls, and a wait if Notion refused the read.
 
-    ``contested``: another program's write of unknown outcome may have made it.
+    ``contested``: another program's write of unknown outcome may have made the blocks.
     """
 
     finding: Finding
@@ -45,7 +45,7 @@ class _Reading(msgspec.Struct, frozen=True):
 
 
 class OutcomeResolver:
-    """Keeps the settle deadlines, on the boot clock; after a restart each counts in full again."""
+    """Keeps the settle deadlines on the boot clock; each starts again after a restart."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class OutcomeResolver:
         timeouts: Timeouts,
         deps: Dependencies,
     ) -> None:
-        """All parts are given."""
+        """``deps`` gives the bot's id and the record of the account's writes."""
         self._outbox = outbox
         self._notion = notion
         self._clock = clock
@@ -65,16 +65,16 @@ class OutcomeResolver:
         self._calls: dict[str, int] = {}
 
     def started(self, key: str, seconds: float) -> None:
-        """The outcome of ``key`` became unknown now; absence proves something after ``seconds``."""
+        """Start the deadline of ``key``; an absent block proves something after ``seconds``."""
         self._deadlines[key] = self._clock.boot() + seconds
 
     def forget(self, key: str) -> None:
-        """The request is resolved."""
+        """Forget a resolved request."""
         self._deadlines.pop(key, None)
         self._calls.pop(key, None)
 
     async def look(self, request: Request) -> Observation:
-        """Read the page and judge. Raises what ``Notion.send`` raises."""
+        """Read the page and judge. Raises as ``Notion.send``."""
         if request.key not in self._deadlines:
             full = request.settle_s
             self.started(request.key, self._timeouts.settle_silent if full is None else full)
@@ -101,7 +101,7 @@ class OutcomeResolver:
                 return Observation(wait_s=max(0.05, deadline - self._clock.boot()))
 
     async def tell(self, request: Request, verdict: Verdict) -> None:
-        """Let the account's other programs know what was found, as far as that works now."""
+        """Report the finding to the account's other programs, if that works now."""
         created = verdict.ids if isinstance(verdict, Applied) else ()
         with contextlib.suppress(ClipperdError):
             await self._deps.writes.settled(request.scope, request.key, created)
@@ -153,15 +153,17 @@ class OutcomeResolver:
         return _Reading(found, calls, contested=_is_contested(found, others))
 
     async def _others(self, request: Request) -> Others:
-        """What others of the account have made since it was sent, also by what they sent before:
-        Notion may apply a write long after it came."""
+        """Return the writes of the account's other programs since shortly before this one.
+
+        Notion may apply a write long after it was sent.
+        """
         since = reconcile.earliest(request.sent_at) - self._timeouts.settle_silent
         found = await self._deps.writes.since(request.scope, since)
         own = await self._outbox.read(lanes.own_keys, request.scope)
         return reconcile.others_of(found, request.key, own)
 
     async def _start(self, request: Request) -> str | None:
-        """From where an early look may read: the anchor, else the last block known to be ours."""
+        """Return where an early look may start: the anchor, or the last block known to be ours."""
         if request.after_id is not None or request.edge == "start":
             return request.after_id
         if request.parent_id != request.lane:
@@ -188,7 +190,7 @@ class OutcomeResolver:
         return await self._pages(request, reply.body.get("results") or [], bot, 1)
 
     async def _carried(self, request: Request) -> list[str]:
-        """What the parent was created with by one of our clips: ours, but without receipts."""
+        """Return the fingerprints of the children that came with the parent: no receipts."""
         parent = request.parent_id
         found = await self._outbox.read(lanes.origin, request.scope, parent)
         if found is None:
@@ -198,13 +200,13 @@ class OutcomeResolver:
         return [fingerprint.of(block) for block in blocks]
 
     async def _known(self, scope: Scope, items: Sequence[Block]) -> set[str]:
-        """Pages that are accounted for: made by other clips, or passed through."""
+        """Return the pages that other clips created or that were passed through."""
         ids = [str(item.get("id")) for item in items]
         return await self._outbox.read(lanes.known_pages, scope, ids)
 
 
 def _is_contested(finding: Finding, others: Others) -> bool:
-    """Whether what was found may be another's, whose outcome is still to be found out."""
+    """Return whether the finding may belong to another write whose outcome is still unknown."""
     match finding:
         case Absent():
             return False

@@ -1,6 +1,6 @@
-"""When a lane may try again: backoff, pauses that an answer asked for, budgets, the offline state.
+"""Decide when a lane may send: backoff, requested pauses, limits, the offline state.
 
-Pure. All moments are seconds on the boot clock, so that a change of the wall clock moves nothing.
+Pure. All moments are seconds on the boot clock: a change of the wall clock moves nothing.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from clipperd.outbox.records import LaneKey
 
 _UNLIMITED = 1_000_000
 _SPAN_S = 60.0  # https://developers.notion.com/reference/request-limits counts in minutes
-_CAUSE = 30  # writes in a minute from which on a 429 of Notion's is taken for our own doing
-_NEWS = 0.125  # the weight of the last step in how long one takes, as TCP weighs (RFC 6298)
-_PROBE_S = 120.0  # so long a limit that was found holds before a little more is tried
+_CAUSE = 30  # writes in a minute; from there on our own writes explain a 429 of Notion's
+_NEWS = 0.125  # the weight of the newest round trip, as in TCP (RFC 6298)
+_PROBE_S = 120.0  # seconds; a learned limit holds for so long before a probe raises it
 
 Key = tuple[str, str, str]
-"""What rests or is budgeted: "user", "route" or "connection", the account, and which of them."""
+"""The scope of a pause or a limit: "user", "route" or "connection", the account, and which one."""
 
 
 def backoff(attempts: int, *, base_s: float, cap_s: float, rng: Callable[[], float]) -> float:
-    """Full jitter: anywhere up to ``base_s`` doubled per attempt, at most ``cap_s``.
+    """Return a wait with full jitter: up to ``base_s`` doubled per attempt, at most ``cap_s``.
 
-    ``rng`` returns a number in [0, 1). Never less than a tenth of the bound, so that a run of
-    small draws cannot hammer.
+    ``rng`` returns a number in [0, 1). The wait is at least a tenth of the bound, so that a run of
+    small draws cannot flood the server.
     """
     bound: float = min(cap_s, base_s * 2.0 ** min(attempts, 30))
     return bound * (0.1 + 0.9 * rng())
 
 
 class LearnedLimit(msgspec.Struct):
-    """A limit that names no numbers (Notion's own): found by its 429, then felt for upwards.
+    """Notion's own limit, which answers do not report: learned from its 429, then probed upwards.
 
-    ``step`` doubles with every probe that goes well, so that a raised limit is found again.
+    ``step`` doubles with every probe that succeeds, so that a raised limit is found again.
     """
 
     quota: Quota = msgspec.field(default_factory=lambda: Quota(_UNLIMITED, _SPAN_S))
@@ -44,7 +44,7 @@ class LearnedLimit(msgspec.Struct):
     changed: float = 0.0
 
     def counted(self, now: float) -> None:
-        """A write was taken; try a little more when the limit has held for long."""
+        """Count an accepted write; raise the limit a little if it has held for long."""
         quota = self.quota
         quota.forget(now)
         quota.spend(now)
@@ -55,7 +55,7 @@ class LearnedLimit(msgspec.Struct):
             self.changed = now
 
     def refused(self, now: float) -> None:
-        """Notion said 429: what it took in the last minute is the limit, if that was ours."""
+        """Take the writes of the last minute as the limit, if they can explain a 429."""
         self.quota.forget(now)
         if len(self.quota.back) >= _CAUSE:
             self.quota.quota = len(self.quota.back)
@@ -63,62 +63,61 @@ class LearnedLimit(msgspec.Struct):
 
 
 class Throttle(msgspec.Struct):
-    """Deadlines of lanes, of what an answer told to wait, and what is left of each limit."""
+    """Deadlines of lanes, requested pauses, and the rest of each limit."""
 
     lanes: dict[LaneKey, float] = msgspec.field(default_factory=dict)
     pauses: dict[Key, float] = msgspec.field(default_factory=dict)
     quotas: dict[Key, Quota] = msgspec.field(default_factory=dict)
     learned: dict[Key, LearnedLimit] = msgspec.field(default_factory=dict)
     in_flight: dict[LaneKey, float] = msgspec.field(default_factory=dict)
-    """What is on its way, and since when."""
+    """When each running step began."""
     round_trip_s: float = 0.0
-    """How long a step with a write takes, by those of late; 0: none has been seen."""
+    """The smoothed duration of a step with a write; 0: none has ended."""
     offline_until: float = 0.0
     resets: int = 0
-    """How often everything was freed: a failure that began before one of these means nothing."""
+    """How often all backoffs were cleared: a failure that began before a reset is outdated."""
     _known: dict[tuple[tuple[Key, ...], bool], float] = msgspec.field(default_factory=dict)
 
     def hold_lane(self, lane: LaneKey, until: float) -> None:
-        """This lane rests until then."""
+        """Let the lane wait until then."""
         self.lanes[lane] = until
 
     def hold(self, what: str, lane: LaneKey, until: float) -> None:
-        """Everything that ``what`` covers rests: the "user", or this lane's "route" or
-        "connection"."""
+        """Let all lanes of a scope wait: the "user", or this lane's "route" or "connection"."""
         key = next(key for key in keys_of(lane) if key[0] == what)
         self.pauses[key] = max(self.pauses.get(key, 0.0), until)
         self._known.clear()
 
     def free_lane(self, lane: LaneKey) -> None:
-        """This lane is due at once."""
+        """Clear the lane's backoff."""
         self.lanes.pop(lane, None)
 
     def free_all(self) -> None:
-        """Every lane is due at once; what the server asked for stays."""
+        """Clear every lane's backoff; pauses that the server asked for stay."""
         self.lanes.clear()
         self.offline_until = 0.0
         self.resets += 1
 
     def due(self, lane: LaneKey, *, urgent: bool = True) -> float:
-        """The moment from which this lane may send; ``urgent``: a person waits for it."""
+        """Return when the lane may send; ``urgent``: the user waits for it."""
         return max(
             self.offline_until, self.lanes.get(lane, 0.0), self._opens(keys_of(lane), urgent)
         )
 
     def begin(self, lane: LaneKey, now: float, *, urgent: bool) -> None:
-        """A step of this lane begins; it counts as a write until it ends."""
+        """Count a step as a write in flight until it ends."""
         self.in_flight[lane] = now
         for quota in self.limits_of(keys_of(lane)):
             quota.begin(now, urgent=urgent)
         self._known.clear()
 
     def end(self, lane: LaneKey) -> None:
-        """The step is over; if it wrote, :meth:`observe` has run."""
+        """End the lane's step; if it wrote, :meth:`observe` has run."""
         self.in_flight.pop(lane, None)
         self._known.clear()
 
     def observe(self, lane: LaneKey, reply: Reply, now: float) -> None:
-        """Learn from the answer to a write: what is left, and whether Notion's own limit is hit."""
+        """Learn from the answer to a write: the rest of each limit, and Notion's own limit."""
         self._known.clear()
         is_refused = reply.status in (429, 529)
         keys = keys_of(lane)
@@ -143,7 +142,7 @@ class Throttle(msgspec.Struct):
             learned.refused(now)
 
     def _opens(self, keys: tuple[Key, ...], urgent: bool) -> float:
-        """When pauses and budgets let one more through; kept until one of them changes."""
+        """Return when pauses and limits admit one more write; cached until one of them changes."""
         found = self._known.get((keys, urgent))
         if found is None:
             found = max(self.pauses.get(key, 0.0) for key in keys)
@@ -155,7 +154,7 @@ class Throttle(msgspec.Struct):
         return found
 
     def limits_of(self, keys: tuple[Key, ...]) -> list[Quota]:
-        """What bounds these: limits that were told, and those that were found."""
+        """Return the limits of these scopes: the reported and the learned ones."""
         found = [self.quotas[key] for key in keys if key in self.quotas]
         return found + [self.learned[key].quota for key in keys if key in self.learned]
 
@@ -164,7 +163,7 @@ class Throttle(msgspec.Struct):
 
 
 def keys_of(lane: LaneKey) -> tuple[Key, ...]:
-    """What a write of this lane draws on. A page that is still to be created has another route."""
+    """Return the scopes of the lane's writes. A page still to be created has another route."""
     user, workspace, page = lane
     route = "create" if page.startswith("ref:") else "append"
     return ("user", user, ""), ("route", user, route), ("connection", user, workspace)

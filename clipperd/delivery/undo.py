@@ -1,4 +1,4 @@
-"""Undo: take back exactly what a clip created, and nothing that anybody has changed since."""
+"""Undo a clip: remove exactly the blocks it created, unless they were changed since."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _RESTORE = chunks.encode({"in_trash": False})
 
 
 class _Denied(Exception):
-    """Notion will not let us look at it or remove it, however often we ask."""
+    """Notion refuses to show or remove the block, however often we ask."""
 
 
 class _Own(msgspec.Struct, frozen=True):
-    """What is known of the clip's own: its delivery, our bot, the prints of what was sent."""
+    """A delivery, our bot's id, and the fingerprints of the blocks it created."""
 
     scope: Scope
     delivery: int
@@ -38,7 +38,7 @@ class _Own(msgspec.Struct, frozen=True):
 
 
 class UndoWorker:
-    """Carries out an undo as work of the page's lane; every removal is recorded as it is made."""
+    """Carries out an undo as work of the page's lane; each removal is stored as it is made."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class UndoWorker:
         clock: Clock,
         deps: Dependencies,
     ) -> None:
-        """All parts are given."""
+        """``deps`` gives the bot's id."""
         self._outbox = outbox
         self._notion = notion
         self._positions = positions
@@ -56,7 +56,7 @@ class UndoWorker:
         self._deps = deps
 
     async def step(self, lane: LaneKey, row: sqlite3.Row) -> None:
-        """Take one delivery back as far as it can be. Raises ReadFailed, BrokerUnreachable."""
+        """Undo one delivery as far as possible. Raises ReadFailed, BrokerUnreachable."""
         scope = Scope(lane[0], lane[1])
         undo: dict[str, Any] = json.loads(row["undo"])
         bot = await self._deps.bot_id(scope)
@@ -76,7 +76,7 @@ class UndoWorker:
     async def _page(
         self, scope: Scope, row: sqlite3.Row, bot: str | None, undo: dict[str, Any]
     ) -> None:
-        """A page that the clip created goes as a whole, if it holds nothing of anybody else."""
+        """Remove a page that the clip created, if it holds nothing else."""
         page_id = str(row["page_id"])
         try:
             reply = await self._read(scope, f"pages/{page_id}")
@@ -119,8 +119,9 @@ class UndoWorker:
             undo["left"].append({"block_id": block_id, "why": why})
 
     async def _trashed(self, block: Block, own: _Own, undo: dict[str, Any]) -> None:
-        """In the trash already. If we put it there and it is not what was sent, somebody changed
-        it just before, and we ended before we could put it back."""
+        """Handle a block in the trash. If we put it there but it differs from the sent one, a user
+        changed it just before, and we stopped before we could restore it.
+        """
         block_id = str(block["id"])
         expected = own.prints.get(block_id)
         is_ours = own.bot is not None and _editor(block) == own.bot
@@ -130,14 +131,14 @@ class UndoWorker:
             undo["removed"].append(block_id)
 
     async def _restore(self, scope: Scope, block_id: str, undo: dict[str, Any]) -> None:
-        """What we removed holds somebody's change: put it back."""
+        """Restore a block that we removed: it holds a user's change."""
         reply = await self._notion.send(scope, Call("PATCH", f"blocks/{block_id}", body=_RESTORE))
         if not reply.ok:
             raise _Denied if _is_final(reply) else ReadFailed(reply)
         undo["left"].append({"block_id": block_id, "why": "edited"})
 
     async def _standing(self, scope: Scope, parent_id: str, wanted: list[str]) -> dict[str, Block]:
-        """The wanted blocks as one listing shows them; missing ones are asked for singly."""
+        """Read the wanted blocks in one listing; missing ones are read one by one."""
         found: dict[str, Block] = {}
         cursor: str | None = wanted[0] if wanted else None
         while cursor is not None and len(found) < len(wanted):
@@ -154,7 +155,7 @@ class UndoWorker:
         return found
 
     async def _objection(self, block: Block, own: _Own) -> str | None:
-        """Why this block must stay, or None."""
+        """Return the reason to keep this block, or None."""
         if own.bot is not None and _editor(block) != own.bot:
             return "edited"
         expected = own.prints.get(block["id"])
@@ -162,7 +163,7 @@ class UndoWorker:
             return "edited"
         if not block.get("has_children"):
             return None
-        # What was sent bare got its children from later chunks of this clip, or is not ours.
+        # A block sent without children got them from later chunks of this clip, or from a user.
         bare = expected is not None and fingerprint.of(block) != expected
         cursor: str | None = None
         while True:
@@ -183,7 +184,7 @@ class UndoWorker:
         if bare and not own.prints.keys() >= set(ids):
             return False
         if await self._outbox.read(lanes.receipted, ids, besides=own.delivery):
-            return False  # another clip was put inside
+            return False  # holds blocks of another clip
         for child in children:
             if await self._objection(child, own) is not None:
                 return False
@@ -192,7 +193,7 @@ class UndoWorker:
     async def _remove(
         self, scope: Scope, block_id: str, expected: str | None, undo: dict[str, Any]
     ) -> None:
-        """Move to the trash; if the answer shows other content than we read, put it back."""
+        """Move to the trash; if the answer shows other content than we read, restore it."""
         reply = await self._notion.send(scope, Call("DELETE", f"blocks/{block_id}"))
         if reply.status == 404 or (reply.status == 400 and "archived" in reply.message):
             undo["removed"].append(block_id)
@@ -207,7 +208,7 @@ class UndoWorker:
         undo["removed"].append(block_id)
 
     async def _read(self, scope: Scope, path: str) -> Block | None:
-        """The object, perhaps in the trash, or None when it is gone."""
+        """Return the object, which may be in the trash, or None if it is gone."""
         reply: Reply = await self._notion.send(scope, Call("GET", path))
         if reply.status == 404:
             return None
@@ -217,7 +218,7 @@ class UndoWorker:
 
 
 def _is_unchanged(block: Block, expected: str) -> bool:
-    """Whether the block is as it was sent, children that followed in later chunks aside."""
+    """Return whether the block is as it was sent, apart from children of later chunks."""
     return expected in (fingerprint.of(block), fingerprint.of({**block, "has_children": False}))
 
 

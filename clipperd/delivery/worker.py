@@ -1,7 +1,7 @@
-"""One lane's next step: settle what is open, else choose, put on record, send, judge.
+"""Run one step of a lane: resolve the open request, or choose, store, send and judge the next.
 
-The order of durable acts is what makes it safe at every line: the request row is committed before
-the bytes leave, and it goes only in the transaction that writes down what became of it.
+The order of commits makes a crash safe at every line: the request row is committed before the
+bytes leave, and only the transaction that stores the outcome deletes it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from clipperd.pages.pages import Pages
 _log = logging.getLogger(__name__)
 
 MAX_ANCHOR_LOSSES = 4
-"""How often a delivery's place may be refused and looked up again before a person is asked."""
+"""How often Notion may refuse a delivery's insertion point before the user must decide."""
 
 
 class Worker:
-    """Moves one lane at a time; the dispatcher decides which."""
+    """Steps one lane at a time; the dispatcher decides which."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Worker:
         timeouts: Timeouts,
         deps: Dependencies,
     ) -> None:
-        """All parts are given; nothing is opened here."""
+        """Opens and starts nothing."""
         self._outbox = outbox
         self._notion = notion
         self._positions = positions
@@ -76,8 +76,10 @@ class Worker:
             return await self._step(lane)
         except BrokerUnreachable as error:
             if self._throttle.resets != frees:
-                return StepResult.LATER  # it began before the network was back: due again at once
-            if error.sent:  # this one connection broke; others may be well
+                return (
+                    StepResult.LATER
+                )  # it began before the network was back: due again immediately
+            if error.sent:  # this connection broke; others may work
                 self._back_off(lane, None)
             else:
                 self._offline()
@@ -141,11 +143,11 @@ class Worker:
     async def _create(
         self, lane: LaneKey, scope: Scope, first: QueuedDelivery, plan: Sequence[Chunk]
     ) -> StepResult:
-        """The page does not exist yet: its creator is the head of this lane, or was given up."""
+        """Create the page that the lane waits for; stop its clips if the creation was given up."""
         if first.new_page is None:
             ref = str(first.page_ref)
             if await self._outbox.read(lanes.is_coming, scope, ref):
-                return StepResult.NOTHING  # due later, or a person decides; its creation wakes this
+                return StepResult.NOTHING  # the creation of the page wakes this lane
             await self._recorder.park([first], "new_page_given_up", "The page was never created.")
             return StepResult.AGAIN
         try:
@@ -155,7 +157,7 @@ class Worker:
             await self._recorder.park([first], "parent_gone", detail)
             return StepResult.AGAIN
         if parent is None:
-            return StepResult.NOTHING  # its parent is still to be created; that wakes this lane
+            return StepResult.NOTHING  # the creation of the parent wakes this lane
         request = batch.page_request(
             scope,
             lane[2],
@@ -169,9 +171,9 @@ class Worker:
         return await self._send(lane, request, calls=parent.reads)
 
     async def _resume(self, lane: LaneKey, request: Request) -> StepResult:
-        """An unresolved request: ask the broker again by its key, or read the page."""
+        """Resolve a stored request: replay it under its key, or read the page."""
         if request.phase != "settle":
-            # Also one on record as "sending": the step that sent it ended before it could tell.
+            # Also in phase "sending": the step that sent it ended before it stored the outcome.
             return await self._send(lane, replace(request, maybe_sent=True), calls=0)
         look = await self._resolver.look(request)
         self._online()
@@ -264,7 +266,7 @@ class Worker:
         self._tries.pop(lane, None)
         await self._recorder.applied(request, ids, calls)
         if request.kind == "create_page":
-            return StepResult.MOVED  # the lane goes on under the page's own id
+            return StepResult.MOVED  # the lane continues under the page's own id
         if ids:
             blocks = msgspec.json.decode(request.body)["children"]
             await self._positions.record_append(
@@ -286,8 +288,8 @@ class Worker:
             self._throttle.hold(verdict.pause, lane, until)
         self._throttle.hold_lane(lane, until)
         if request.maybe_sent:
-            # An earlier send of these bytes may have been heard, and this answer need not have
-            # looked the key up: only a replay that is executed or remembered settles it.
+            # An earlier send of these bytes may have arrived, and this answer may not have looked
+            # the key up: only a replay that is executed or remembered resolves it.
             await self._recorder.unconfirmed(request, "replay", None)
         else:
             error = (verdict.code, verdict.message)
@@ -298,7 +300,9 @@ class Worker:
 
     async def _anchor_lost(self, request: Request, message: str, calls: int) -> StepResult:
         if await self._recorder.anchor_lost(request) >= MAX_ANCHOR_LOSSES:
-            if len(request.members) > 1:  # looked up anew each time: one clip may be the cause
+            if (
+                len(request.members) > 1
+            ):  # the place was resolved again each time, so one clip may be the cause
                 await self._recorder.split(request, calls)
                 return StepResult.AGAIN
             error = ("place_refused", message)
@@ -314,11 +318,11 @@ class Worker:
             await self._recorder.close(request, State.FAILED, "content_refused", error)
         else:
             await self._recorder.split(request, calls, verdict.block)
-        # Whoever waits for a page that is given up now is to hear of it.
+        # Lanes that wait for a page that is given up must look again.
         return StepResult.MOVED if request.kind == "create_page" else StepResult.AGAIN
 
     def _read_failed(self, lane: LaneKey, reply: Reply) -> StepResult:
-        """A read before the write was refused; nothing was sent, so just wait."""
+        """Wait: a read before the write was refused, and nothing was sent."""
         self._online()
         if reply.status in (429, 529):
             what = "user" if reply.broker_code == "limit_user" else "connection"
@@ -342,9 +346,9 @@ class Worker:
         )
 
     def _offline(self) -> None:
-        """The broker cannot be reached: every lane waits, no attempt is burned."""
+        """Let every lane wait: the broker cannot be reached. No attempt is counted."""
         if self._throttle.offline_until > self._clock.boot():
-            return  # lanes that were on their way together have failed together: once is enough
+            return  # lanes that were in flight together fail together: count once
         wait = backoff(
             self._link_tries,
             base_s=self._timeouts.retry_base,
@@ -366,7 +370,7 @@ class Worker:
 def _otherwise(
     group: Sequence[QueuedDelivery], plans: Mapping[int, Sequence[Chunk]], place: InsertionPoint
 ) -> dict[int, tuple[str, str]]:
-    """Deliveries (by seq) that will stand otherwise than asked for: how, and why."""
+    """Return how and why deliveries (by seq) will stand otherwise than asked for."""
     if place.fell_back:
         return {item.seq: ("end_of_page", place.fell_back) for item in group}
     return {

@@ -107,7 +107,7 @@ def test_the_limits_own_word_is_taken_over(
     gaps=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=120),
     urgent=st.lists(st.booleans(), min_size=120, max_size=120),
 )
-def test_writes_by_the_quota_exceed_its_window(
+def test_writes_by_the_quota_never_exceed_its_window(
     quota: int, gaps: Sequence[float], urgent: Sequence[bool]
 ) -> None:
     limit, now, starts = Quota(quota, 60.0), 0.0, []
