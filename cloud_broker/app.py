@@ -189,7 +189,7 @@ def create_app(
     random = randomness or SystemRandomness()
     measured = Metrics()
 
-    # Accounts, sessions, connections to Notion; what each account has paid for.
+    # Accounts, sessions, connections to Notion; subscriptions.
     identity = build_identity(settings, database, transport, clock, random, measured)
     subscriptions = Billing(
         database,

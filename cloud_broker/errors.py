@@ -24,7 +24,7 @@ BrokerError
 ├── AuditBroken                                     (exit 1) the audit chain does not hold
 ├── ProbeFailed                                     (exit 1) the rate-limit probe cannot start
 ├── PortTaken                                       (exit 6)
-├── KeysRefused                                     (exit 7) keys do not open what is stored
+├── KeysRefused                                     (exit 7) keys do not open the stored rows
 ├── KeysInUse                                       (exit 7) rows still need a key
 └── SealBroken                                      a stored secret was tampered with or swapped
 
@@ -319,7 +319,7 @@ class PortTaken(BrokerError):
 
 
 class KeysRefused(BrokerError):
-    """The encryption keys do not open what the database holds (exit 7)."""
+    """The encryption keys do not open the stored rows (exit 7)."""
 
     code = "keys_refused"
     title = "These encryption keys do not fit this database"

@@ -48,7 +48,9 @@ class RedisLimiter:
         self._offset: int | None = None if own_clock else 0  # Redis's clock less the caller's
         self._answers: dict[tuple[str, str, float], int] = defaultdict(int)
         self._answers_since = 0
-        self._unhealthy: set[str] = set()  # breakers whose state an answer changes
+        self._unhealthy: set[str] = (
+            set()
+        )  # breakers with strikes, or tripped
         self._judged: dict[str, int] = {}
         self._restoring = asyncio.Lock()
         self.needs_restore = False  # Redis lost its memory
@@ -71,7 +73,7 @@ class RedisLimiter:
         raise RedisLost("it keeps losing its memory")
 
     async def restore(self, now: float) -> None:
-        """Check that Redis answers, and restore what this broker knows. Raises RedisLost."""
+        """Check that Redis answers, and restore its memory. Raises RedisLost."""
         at = to_us(now)
         args = self._arguments((), at, self._usage.number(), 0.0)
         epoch = str((await self._redis.run(DECIDE, [EPOCH], args))[4])

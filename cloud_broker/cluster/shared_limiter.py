@@ -2,8 +2,8 @@
 
 Losing Redis neither opens nor closes the limits (docs/decisions/0014-redis-lost.md): without it
 each of N brokers admits an N-th. After three failed calls in a row the limiter stops calling Redis
-for requests; ``try_reconnect`` tries every second in the background, then restores what Redis
-missed. Pauses that Notion asked this broker for are kept here too.
+for requests; ``try_reconnect`` tries every second in the background, then restores Redis's
+memory. Pauses that Notion asked this broker for are kept here too.
 """
 
 from __future__ import annotations

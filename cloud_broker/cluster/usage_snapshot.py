@@ -1,4 +1,4 @@
-"""Keeps what one broker knows of the shared windows, for the time when Redis is lost.
+"""Keeps one broker's knowledge of the shared windows, for the time when Redis is lost.
 
 For each key: how many starts Redis counted last, and when; and this broker's own starts, each with
 a number. With both, the broker restores a Redis that lost its memory, and without Redis it knows

@@ -1,4 +1,4 @@
-"""Defines the limiter port: one decision about all rules, which spends all of them or none."""
+"""Defines the limiter port: one decision spends every rule or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits inbound connections, which aiohttp does not do.
+"""Limits inbound connections, as aiohttp does not.
 
 The broker closes a connection that does not send a whole request head in time, stays silent between
 requests, or does not read its response. Above a number of connections, in all or from one address,

@@ -40,16 +40,15 @@ from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import Route, match, parse_uuid
 from cloud_broker.transport import Interrupted, TransportError
 from cloud_broker.web import bodies as request_bodies
-from cloud_broker.web.bodies import is_coded, read_raw
+from cloud_broker.web.bodies import claims_of, is_coded, read_raw
 from cloud_broker.web.completion import READS
-from cloud_broker.web.keys import RANDOMNESS, REQUEST_ID, SESSIONS, SETTINGS
+from cloud_broker.web.keys import RANDOMNESS, REQUEST_ID, SETTINGS
 from cloud_broker.web.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/api/notion/proxy/"
 SEND_MAX_BYTES = 20 * 1024 * 1024 + 64 * 1024  # a 20 MB part and its form's framing
-_BEARER = "bearer "
 _SECONDS = re.compile(r"\A[0-9]{1,4}(?:\.[0-9]{1,3})?\Z", re.ASCII)
 _MULTIPART = re.compile(
     r"\Amultipart/form-data;\s*boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?\Z", re.ASCII
@@ -68,7 +67,7 @@ async def relay(request: web.Request) -> web.StreamResponse:
     """Relay one call; every refusal takes Notion's shape."""
     request_id = request.get(REQUEST_ID) or request.app[RANDOMNESS].new_id()
     try:
-        claims = await _claims(request)
+        claims = await claims_of(request)
         call = await _call(request, claims, request_id)
         request[READS] = call.route.kind == "read"
         answer = await request.app[RELAY].answer(call)
@@ -82,13 +81,6 @@ async def relay(request: web.Request) -> web.StreamResponse:
 def _refused(request: web.Request, refusal: ProxyError, request_id: str) -> ProxyResponse:
     request.app[METRICS].requests.add("(none)", refusal.broker_code)
     return from_refusal(refusal, request_id)
-
-
-async def _claims(request: web.Request) -> Claims:
-    header = request.headers.get("Authorization", "")
-    if header[: len(_BEARER)].lower() != _BEARER:
-        raise Unauthorized
-    return await request.app[SESSIONS].verify(header[len(_BEARER) :].strip())
 
 
 async def _call(request: web.Request, claims: Claims, request_id: str) -> Call:
