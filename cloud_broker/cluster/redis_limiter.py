@@ -48,9 +48,7 @@ class RedisLimiter:
         self._offset: int | None = None if own_clock else 0  # Redis's clock less the caller's
         self._answers: dict[tuple[str, str, float], int] = defaultdict(int)
         self._answers_since = 0
-        self._unhealthy: set[str] = (
-            set()
-        )  # breakers with strikes, or tripped
+        self._unhealthy: set[str] = set()  # breakers with strikes, or tripped
         self._judged: dict[str, int] = {}
         self._restoring = asyncio.Lock()
         self.needs_restore = False  # Redis lost its memory
