@@ -135,21 +135,21 @@ class PositionResolver:
     async def record_removal(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
         """Remove our deleted blocks from the outline and forget the section ends at them."""
         self._freshness.record_write((scope, page_id))
-        await self._moved(scope, page_id, removed_ids)
+        await self._store_removal(scope, page_id, removed_ids)
         self._section_ends.forget(scope, page_id, set(removed_ids))
 
     async def record_change(self, scope: Scope, page_id: str) -> None:
         """Note another change of our own: the page's stamp and section ends are outdated."""
         self._freshness.record_write((scope, page_id))
         self._invalidate(scope, page_id)
-        await self._moved(scope, page_id, ())
+        await self._store_removal(scope, page_id, ())
 
     def mark_changed(self, scope: Scope, page_id: str) -> None:
         """Note a change by another client: the next use reads the outline and section ends."""
         self._outlines.mark_changed(scope, page_id)
         self._section_ends.forget(scope, page_id)
 
-    async def _moved(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
+    async def _store_removal(self, scope: Scope, page_id: str, removed_ids: Sequence[str]) -> None:
         def work(c: sqlite3.Connection) -> None:
             snapshot = store.load(c, scope, page_id)
             if snapshot is not None:
@@ -184,7 +184,7 @@ class PositionResolver:
     async def _inside(self, query: PositionQuery) -> InsertionPoint:
         block_id = _block_id(query.position)
         if self._is_suspect(query, block_id):
-            await self._ask_block(query, block_id)
+            await self._read_parent(query, block_id)
         snapshot = await self._outlines.stored(query.scope, query.page_id)
         found = None if snapshot is None else locate(snapshot.tree, block_id)
         return InsertionPoint(parent_id=block_id, level=found.node.level if found else 0)
@@ -192,12 +192,14 @@ class PositionResolver:
     async def _after_block(self, query: PositionQuery) -> InsertionPoint:
         block_id = _block_id(query.position)
         if self._is_suspect(query, block_id):
-            return InsertionPoint(parent_id=await self._ask_block(query, block_id), after=block_id)
+            return InsertionPoint(
+                parent_id=await self._read_parent(query, block_id), after=block_id
+            )
         snapshot = await self._outlines.stored(query.scope, query.page_id)
         known = None if snapshot is None else snapshot.tree.find(block_id)
         return InsertionPoint(parent_id=known[0] if known else query.page_id, after=block_id)
 
-    async def _ask_block(self, query: PositionQuery, block_id: str) -> str:
+    async def _read_parent(self, query: PositionQuery, block_id: str) -> str:
         """Read the block and return its parent's id. Raises PageGone, PageTrashed, PlaceGone."""
         block = await query.reader.block(block_id)
         if block is None:
@@ -224,7 +226,7 @@ class PositionResolver:
         found = await self._headings.heading(query)
         heading_id, is_suspect = found.node.id, self._is_suspect(query, found.node.id)
         if found.end is None and not found.node.toggleable and not is_suspect:
-            place = await self._unseen_end(query, found.node)
+            place = await self._fresh_end(query, found.node)
             if place is not None:
                 return place
         if found.end is None and (is_suspect or not found.node.toggleable):
@@ -238,7 +240,7 @@ class PositionResolver:
         self._section_ends.record(*page, heading_id, parent_id, found.end, seen_at=seen_at)
         return InsertionPoint(found.parent_id, after=found.end, level=found.node.level)
 
-    async def _unseen_end(self, query: PositionQuery, heading: Node) -> InsertionPoint | None:
+    async def _fresh_end(self, query: PositionQuery, heading: Node) -> InsertionPoint | None:
         """Return the end of the heading's section if no read is needed, else None."""
         snapshot = await self._outlines.stored(query.scope, query.page_id)
         seen = None if snapshot is None else locate(snapshot.tree, heading.id)
