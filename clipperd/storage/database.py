@@ -231,6 +231,18 @@ def _settle_all(jobs: Sequence[Job]) -> None:
         job.settle()
 
 
+def _run_in_savepoint(connection: sqlite3.Connection, job: Job) -> None:
+    connection.execute("SAVEPOINT job")
+    try:
+        job.result = job.work(connection)
+    except BaseException as error:
+        if isinstance(error, sqlite3.Error) and translate(error) is not error:
+            raise  # a disk error fails the whole batch
+        job.error = error  # delivered to the caller that awaits the job
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+
+
 class _WriterConnection(Connection):
     def __init__(self, connect: Callable[[], sqlite3.Connection], log: WriteAheadLog) -> None:
         super().__init__(connect)
@@ -240,38 +252,19 @@ class _WriterConnection(Connection):
     def execute(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
         connection = self.sqlite
-        if len(batch) == 1:  # needs no savepoint to be undone alone
-            self._execute_one(connection, batch[0])
-            return
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                connection.execute("SAVEPOINT job")
-                try:
-                    job.result = job.work(connection)
-                except BaseException as error:
-                    if isinstance(error, sqlite3.Error) and translate(error) is not error:
-                        raise  # a disk error fails the whole batch
-                    job.error = error  # delivered to the caller that awaits the job
-                    connection.execute("ROLLBACK TO job")
-                connection.execute("RELEASE job")
+            if len(batch) == 1:  # needs no savepoint
+                batch[0].result = batch[0].work(connection)
+            else:
+                for job in batch:
+                    _run_in_savepoint(connection, job)
             connection.execute("COMMIT")
         except BaseException as error:  # delivered to every caller of the batch
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             for job in batch:
                 job.error = translate(error) if isinstance(error, sqlite3.Error) else error
-
-    def _execute_one(self, connection: sqlite3.Connection, job: Job) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            job.result = job.work(connection)
-            connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            # delivered to the caller that awaits the job
-            job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
     def idle(self, *, is_busy: bool) -> float | None:
         """Checkpoint after the callers have their answers; see :class:`WriteAheadLog`."""
