@@ -122,7 +122,9 @@ def per_thousand(pattern: re.Pattern[str], text: str) -> float:
 def report() -> tuple[list[str], bool]:
     """Return the faults and figures of the tree, line by line, and whether the prose is plain."""
     code = [f for top in ("clipperd", "cloud_broker", "tests") for f in (ROOT / top).rglob("*.py")]
-    documents = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+    documents = sorted(
+        [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "tests" / "README.md"]
+    )
     lines, counts = list[str](), Counter[str]()
     for file in [*sorted(code), *documents]:
         name = file.relative_to(ROOT).as_posix()

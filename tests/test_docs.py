@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+GUIDE = ROOT / "tests" / "README.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), GUIDE])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`((?:clipperd|cloud_broker|tests|packaging|docs)/[\w./-]*)`")
 TEST = re.compile(r"`(test_\w+)`")
@@ -51,6 +52,22 @@ def test_every_test_that_is_named_exists(document: Path) -> None:
     for file in (ROOT / "tests").rglob("test_*.py"):
         known |= set(re.findall(r"def (test_\w+)", file.read_text("utf-8"))) if named else set()
     assert named - known == set()
+
+
+def test_the_guide_to_tests_names_classes_and_functions_that_exist() -> None:
+    sources = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`([A-Z]\w+|a_\w+)`", GUIDE.read_text("utf-8")))
+    assert named - set(re.findall(r"^(?:class|def) (\w+)", sources, re.MULTILINE)) == set()
+
+
+def test_every_example_in_the_guide_to_tests_is_in_the_file_that_it_names() -> None:
+    examples = re.findall(
+        r"`(tests/[\w/]+\.py)`\n\n```python\n(.+?)```", GUIDE.read_text("utf-8"), re.S
+    )
+    assert len(examples) >= 15
+    for file, example in examples:
+        lines = {line.strip() for line in (ROOT / file).read_text("utf-8").splitlines()}
+        assert [line for line in example.splitlines() if line.strip() not in lines] == [], file
 
 
 @pytest.mark.parametrize("package", ["clipperd", "cloud_broker"])
