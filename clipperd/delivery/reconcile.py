@@ -146,7 +146,7 @@ def judge_pages(
     return Undecided("several_pages")
 
 
-class Listing(msgspec.Struct):
+class ChildList(msgspec.Struct):
     """The blocks that were read, the calls made, and the refusal that ended the reading, if any."""
 
     blocks: list[Block]
@@ -157,7 +157,7 @@ class Listing(msgspec.Struct):
 
 async def read_children(
     notion: Notion, scope: Scope, parent_id: str, *, start: str | None
-) -> Listing:
+) -> ChildList:
     """List the parent's children from ``start`` (a child's id), or from the top.
 
     Notion accepts a child's id as ``start_cursor``, though undocumented: if the listing does not
@@ -179,12 +179,12 @@ async def read_children(
             from_top.calls += calls
             return from_top
         if results is None:
-            return Listing(blocks, calls, refusal=reply)
+            return ChildList(blocks, calls, refusal=reply)
         blocks.extend(results)
         cursor = reply.body.get("next_cursor") if reply.body.get("has_more") else None
         if cursor is None:
-            return Listing(blocks, calls)
-    return Listing(blocks, calls, cut=True)
+            return ChildList(blocks, calls)
+    return ChildList(blocks, calls, cut=True)
 
 
 def _results(reply: Reply) -> list[Block] | None:
