@@ -1,1 +1,1 @@
-"""The durable outbox: what was accepted, sent and confirmed. All SQL about clips lives here."""
+"""Hold the durable queue: accepted, sent and delivered clips. All SQL about clips is here."""

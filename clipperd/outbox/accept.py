@@ -1,4 +1,4 @@
-"""Acceptance: one transaction makes a clip durable, once per Idempotency-Key."""
+"""Accept a clip: one transaction makes it durable, once per Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def accept(
 ) -> tuple[ClipView, bool, list[LaneKey]]:
     """Store ``draft``; return its view, whether it is a replay, and the lanes it joins.
 
-    ``ids`` gives each delivery its id. Raises IdempotencyConflict, PageRefUnknown, PageRefTaken;
-    nothing is stored then.
+    ``ids``: one for each delivery. Raises IdempotencyConflict, PageRefUnknown, PageRefTaken, and
+    stores nothing then.
     """
     earlier = _replayed(connection, draft)
     if earlier is not None:
@@ -104,7 +104,7 @@ def _insert_clip(
         "INSERT INTO content (clip_seq, accepted, plan) VALUES (?, ?, ?)",
         (row["seq"], draft.accepted, draft.plan.encoded),
     )
-    return cast("sqlite3.Row", row)  # fetchall says Any; the connection's row_factory makes them
+    return cast("sqlite3.Row", row)  # fetchall returns Any; the connection's row_factory makes rows
 
 
 def _insert_delivery(
@@ -145,7 +145,7 @@ def _insert_delivery(
 def locate(
     connection: sqlite3.Connection, scope: Scope, target: Target, delivery_id: str
 ) -> tuple[str | None, str | None, str]:
-    """Say which page a target means and the lane its order is kept in."""
+    """Return the page id, the page ref and the lane of a target."""
     if target.page_id is not None:
         return target.page_id, None, target.page_id
     if target.new_page is not None:
@@ -162,7 +162,7 @@ def locate(
 
 
 def title_of(connection: sqlite3.Connection, scope: Scope, target: Target) -> str | None:
-    """What the page of a target that was located is called, as far as that is known."""
+    """Return the title of a located target's page, if known."""
     if target.new_page is not None:
         return str(target.new_page["title"])
     if target.page_ref is not None:
@@ -181,7 +181,7 @@ def _must_exist(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlit
 
 
 def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.Row | None:
-    """The delivery that creates (or created) the page called ``ref``, unless it was given up."""
+    """Return the delivery that creates or created the page of ``ref``, unless it was given up."""
     row: sqlite3.Row | None = connection.execute(
         "SELECT seq, page_id, page_title, lane, state FROM delivery"
         " WHERE user_id = ? AND workspace_id = ? AND page_ref = ? AND new_page IS NOT NULL"
@@ -193,7 +193,7 @@ def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.R
 
 
 def next_turn(connection: sqlite3.Connection) -> int:
-    """The next place in line; only ever grows, so order never hangs on a clock."""
+    """Return the next queue position; it only grows, so the order never depends on a clock."""
     row = connection.execute(
         "UPDATE turn_counter SET n = n + 1 WHERE one = 1 RETURNING n"
     ).fetchone()

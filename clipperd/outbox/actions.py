@@ -1,8 +1,8 @@
-"""What a person does to clips: cancel, retry, resolve, move, edit, undo, pause.
+"""Apply the user's actions to clips: cancel, retry, resolve, move, edit, undo, pause.
 
-Like ``requests.py``, every function is one transaction's work on the writer's connection. Each
-change is guarded by the old state: rowcount decides, so a click can never undo what has meanwhile
-been sent.
+As in ``requests.py``, each function runs in one transaction on the writer's connection. Each change
+is guarded by the old state: rowcount decides, so an action cannot affect a clip that was sent
+meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from clipperd.outbox.schema import DEFERRED
 def rows_of(
     connection: sqlite3.Connection, user_id: str, clip_id: str, delivery_id: str | None
 ) -> list[sqlite3.Row]:
-    """The clip's deliveries (or the one named). Raises NotFound."""
+    """Return the clip's deliveries, or the named one. Raises NotFound."""
     rows = connection.execute(
         "SELECT d.*, clip.version, clip.seq AS clip FROM delivery d"
         " JOIN clip ON clip.seq = d.clip_seq WHERE clip.id = ? AND clip.user_id = ?"
@@ -45,12 +45,12 @@ def rows_of(
 
 
 def lane_of(row: sqlite3.Row) -> LaneKey:
-    """The lane that a delivery row belongs to."""
+    """Return the lane that a delivery row belongs to."""
     return (row["user_id"], row["workspace_id"], row["lane"])
 
 
 def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
-    """Withdraw what has not been sent. Raises NotAllowedNow when nothing of it can be."""
+    """Cancel the unsent deliveries. Raises NotAllowedNow if there are none."""
     allowed = [row for row in rows if is_unsent(row) and row["state"] != State.FAILED]
     if not allowed:
         raise NotAllowedNow(
@@ -67,7 +67,7 @@ def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: flo
 
 
 def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
-    """Try again at once, unless a person has to say something first (UNTRIABLE)."""
+    """Requeue deliveries for an immediate retry, unless the user must decide first (UNTRIABLE)."""
     allowed = [
         row
         for row in rows
@@ -90,9 +90,9 @@ def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: floa
 def resolve(
     connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], how: str, now: float
 ) -> None:
-    """A person looked at the page: it is there (``delivered``) or is not (``resend``).
+    """Apply the user's finding: the clip is on the page (``delivered``) or is not (``resend``).
 
-    One that stopped halfway for another reason can be ``delivered`` too: as far as it came.
+    A clip that stopped halfway for another reason can also be ``delivered``, as far as it came.
     """
     unknown = [row for row in rows if _needs(row) and row["reason"] == "outcome_unknown"]
     halfway = [row for row in rows if _needs(row) and row["chunks_done"] and row not in unknown]
@@ -123,12 +123,12 @@ def _needs(row: sqlite3.Row) -> bool:
 
 
 def _confirm(connection: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
-    """The chunk (or the new page) that was under way is there, under ids that nobody knows."""
+    """Count the chunk or new page of unknown outcome as done; its ids stay unknown."""
     total = connection.execute("SELECT chunks FROM clip WHERE seq = ?", (row["clip"],)).fetchone()[
         "chunks"
     ]
     if row["new_page"] and not row["page_id"] and total > 1:
-        # The page was created empty; its content can follow once a person says which it is.
+        # The page was created empty; its content follows once the user names the page.
         connection.execute(
             "UPDATE delivery SET new_page = NULL, reason = 'page_unknown',"
             " error_code = 'page_unknown', error_message = 'Choose the page that was created.'"
@@ -158,14 +158,14 @@ def retarget(
     place: tuple[str | None, str | None, str],
     now: float,
 ) -> None:
-    """Send an unsent delivery somewhere else; it goes to the back of that page's line."""
+    """Move an unsent delivery to another target, at the end of that page's queue."""
     if not is_unsent(row):
         raise NotAllowedNow("It is being sent or was sent already; it can no longer be moved.")
     if row["new_page"]:
         raise NotAllowedNow("A page that is still to be created cannot be moved; cancel it.")
     page_id, page_ref, lane = place
     turn = next_turn(connection)
-    if row["turn"] >= DEFERRED:  # its time has not come
+    if row["turn"] >= DEFERRED:  # not yet due
         turn += DEFERRED
     connection.execute(
         "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = ?, lane = ?, turn = ?,"
@@ -194,9 +194,9 @@ def edit(
     priority: int | None,
     not_before: float | None,
 ) -> None:
-    """Change a clip that has not been sent, if it still has ``version``.
+    """Change an unsent clip, if it still has ``version``.
 
-    ``not_before`` None leaves its time alone; a time that is over lets it go now.
+    ``not_before``: None leaves it as it is; a past time makes the clip due now.
     """
     clip = rows[0]["clip"]
     if rows[0]["version"] != version:
@@ -245,7 +245,7 @@ def edit(
 
 
 def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | None) -> None:
-    """Let a clip wait for a time, or join the back of its lines now."""
+    """Defer a clip, or append it to its lanes now."""
     connection.execute("UPDATE clip SET not_before = ? WHERE seq = ?", (not_before, clip))
     if not_before is not None:
         connection.execute(
@@ -263,7 +263,7 @@ def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | N
 
 
 def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKey], float | None]:
-    """Let deliveries whose ``not_before`` has come join their lanes; say when the next is due."""
+    """Append due deliveries to their lanes; return these lanes and the next due time."""
     rows = connection.execute(
         "SELECT d.seq, d.user_id, d.workspace_id, d.lane FROM delivery d"
         f" JOIN clip ON clip.seq = d.clip_seq WHERE d.turn >= {DEFERRED} AND clip.not_before <= ?"
@@ -283,7 +283,7 @@ def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKe
 
 
 def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
-    """Ask for the removal of what was delivered; the page's lane carries it out."""
+    """Request an undo of the delivered parts; the page's lane carries it out."""
     allowed = [
         row
         for row in rows
@@ -304,7 +304,7 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
 def record_undo(
     connection: sqlite3.Connection, row: sqlite3.Row, undo: dict[str, Any], now: float
 ) -> list[int]:
-    """Keep how far an undo has come; a complete one closes the delivery as canceled."""
+    """Store the progress of an undo; a complete one makes the delivery canceled."""
     connection.execute("UPDATE delivery SET undo = ? WHERE seq = ?", (json.dumps(undo), row["seq"]))
     if undo["state"] == "done" and not undo["left"]:
         connection.execute(
@@ -316,7 +316,7 @@ def record_undo(
 
 
 def set_parked(connection: sqlite3.Connection, lane: LaneKey, parked: str) -> None:
-    """Whether later clips of a page wait for one that needs attention."""
+    """Set whether later clips of a page wait for one that needs attention."""
     connection.execute(
         "INSERT INTO lane_setting (user_id, workspace_id, page_id, parked) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET parked = excluded.parked",
@@ -325,7 +325,7 @@ def set_parked(connection: sqlite3.Connection, lane: LaneKey, parked: str) -> No
 
 
 def pause(connection: sqlite3.Connection, until: float | None) -> None:
-    """Hold the whole queue, until a time or until it is resumed."""
+    """Pause the whole queue, until a time or until it is resumed."""
     connection.execute(
         "INSERT INTO queue_pause (one, until) VALUES (1, ?)"
         " ON CONFLICT DO UPDATE SET until = excluded.until",
@@ -334,20 +334,20 @@ def pause(connection: sqlite3.Connection, until: float | None) -> None:
 
 
 def resume(connection: sqlite3.Connection) -> None:
-    """Let the queue go on."""
+    """Resume the queue."""
     connection.execute("DELETE FROM queue_pause")
 
 
 def paused(connection: sqlite3.Connection) -> tuple[bool, float | None]:
-    """Whether the queue is held, and until when (None: until resumed)."""
+    """Return whether the queue is paused, and until when (None: until resumed)."""
     row = connection.execute("SELECT until FROM queue_pause").fetchone()
     return (False, None) if row is None else (True, row["until"])
 
 
 def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> list[int]:
-    """Let everything go that waits for its next attempt or, where trying may help, for a person.
+    """Requeue deliveries that wait for a retry or, where a retry may help, for the user.
 
-    Each keeps its place in line. Returns the ``clip.seq`` numbers.
+    Each keeps its queue position. Returns the ``clip.seq`` numbers.
     """
     marks = ", ".join("?" * len(UNTRIABLE))
     rows = connection.execute(
@@ -363,7 +363,7 @@ def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> list[
 
 
 def unsent(connection: sqlite3.Connection, user_id: str, workspace_id: str) -> int:
-    """How many deliveries to a workspace have not reached it."""
+    """Count the deliveries that have not reached a workspace."""
     row = connection.execute(
         "SELECT count(*) AS n FROM delivery WHERE user_id = ? AND workspace_id = ? AND state IN"
         f" {OPEN_SQL}",

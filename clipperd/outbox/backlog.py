@@ -1,4 +1,4 @@
-"""How many requests each lane still needs, as its clips will travel: counted in one read."""
+"""Count the requests that each lane still needs, batched as they will be sent, in one read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from clipperd.content.limits import CHILDREN, ELEMENTS, REQUEST_BYTES
 from clipperd.outbox.records import OPEN_SQL, LaneKey
 from clipperd.outbox.schema import DEFERRED
 
-_MOST = 2_000  # deliveries that are looked at, page by page: other pages are taken to be like them
+_MOST = 2_000  # deliveries read, page by page; further pages are assumed to be like them
 
-_OPEN = f"state IN {OPEN_SQL} AND state <> 'needs_attention'"  # so that delivery_open serves
+_OPEN = f"state IN {OPEN_SQL} AND state <> 'needs_attention'"  # uses the index delivery_open
 
 _DUE = f"""d.user_id = :user AND d.turn < :deferred
   AND {_OPEN}
@@ -55,10 +55,10 @@ _COUNT = f"SELECT count(*) AS n FROM delivery d WHERE {_DUE}"
 
 
 def loads(connection: sqlite3.Connection, user_id: str) -> dict[LaneKey, int]:
-    """The requests that each of the account's lanes needs, if nothing is refused.
+    """Return the requests that each of the account's lanes needs, if none is refused.
 
-    Neighbours for one place travel together, a long clip in its parts. What is put off, or waits
-    for a person, is not counted.
+    Neighbours for one position share requests; a long clip needs one for each chunk. Deferred clips
+    and clips that wait for the user are not counted.
     """
     whose = {"user": user_id, "deferred": DEFERRED}
     rows = connection.execute(_LOADS, whose).fetchall()

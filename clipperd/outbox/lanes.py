@@ -1,4 +1,4 @@
-"""Reading the lanes: what waits in which order, what is under way, what is receipted."""
+"""Read the lanes: the waiting deliveries in order, the open request, the receipts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clipperd.outbox.schema import DEFERRED
 
 
 def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
-    """Lanes of this account with something left to do, and the best priority waiting in each."""
+    """Return the account's lanes with open work, and the best priority waiting in each."""
     rows = connection.execute(
         "SELECT d.workspace_id, d.lane, min(clip.priority) AS priority"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
@@ -71,7 +71,7 @@ def pending_undo(connection: sqlite3.Connection, lane: LaneKey) -> sqlite3.Row |
 
 
 def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | None:
-    """The lane's unresolved request, if any; nothing else of the lane moves before it."""
+    """Return the lane's unresolved request; nothing else of the lane may move before it."""
     row = connection.execute(
         "SELECT * FROM request WHERE user_id = ? AND workspace_id = ? AND lane = ?", lane
     ).fetchone()
@@ -81,9 +81,10 @@ def live_request(connection: sqlite3.Connection, lane: LaneKey) -> Request | Non
 def waiting(
     connection: sqlite3.Connection, lane: LaneKey, *, parked: str = "wait", limit: int = 120
 ) -> list[QueuedDelivery]:
-    """The lane's open deliveries in order; with ``parked`` "skip" without those that are.
+    """Return the lane's open deliveries in order.
 
-    While the page does not exist, its creator stands first, whenever it was accepted.
+    ``parked`` "skip": without those that need attention.
+    Before the page exists, the delivery that creates it is first, whenever it was accepted.
     """
     skipped = " AND d.state <> 'needs_attention'" if parked == "skip" else ""
     order = "d.new_page IS NULL, d.turn" if lane[2].startswith("ref:") else "d.turn"
@@ -101,7 +102,7 @@ def waiting(
 def origin(
     connection: sqlite3.Connection, scope: Scope, parent_id: str
 ) -> tuple[QueuedDelivery, bytes] | None:
-    """The delivery that created this block or page, and its plan while it is kept."""
+    """Return the delivery that created this block or page, and its plan if still stored."""
     row = connection.execute(
         "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"
         " clip.first_level, clip.elements, clip.body_bytes, clip.chunks, content.plan"
@@ -121,7 +122,7 @@ def plans_of(connection: sqlite3.Connection, clip_seqs: Iterable[int]) -> dict[i
 
 
 def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
-    """'wait' or 'skip': whether clips behind one that needs attention go on."""
+    """Return "wait" or "skip": whether clips after one that needs attention wait for it."""
     row = connection.execute(
         "SELECT parked FROM lane_setting WHERE user_id = ? AND workspace_id = ? AND page_id = ?",
         lane,
@@ -132,7 +133,7 @@ def parked_policy(connection: sqlite3.Connection, lane: LaneKey) -> str:
 def receipted(
     connection: sqlite3.Connection, block_ids: Sequence[str], *, besides: int = 0
 ) -> set[str]:
-    """Which of these blocks we hold a receipt for, other than for the delivery ``besides``."""
+    """Return which of these blocks have a receipt of another delivery than ``besides``."""
     known: set[str] = set()
     for start in range(0, len(block_ids), 500):
         part = block_ids[start : start + 500]
@@ -148,7 +149,7 @@ def receipted(
 
 
 def prints_of(connection: sqlite3.Connection, delivery: int) -> dict[str, str]:
-    """The blocks that a delivery created, each with the fingerprint of what was sent."""
+    """Return the blocks that a delivery created, with the fingerprint of each as sent."""
     rows = connection.execute(
         "SELECT block_id, print FROM receipt WHERE delivery_seq = ?", (delivery,)
     )
@@ -168,7 +169,7 @@ def announced_page(
 
 
 def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
-    """Whether the page of this ref is still to be created, if only once a person has decided."""
+    """Return whether the page of this ref is still to be created, maybe after a decision."""
     row = connection.execute(
         "SELECT 1 FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_ref = ?"
         " AND new_page IS NOT NULL AND page_id IS NULL"
@@ -179,7 +180,7 @@ def is_coming(connection: sqlite3.Connection, scope: Scope, ref: str) -> bool:
 
 
 def shares_page(connection: sqlite3.Connection, row: sqlite3.Row) -> bool:
-    """Whether the page that this delivery created holds, or awaits, anything of other clips."""
+    """Return whether the page that this delivery created holds, or awaits, other clips."""
     found = connection.execute(
         "SELECT 1 FROM delivery WHERE user_id = :user AND workspace_id = :workspace"
         f" AND seq <> :seq AND state NOT IN {GIVEN_UP_SQL} AND (page_id = :page"
@@ -197,7 +198,7 @@ def shares_page(connection: sqlite3.Connection, row: sqlite3.Row) -> bool:
 
 
 def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:
-    """The last block we are known to have put on this page, where a look may begin."""
+    """Return the last block known to be ours on this page: a look may start there."""
     row = connection.execute(
         "SELECT block_ids FROM delivery WHERE user_id = ? AND workspace_id = ? AND page_id = ?"
         " AND +state = 'delivered' AND block_ids != '[]' ORDER BY delivered_at DESC LIMIT 1",
@@ -207,7 +208,7 @@ def last_block(connection: sqlite3.Connection, lane: LaneKey) -> str | None:
 
 
 def own_keys(connection: sqlite3.Connection, scope: Scope) -> set[str]:
-    """The keys of this workspace's unresolved requests."""
+    """Return the keys of this workspace's unresolved requests."""
     rows = connection.execute(
         "SELECT key FROM request WHERE user_id = ? AND workspace_id = ?",
         (scope.user_id, scope.workspace_id),

@@ -1,6 +1,6 @@
-"""What the outbox holds, read from its file while no daemon runs. Never writes, never waits.
+"""Read the outbox from its file while no daemon runs. Never writes, never waits.
 
-Like every list, it shows the current account's clips only.
+Shows the current account's clips only, like every list.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MINE = "WHERE user_id = (SELECT user_id FROM account WHERE is_current = 1)"
 
 
 def waiting(file: Path) -> int | None:
-    """Count the clips that are not finished; None when the file cannot be read."""
+    """Count the unfinished clips; None if the file cannot be read."""
     with _opened(file) as connection:
         if connection is None:
             return None
@@ -45,11 +45,11 @@ def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str
 
 @contextmanager
 def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open read-only; None when it is absent or not an outbox of this version.
+    """Open the file read-only; yield None if it is absent or not an outbox of this version.
 
-    Where no file can be made beside it, on a full or read-only disk, SQLite reads it only as one
-    that nobody changes. So it is, while no daemon runs; a log that a crash left is read with it
-    where the disk lets it be.
+    On a full or read-only disk SQLite cannot create its ``-shm`` file and reads the database only
+    as immutable. It is immutable while no daemon runs; a log that a crash left is read too where
+    the disk permits.
     """
     log = file.with_name(file.name + "-wal")
     is_folded = not log.exists() or log.stat().st_size == 0

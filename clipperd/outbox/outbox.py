@@ -1,4 +1,4 @@
-"""The outbox as the rest of the daemon uses it: each change durable first, then told."""
+"""Run queries and changes on outbox.db; publish each change after its commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipperd.outbox import views
 from clipperd.outbox.records import ClipView, Draft, LaneKey
 from clipperd.storage.database import Database
 
-_REMEMBERED = 1000  # clips whose last event is known; more would only cost memory
+_REMEMBERED = 1000  # clips whose last event is kept; more would only cost memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,13 +24,14 @@ Publish = Callable[[str, dict[str, Any], str], None]
 
 
 class Outbox:
-    """Runs work on outbox.db and publishes the clips that it changed."""
+    """Runs work on outbox.db and publishes the changed clips."""
 
     def __init__(
         self, db: Database, clock: Clock, *, new_id: Callable[[], str], publish: Publish
     ) -> None:
-        """``new_id`` gives a fresh id; ``publish(type, data, user)`` tells that
-        account's clients after a commit."""
+        """``new_id`` returns a fresh id. ``publish(type, data, user)`` sends an event to that
+        account's clients.
+        """
         self.db = db
         self._clock = clock
         self._new_id = new_id
@@ -39,7 +40,7 @@ class Outbox:
         self._published: dict[str, int] = {}  # the last event of each clip, as a hash
 
     async def accept(self, draft: Draft) -> tuple[ClipView, bool, list[LaneKey]]:
-        """Store a clip durably. Returns its view, whether it is a replay, and its lanes.
+        """Store a clip durably; return its view, whether it is a replay, and its lanes.
 
         Raises IdempotencyConflict, PageRefUnknown, PageRefTaken, StorageFull.
         """
@@ -56,7 +57,7 @@ class Outbox:
         return view, replayed, lanes
 
     async def get(self, user_id: str, clip_id: str) -> ClipView:
-        """One clip of an account. Raises NotFound."""
+        """Return one clip of an account. Raises NotFound."""
         return await self.read(views.get, user_id, clip_id)
 
     async def change(
@@ -75,7 +76,7 @@ class Outbox:
     async def act(
         self, user_id: str, clip_id: str, work: Callable[[sqlite3.Connection], T]
     ) -> tuple[ClipView, T]:
-        """Run a person's action on one clip; return the clip as it is now and the result."""
+        """Apply a user's action to one clip; return the changed clip and the result."""
 
         def run(connection: sqlite3.Connection) -> tuple[ClipView, T]:
             result = work(connection)
@@ -106,7 +107,7 @@ class Outbox:
     async def until(
         self, user_id: str, clip_id: str, holds: Callable[[ClipView], bool], seconds: float
     ) -> ClipView:
-        """The clip once ``holds`` is true of it, or as it is after ``seconds``."""
+        """Return the clip once ``holds`` is true of it, or as it is after ``seconds``."""
         nap = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             while True:
@@ -131,7 +132,7 @@ class Outbox:
         """Return whether the clip differs from its last event in more than version and time."""
         shown = hash(msgspec.json.encode(replace(view, version=0, updated_at="")))
         before = self._published.pop(view.id, None)
-        self._published[view.id] = shown  # the newest stands last
+        self._published[view.id] = shown  # the newest is last
         if len(self._published) > _REMEMBERED:
             del self._published[next(iter(self._published))]
         return shown != before

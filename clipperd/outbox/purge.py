@@ -1,7 +1,7 @@
-"""What has had its time is erased from every file: the queue, its log, its copies, damaged ones.
+"""Erase expired content from every file: the queue, its log, its copies, damaged files.
 
-A row that is deleted leaves its bytes in the file, in the log beside it and in every copy made
-before. SQLite overwrites the first (``PRAGMA secure_delete``); the rest is done here.
+A deleted row leaves its bytes in the file, in the log and in every earlier copy. SQLite overwrites
+the file (``PRAGMA secure_delete``); this module does the rest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Purge:
-    """Knows every file of the home that holds what people clip."""
+    """Erases expired content from every file of the home that holds clips."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Purge:
         *,
         keep_content_s: float,
     ) -> None:
-        """``keep_content_s``: how long content is kept once a clip is through."""
+        """``keep_content_s``: how long the content of a finished clip is kept."""
         self._outbox = outbox
         self._backups = backups
         self._quarantine = quarantine
@@ -43,13 +43,13 @@ class Purge:
         self._keep_content_s = keep_content_s
 
     async def once(self) -> bool:
-        """Erase what is due. False where something was in the way: try again soon."""
+        """Erase expired content. Returns False if a file was in use: try again soon."""
         now = self._clock.now()
         erase = partial(retention.erase_expired, now=now, keep_content_s=self._keep_content_s)
         try:
             await self._outbox.write(erase)
             is_done = await self._outbox.db.erase_deleted()
-            # A copy that is made from here on holds what is newer than ``live``.
+            # A copy made from here on holds newer rows than ``live``.
             copies = await asyncio.to_thread(self._backups.all)
             live = await self._outbox.read(retention.live)
             await asyncio.to_thread(self._elsewhere, copies, live, now)

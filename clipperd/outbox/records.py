@@ -1,4 +1,4 @@
-"""The shapes of the outbox: a draft going in, rows on the way, the view that clients see."""
+"""Define the shapes of the outbox: drafts, stored rows, and the views for clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from clipperd.model import (
 )
 
 PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
-"""Stored by index, so that a smaller number goes first."""
+"""Stored by index: a smaller number goes first."""
 
 
 def sql_list(states: Iterable[State]) -> str:
@@ -36,22 +36,22 @@ def sql_list(states: Iterable[State]) -> str:
     return "(" + ", ".join(f"'{state}'" for state in states) + ")"
 
 
-# As in the partial index ``delivery_open``: SQLite uses it only for the same words.
+# As in the partial index ``delivery_open``: SQLite uses it only for the same text.
 OPEN_SQL = sql_list(OPEN)
 WAITING_SQL = sql_list(WAITING)
 READY_SQL = sql_list(READY)
 FINISHED_SQL = sql_list(sorted(FINISHED))
 GIVEN_UP_SQL = sql_list((State.CANCELED, State.FAILED))
-CLOSED_SQL = sql_list((State.DELIVERED, State.CANCELED))  # nothing can need the content again
+CLOSED_SQL = sql_list((State.DELIVERED, State.CANCELED))  # nothing needs the content again
 
 LaneKey: TypeAlias = tuple[str, str, str]
-"""(user id, workspace id, page id or "ref:…" until the page exists): order is kept within one."""
+"""(user id, workspace id, page id or "ref:…" until the page exists); each keeps its order."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One destination of a draft: a page, a page still to be created by name, or a new page.
+    """A destination of a draft: a page, a page to be created by ref, or a new page.
 
-    ``title`` is what the page index calls it, where that is known.
+    ``title``: the page's title in the page index, if known.
     """
 
     position: Position
@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A clip that has been checked and converted, ready to be stored."""
+    """A checked and converted clip, ready to be stored."""
 
     scope: Scope
     client_id: str
@@ -78,7 +78,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One delivery's share of a request: which chunk, and where its blocks stand in the body."""
+    """One delivery's share of a request: the chunk, and the range of its blocks in the body."""
 
     delivery: int
     chunk: int
@@ -87,11 +87,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A write that is on record before it is on the wire, replayed verbatim until resolved.
+    """A write that is stored before it is sent, and replayed verbatim until resolved.
 
-    ``expected`` are the fingerprints of its first-level blocks in page order. ``sent_at`` is the
-    server's clock (epoch seconds) just before the first send. ``settle_s`` is how long to wait
-    before an absent block proves that nothing was applied.
+    ``expected``: the fingerprints of its first-level blocks in page order. ``sent_at``: the
+    server's clock (epoch seconds) just before the first send. ``settle_s``: the wait before an
+    absent block proves that nothing was applied.
     """
 
     key: str
@@ -113,7 +113,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class QueuedDelivery(msgspec.Struct, frozen=True):
-    """A delivery at the head of a lane, with what choosing a batch needs."""
+    """A waiting delivery, with the fields that choosing a batch needs."""
 
     seq: int
     clip_seq: int
@@ -140,7 +140,7 @@ class QueuedDelivery(msgspec.Struct, frozen=True):
 
     @property
     def started(self) -> bool:
-        """True once a part of it stands on the page."""
+        """Return whether a part of it is on the page."""
         return self.chunks_done > 0
 
 
@@ -193,12 +193,12 @@ class ClipView(msgspec.Struct, kw_only=True):
 
 @lru_cache(maxsize=256)
 def position_to_json(position: Position) -> str:
-    """Serialise a position in the form in which clients wrote it."""
+    """Serialise a position in the client's form."""
     return json.dumps(position_view(position), sort_keys=True, ensure_ascii=False)
 
 
 def position_view(position: Position) -> dict[str, Any]:
-    """The client's form of a position: ``{"type": …}`` and only what was given."""
+    """Return the client's form of a position: ``{"type": …}`` and only the given fields."""
     view: dict[str, Any] = {"type": position.type}
     if position.heading_id:
         view["heading_id"] = position.heading_id
@@ -216,12 +216,12 @@ def position_view(position: Position) -> dict[str, Any]:
 
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
-"""What reading a text of ours raises when a flipped bit has made another of it."""
+"""The errors of reading a stored text that a flipped bit has damaged."""
 
 
 @lru_cache(maxsize=256)
 def position_from_json(text: str) -> Position:
-    """Read what :func:`position_to_json` wrote. Raises one of DAMAGED when it is that no more."""
+    """Read the text of :func:`position_to_json`. Raises one of DAMAGED for a damaged text."""
     raw = json.loads(text)
     if raw["type"] not in POSITIONS:
         raise ValueError("no position")
@@ -238,7 +238,7 @@ def position_from_json(text: str) -> Position:
 
 
 NO_PLAN = b"[]"
-"""The plan of a clip whose content was lost: there is nothing that could be sent."""
+"""The plan of a clip whose content was lost: nothing can be sent."""
 
 
 def plan_from_json(raw: bytes) -> list[Chunk]:
@@ -252,7 +252,7 @@ def plan_from_json(raw: bytes) -> list[Chunk]:
 
 
 def request_to_row(request: Request) -> dict[str, Any]:
-    """Named parameters for the request table."""
+    """Return the named parameters for the request table."""
     return {
         "key": request.key,
         "user_id": request.scope.user_id,
@@ -325,18 +325,18 @@ def waiting_from_row(row: sqlite3.Row) -> QueuedDelivery:
 
 
 def is_begun(row: sqlite3.Row) -> bool:
-    """Whether something of this delivery stands at Notion already."""
+    """Return whether a part of this delivery is at Notion."""
     return bool(row["chunks_done"] or (row["new_page"] and row["page_id"]))
 
 
 def is_unsent(row: sqlite3.Row) -> bool:
-    """Whether nothing of this delivery can have been sent, so that it may still be changed."""
+    """Return whether no part of this delivery can have been sent, so that it may be changed."""
     idle = row["state"] in (State.QUEUED, State.RETRYING, State.NEEDS_ATTENTION, State.FAILED)
     return idle and row["reason"] != "outcome_unknown" and not is_begun(row)
 
 
 def clip_state(states: Iterable[str]) -> str:
-    """The first state of PRECEDENCE that any delivery is in."""
+    """Return the first state of PRECEDENCE that any delivery is in."""
     present = set(states)
     for state in PRECEDENCE:
         if state in present:
@@ -345,5 +345,5 @@ def clip_state(states: Iterable[str]) -> str:
 
 
 def moment(seconds: float | None) -> str | None:
-    """RFC 3339, or None."""
+    """Return the time as RFC 3339, or None."""
     return None if seconds is None else rfc3339(seconds)

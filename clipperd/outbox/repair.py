@@ -1,7 +1,7 @@
-"""What salvage left half: each clip is made whole, or a person is told what it lacks. Pure SQL.
+"""Repair the rows that salvage recovered: complete each clip, or ask the user. Pure SQL.
 
-Nothing here may cause a clip to be sent that could be on the page already: what was under way
-without its request row, and all that is known from an older copy only, is for a person to decide.
+Nothing here may send a clip that could be on the page already. The user decides about a delivery
+that was in flight without its request row, and about everything known from an older copy only.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def mend(
     now: float,
     new_id: Callable[[], str],
 ) -> RepairResult:
-    """Repair the rows of a new outbox that salvage has filled; one transaction's work.
+    """Repair the rows of a new outbox that salvage has filled, in one transaction.
 
-    ``outdated``: they come from ``copy``, so what waited then may have been delivered since.
+    ``outdated``: they come from ``copy``, so clips that waited then may have been delivered since.
     """
     _drop_broken_content(connection)
     if copy is not None:
@@ -64,7 +64,7 @@ def mend(
 
 
 def _drop_broken_content(connection: sqlite3.Connection) -> None:
-    """SQLite keeps no sums of its pages: a damaged one can look like text that was there."""
+    """Delete unreadable content: SQLite has no checksums, so a damaged page can look like text."""
     rows = connection.execute("SELECT clip_seq, accepted, plan FROM content")
     broken = [seq for seq, accepted, plan in rows if not _is_readable(accepted, plan)]
     connection.executemany("DELETE FROM content WHERE clip_seq = ?", [(seq,) for seq in broken])
@@ -80,7 +80,7 @@ def _is_readable(accepted: bytes, plan: bytes) -> bool:
 
 
 def _content_from(copy: Path, connection: sqlite3.Connection) -> None:
-    """Take what is missing from an older copy: text never changes under its edition."""
+    """Copy missing content from an older copy: the content of an edition never changes."""
     missing = connection.execute(
         f"""SELECT seq, edition FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
             AND EXISTS (SELECT 1 FROM delivery WHERE clip_seq = clip.seq AND {_OPEN})"""
@@ -92,7 +92,7 @@ def _content_from(copy: Path, connection: sqlite3.Connection) -> None:
 
 
 def _drop_broken_requests(connection: sqlite3.Connection) -> None:
-    """A request speaks for its deliveries only while each of them is there and says so."""
+    """Delete requests that do not match their deliveries exactly."""
     for key, members in connection.execute("SELECT key, members FROM request").fetchall():
         try:
             wanted = {int(member["delivery"]) for member in json.loads(members)}
@@ -104,9 +104,9 @@ def _drop_broken_requests(connection: sqlite3.Connection) -> None:
 
 
 def _without_content(connection: sqlite3.Connection) -> int:
-    """Unfinished clips whose text is gone: what is left of it is shown, and nothing is sent.
+    """Stop unfinished clips whose content is lost; the preview remains as their content.
 
-    A last part that is under way is in its request, so that goes on.
+    A last chunk in flight is complete in its request, so it continues.
     """
     lost = connection.execute(
         f"""SELECT seq, preview FROM clip WHERE seq NOT IN (SELECT clip_seq FROM content)
@@ -157,7 +157,7 @@ def _without_place(connection: sqlite3.Connection, now: float, new_id: Callable[
 
 
 def _go_on_counting(connection: sqlite3.Connection) -> None:
-    """Turns only ever grow, whatever became of their counter."""
+    """Raise the counter above every stored position: positions only grow."""
     connection.execute("INSERT OR IGNORE INTO turn_counter (one, n) VALUES (1, 0)")
     connection.execute(
         """UPDATE turn_counter SET n = max(n, coalesce(

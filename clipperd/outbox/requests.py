@@ -1,7 +1,7 @@
-"""Transitions of a request and of the deliveries it carries. Each is one transaction's work.
+"""Change the state of a request and its deliveries, each function in one transaction.
 
-Every function takes the writer's connection and returns the ``clip.seq`` numbers that changed, so
-that the caller can tell clients after the commit.
+Every function takes the writer's connection and returns the changed ``clip.seq`` numbers, so that
+the caller can publish them after the commit.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _OLDEST_FIRST = json.dumps([name for name, rule in POSITIONS.items() if not rule
 
 
 def recover(connection: sqlite3.Connection) -> int:
-    """After a start: whatever was being sent has an unknown outcome now. One owner, no leases.
+    """Recover after a start: requests that were being sent now have an unknown outcome.
 
-    A place that damage has made unreadable, of what was not begun, is for a person to choose anew;
-    an undo that is unreadable can be asked for again.
+    There is one owner and no lease. The user must choose a new target for an unstarted delivery
+    whose stored position is damaged; a damaged undo can be requested again.
     """
     _park_without_place(connection)
     connection.execute(
@@ -119,7 +119,7 @@ def unconfirmed(
     settle_s: float | None,
     now: float,
 ) -> list[int]:
-    """The outcome is unknown: ``replay`` the same key, or ``settle`` and read the page."""
+    """Store that the outcome is unknown: ``replay`` the key, or ``settle`` by reading the page."""
     connection.execute(
         "UPDATE request SET phase = ?, maybe_sent = 1, settle_s = ? WHERE key = ?",
         (phase, settle_s, request.key),
@@ -222,7 +222,7 @@ def released(
     calls: int,
     now: float,
 ) -> list[int]:
-    """Provably nothing was applied: back in line, at once or as ``retrying`` until ``retry_at``.
+    """Requeue the members, now or as ``retrying`` until ``retry_at``: nothing was applied.
 
     The members may be regrouped, edited or canceled again.
     """
@@ -239,7 +239,7 @@ def released(
 
 
 def capped(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
-    """These deliveries travel at most ``cap`` to a request from now on."""
+    """Limit these deliveries to requests of at most ``cap`` clips."""
     connection.executemany(
         "UPDATE delivery SET batch_cap = ? WHERE seq = ?", [(cap, m.delivery) for m in members]
     )
@@ -262,9 +262,9 @@ def parked(
     detail: str,
     now: float,
 ) -> list[int]:
-    """A person must decide before these can be sent.
+    """Stop deliveries until the user decides.
 
-    What was canceled or moved while the place was looked up is left as it is.
+    Leaves those alone that were canceled or moved while the position was resolved.
     """
     assert reason in REASONS, reason
     members = []
@@ -289,7 +289,7 @@ def closed(
     error: tuple[str, str],
     now: float,
 ) -> list[int]:
-    """The request is over: its members need a person, or their content was refused."""
+    """Close the request: its members need the user, or their content was refused."""
     assert reason in REASONS, reason
     code, message = error
     connection.execute(
@@ -317,7 +317,7 @@ def _page_created(
         " WHERE d.seq = ?",
         (member.delivery,),
     ).fetchone()
-    complete = member.count == row["chunks"]  # its whole content travelled with the page
+    complete = member.count == row["chunks"]  # the page's creation carried the whole content
     connection.execute(
         "UPDATE delivery SET page_id = ?, lane = ? WHERE user_id = ? AND workspace_id = ?"
         " AND lane = ?",
@@ -365,7 +365,7 @@ def receipt_others(connection: sqlite3.Connection, ids: Sequence[str], now: floa
 
 
 def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:
-    """Raise the version of the clips that these members belong to."""
+    """Raise the version of the clips of these members; return their ``clip.seq``."""
     seqs: dict[int, None] = {}
     for member in members:
         row = connection.execute(
@@ -381,7 +381,7 @@ def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float)
 
 
 def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:
-    """A clip that waited for a person stands after clips accepted later: say so."""
+    """Report a clip that waited for the user and now stands after clips accepted later."""
     row = connection.execute(
         "SELECT count(*) AS n FROM delivery me JOIN delivery other"
         " ON other.user_id = me.user_id AND other.workspace_id = me.workspace_id"

@@ -1,4 +1,4 @@
-"""What leaves the outbox: clips deleted by a person, content and keys whose time is over."""
+"""Delete clips from the history, and erase expired content and keys."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from clipperd.outbox.records import CLOSED_SQL, FINISHED_SQL
 from clipperd.outbox.views import state_clause
 
 Live = Mapping[tuple[str, str], frozenset[Any]]
-"""What is there by table: the values of the column that tells its rows apart."""
+"""The present rows by table: the values of the column that identifies them."""
 
-# A clip takes its deliveries along; its content may be gone before it.
+# Deleting a clip deletes its deliveries; its content may be erased earlier.
 _HELD = (("clip", "seq"), ("content", "clip_seq"), ("request", "key"))
-_KEEP_KEYS = 31 * 86400.0  # an Idempotency-Key counts for 30 days
+_KEEP_KEYS = 31 * 86400.0  # seconds; an Idempotency-Key is valid for 30 days
 
 
 def delete(connection: sqlite3.Connection, user_id: str, clip_id: str) -> None:
-    """Remove a finished clip from the history. Raises NotFound, NotFinished."""
+    """Delete a finished clip from the history. Raises NotFound, NotFinished."""
     rows = rows_of(connection, user_id, clip_id, None)
     if any(State(row["state"]) not in FINISHED or _undoing(row) for row in rows):
         raise NotFinished(
@@ -35,7 +35,7 @@ def delete(connection: sqlite3.Connection, user_id: str, clip_id: str) -> None:
 def delete_many(
     connection: sqlite3.Connection, user_id: str, states: Sequence[str], before: float | None
 ) -> int:
-    """Remove finished clips accepted before a time; unfinished ones stay. Returns how many."""
+    """Delete finished clips accepted before a time; return how many."""
     values: dict[str, Any] = {"user_id": user_id, "before": before}
     chosen = state_clause(states, values)
     return connection.execute(
@@ -47,9 +47,9 @@ def delete_many(
 
 
 def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: float) -> int:
-    """Erase the content of what is through once its time is over; the receipts stay.
+    """Erase the content of finished clips after its retention; receipts stay.
 
-    Idempotency-Keys go too when theirs is over, unless their clip still waits.
+    Deletes expired Idempotency-Keys too, unless their clip is unfinished.
     """
     done = "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state NOT IN"
     connection.execute(
@@ -71,7 +71,7 @@ def erase_expired(connection: sqlite3.Connection, now: float, keep_content_s: fl
 
 
 def live(connection: sqlite3.Connection) -> Live:
-    """What the queue holds at this moment."""
+    """Return the rows that the queue holds now."""
     return {
         (table, key): frozenset(row[0] for row in connection.execute(f"SELECT {key} FROM {table}"))
         for table, key in _HELD
@@ -79,7 +79,7 @@ def live(connection: sqlite3.Connection) -> Live:
 
 
 def keep_only(copy: sqlite3.Connection, held: Live) -> None:
-    """Erase from an older copy what the queue itself no longer holds; see :func:`live`."""
+    """Erase from an older copy the rows that the queue no longer holds; see :func:`live`."""
     for (table, key), kept in held.items():
         found = {row[0] for row in copy.execute(f"SELECT {key} FROM {table}")}
         copy.executemany(

@@ -1,4 +1,4 @@
-"""Tables of outbox.db that hold clips. Steps are append-only; see docs/storage-schema.md."""
+"""Create the tables of outbox.db that hold clips. Append new steps; see docs/storage-schema.md."""
 
 from __future__ import annotations
 
@@ -130,18 +130,18 @@ CREATE TABLE queue_pause (
 
 
 DEFERRED = 1 << 60
-"""Turns from here on belong to deliveries whose ``not_before`` has not come: they block nobody."""
+"""Positions from here on belong to deliveries before their ``not_before``: they block no other."""
 
 
 def m001_clips(connection: sqlite3.Connection) -> None:
-    """Clips, their deliveries, request rows, receipts."""
+    """Create clips, their deliveries, request rows and receipts."""
     for statement in _CLIPS.split(";"):
         if statement.strip():
             connection.execute(statement)
 
 
 def m002_due_times(connection: sqlite3.Connection) -> None:
-    """What waits for its time, and the counts of the status, without reading the history."""
+    """Index deferred deliveries and the counts of the status."""
     connection.execute(
         "CREATE INDEX delivery_deferred ON delivery (turn) WHERE turn >= 1152921504606846976"
     )

@@ -1,4 +1,4 @@
-"""Reading the outbox for clients: one clip, lists with stable cursors, counts."""
+"""Read the outbox for clients: single clips, lists with stable cursors, counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """What a list of clips is narrowed to; times are epoch seconds."""
+    """The filter of a list of clips; times are epoch seconds."""
 
     states: Sequence[str] = ()
     page_id: str | None = None
@@ -49,7 +49,7 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
-    """One clip of this account. Raises NotFound."""
+    """Return one clip of this account. Raises NotFound."""
     row = connection.execute(
         "SELECT * FROM clip WHERE id = ? AND user_id = ?", (clip_id, user_id)
     ).fetchone()
@@ -59,7 +59,7 @@ def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
 
 
 def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[tuple[str, ClipView]]:
-    """The clips with these internal numbers and the account of each, for events."""
+    """Return the clips with these numbers and the account of each, for events."""
     rows = [
         row
         for seq in seqs
@@ -69,7 +69,7 @@ def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[tuple[st
 
 
 def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:
-    """The content as it was accepted. Raises NotFound, ContentErased."""
+    """Return the content as it was accepted. Raises NotFound, ContentErased."""
     row = connection.execute(
         "SELECT content.accepted FROM clip LEFT JOIN content ON content.clip_seq = clip.seq"
         " WHERE clip.id = ? AND clip.user_id = ?",
@@ -90,7 +90,7 @@ def page(
     limit: int,
     cursor: str | None,
 ) -> tuple[list[ClipView], str | None]:
-    """Clips of an account, newest first, and the cursor of the next page if there is one."""
+    """Return an account's clips, newest first, and the cursor of the next page, if any."""
     where = ["clip.user_id = :user_id"]
     values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
     if cursor is not None:
@@ -122,14 +122,14 @@ def page(
 
 
 def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
-    """A clip's state is the first of PRECEDENCE that a delivery is in; say that in SQL."""
+    """Return SQL for a clip's state: the first of PRECEDENCE that a delivery is in."""
     clauses = []
     for number, state in enumerate(states):
         values[f"s{number}"] = state
         stronger = PRECEDENCE[: PRECEDENCE.index(State(state))]
         absent = ", ".join(f"'{other}'" for other in stronger) or "''"
-        # Nearly every clip is delivered, so that is asked clip by clip; any other state is rare
-        # and is looked up by its index.
+        # Nearly every clip is delivered, so that state is checked for each clip; any other state is
+        # rare and looked up by its index.
         here = (
             f"EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: E501
             if state == State.DELIVERED
@@ -167,7 +167,7 @@ def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipView:
 
 
 def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
-    """The view of a whole row of ``clip`` and all of its rows of ``delivery``, in their order."""
+    """Return the view of a row of ``clip`` and all of its rows of ``delivery``, in order."""
     editable = all(is_unsent(item) or item["state"] == State.CANCELED for item in found)
     deliveries = [_delivery(item, row["chunks"], editable=editable) for item in found]
     summary: dict[str, int] = {}
@@ -224,7 +224,7 @@ def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
 
 
 def _shown(text: str | None, otherwise: Any) -> Any:
-    """What a text of ours says; ``otherwise`` without one, and where damage has reached it."""
+    """Decode a stored text; return ``otherwise`` for an absent or damaged one."""
     try:
         return msgspec.json.decode(text) if text else otherwise
     except msgspec.DecodeError:
@@ -235,11 +235,11 @@ def _position(text: str) -> dict[str, Any]:
     try:
         return position_view(position_from_json(text))
     except DAMAGED:
-        return {"type": "end"}  # to be shown only: nothing is sent by it
+        return {"type": "end"}  # for display only: nothing is sent with it
 
 
 def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list[str]:
-    """What a person can do now; ``actions.py`` refuses all else."""
+    """Return the actions allowed now; ``actions.py`` refuses all others."""
     offered = list(_OPEN_ACTIONS[row["state"]])
     if row["reason"] == "outcome_unknown":
         offered = ["resend", "mark_delivered", "open"]
@@ -268,7 +268,7 @@ def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list
 
 
 def block_url(page_id: str | None, block_id: str | None) -> str | None:
-    """A link to a block in Notion's app: https://app.notion.com/p/<page>#<block>."""
+    """Return a link to a block in Notion's app: https://app.notion.com/p/<page>#<block>."""
     if page_id is None:
         return None
     url = "https://app.notion.com/p/" + page_id.replace("-", "")
@@ -276,7 +276,7 @@ def block_url(page_id: str | None, block_id: str | None) -> str | None:
 
 
 def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
-    """How many deliveries are in each state, per workspace too; what waits longest."""
+    """Count deliveries by state and by workspace; find the oldest that waits."""
     by_state: dict[str, int] = {str(state): 0 for state in State}
     by_workspace: dict[str, dict[str, int]] = {}
     for row in connection.execute(
@@ -298,7 +298,7 @@ def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
 
 
 def waiting_since(connection: sqlite3.Connection, user_id: str, before: float) -> int:
-    """How many deliveries were accepted before then and still wait, put off ones aside."""
+    """Count deliveries accepted before ``before`` that still wait, without deferred ones."""
     row = connection.execute(
         "SELECT count(*) AS n FROM delivery WHERE user_id = ? AND created_at < ? AND turn < ?"
         f" AND state IN {WAITING_SQL}",
@@ -308,7 +308,7 @@ def waiting_since(connection: sqlite3.Connection, user_id: str, before: float) -
 
 
 def last_error(connection: sqlite3.Connection, user_id: str) -> dict[str, str] | None:
-    """The newest error among deliveries that are not through."""
+    """Return the newest error among unfinished deliveries."""
     row = connection.execute(
         "SELECT d.error_code, d.error_message, clip.updated_at FROM delivery d"
         " JOIN clip ON clip.seq = d.clip_seq WHERE d.user_id = ? AND d.error_code IS NOT NULL"
