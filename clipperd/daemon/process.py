@@ -24,7 +24,7 @@ from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.model import REASONS
-from clipperd.outbox.repair import mend
+from clipperd.outbox.repair import repair_outbox
 from clipperd.process import crash, endpoint, lock, logs
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
@@ -188,7 +188,7 @@ def _databases(locations: Locations, clock: Clock) -> Iterator[tuple[Database, C
 
 def _recovery(locations: Locations, clock: Clock) -> Recovery:
     def repair(connection: sqlite3.Connection, outdated: bool, copy: Path | None) -> RepairResult:
-        return mend(
+        return repair_outbox(
             connection,
             outdated=outdated,
             copy=copy,

@@ -119,7 +119,7 @@ class Dispatcher:
                         recovered = True
                     wait = await self._start_due()
                 except STORE_ERRORS as error:
-                    _log.error("the queue's store fails", exc_info=error)
+                    _log.error("could not read or write the outbox", exc_info=error)
                     self._reload = self._times_changed = True
                     wait = _STORE_WAIT
                 await self._sleep(wait)
@@ -243,7 +243,7 @@ class Dispatcher:
             return
         error = task.exception()
         if error is not None:
-            _log.error("a lane's step failed", exc_info=error)
+            _log.error("the step of a lane failed", exc_info=error)
             store_fails = isinstance(error, STORE_ERRORS)
             wait = _STORE_WAIT if store_fails else _CRASH_WAIT
             self._throttle.hold_lane(lane, self._clock.boot() + wait)

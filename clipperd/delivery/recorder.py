@@ -83,7 +83,7 @@ class Recorder:
         now = self._clock.now()
         retry_at = None if wait_s is None else now + wait_s
         await self._outbox.change(
-            requests.released,
+            requests.release,
             request,
             retry_at=retry_at,
             error=error,
@@ -96,7 +96,7 @@ class Recorder:
         """Store that the outcome is unknown; ``phase``: how it will be resolved."""
         now = self._clock.now()
         await self._outbox.change(
-            requests.unconfirmed,
+            requests.mark_unconfirmed,
             request,
             phase=phase,
             settle_s=settle_s,
@@ -116,7 +116,7 @@ class Recorder:
         blamed = [m for m in request.members if block in range(m.first, m.first + m.count)]
         members = blamed or request.members
         cap = 1 if blamed else (len(members) + 1) // 2
-        await self._outbox.write(requests.capped, members, cap)
+        await self._outbox.write(requests.cap_batch, members, cap)
         await self.release(request, calls=calls)
 
     async def close(
@@ -127,7 +127,7 @@ class Recorder:
         now = self._clock.now()
 
         await self._outbox.change(
-            requests.closed,
+            requests.close,
             request,
             state=state,
             reason=reason,
@@ -143,4 +143,4 @@ class Recorder:
     async def park(self, group: Sequence[QueuedDelivery], reason: str, detail: str) -> None:
         """Stop these deliveries until the user decides."""
         now = self._clock.now()
-        await self._outbox.change(requests.parked, group, reason, detail, now)
+        await self._outbox.change(requests.stop, group, reason, detail, now)

@@ -192,7 +192,7 @@ class OutcomeResolver:
     async def _carried(self, request: Request) -> list[str]:
         """Return the fingerprints of the children that came with the parent: no receipts."""
         parent = request.parent_id
-        found = await self._outbox.read(lanes.origin, request.scope, parent)
+        found = await self._outbox.read(lanes.creator_of, request.scope, parent)
         if found is None:
             return []
         item, plan = found

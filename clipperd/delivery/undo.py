@@ -63,7 +63,7 @@ class UndoWorker:
         if row["new_page"]:
             await self._page(scope, row, bot, undo)
         else:
-            prints = await self._outbox.read(lanes.prints_of, row["seq"])
+            prints = await self._outbox.read(lanes.fingerprints_of, row["seq"])
             await self._blocks(row, _Own(scope, row["seq"], bot, prints), undo)
         undo["state"] = "done"
         await self._record(row, undo)

@@ -66,7 +66,7 @@ def _replayed(connection: sqlite3.Connection, draft: Draft) -> str | None:
         )
     if not row["stands"]:
         raise IdempotencyConflict(
-            "The clip that was accepted under this Idempotency-Key has been deleted since.",
+            "The clip accepted under this Idempotency-Key was deleted.",
             hint="Use a new key for a new clip.",
         )
     return str(row["clip_id"])
@@ -116,9 +116,9 @@ def _insert_delivery(
     now: float,
 ) -> sqlite3.Row:
     page_id, page_ref, lane = locate(connection, draft.scope, target, delivery_id)
-    turn = next_turn(connection)
+    queue_position = next_queue_position(connection)
     if draft.not_before is not None and draft.not_before > now:
-        turn += DEFERRED
+        queue_position += DEFERRED
     (row,) = connection.execute(
         "INSERT INTO delivery (id, clip_seq, user_id, workspace_id, lane, turn, page_id, page_ref,"
         " page_title, new_page, position, state, created_at) VALUES (:id, :clip_seq, :user_id,"
@@ -130,7 +130,7 @@ def _insert_delivery(
             "user_id": draft.scope.user_id,
             "workspace_id": draft.scope.workspace_id,
             "lane": lane,
-            "turn": turn,
+            "turn": queue_position,
             "page_id": page_id,
             "page_ref": page_ref,
             "page_title": title_of(connection, draft.scope, target),
@@ -151,7 +151,9 @@ def locate(
     if target.new_page is not None:
         ref = target.new_page.get("ref") or f"new-{delivery_id}"
         if creator(connection, scope, ref) is not None:
-            raise PageRefTaken("Another new page goes by this ref.", params={"ref": ref})
+            raise PageRefTaken(
+                "Another new page has this ref. Choose another.", params={"ref": ref}
+            )
         parent_ref = (target.new_page.get("parent") or {}).get("page_ref")
         if parent_ref is not None:
             _must_exist(connection, scope, parent_ref)
@@ -175,7 +177,7 @@ def _must_exist(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlit
     row = creator(connection, scope, ref)
     if row is None:
         raise PageRefUnknown(
-            "No new page with this ref is queued or was created here.", params={"ref": ref}
+            "No new page has this ref. Send the clip that creates it first.", params={"ref": ref}
         )
     return row
 
@@ -192,7 +194,7 @@ def creator(connection: sqlite3.Connection, scope: Scope, ref: str) -> sqlite3.R
     return row
 
 
-def next_turn(connection: sqlite3.Connection) -> int:
+def next_queue_position(connection: sqlite3.Connection) -> int:
     """Return the next queue position; it only grows, so the order never depends on a clock."""
     row = connection.execute(
         "UPDATE turn_counter SET n = n + 1 WHERE one = 1 RETURNING n"

@@ -16,7 +16,7 @@ from clipperd.content.chunks import Plan
 from clipperd.content.convert import Prepared
 from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
 from clipperd.model import UNTRIABLE, Scope, State
-from clipperd.outbox.accept import next_turn, title_of
+from clipperd.outbox.accept import next_queue_position, title_of
 from clipperd.outbox.records import (
     NO_PLAN,
     OPEN_SQL,
@@ -40,7 +40,7 @@ def rows_of(
         (clip_id, user_id, delivery_id, delivery_id),
     ).fetchall()
     if not rows:
-        raise NotFound("There is no such clip or delivery in this account.")
+        raise NotFound("This account has no such clip or delivery.")
     return list(rows)
 
 
@@ -54,8 +54,8 @@ def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: flo
     allowed = [row for row in rows if is_unsent(row) and row["state"] != State.FAILED]
     if not allowed:
         raise NotAllowedNow(
-            "It is being sent or was sent already; it can no longer be canceled.",
-            hint="Once it is delivered you can undo it.",
+            "The clip is being sent or was sent, so it can no longer be canceled.",
+            hint="Undo it once it is delivered.",
         )
     for row in allowed:
         connection.execute(
@@ -160,13 +160,13 @@ def retarget(
 ) -> None:
     """Move an unsent delivery to another target, at the end of that page's queue."""
     if not is_unsent(row):
-        raise NotAllowedNow("It is being sent or was sent already; it can no longer be moved.")
+        raise NotAllowedNow("The clip is being sent or was sent, so it can no longer be moved.")
     if row["new_page"]:
-        raise NotAllowedNow("A page that is still to be created cannot be moved; cancel it.")
+        raise NotAllowedNow("The creation of a page cannot be moved. Cancel it and send it again.")
     page_id, page_ref, lane = place
-    turn = next_turn(connection)
+    queue_position = next_queue_position(connection)
     if row["turn"] >= DEFERRED:  # not yet due
-        turn += DEFERRED
+        queue_position += DEFERRED
     connection.execute(
         "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = ?, lane = ?, turn = ?,"
         " position = ?, state = 'queued', reason = NULL, error_code = NULL, error_message = NULL,"
@@ -176,7 +176,7 @@ def retarget(
             page_ref,
             title_of(connection, Scope(row["user_id"], row["workspace_id"]), target),
             lane,
-            turn,
+            queue_position,
             position_to_json(target.position),
             row["seq"],
         ),
@@ -207,7 +207,7 @@ def edit(
         )
     waiting = [row for row in rows if row["state"] != State.CANCELED]
     if not waiting or not all(is_unsent(row) for row in waiting):
-        raise NotAllowedNow("It is being sent or was sent already; it can't be edited.")
+        raise NotAllowedNow("The clip is being sent or was sent, so it can no longer be edited.")
     if content is not None:
         accepted, prepared, plan = content
         connection.execute(
@@ -256,10 +256,14 @@ def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | N
     deferred = connection.execute(
         "SELECT seq FROM delivery WHERE clip_seq = ? AND turn >= ? ORDER BY turn", (clip, DEFERRED)
     ).fetchall()
-    for row in deferred:
-        connection.execute(
-            "UPDATE delivery SET turn = ? WHERE seq = ?", (next_turn(connection), row["seq"])
-        )
+    _append(connection, deferred)
+
+
+def _append(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> None:
+    """Append these deliveries to their lanes."""
+    for row in rows:
+        position = next_queue_position(connection)
+        connection.execute("UPDATE delivery SET turn = ? WHERE seq = ?", (position, row["seq"]))
 
 
 def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKey], float | None]:
@@ -270,10 +274,7 @@ def release_due(connection: sqlite3.Connection, now: float) -> tuple[list[LaneKe
         f" AND d.state IN {READY_SQL} ORDER BY clip.not_before, d.turn",
         (now,),
     ).fetchall()
-    for row in rows:
-        connection.execute(
-            "UPDATE delivery SET turn = ? WHERE seq = ?", (next_turn(connection), row["seq"])
-        )
+    _append(connection, rows)
     coming = connection.execute(
         "SELECT min(clip.not_before) AS at"
         " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
@@ -292,7 +293,7 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
         and (row["block_ids"] != "[]" or (row["new_page"] and row["page_id"]))
     ]
     if not allowed:
-        raise NotAllowedNow("There is nothing of this clip to take back.")
+        raise NotAllowedNow("This clip has nothing to undo.")
     for row in allowed:
         connection.execute(
             "UPDATE delivery SET undo = ? WHERE seq = ?",

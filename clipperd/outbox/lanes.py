@@ -99,7 +99,7 @@ def waiting(
     return [waiting_from_row(row) for row in rows]
 
 
-def origin(
+def creator_of(
     connection: sqlite3.Connection, scope: Scope, parent_id: str
 ) -> tuple[QueuedDelivery, bytes] | None:
     """Return the delivery that created this block or page, and its plan if still stored."""
@@ -148,7 +148,7 @@ def receipted(
     return known
 
 
-def prints_of(connection: sqlite3.Connection, delivery: int) -> dict[str, str]:
+def fingerprints_of(connection: sqlite3.Connection, delivery: int) -> dict[str, str]:
     """Return the blocks that a delivery created, with the fingerprint of each as sent."""
     rows = connection.execute(
         "SELECT block_id, print FROM receipt WHERE delivery_seq = ?", (delivery,)

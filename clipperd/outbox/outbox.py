@@ -36,7 +36,7 @@ class Outbox:
         self._clock = clock
         self._new_id = new_id
         self._publish = publish
-        self._told = asyncio.Event()
+        self._changed = asyncio.Event()
         self._published: dict[str, int] = {}  # the last event of each clip, as a hash
 
     async def accept(self, draft: Draft) -> tuple[ClipView, bool, list[LaneKey]]:
@@ -53,7 +53,7 @@ class Outbox:
 
         view, replayed, lanes = await self.db.write(work)
         if not replayed:
-            self._tell([(draft.scope.user_id, view)])
+            self._publish_clips([(draft.scope.user_id, view)])
         return view, replayed, lanes
 
     async def get(self, user_id: str, clip_id: str) -> ClipView:
@@ -71,7 +71,7 @@ class Outbox:
         def run(connection: sqlite3.Connection) -> list[tuple[str, ClipView]]:
             return views.by_seq(connection, transition(connection, *args, **kwargs))
 
-        self._tell(await self.db.write(run))
+        self._publish_clips(await self.db.write(run))
 
     async def act(
         self, user_id: str, clip_id: str, work: Callable[[sqlite3.Connection], T]
@@ -83,7 +83,7 @@ class Outbox:
             return views.get(connection, user_id, clip_id), result
 
         view, result = await self.db.write(run)
-        self._tell([(user_id, view)])
+        self._publish_clips([(user_id, view)])
         return view, result
 
     async def read(
@@ -111,22 +111,22 @@ class Outbox:
         nap = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             while True:
-                told = self._told
+                changed = self._changed
                 view = await self.read(views.get, user_id, clip_id)
                 if holds(view) or nap.done():
                     return view
-                waiting = asyncio.ensure_future(told.wait())
+                waiting = asyncio.ensure_future(changed.wait())
                 await asyncio.wait({nap, waiting}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
         finally:
             nap.cancel()
 
-    def _tell(self, changed: Sequence[tuple[str, ClipView]]) -> None:
+    def _publish_clips(self, changed: Sequence[tuple[str, ClipView]]) -> None:
         for user_id, view in changed:
             if self._is_news(view):
                 self._publish("clip", msgspec.to_builtins(view), user_id)
-        self._told.set()
-        self._told = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _is_news(self, view: ClipView) -> bool:
         """Return whether the clip differs from its last event in more than version and time."""

@@ -54,7 +54,7 @@ class Purge:
             live = await self._outbox.read(retention.live)
             await asyncio.to_thread(self._elsewhere, copies, live, now)
         except (StorageFull, OSError, sqlite3.Error) as error:
-            _log.warning("what has had its time could not be erased everywhere", exc_info=error)
+            _log.warning("could not erase expired content from every file", exc_info=error)
             return False
         return is_done
 

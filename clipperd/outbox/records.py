@@ -119,7 +119,7 @@ class QueuedDelivery(msgspec.Struct, frozen=True):
     clip_seq: int
     clip_id: str
     edition: int
-    turn: int
+    queue_position: int
     page_id: str | None
     page_ref: str | None
     new_page: Mapping[str, Any] | None
@@ -303,7 +303,7 @@ def waiting_from_row(row: sqlite3.Row) -> QueuedDelivery:
         clip_seq=row["clip_seq"],
         clip_id=row["clip_id"],
         edition=row["edition"],
-        turn=row["turn"],
+        queue_position=row["turn"],
         page_id=row["page_id"],
         page_ref=row["page_ref"],
         new_page=json.loads(row["new_page"]) if row["new_page"] else None,

@@ -23,7 +23,7 @@ from clipperd.storage.recovery import RepairResult
 _OPEN = f"state NOT IN {FINISHED_SQL}"
 
 
-def mend(
+def repair_outbox(
     connection: sqlite3.Connection,
     *,
     outdated: bool,

@@ -97,7 +97,7 @@ def begin(
             f" WHERE seq = ? AND turn = ? AND lane = ? AND state IN {READY_SQL}"
             " AND EXISTS"
             " (SELECT 1 FROM clip WHERE clip.seq = delivery.clip_seq AND clip.edition = ?)",
-            (request.key, shared, item.seq, item.turn, request.lane, item.edition),
+            (request.key, shared, item.seq, item.queue_position, request.lane, item.edition),
         )
         if changed.rowcount != 1:
             raise Changed
@@ -108,10 +108,10 @@ def begin(
             for seq, (to, why) in placed.items()
         ],
     )
-    return touch(connection, request.members, now)
+    return bump_versions(connection, request.members, now)
 
 
-def unconfirmed(
+def mark_unconfirmed(
     connection: sqlite3.Connection,
     request: Request,
     *,
@@ -129,7 +129,7 @@ def unconfirmed(
         " AND state != 'unconfirmed'",
         (request.key,),
     )
-    return touch(connection, request.members, now) if changed.rowcount else []
+    return bump_versions(connection, request.members, now) if changed.rowcount else []
 
 
 def applied(
@@ -155,7 +155,7 @@ def applied(
         _blocks_created(connection, request, ids, calls, now, keep_content_s)
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     usage.record_use(connection, request.scope, page_id, now)
-    changed = touch(connection, request.members, now)
+    changed = bump_versions(connection, request.members, now)
     if title is not None:
         changed += _set_title(connection, request.scope, page_id, title)
     return list(dict.fromkeys(changed))
@@ -212,7 +212,7 @@ def _blocks_created(
             _expire_content(connection, row["clip_seq"], now + keep_content_s)
 
 
-def released(
+def release(
     connection: sqlite3.Connection,
     request: Request,
     *,
@@ -235,10 +235,10 @@ def released(
         (state, retry_at, code, message, int(burned), calls, request.key),
     )
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
-    return touch(connection, request.members, now)
+    return bump_versions(connection, request.members, now)
 
 
-def capped(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
+def cap_batch(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
     """Limit these deliveries to requests of at most ``cap`` clips."""
     connection.executemany(
         "UPDATE delivery SET batch_cap = ? WHERE seq = ?", [(cap, m.delivery) for m in members]
@@ -255,7 +255,7 @@ def anchor_lost(connection: sqlite3.Connection, request: Request) -> int:
     return max((int(row["anchor_losses"]) for row in rows), default=0)
 
 
-def parked(
+def stop(
     connection: sqlite3.Connection,
     group: Sequence[QueuedDelivery],
     reason: str,
@@ -273,14 +273,14 @@ def parked(
             "UPDATE delivery SET state = 'needs_attention', reason = ?, error_code = ?,"
             " error_message = ?, due_at = NULL, attempts = attempts + 1"
             f" WHERE seq = ? AND turn = ? AND state IN {READY_SQL}",
-            (reason, reason, detail, item.seq, item.turn),
+            (reason, reason, detail, item.seq, item.queue_position),
         )
         if changed.rowcount:
             members.append(Member(item.seq, 0, 0, 0))
-    return touch(connection, members, now)
+    return bump_versions(connection, members, now)
 
 
-def closed(
+def close(
     connection: sqlite3.Connection,
     request: Request,
     *,
@@ -298,7 +298,7 @@ def closed(
         (state, reason, code, message, request.key),
     )
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
-    return touch(connection, request.members, now)
+    return bump_versions(connection, request.members, now)
 
 
 def _page_created(
@@ -364,7 +364,9 @@ def receipt_others(connection: sqlite3.Connection, ids: Sequence[str], now: floa
     )
 
 
-def touch(connection: sqlite3.Connection, members: Iterable[Member], now: float) -> list[int]:
+def bump_versions(
+    connection: sqlite3.Connection, members: Iterable[Member], now: float
+) -> list[int]:
     """Raise the version of the clips of these members; return their ``clip.seq``."""
     seqs: dict[int, None] = {}
     for member in members:

@@ -78,7 +78,7 @@ def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:
     if row is None:
         raise NotFound("This account has no such clip.")
     if row["accepted"] is None:
-        raise ContentErased("The content of this clip was erased after its time.")
+        raise ContentErased("The content of this clip was erased after its retention period.")
     return json.loads(row["accepted"])
 
 
@@ -145,9 +145,9 @@ def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
 
 def _before(cursor: str) -> int:
     if not cursor.startswith("c") or not cursor[1:].isascii() or not cursor[1:].isdigit():
-        raise CursorInvalid("This cursor was not issued here.")
+        raise CursorInvalid("This cursor is not valid. Start again without a cursor.")
     if len(cursor) > 20:
-        raise CursorInvalid("This cursor was not issued here.")
+        raise CursorInvalid("This cursor is not valid. Start again without a cursor.")
     return int(cursor[1:])
 
 

@@ -205,7 +205,7 @@ class Outbox(RuleBasedStateMachine):
             return
         at = self.now + 5 if later else None
         self._in_turn(
-            lambda: requests.released(
+            lambda: requests.release(
                 self.connection,
                 request,
                 retry_at=at,
@@ -224,7 +224,7 @@ class Outbox(RuleBasedStateMachine):
         if request is None:
             return
         self._in_turn(
-            lambda: requests.unconfirmed(
+            lambda: requests.mark_unconfirmed(
                 self.connection, request, phase=phase, settle_s=None, now=self.now
             )
         )
@@ -240,7 +240,7 @@ class Outbox(RuleBasedStateMachine):
         state = State.FAILED if refused else State.NEEDS_ATTENTION
         reason = "content_refused" if refused else "outcome_unknown"
         self._in_turn(
-            lambda: requests.closed(
+            lambda: requests.close(
                 self.connection,
                 request,
                 state=state,
@@ -260,7 +260,7 @@ class Outbox(RuleBasedStateMachine):
         line = lanes.waiting(self.connection, self._lane(page), parked="skip")
         group = batch.choose(line, parked="skip")
         self._in_turn(
-            lambda: requests.parked(self.connection, group, "heading_gone", "gone", self.now)
+            lambda: requests.stop(self.connection, group, "heading_gone", "gone", self.now)
         )
         for item in group:
             clip = self.model[int(item.clip_id.split()[1])]

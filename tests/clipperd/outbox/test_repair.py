@@ -14,7 +14,7 @@ from clipperd.errors import NotAllowedNow
 from clipperd.model import Position
 from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.records import Target
-from clipperd.outbox.repair import mend
+from clipperd.outbox.repair import repair_outbox
 from clipperd.storage.recovery import RepairResult
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 
@@ -41,7 +41,7 @@ def outbox(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def mended(outbox: sqlite3.Connection, *, outdated: bool = False) -> RepairResult:
     ids = iter(["new-1", "new-2"])
-    return mend(outbox, outdated=outdated, copy=None, now=NOW, new_id=lambda: next(ids))
+    return repair_outbox(outbox, outdated=outdated, copy=None, now=NOW, new_id=lambda: next(ids))
 
 
 def state_of(outbox: sqlite3.Connection, delivery: str) -> tuple[str, str | None]:

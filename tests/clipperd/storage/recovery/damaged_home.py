@@ -17,7 +17,7 @@ from clipperd.daemon.schema import STEPS
 from clipperd.model import Position, Scope
 from clipperd.outbox import accept
 from clipperd.outbox.records import NO_PLAN, Draft, Target
-from clipperd.outbox.repair import mend
+from clipperd.outbox.repair import repair_outbox
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.recovery import Recovery, RepairResult
@@ -102,7 +102,7 @@ class DamagedHome:
     def _repair(
         self, connection: sqlite3.Connection, outdated: bool, copy: Path | None
     ) -> RepairResult:
-        return mend(
+        return repair_outbox(
             connection,
             outdated=outdated,
             copy=copy,
