@@ -47,9 +47,7 @@ class Inbound:
         self._connections = connections
         self._per_address = per_address
         self._proxies = tuple(proxies)
-        self._ends: dict[
-            Closable, float
-        ] = {}  # loop time to close at, unless a request is being handled
+        self._ends: dict[Closable, float] = {}  # loop time; no entry while a request is handled
         self._timers: dict[Closable, asyncio.TimerHandle] = {}
         self._addresses: dict[Closable, str] = {}
         self._counts: Counter[str] = Counter()

@@ -68,9 +68,7 @@ async def test_a_start_that_is_still_to_come_is_not_forgotten_for_one_that_was(
     assert 70 < life_s(server, USER.key) <= 71
 
 
-async def test_what_was_told_to_a_redis_that_has_forgotten_does_not_stay_for_ever(
-    server: RedisServer, link: Redis
-) -> None:
+async def test_restored_windows_expire(server: RedisServer, link: Redis) -> None:
     limiter = a_limiter(link)
     for _ in range(3):
         assert (await limiter.decide([ROUTE], [], 100.0, 0)).allowed
@@ -106,17 +104,17 @@ async def test_in_a_cluster_a_decision_would_have_to_be_split_by_owner(
         ("{c:1}", (BUCKET,), OTHERS),
         ("{w:1}", (), (WORKSPACE,)),
     )
-    for owner, asks, gates in parts:
+    for owner, checks, breakers in parts:
         with pytest.raises(RedisLost):  # the epoch is one for all, in a slot of its own
-            await a_limiter(link).decide(asks, gates, 100.0, 0)
+            await a_limiter(link).decide(checks, breakers, 100.0, 0)
         monkeypatch.setattr(over_redis, "EPOCH", f"v1:{owner}:epoch")
         limiter = a_limiter(link)
-        assert (await limiter.decide(asks, gates, 100.0, 0)).allowed
-        for gate in gates:
+        assert (await limiter.decide(checks, breakers, 100.0, 0)).allowed
+        for breaker in breakers:
             await limiter.on_finished(
-                [Watch(gate, "1", CONNECTION_TRIP)], 100.0, entered=100.0, failed=True
+                [Watch(breaker, "1", CONNECTION_TRIP)], 100.0, entered=100.0, failed=True
             )
-            await limiter.on_throttled(gate, 100.0, entered=100.0, pause_s=9, counts=True)
-            assert not (await limiter.decide(asks, gates, 101.0, 0)).allowed
-            await limiter.release_probes([gate])
+            await limiter.on_throttled(breaker, 100.0, entered=100.0, pause_s=9, counts=True)
+            assert not (await limiter.decide(checks, breakers, 101.0, 0)).allowed
+            await limiter.release_probes([breaker])
         monkeypatch.setattr(over_redis, "EPOCH", EPOCH)

@@ -138,7 +138,7 @@ async def test_who_is_back_first_takes_nothing_of_what_the_others_have_admitted(
         assert fleet.shared == [True] * BROKERS
 
 
-async def test_what_was_admitted_alone_is_told_though_nobody_asks_there_again(
+async def test_starts_admitted_without_redis_are_reported_without_another_request(
     server: RedisServer,
 ) -> None:
     async with Fleet(server.url) as fleet:
@@ -154,7 +154,7 @@ async def test_what_was_admitted_alone_is_told_though_nobody_asks_there_again(
         assert LIMIT - BROKERS <= spent <= LIMIT + BROKERS
 
 
-async def test_emptied_it_is_told_again(server: RedisServer) -> None:
+async def test_an_emptied_redis_is_restored(server: RedisServer) -> None:
     async with Fleet(server.url) as fleet:
         spent = await fleet.flood(50)
         server.say("FLUSHALL")
@@ -262,7 +262,7 @@ async def test_a_pause_outlives_the_memory_of_redis(server: RedisServer) -> None
             assert (still.allowed, still.wait_s) == (False, 29)
 
 
-async def test_a_tripped_gate_is_probed_by_one_broker(server: RedisServer) -> None:
+async def test_a_tripped_breaker_is_probed_by_one_broker(server: RedisServer) -> None:
     async with Fleet(server.url) as fleet:
         for _ in range(5):
             for limiter in fleet.limiters:

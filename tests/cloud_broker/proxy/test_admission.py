@@ -36,20 +36,20 @@ def test_one_connection_cannot_hold_every_way_to_notion() -> None:
 async def test_a_probe_whose_caller_leaves_is_given_back() -> None:
     clock, limiter = QuickClock(), MemoryLimiter()
     admission = Admission(limiter, clock, budgets_of(DEFAULTS))
-    gate = "v1:{c:of-ada}:gate"
+    breaker = "v1:{c:of-ada}:gate"
     for _ in range(5):  # strikes
         now = clock.monotonic()
-        await limiter.on_throttled(gate, now, entered=now, pause_s=0.001, counts=True)
+        await limiter.on_throttled(breaker, now, entered=now, pause_s=0.001, counts=True)
         clock.shift += 1
     clock.shift += 61
     bucket = budgets_of(DEFAULTS).bucket()
-    asks = [LimitCheck("connection", "v1:{c:of-ada}:bucket", bucket)]
+    checks = [LimitCheck("connection", "v1:{c:of-ada}:bucket", bucket)]
     for _ in range(bucket.burst):  # so that who enters has to wait
-        await limiter.decide(asks, (), clock.monotonic(), 0.0)
+        await limiter.decide(checks, (), clock.monotonic(), 0.0)
     task = asyncio.ensure_future(admission.enter(ADA, ROUTE, clock.monotonic() + 9, Charge.USER))
     await asyncio.sleep(0)  # it is the probe now, and waits to start
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     entered = await admission.enter(ADA, ROUTE, clock.monotonic() + 9, Charge.USER)
-    assert gate in entered.probes
+    assert breaker in entered.probes
