@@ -98,24 +98,24 @@ class Idempotency:
         """Store rows in ``database``."""
         self._database = database
 
-    async def find(self, who: KeyId) -> Record | None:
+    async def find(self, key_id: KeyId) -> Record | None:
         """Return the record of the key, if any."""
         async with self._database.reading() as tx:
-            return await _find(tx, who)
+            return await _find(tx, key_id)
 
     async def claim(
-        self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int
+        self, key_id: KeyId, fingerprint: str, lease: Lease, expires_at: int
     ) -> Record | None:
         """Write the intent to send. None: the caller owns the key; else the existing record."""
         while True:
             async with self._database.transaction() as tx:
-                if await _insert(tx, who, fingerprint, lease, expires_at):
+                if await _insert(tx, key_id, fingerprint, lease, expires_at):
                     return None
-                found = await _find(tx, who)
+                found = await _find(tx, key_id)
             if found is not None:
                 return found  # None: the owner has just released the key
 
-    async def renew(self, who: KeyId, lease: Lease, now: int) -> bool:
+    async def renew(self, key_id: KeyId, lease: Lease, now: int) -> bool:
         """Extend the lease and ``send_by``. False: the lease has ended or another owner has it.
 
         Neither value moves back: a late heartbeat with an older ``send_by`` must not replace the
@@ -130,9 +130,9 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending' AND lease_until > :now
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 owner=lease.owner,
                 send_by=lease.send_by,
                 until=lease.until,
@@ -140,7 +140,7 @@ class Idempotency:
             )
             return renewed > 0
 
-    async def done(self, who: KeyId, owner: str, status: int, created: Sequence[str]) -> None:
+    async def done(self, key_id: KeyId, owner: str, status: int, created: Sequence[str]) -> None:
         """Store a success, also over an ``unknown`` that a duplicate request has written."""
         async with self._database.transaction() as tx:
             await tx.execute(
@@ -150,16 +150,16 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state IN ('sending', 'unknown')
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 owner=owner,
                 status=status,
                 created=msgspec.json.encode(list(created)).decode(),
             )
 
     async def unknown(
-        self, who: KeyId, owner: str, *, status: int | None, answered: bool, latest_sent_at: int
+        self, key_id: KeyId, owner: str, *, status: int | None, answered: bool, latest_sent_at: int
     ) -> None:
         """Store that the outcome is unknown."""
         async with self._database.transaction() as tx:
@@ -170,16 +170,16 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 owner=owner,
                 status=status,
                 answered=int(answered),
                 latest=latest_sent_at,
             )
 
-    async def release(self, who: KeyId, owner: str) -> None:
+    async def release(self, key_id: KeyId, owner: str) -> None:
         """Delete an intent whose write was not applied, so that the key can be used again."""
         async with self._database.transaction() as tx:
             await tx.execute(
@@ -188,16 +188,18 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 owner=owner,
             )
 
-    async def spend(self, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
+    async def spend(self, key_id: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
         """Spend the key: nothing was or will be applied. False: another owner has the key."""
         async with self._database.transaction() as tx:
-            await _insert(tx, who, fingerprint, lease, expires_at)  # unless it is claimed already
+            await _insert(
+                tx, key_id, fingerprint, lease, expires_at
+            )  # unless it is claimed already
             kept = await tx.execute(
                 """
                 UPDATE idempotency SET state = 'done', status = :status, created = '[]',
@@ -205,15 +207,15 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 owner=lease.owner,
                 status=SPENT,
             )
             return kept > 0
 
-    async def abandon(self, who: KeyId, now: int) -> Record | None:
+    async def abandon(self, key_id: KeyId, now: int) -> Record | None:
         """Mark a row with an expired lease as ``unknown``; return the current record."""
         async with self._database.transaction() as tx:
             await tx.execute(
@@ -222,12 +224,12 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND state = 'sending' AND lease_until <= :now
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 now=now,
             )
-            return await _find(tx, who)
+            return await _find(tx, key_id)
 
     async def since(
         self, user_id: str, workspace_id: str, since: int, most: int, first_key: str = ""
@@ -257,7 +259,7 @@ class Idempotency:
             for row in rows
         ]
 
-    async def settle(self, who: KeyId, created: Sequence[str], now: int) -> None:
+    async def settle(self, key_id: KeyId, created: Sequence[str], now: int) -> None:
         """Store the ids that the client found for a write of unknown outcome.
 
         The key stays ``unknown``, so a late copy of the request is not executed. A write with a
@@ -271,9 +273,9 @@ class Idempotency:
                   AND created IS NULL
                   AND (state = 'unknown' OR (state = 'sending' AND lease_until <= :now))
                 """,
-                user=who.user_id,
-                workspace=who.workspace_id,
-                key=who.key,
+                user=key_id.user_id,
+                workspace=key_id.workspace_id,
+                key=key_id.key,
                 created=msgspec.json.encode(list(created)).decode(),
                 now=now,
             )
@@ -309,7 +311,7 @@ async def delete_orphans(tx: Tx) -> int:
     )
 
 
-async def _insert(tx: Tx, who: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
+async def _insert(tx: Tx, key_id: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
     claimed = await tx.execute(
         """
         INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
@@ -318,9 +320,9 @@ async def _insert(tx: Tx, who: KeyId, fingerprint: str, lease: Lease, expires_at
                 :send_by, :until, :expires_at)
         ON CONFLICT (user_id, workspace_id, key) DO NOTHING
         """,
-        user=who.user_id,
-        workspace=who.workspace_id,
-        key=who.key,
+        user=key_id.user_id,
+        workspace=key_id.workspace_id,
+        key=key_id.key,
         fingerprint=fingerprint,
         owner=lease.owner,
         send_by=lease.send_by,
@@ -330,15 +332,15 @@ async def _insert(tx: Tx, who: KeyId, fingerprint: str, lease: Lease, expires_at
     return bool(claimed)
 
 
-async def _find(tx: Tx, who: KeyId) -> Record | None:
+async def _find(tx: Tx, key_id: KeyId) -> Record | None:
     row = await tx.one(
         """
         SELECT fingerprint, state, lease_until, send_by, status, created, answered, latest_sent_at
         FROM idempotency WHERE user_id = :user AND workspace_id = :workspace AND key = :key
         """,
-        user=who.user_id,
-        workspace=who.workspace_id,
-        key=who.key,
+        user=key_id.user_id,
+        workspace=key_id.workspace_id,
+        key=key_id.key,
     )
     return None if row is None else _record(row)
 
