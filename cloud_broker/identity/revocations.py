@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from cloud_broker.audit import Audit, Opening
-from cloud_broker.clock import Clock
+from cloud_broker.clock import Clock, within
 from cloud_broker.crypto.sealing import KeyRing, Place, Sealed
 from cloud_broker.errors import BrokerError
 from cloud_broker.identity.oauth import DEADLINE_S, NotionOAuth
@@ -70,14 +70,7 @@ class Revocations:
     async def run_once(self) -> float:
         """Revoke the due tokens, then wait for the next; return 0 so that the loop calls again."""
         self._more.clear()
-        wait_s = await self.step()
-        waiting = asyncio.ensure_future(self._more.wait())
-        sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
-        try:
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            sleeping.cancel()
+        await within(self._clock, await self.step(), self._more.wait())
         return 0.0
 
     async def step(self) -> float:

@@ -130,9 +130,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending' AND lease_until > :now
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 owner=lease.owner,
                 send_by=lease.send_by,
                 until=lease.until,
@@ -150,9 +148,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state IN ('sending', 'unknown')
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 owner=owner,
                 status=status,
                 created=msgspec.json.encode(list(created)).decode(),
@@ -170,9 +166,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 owner=owner,
                 status=status,
                 answered=int(answered),
@@ -188,9 +182,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 owner=owner,
             )
 
@@ -207,9 +199,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND owner = :owner AND state = 'sending'
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 owner=lease.owner,
                 status=SPENT,
             )
@@ -224,9 +214,7 @@ class Idempotency:
                 WHERE user_id = :user AND workspace_id = :workspace AND key = :key
                   AND state = 'sending' AND lease_until <= :now
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 now=now,
             )
             return await _find(tx, key_id)
@@ -273,9 +261,7 @@ class Idempotency:
                   AND created IS NULL
                   AND (state = 'unknown' OR (state = 'sending' AND lease_until <= :now))
                 """,
-                user=key_id.user_id,
-                workspace=key_id.workspace_id,
-                key=key_id.key,
+                **_params(key_id),
                 created=msgspec.json.encode(list(created)).decode(),
                 now=now,
             )
@@ -320,9 +306,7 @@ async def _insert(tx: Tx, key_id: KeyId, fingerprint: str, lease: Lease, expires
                 :send_by, :until, :expires_at)
         ON CONFLICT (user_id, workspace_id, key) DO NOTHING
         """,
-        user=key_id.user_id,
-        workspace=key_id.workspace_id,
-        key=key_id.key,
+        **_params(key_id),
         fingerprint=fingerprint,
         owner=lease.owner,
         send_by=lease.send_by,
@@ -338,11 +322,13 @@ async def _find(tx: Tx, key_id: KeyId) -> Record | None:
         SELECT fingerprint, state, lease_until, send_by, status, created, answered, latest_sent_at
         FROM idempotency WHERE user_id = :user AND workspace_id = :workspace AND key = :key
         """,
-        user=key_id.user_id,
-        workspace=key_id.workspace_id,
-        key=key_id.key,
+        **_params(key_id),
     )
     return None if row is None else _record(row)
+
+
+def _params(key_id: KeyId) -> dict[str, str]:
+    return {"user": key_id.user_id, "workspace": key_id.workspace_id, "key": key_id.key}
 
 
 def _record(row: Row) -> Record:
