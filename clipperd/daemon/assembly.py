@@ -174,12 +174,12 @@ async def assemble(
     # Queue: the outbox, its delivery, the calls that bypass it
     outbox = Outbox(outbox_db, clock, new_id=system.new_id, publish=publish)
     timeouts = Timeouts(
-        settle_silent=settings.settle_unknown_s,
-        settle_answered=settings.settle_answered_s,
-        retry_base=settings.retry_base_s,
-        retry_cap=settings.retry_cap_s,
-        keep_content=settings.content_days * _DAY_S,
-        parallel=settings.max_parallel_pages,
+        settle_silent_s=settings.settle_unknown_s,
+        settle_answered_s=settings.settle_answered_s,
+        retry_base_s=settings.retry_base_s,
+        retry_cap_s=settings.retry_cap_s,
+        keep_content_s=settings.content_days * _DAY_S,
+        max_lanes=settings.max_parallel_pages,
     )
 
     deps = Dependencies(

@@ -89,7 +89,7 @@ class Dispatcher:
 
         ``held_s``: seconds that the queue is still paused. None if it cannot be estimated.
         """
-        now, places = self._clock.boot(), self._timeouts.parallel
+        now, places = self._clock.boot(), self._timeouts.max_lanes
         begins = now + held_s
         return eta.seconds_left(loads, self._throttle, now=now, begins=begins, places=places)
 
@@ -166,7 +166,7 @@ class Dispatcher:
 
     def _has_slot(self, priority: int) -> bool:
         """Return whether a slot is free; one is reserved for priority 0: the user waits for it."""
-        places = self._timeouts.parallel if priority == 0 else max(1, self._timeouts.parallel - 1)
+        places = self._timeouts.max_lanes if priority == 0 else max(1, self._timeouts.max_lanes - 1)
         return len(self._busy) < places
 
     async def _refresh_lanes(self) -> None:

@@ -35,11 +35,11 @@ def seconds_left(
         ends.append(starts + requests * throttle.round_trip_s)
         for key in keys:
             shares[key] = shares.get(key, 0) + requests
-    heard = bool(throttle.quotas or throttle.learned)
+    is_limit_known = bool(throttle.quotas or throttle.learned)
     for key, requests in shares.items():
         starts = max(begins, throttle.pauses.get(key, 0.0))
         limits = throttle.limits_of((key,))
-        if not heard and key[0] == "route":
+        if not is_limit_known and key[0] == "route":
             limits.append(Quota(_QUOTA, _SPAN_S))
         ends += [_leaves(requests, limit, starts) for limit in limits]
     return max(0.0, max(ends) - now)

@@ -13,23 +13,23 @@ from clipperd.settings.config import DEFAULTS
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Waits and bounds, in seconds; every one but ``settle_contested`` is a setting.
+    """Waits and bounds, in seconds; every one but ``settle_contested_s`` is a setting.
 
-    ``settle_silent``: no answer came, so Notion may still apply the write; its own limit for a
+    ``settle_silent_s``: no answer came, so Notion may still apply the write; its own limit for a
     request is 60 s (https://developers.notion.com/reference/request-limits), plus a margin.
-    ``settle_answered``: Notion answered with an error, so nothing is in flight.
-    ``settle_contested``: the extra wait for the outcome of another program's write, which may have
-    made the blocks that were found: Notion's limit and the lease of a dead broker.
+    ``settle_answered_s``: Notion answered with an error, so nothing is in flight.
+    ``settle_contested_s``: the extra wait for the outcome of another program's write, which may
+    have made the blocks that were found: Notion's limit and the lease of a dead broker.
     """
 
-    settle_silent: float = DEFAULTS.settle_unknown_s
-    settle_answered: float = DEFAULTS.settle_answered_s
-    settle_contested: float = 90.0
-    retry_base: float = DEFAULTS.retry_base_s
-    retry_cap: float = DEFAULTS.retry_cap_s
-    link_cap: float = 30.0
-    keep_content: float = DEFAULTS.content_days * 86400.0
-    parallel: int = DEFAULTS.max_parallel_pages
+    settle_silent_s: float = DEFAULTS.settle_unknown_s
+    settle_answered_s: float = DEFAULTS.settle_answered_s
+    settle_contested_s: float = 90.0
+    retry_base_s: float = DEFAULTS.retry_base_s
+    retry_cap_s: float = DEFAULTS.retry_cap_s
+    offline_cap_s: float = 30.0
+    keep_content_s: float = DEFAULTS.content_days * 86400.0
+    max_lanes: int = DEFAULTS.max_parallel_pages
 
 
 class StepResult(Enum):

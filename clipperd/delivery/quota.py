@@ -17,7 +17,7 @@ import msgspec
 GRACE_S = 0.75
 """Seconds; the last reserved write may be used when one more returns so soon."""
 
-_KEPT = 20  # one in so many writes is reserved for urgent ones
+_KEPT = 20  # one in 20 writes is reserved for urgent ones
 _KEPT_FROM = 6  # a smaller quota reserves nothing
 _BURST = 5  # reserved after an urgent write: a clip to five pages is sent immediately ...
 _BURST_OF = 4  # ... but at most a quarter of the quota

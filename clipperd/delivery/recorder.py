@@ -65,7 +65,7 @@ class Recorder:
             calls=calls,
             title=await self._pages.title_of(scope, page_id),
             now=self._clock.now(),
-            keep_content_s=self._timeouts.keep_content,
+            keep_content_s=self._timeouts.keep_content_s,
         )
         self._pages.report_use(scope, page_id)
 
@@ -94,13 +94,8 @@ class Recorder:
 
     async def unconfirmed(self, request: Request, phase: str, settle_s: float | None) -> None:
         """Store that the outcome is unknown; ``phase``: how it will be resolved."""
-        now = self._clock.now()
         await self._outbox.change(
-            requests.mark_unconfirmed,
-            request,
-            phase=phase,
-            settle_s=settle_s,
-            now=now,
+            requests.mark_unconfirmed, request, phase, settle_s, self._clock.now()
         )
 
     async def anchor_lost(self, request: Request) -> int:
@@ -125,14 +120,8 @@ class Recorder:
         """Close the request: its members failed or need the user's attention."""
         self._resolver.forget(request.key)
         now = self._clock.now()
-
         await self._outbox.change(
-            requests.close,
-            request,
-            state=state,
-            reason=reason,
-            error=error,
-            now=now,
+            requests.close, request, state=state, reason=reason, error=error, now=now
         )
 
     async def undecided(self, request: Request, why: str) -> None:

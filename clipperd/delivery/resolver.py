@@ -77,7 +77,7 @@ class OutcomeResolver:
         """Read the page and judge. Raises as ``Notion.send``."""
         if request.key not in self._deadlines:
             full = request.settle_s
-            self.started(request.key, self._timeouts.settle_silent if full is None else full)
+            self.started(request.key, self._timeouts.settle_silent_s if full is None else full)
         deadline, boot = self._deadlines[request.key], self._clock.boot()
         final = boot >= deadline
         seen = await self._find(request, whole=final)
@@ -85,7 +85,7 @@ class OutcomeResolver:
         self._calls[request.key] = total
         if seen.wait_s is not None:
             return Observation(wait_s=seen.wait_s)
-        if seen.contested and boot < deadline + self._timeouts.settle_contested:
+        if seen.contested and boot < deadline + self._timeouts.settle_contested_s:
             return Observation(wait_s=max(deadline - boot, _CONTESTED_AGAIN_S))
         match seen.finding:
             case Found() if seen.contested:
@@ -118,7 +118,7 @@ class OutcomeResolver:
         if listing.refusal is not None:
             if listing.refusal.status in (400, 403, 404):
                 return _Reading(Undecided("page_gone"), listing.calls)
-            wait = listing.refusal.retry_after_s or self._timeouts.retry_base
+            wait = listing.refusal.retry_after_s or self._timeouts.retry_base_s
             return _Reading(Undecided("unread"), listing.calls, wait)
         if listing.cut:
             return _Reading(Undecided("too_long"), listing.calls)
@@ -157,7 +157,7 @@ class OutcomeResolver:
 
         Notion may apply a write long after it was sent.
         """
-        since = reconcile.earliest(request.sent_at) - self._timeouts.settle_silent
+        since = reconcile.earliest(request.sent_at) - self._timeouts.settle_silent_s
         found = await self._deps.writes.since(request.scope, since)
         own = await self._outbox.read(lanes.own_keys, request.scope)
         return reconcile.others_of(found, request.key, own)
@@ -183,7 +183,7 @@ class OutcomeResolver:
         if not reply.ok or not isinstance(reply.body, dict):
             if reply.status in (400, 403, 404):
                 return _Reading(Undecided("page_gone"), 1)
-            wait = reply.retry_after_s or self._timeouts.retry_base
+            wait = reply.retry_after_s or self._timeouts.retry_base_s
             return _Reading(Undecided("unread"), 1, wait)
         if reply.body.get("has_more"):
             return _Reading(Undecided("too_long"), 1)

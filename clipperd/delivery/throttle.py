@@ -17,7 +17,7 @@ _UNLIMITED = 1_000_000
 _SPAN_S = 60.0  # https://developers.notion.com/reference/request-limits counts in minutes
 _CAUSE = 30  # writes in a minute; from there on our own writes explain a 429 of Notion's
 _NEWS = 0.125  # the weight of the newest round trip, as in TCP (RFC 6298)
-_PROBE_S = 120.0  # seconds; a learned limit holds for so long before a probe raises it
+_PROBE_S = 120.0  # seconds; a learned limit holds this long before a probe raises it
 
 Key = tuple[str, str, str]
 """The scope of a pause or a limit: "user", "route" or "connection", the account, and which one."""

@@ -251,8 +251,8 @@ class Worker:
                 return StepResult.LATER
             case outcome.Unknown(settle, code):
                 seconds = {
-                    "answered": self._timeouts.settle_answered,
-                    "silent": self._timeouts.settle_silent,
+                    "answered": self._timeouts.settle_answered_s,
+                    "silent": self._timeouts.settle_silent_s,
                     "over": 0.0,
                 }[settle]
                 _log.info("outcome unknown", extra={"code": code, "settle_s": seconds})
@@ -327,7 +327,7 @@ class Worker:
         if reply.status in (429, 529):
             what = "user" if reply.broker_code == "limit_user" else "connection"
             if reply.broker_code != "limit_route":
-                wait = reply.retry_after_s or self._timeouts.retry_base
+                wait = reply.retry_after_s or self._timeouts.retry_base_s
                 self._throttle.hold(what, lane, self._clock.boot() + wait)
         self._back_off(lane, reply.retry_after_s)
         return StepResult.LATER
@@ -340,8 +340,8 @@ class Worker:
     def _backoff(self, lane: LaneKey) -> float:
         return backoff(
             self._tries.get(lane, 0),
-            base_s=self._timeouts.retry_base,
-            cap_s=self._timeouts.retry_cap,
+            base_s=self._timeouts.retry_base_s,
+            cap_s=self._timeouts.retry_cap_s,
             rng=self._deps.rng,
         )
 
@@ -351,8 +351,8 @@ class Worker:
             return  # lanes that were in flight together fail together: count once
         wait = backoff(
             self._link_tries,
-            base_s=self._timeouts.retry_base,
-            cap_s=min(self._timeouts.link_cap, self._timeouts.retry_cap),
+            base_s=self._timeouts.retry_base_s,
+            cap_s=min(self._timeouts.offline_cap_s, self._timeouts.retry_cap_s),
             rng=self._deps.rng,
         )
         self._link_tries += 1

@@ -26,6 +26,7 @@ from clipperd.outbox.records import (
     is_unsent,
     position_to_json,
 )
+from clipperd.outbox.requests import bump_version
 from clipperd.outbox.schema import DEFERRED
 
 
@@ -63,7 +64,7 @@ def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: flo
             " AND request_key IS NULL",
             (row["seq"],),
         )
-    _bump(connection, rows[0]["clip"], now)
+    bump_version(connection, rows[0]["clip"], now)
 
 
 def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
@@ -84,7 +85,7 @@ def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: floa
             " AND state IN ('retrying', 'needs_attention', 'failed')",
             (row["seq"],),
         )
-    _bump(connection, rows[0]["clip"], now)
+    bump_version(connection, rows[0]["clip"], now)
 
 
 def resolve(
@@ -115,7 +116,7 @@ def resolve(
             " WHERE seq = ?",
             (now, row["seq"]),
         )
-    _bump(connection, rows[0]["clip"], now)
+    bump_version(connection, rows[0]["clip"], now)
 
 
 def _needs(row: sqlite3.Row) -> bool:
@@ -181,7 +182,7 @@ def retarget(
             row["seq"],
         ),
     )
-    _bump(connection, row["clip"], now)
+    bump_version(connection, row["clip"], now)
 
 
 def edit(
@@ -241,7 +242,7 @@ def edit(
         connection.execute("UPDATE clip SET priority = ? WHERE seq = ?", (priority, clip))
     if not_before is not None:
         _reschedule(connection, clip, not_before if not_before > now else None)
-    _bump(connection, clip, now)
+    bump_version(connection, clip, now)
 
 
 def _reschedule(connection: sqlite3.Connection, clip: int, not_before: float | None) -> None:
@@ -299,7 +300,7 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
             "UPDATE delivery SET undo = ? WHERE seq = ?",
             (json.dumps({"state": "queued", "removed": [], "left": []}), row["seq"]),
         )
-    _bump(connection, rows[0]["clip"], now)
+    bump_version(connection, rows[0]["clip"], now)
 
 
 def record_undo(
@@ -312,7 +313,7 @@ def record_undo(
             "UPDATE delivery SET state = 'canceled', reason = 'undone' WHERE seq = ?",
             (row["seq"],),
         )
-    _bump(connection, row["clip_seq"], now)
+    bump_version(connection, row["clip_seq"], now)
     return [row["clip_seq"]]
 
 
@@ -359,7 +360,7 @@ def retry_all(connection: sqlite3.Connection, user_id: str, now: float) -> list[
     ).fetchall()
     seqs = sorted({row["clip_seq"] for row in rows})
     for seq in seqs:
-        _bump(connection, seq, now)
+        bump_version(connection, seq, now)
     return seqs
 
 
@@ -371,9 +372,3 @@ def unsent(connection: sqlite3.Connection, user_id: str, workspace_id: str) -> i
         (user_id, workspace_id),
     ).fetchone()
     return int(row["n"])
-
-
-def _bump(connection: sqlite3.Connection, clip_seq: int, now: float) -> None:
-    connection.execute(
-        "UPDATE clip SET version = version + 1, updated_at = ? WHERE seq = ?", (now, clip_seq)
-    )

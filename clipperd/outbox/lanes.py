@@ -21,6 +21,12 @@ from clipperd.outbox.records import (
 )
 from clipperd.outbox.schema import DEFERRED
 
+_COLUMNS = (
+    "d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable, clip.first_level,"
+    " clip.elements, clip.body_bytes, clip.chunks"
+)
+_UNDO_QUEUED = "undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'"
+
 
 def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneKey, int]]:
     """Return the account's lanes with open work, and the best priority waiting in each."""
@@ -30,7 +36,7 @@ def open_lanes(connection: sqlite3.Connection, user_id: str) -> list[tuple[LaneK
         f" WHERE d.user_id = :user AND d.turn < :deferred AND d.state IN {OPEN_SQL}"
         " GROUP BY d.workspace_id, d.lane"
         " UNION SELECT workspace_id, lane, 0 FROM delivery"
-        " WHERE user_id = :user AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued'",
+        f" WHERE user_id = :user AND {_UNDO_QUEUED}",
         {"user": user_id, "deferred": DEFERRED},
     )
     return [((user_id, row["workspace_id"], row["lane"]), row["priority"]) for row in rows]
@@ -64,7 +70,7 @@ def pending_undo(connection: sqlite3.Connection, lane: LaneKey) -> sqlite3.Row |
     """Return the delivery of the lane whose undo is next."""
     row: sqlite3.Row | None = connection.execute(
         "SELECT * FROM delivery WHERE user_id = ? AND workspace_id = ? AND lane = ?"
-        " AND undo IS NOT NULL AND json_extract(undo, '$.state') = 'queued' ORDER BY seq LIMIT 1",
+        f" AND {_UNDO_QUEUED} ORDER BY seq LIMIT 1",
         lane,
     ).fetchone()
     return row
@@ -89,9 +95,7 @@ def waiting(
     skipped = " AND d.state <> 'needs_attention'" if parked == "skip" else ""
     order = "d.new_page IS NULL, d.turn" if lane[2].startswith("ref:") else "d.turn"
     rows = connection.execute(
-        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"
-        " clip.first_level, clip.elements, clip.body_bytes, clip.chunks"
-        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        f"SELECT {_COLUMNS} FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
         " WHERE d.user_id = ? AND d.workspace_id = ? AND d.lane = ? AND d.turn < ?"
         f" AND d.state IN {OPEN_SQL}{skipped} ORDER BY {order} LIMIT ?",
         (*lane, DEFERRED, limit),
@@ -104,9 +108,7 @@ def creator_of(
 ) -> tuple[QueuedDelivery, bytes] | None:
     """Return the delivery that created this block or page, and its plan if still stored."""
     row = connection.execute(
-        "SELECT d.*, clip.id AS clip_id, clip.edition, clip.priority, clip.demotable,"
-        " clip.first_level, clip.elements, clip.body_bytes, clip.chunks, content.plan"
-        " FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
+        f"SELECT {_COLUMNS}, content.plan FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
         " JOIN content ON content.clip_seq = d.clip_seq"
         " WHERE d.user_id = :user AND (d.seq = (SELECT delivery_seq FROM receipt"
         " WHERE block_id = :parent) OR (d.page_id = :parent AND d.new_page IS NOT NULL)) LIMIT 1",

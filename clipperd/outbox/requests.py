@@ -112,12 +112,7 @@ def begin(
 
 
 def mark_unconfirmed(
-    connection: sqlite3.Connection,
-    request: Request,
-    *,
-    phase: str,
-    settle_s: float | None,
-    now: float,
+    connection: sqlite3.Connection, request: Request, phase: str, settle_s: float | None, now: float
 ) -> list[int]:
     """Store that the outcome is unknown: ``replay`` the key, or ``settle`` by reading the page."""
     connection.execute(
@@ -149,10 +144,12 @@ def applied(
     """
     if request.kind == "create_page":
         page_id = ids[0]
-        _page_created(connection, request, page_id, calls, now, keep_content_s)
+        delivered = _page_created(connection, request, page_id, calls, now)
     else:
         page_id = request.lane
-        _blocks_created(connection, request, ids, calls, now, keep_content_s)
+        delivered = _blocks_created(connection, request, ids, calls, now)
+    for clip_seq in delivered:
+        _expire_content(connection, clip_seq, now + keep_content_s)
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     usage.record_use(connection, request.scope, page_id, now)
     changed = bump_versions(connection, request.members, now)
@@ -162,14 +159,10 @@ def applied(
 
 
 def _blocks_created(
-    connection: sqlite3.Connection,
-    request: Request,
-    ids: Sequence[str],
-    calls: int,
-    now: float,
-    keep_content_s: float,
-) -> None:
-    """Give each delivery its block ids and receipts; close the complete ones."""
+    connection: sqlite3.Connection, request: Request, ids: Sequence[str], calls: int, now: float
+) -> list[int]:
+    """Give each delivery its block ids and receipts; return the clips of the complete ones."""
+    complete = []
     for member in request.members:
         own = list(ids[member.first : member.first + member.count])
         row = connection.execute(
@@ -209,7 +202,8 @@ def _blocks_created(
         )
         if delivered:
             _note_overtaking(connection, member.delivery)
-            _expire_content(connection, row["clip_seq"], now + keep_content_s)
+            complete.append(row["clip_seq"])
+    return complete
 
 
 def release(
@@ -302,14 +296,9 @@ def close(
 
 
 def _page_created(
-    connection: sqlite3.Connection,
-    request: Request,
-    page_id: str,
-    calls: int,
-    now: float,
-    keep_content_s: float,
-) -> None:
-    """Move the deliveries that waited for the new page to its lane."""
+    connection: sqlite3.Connection, request: Request, page_id: str, calls: int, now: float
+) -> list[int]:
+    """Move the deliveries that waited for the new page to its lane; return the complete clip."""
     member = request.members[0]
     scope = request.scope
     row = connection.execute(
@@ -336,8 +325,7 @@ def _page_created(
             "seq": member.delivery,
         },
     )
-    if complete:
-        _expire_content(connection, row["clip_seq"], now + keep_content_s)
+    return [row["clip_seq"]] if complete else []
 
 
 def _set_title(connection: sqlite3.Connection, scope: Scope, page_id: str, title: str) -> list[int]:
@@ -368,18 +356,19 @@ def bump_versions(
     connection: sqlite3.Connection, members: Iterable[Member], now: float
 ) -> list[int]:
     """Raise the version of the clips of these members; return their ``clip.seq``."""
-    seqs: dict[int, None] = {}
-    for member in members:
-        row = connection.execute(
-            "SELECT clip_seq FROM delivery WHERE seq = ?", (member.delivery,)
-        ).fetchone()
-        if row is not None:
-            seqs[row["clip_seq"]] = None
+    select = "SELECT clip_seq FROM delivery WHERE seq = ?"
+    rows = [connection.execute(select, (member.delivery,)).fetchone() for member in members]
+    seqs = list(dict.fromkeys(int(row["clip_seq"]) for row in rows if row is not None))
     for seq in seqs:
-        connection.execute(
-            "UPDATE clip SET version = version + 1, updated_at = ? WHERE seq = ?", (now, seq)
-        )
-    return list(seqs)
+        bump_version(connection, seq, now)
+    return seqs
+
+
+def bump_version(connection: sqlite3.Connection, clip_seq: int, now: float) -> None:
+    """Raise the version of a clip."""
+    connection.execute(
+        "UPDATE clip SET version = version + 1, updated_at = ? WHERE seq = ?", (now, clip_seq)
+    )
 
 
 def _note_overtaking(connection: sqlite3.Connection, delivery: int) -> None:

@@ -274,7 +274,9 @@ async def _play(
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
     )
-    dispatcher = Dispatcher(rig.worker, rig.outbox, clock, rig.throttle, Timeouts(parallel=6), deps)
+    dispatcher = Dispatcher(
+        rig.worker, rig.outbox, clock, rig.throttle, Timeouts(max_lanes=6), deps
+    )
     running = asyncio.create_task(dispatcher.run())
     try:
         return await script(Queue(rig, world, dispatcher))

@@ -224,7 +224,7 @@ async def dispatching(
         rng=rig.rng.random,
         writes=rig.world.record,
     )
-    timeouts = Timeouts(parallel=parallel)
+    timeouts = Timeouts(max_lanes=parallel)
     dispatcher = Dispatcher(
         rig.worker, rig.outbox, clock or StillClock(rig.clock), rig.throttle, timeouts, deps
     )
