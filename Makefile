@@ -26,11 +26,12 @@ demo: $(STAMP) ## run sandbox, broker and daemon: watch your clip survive (ARGS=
 test: $(STAMP) ## run the whole suite (ARGS='tests/clipperd/outbox -q' runs a part)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(STAMP) ## check format, lint, types and imports
+check: $(STAMP) ## check format, lint, types, imports and prose
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.prose
 
 format: $(STAMP) ## format the code and fix lint
 	$(BIN)/ruff format .

@@ -1,3 +1,3 @@
-"""clipperd: the per-user daemon that accepts clips at once and delivers each exactly once."""
+"""clipperd: the per-user daemon that accepts clips within milliseconds and delivers each exactly once."""
 
 __version__ = "0.1.0"

@@ -14,6 +14,8 @@ PACKAGES = ("clipperd", "cloud_broker")
 MODULE_LINES = 500
 FUNCTION_LINES = 60
 FOLDER_FILES = 20
+LOOSE_MODULES = {"clipperd": 7, "cloud_broker": 9}
+"""Modules beside the packages of a program, without ``__init__``; new ones belong in a package."""
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 CONNECTS = {
     "clipperd/broker/http.py",
@@ -94,6 +96,27 @@ def full_folders() -> Iterator[Fault]:
             yield name_of(folder), f"{count} modules, more than {FOLDER_FILES}"
 
 
+def loose_modules() -> Iterator[Fault]:
+    for package, most in LOOSE_MODULES.items():
+        count = len(list((ROOT / package).glob("*.py"))) - 1
+        if count > most:
+            yield package, f"{count} modules beside its packages, more than {most}"
+
+
+def repeated_classes() -> Iterator[Fault]:
+    """The sandbox is left out: it models Notion and shares no code with the proxy."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for path in FILES:
+        package, *rest = path.relative_to(ROOT).parts
+        for node in tree_of(path).body:
+            is_public = isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+            if is_public and rest[0] != "sandbox":
+                places.setdefault((package, node.name), []).append(name_of(path))
+    for (package, name), found in places.items():
+        if len(found) > 1:
+            yield f"{package}:{name}", f"one class name in {' and '.join(found)}"
+
+
 def crossing_imports() -> Iterator[Fault]:
     for path in FILES:
         package = path.relative_to(ROOT).parts[0]
@@ -126,6 +149,8 @@ RULES: tuple[Callable[[], Iterator[Fault]], ...] = (
     long_functions,
     vague_names,
     full_folders,
+    loose_modules,
+    repeated_classes,
     crossing_imports,
     open_connections,
     unnamed_columns,
