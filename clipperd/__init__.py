@@ -1,3 +1,3 @@
-"""clipperd: the per-user daemon that accepts clips within milliseconds and delivers each exactly once."""
+"""A per-user daemon that accepts clips within milliseconds and delivers each exactly once."""
 
 __version__ = "0.1.0"

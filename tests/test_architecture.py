@@ -109,8 +109,9 @@ def repeated_classes() -> Iterator[Fault]:
     for path in FILES:
         package, *rest = path.relative_to(ROOT).parts
         for node in tree_of(path).body:
-            is_public = isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-            if is_public and rest[0] != "sandbox":
+            if not isinstance(node, ast.ClassDef) or rest[0] == "sandbox":
+                continue
+            if not node.name.startswith("_"):
                 places.setdefault((package, node.name), []).append(name_of(path))
     for (package, name), found in places.items():
         if len(found) > 1:
