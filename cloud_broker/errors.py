@@ -14,7 +14,7 @@ BrokerError
 │   └── WorkspaceRequired     kind invalid          several are connected, none was named
 ├── ReauthRequired            kind conflict         Notion's grant has ended
 ├── SignInRefused             kind conflict         the sign-in cannot continue; shown as a page
-│   ├── SignInExpired, SignInForeign, WorkspaceTaken
+│   ├── SignInDenied, SignInExpired, SignInForeign, WorkspaceTaken
 ├── NotionUnavailable         kind upstream         Notion failed or answered something unexpected
 ├── DatabaseFailed            kind unavailable      (exit 5)
 │   ├── Duplicate             kind conflict         a unique key is taken
@@ -201,6 +201,14 @@ class SignInRefused(BrokerError):
     code = "login_refused"
     kind = Kind.CONFLICT
     title = "You could not be signed in"
+
+
+class SignInDenied(SignInRefused):
+    """The user did not approve the connection at Notion."""
+
+    code = "access_denied"
+    kind = Kind.FORBIDDEN
+    title = "The connection was not approved"
 
 
 class SignInExpired(SignInRefused):

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hmac import compare_digest
 from typing import NoReturn
 from urllib.parse import urlencode
@@ -19,8 +19,10 @@ from urllib.parse import urlencode
 from cloud_broker.audit import Audit
 from cloud_broker.clock import Clock
 from cloud_broker.errors import (
+    BrokerError,
     InvalidInput,
     NotionUnavailable,
+    SignInDenied,
     SignInExpired,
     SignInForeign,
     SignInRefused,
@@ -57,7 +59,6 @@ _LOOPBACK = re.compile(
     r"\Ahttp://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})/v1/session/callback\Z"
 )  # RFC 8252 section 7.3: the literal addresses, any port
 _OPAQUE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
-_DENIALS = frozenset({"access_denied"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,15 @@ class BegunSignIn:
 class CompletedSignIn:
     """The browser's last address. ``url`` may hold a hand-off: never log it.
 
-    ``account``: the user's name and address from Notion, empty after a failure.
+    ``account``: the user's name and address from Notion, empty after a failure, whose reason is
+    ``failure``.
     """
 
     url: str
     is_loopback: bool
-    has_failed: bool
     device: str
     account: str = ""
+    failure: BrokerError | None = None
 
 
 class SignIn:
@@ -154,35 +156,47 @@ class SignIn:
     ) -> CompletedSignIn:
         """Complete the sign-in with Notion's answer.
 
-        Raises SignInExpired, SignInForeign or WorkspaceTaken, which the user must read. The daemon
-        gets errors that it can handle as ``error``.
+        Raises SignInExpired for an unknown state. Every later failure has an address to return
+        to: the daemon gets its code as ``error``.
         """
-        waiting = await self._take(state, browser)
-        if error is not None or not code:
-            return _failed(waiting, "access_denied" if error in _DENIALS else "server_error")
+        waiting = await self._take(state)
         try:
-            grant = await self._oauth.exchange(code)
-        except GrantEnded:
-            return _failed(waiting, "server_error")
-        except NotionUnavailable as unavailable:
-            log.warning("A sign-in failed at Notion: %s", unavailable.detail)
-            return _failed(waiting, "temporarily_unavailable")
-        handoff = await self._admit(grant, waiting)
-        completed = _completed(waiting, {"token": handoff.reveal()}, has_failed=False)
-        return replace(completed, account=_named(grant.owner))
+            return await self._grant(waiting, browser, code=code, error=error)
+        except BrokerError as failure:
+            log.warning("A sign-in failed (%s): %s", failure.code, failure.detail)
+            return _completed(waiting, {"error": _word(failure)}, failure=failure)
 
-    async def _take(self, state: str, browser: str | None) -> Row:
-        if not _OPAQUE.match(state):
-            raise _expired()
-        async with self._database.transaction() as tx:
-            waiting = await rows.take_state(tx, _digest(state))
-        if waiting is None or waiting["expires_at"] <= to_ms(self._clock.now()):
+    async def _grant(
+        self, waiting: Row, browser: str | None, *, code: str | None, error: str | None
+    ) -> CompletedSignIn:
+        if waiting["expires_at"] <= to_ms(self._clock.now()):
             raise _expired()
         if not _is_same(browser, waiting["browser_hash"]):
             raise SignInForeign(
                 "Notion's answer reached another browser than the one that started the sign-in.",
                 hint="Start the sign-in again in one browser, and allow cookies.",
             )
+        if error == "access_denied":
+            raise SignInDenied(
+                "The connection was not approved at Notion.",
+                hint="Start the sign-in again and approve it.",
+            )
+        if error is not None or not code:
+            raise _refused_by_notion()
+        try:
+            grant = await self._oauth.exchange(code)
+        except GrantEnded:
+            raise _refused_by_notion() from None
+        handoff = await self._admit(grant, waiting)
+        return _completed(waiting, {"token": handoff.reveal()}, account=_named(grant.owner))
+
+    async def _take(self, state: str) -> Row:
+        if not _OPAQUE.match(state):
+            raise _expired()
+        async with self._database.transaction() as tx:
+            waiting = await rows.take_state(tx, _digest(state))
+        if waiting is None:
+            raise _expired()
         return waiting
 
     async def _admit(self, grant: Grant, waiting: Row) -> Secret:
@@ -274,18 +288,34 @@ def _expired() -> SignInExpired:
     )
 
 
-def _failed(waiting: Row, error: str) -> CompletedSignIn:
-    return _completed(waiting, {"error": error}, has_failed=True)
+def _refused_by_notion() -> SignInRefused:
+    return SignInRefused("Notion refused the sign-in.", hint="Start the sign-in again.")
 
 
-def _completed(waiting: Row, answer: Mapping[str, str], *, has_failed: bool) -> CompletedSignIn:
+def _word(failure: BrokerError) -> str:
+    """Return the ``error`` that the daemon gets; its public names (docs/session.md)."""
+    if isinstance(failure, NotionUnavailable):
+        return "temporarily_unavailable"
+    if isinstance(failure, SignInRefused):
+        return "server_error" if type(failure) is SignInRefused else failure.code
+    return "service_unavailable"
+
+
+def _completed(
+    waiting: Row,
+    answer: Mapping[str, str],
+    *,
+    account: str = "",
+    failure: BrokerError | None = None,
+) -> CompletedSignIn:
     target = str(waiting["return_to"])
     query = urlencode({**answer, "state": waiting["client_state"]})
     return CompletedSignIn(
         f"{target}?{query}",
         is_loopback=target.startswith("http://"),
-        has_failed=has_failed,
         device=str(waiting["device"]),
+        account=account,
+        failure=failure,
     )
 
 

@@ -100,12 +100,24 @@ async def complete_sign_in(request: web.Request) -> web.StreamResponse:
 def _send_on(request: web.Request, completed: CompletedSignIn) -> web.Response:
     if completed.is_loopback:
         return web.Response(status=302, headers={"Location": completed.url, **private_headers()})
-    return open_app_page(completed, randomness=request.app[RANDOMNESS])
+    failure = completed.failure
+    if failure is not None and not _wants_page(request):
+        raise failure
+    return open_app_page(
+        completed,
+        status=200 if failure is None else STATUS[failure.kind],
+        request_id=request[REQUEST_ID],
+        randomness=request.app[RANDOMNESS],
+    )
+
+
+def _wants_page(request: web.Request) -> bool:
+    return "text/html" in request.headers.get("Accept", "")
 
 
 def _refusal(request: web.Request, error: BrokerError) -> web.Response:
     """Return a page for a browser; raise the error for a client that did not ask for HTML."""
-    if "text/html" not in request.headers.get("Accept", ""):
+    if not _wants_page(request):
         raise error
     page = problem_page(
         error,

@@ -19,37 +19,49 @@ font-size:.85rem}@media(prefers-color-scheme:dark){body{color:#ddd;background:#1
 _OPEN = 'location.href=document.getElementById("open").href'
 
 
-def open_app_page(completed: CompletedSignIn, *, randomness: Randomness) -> web.Response:
+def open_app_page(
+    completed: CompletedSignIn, *, status: int, request_id: str, randomness: Randomness
+) -> web.Response:
     """Name device and account, show a button that opens the app, and try to open it once."""
     device, account = escape(completed.device), escape(completed.account)
     url = escape(completed.url, quote=True)
-    if completed.has_failed:
+    if completed.failure is not None:
         title = "Sign-in was not finished"
-        text = f"<b>{device}</b> is not signed in. Return to the app to try again."
+        text = (
+            f"{_reason(completed.failure)}<p>Notion Clipper on the device <b>{device}</b> is not"
+            " signed in. Return to the app to try again.</p>"
+            f"{_trace(completed.failure, request_id)}"
+        )
     else:
         title = "You are signed in"
         text = (
-            f"<b>{device}</b> acts as <b>{account}</b> from now on. Return to the app to go on."
-            " If that is not your device, close this page."
+            f"<p>Notion Clipper on the device <b>{device}</b> now works in Notion as"
+            f" <b>{account}</b>. Return to the app to continue. If that is not your device, close"
+            " this page.</p>"
         )
     body = (
-        f"<h1>{title}</h1><p>{text}</p><p>"
-        f'<a class="button" id="open" href="{url}">Open the app</a></p>'
+        f"<h1>{title}</h1>{text}<p>"
+        f'<a class="button" id="open" href="{url}">Open Notion Clipper</a></p>'
         '<p class="small">You can close this page afterwards.</p>'
     )
-    return _page(200, title, body, script=_OPEN, randomness=randomness)
+    return _page(status, title, body, script=_OPEN, randomness=randomness)
 
 
 def problem_page(
     error: BrokerError, *, status: int, request_id: str, randomness: Randomness
 ) -> web.Response:
     """Explain why the sign-in failed."""
-    hint = f"<p>{escape(error.hint)}</p>" if error.hint else ""
-    body = (
-        f"<h1>{escape(error.title)}</h1><p>{escape(error.detail)}</p>{hint}"
-        f'<p class="small">{escape(error.code)} · {escape(request_id)}</p>'
-    )
+    body = f"<h1>{escape(error.title)}</h1>{_reason(error)}{_trace(error, request_id)}"
     return _page(status, error.title, body, script=None, randomness=randomness)
+
+
+def _reason(error: BrokerError) -> str:
+    hint = f"<p>{escape(error.hint)}</p>" if error.hint else ""
+    return f"<p>{escape(error.detail)}</p>{hint}"
+
+
+def _trace(error: BrokerError, request_id: str) -> str:
+    return f'<p class="small">{escape(error.code)} · {escape(request_id)}</p>'
 
 
 def _page(
@@ -69,8 +81,8 @@ def _page(
         text=(
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width">'
-            f'<title>{escape(title)}</title><style nonce="{nonce}">{_STYLE}</style></head>'
-            f"<body>{body}{code}</body></html>"
+            f'<title>{escape(title)} – Notion Clipper</title><style nonce="{nonce}">{_STYLE}</style></head>'
+            f'<body><p class="small">Notion Clipper</p>{body}{code}</body></html>'
         ),
     )
 

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientResponse
 
 from cloud_broker.errors import InvalidInput
 from cloud_broker.identity.signin import read_request
@@ -24,6 +25,15 @@ from tests.cloud_broker.broker_stage import (
     parameters,
     state_of,
 )
+
+
+def error_of(arrived: ClientResponse) -> str:
+    """The error with which the browser is sent back to the daemon."""
+    location = arrived.headers["Location"]
+    assert location.startswith(LOOPBACK)
+    query = parameters(location)
+    assert query["state"] == "daemon-state-1"
+    return query["error"]
 
 
 async def test_the_browser_is_sent_to_notion_with_a_state_of_the_brokers_own(
@@ -111,15 +121,17 @@ async def test_a_state_dies_after_ten_minutes(stage: BrokerStage) -> None:
     begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
     stage.clock.advance(601)
     arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
-    assert arrived.status == 400
-    assert "login_expired" in await arrived.text()
+    assert error_of(arrived) == "login_expired"
+    again = await stage.complete_sign_in(state=state_of(begun), code="good-code")
+    assert again.status == 400  # no address to return to is known
+    assert "login_expired" in await again.text()
 
 
 async def test_another_browser_cannot_finish_the_sign_in(stage: BrokerStage) -> None:
     begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
     stage.browser.session.cookie_jar.clear()
     arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
-    assert arrived.status == 403
+    assert error_of(arrived) == "login_state_unknown"
     assert stage.notion.calls == []
 
 
@@ -132,7 +144,8 @@ async def test_a_missing_or_another_cookie_ends_the_sign_in(stage: BrokerStage) 
         jar.clear()
         if value is not None:
             jar.update_cookies({cookie.key: value})
-        assert (await stage.complete_sign_in(state=state_of(begun), code="good-code")).status == 403
+        refused = await stage.complete_sign_in(state=state_of(begun), code="good-code")
+        assert error_of(refused) == "login_state_unknown"
         jar.update_cookies({cookie.key: cookie.value})  # too late: the state is used up
         assert (await stage.complete_sign_in(state=state_of(begun), code="good-code")).status == 400
     assert stage.notion.calls == []
@@ -171,7 +184,7 @@ async def test_over_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: P
 
 async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: Path) -> None:
     async with a_broker(tmp_path, BROKER_PUBLIC_URL="https://broker.example") as stage:
-        for prefix, status in (("", 403), ("__Host-", 302)):
+        for prefix, brought in (("", "error"), ("__Host-", "token")):
             begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
             (cookie,) = begun.cookies.values()
             name = prefix + cookie.key.removeprefix("__Host-")
@@ -181,7 +194,7 @@ async def test_over_https_a_cookie_without_the_prefix_does_not_count(tmp_path: P
                 headers={"Cookie": f"{name}={cookie.value}", **HTML},
                 allow_redirects=False,
             )
-            assert answer.status == status
+            assert brought in parameters(answer.headers["Location"])
 
 
 @pytest.mark.parametrize(
@@ -326,12 +339,32 @@ async def test_the_same_person_may_sign_in_again(stage: BrokerStage) -> None:
 async def test_a_second_account_on_a_workspace_reads_why_not(stage: BrokerStage) -> None:
     await stage.sign_in()
     stage.notion.person = Person(id="another-person", name="Eve", email="eve@example.org")
-    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    begun = await stage.begin_sign_in()
     refused = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     page = await refused.text()
     assert refused.status == 409
     assert "one account" in page
     assert "ada@example.org" not in page
+    assert parameters(link_in(page)) == {"error": "workspace_taken", "state": "daemon-state-1"}
+
+
+async def test_every_refusal_with_a_known_state_returns_to_the_daemon(stage: BrokerStage) -> None:
+    await stage.sign_in()
+    stage.notion.person = Person(id="another-person", name="Eve", email="eve@example.org")
+    for code, error, status, told in (
+        ("good-code", None, 200, "workspace_taken"),
+        ("good-code", None, 503, "temporarily_unavailable"),
+        ("used-code", None, 200, "server_error"),
+        (None, None, 200, "server_error"),
+        (None, "invalid_scope", 200, "server_error"),
+        (None, "access_denied", 200, "access_denied"),
+    ):
+        stage.notion.token_status = status
+        begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+        answer = {"code": code, "error": error}
+        given = {name: value for name, value in answer.items() if value is not None}
+        arrived = await stage.complete_sign_in(state=state_of(begun), **given)
+        assert error_of(arrived) == told
 
 
 async def test_the_tokens_of_a_refused_account_are_given_back(stage: BrokerStage) -> None:

@@ -35,7 +35,8 @@ async def arrived(
 
 async def test_the_page_in_the_end_names_device_and_account(stage: BrokerStage) -> None:
     page = await (await arrived(stage, device="Ada's laptop")).text()
-    assert "<b>Ada&#x27;s laptop</b> acts as <b>Ada (ada@example.org)</b>" in page
+    assert "Notion Clipper on the device <b>Ada&#x27;s laptop</b>" in page
+    assert "<b>Ada (ada@example.org)</b>" in page
     failed = await (await arrived(stage, code="used-code")).text()
     assert "<b>Ada&#x27;s laptop</b> is not signed in" in failed
 
@@ -66,11 +67,12 @@ async def test_no_page_can_be_framed_or_loads_anything(stage: BrokerStage) -> No
     pages["taken"] = await arrived(stage)
     for _ in range(30):
         pages["too many"] = await stage.browser.get("/api/auth/notion", headers=HTML)
-    statuses = [200, 200, 200, 400, 400, 403, 409, 429]
+    statuses = [200, 409, 403, 400, 400, 403, 409, 429]
     assert [page.status for page in pages.values()] == statuses
     for name, page in pages.items():
         assert page.content_type == "text/html", name
         assert is_closed(page), name
+        assert "Notion Clipper</title>" in await page.text(), name
 
 
 async def test_no_other_address_answers_with_a_page(stage: BrokerStage) -> None:
