@@ -135,6 +135,14 @@ class Client:
         body = {"return": "loopback", "purpose": purpose}
         return self.ask("POST", "/v1/session/login", body=body)
 
+    def login_status(self, login_id: str) -> Json:
+        """GET /v1/session/login/{login_id}."""
+        return self.ask("GET", f"/v1/session/login/{quote(login_id, safe='')}")
+
+    def finish_login(self, url: str) -> Json:
+        """POST /v1/session/callback with the address to which the browser was sent."""
+        return self.ask("POST", "/v1/session/callback", body={"url": url})
+
     def cancel_login(self, login_id: str) -> None:
         """DELETE /v1/session/login/{login_id}."""
         self.ask("DELETE", f"/v1/session/login/{quote(login_id, safe='')}")

@@ -140,6 +140,22 @@ class BrokerUnreachable(ClipperdError):
         self.sent = sent
 
 
+class BrokerNotConfigured(BrokerUnreachable):
+    """The setting ``broker_url`` is empty: no request can leave."""
+
+    code = "broker_not_configured"
+    kind = Kind.CONFLICT
+    title = "No broker is configured"
+    remedy: ClassVar[str] = (
+        "Set its address with: clipperd config set broker_url ADDRESS (or CLIPPERD_BROKER_URL),"
+        " then run: clipperd restart"
+    )
+
+    def __init__(self) -> None:
+        super().__init__("clipperd does not know the address of a broker.", sent=False)
+        self.hint = self.remedy
+
+
 # --- storage --------------------------------------------------------------------------------
 
 

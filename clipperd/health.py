@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from clipperd.broker.connectivity import Connectivity
+from clipperd.broker.connectivity import NOT_CONFIGURED, Connectivity
 from clipperd.clips.clips import Clips
 from clipperd.clock import Clock, rfc3339
-from clipperd.errors import ClipperdError
+from clipperd.errors import BrokerNotConfigured, ClipperdError
 from clipperd.keychain.secrets import Secrets
 from clipperd.storage.database import Store
 from clipperd.storage.recovery import REPORTED_S, latest_report
@@ -172,6 +172,8 @@ async def check_link(connectivity: Connectivity) -> Finding:
     link = connectivity.status
     if link.state == "online":
         return Finding("ok", "The service can be reached.")
+    if link.why == NOT_CONFIGURED:
+        return Finding("error", "No broker is configured.", BrokerNotConfigured.remedy)
     if link.state in ("signed_out", "reauth_required"):
         return Finding("warning", "No user is signed in.", "Run clipperd login.")
     return Finding("warning", f"The service is {link.state}: {link.why or 'no answer'}.")

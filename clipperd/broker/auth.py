@@ -11,6 +11,7 @@ from clipperd.broker.http import Answer
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import notion_id
 
+_CHECK_S = 8.0  # a user waits for the address of a sign-in
 _AUTH_S = 15.0  # a user may wait for these, so less than a Notion call gets
 
 
@@ -68,6 +69,16 @@ class BrokerAuth:
 
     def __init__(self, client: BrokerClient) -> None:
         self._client = client
+
+    async def check(self) -> None:
+        """Ask whether a broker answers. Raises BrokerUnreachable, BrokerNotConfigured."""
+        answer = await self._client.call("GET", "healthz", total_s=_CHECK_S)
+        if answer.status != 200 or not isinstance(decoded(answer), dict):
+            raise BrokerUnreachable(
+                "The address of the service answers, but not as the service does"
+                f" (status {answer.status}). Check the setting broker_url.",
+                sent=True,
+            )
 
     async def exchange(self, handoff: str, verifier: str) -> Tokens:
         """Exchange the hand-off token of a sign-in for a session."""

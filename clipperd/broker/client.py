@@ -16,7 +16,7 @@ from clipperd import __version__
 from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import Answer, Http, Incoming
 from clipperd.clock import Clock
-from clipperd.errors import BrokerUnreachable, InvalidInput
+from clipperd.errors import BrokerNotConfigured, BrokerUnreachable, InvalidInput
 
 TOTAL_S = 35.0  # the broker answers within 30 s, even if Notion does not
 
@@ -28,13 +28,20 @@ _PATH = re.compile(rf"\A{SEGMENT}+(?:/{SEGMENT}+)*\Z", re.ASCII)
 class BrokerClient:
     """Sends every request to the broker, so that its results update the connectivity."""
 
-    def __init__(self, base: URL, http: Http, connectivity: Connectivity, clock: Clock) -> None:
-        """``base``: the broker's URL as the settings check it, without a trailing slash."""
+    def __init__(
+        self, base: URL | None, http: Http, connectivity: Connectivity, clock: Clock
+    ) -> None:
+        """``base``: the broker's URL, without a trailing slash; None when none is configured."""
         self.base = base
         self.connectivity = connectivity
         self._http = http
         self._clock = clock
         self._server_offset: float | None = None  # the server's epoch seconds minus our boot clock
+
+    @property
+    def host(self) -> str | None:
+        """The broker's host; None when none is configured."""
+        return None if self.base is None else self.base.host
 
     async def call(
         self,
@@ -48,12 +55,12 @@ class BrokerClient:
     ) -> Answer:
         """Send one request to ``path`` (no leading slash) below the base.
 
-        Raises InvalidInput for an unsafe path, and BrokerUnreachable. A redirect counts as
-        unreachable: the broker sends none, so a proxy in between answered.
+        Raises InvalidInput for an unsafe path, BrokerNotConfigured, BrokerUnreachable. A redirect
+        counts as unreachable: the broker sends none, so a proxy in between answered.
         """
         if not _PATH.match(path):
             raise InvalidInput("That is not a path of Notion's API.")
-        url = URL(f"{self.base}/{path}", encoded=True)
+        url = self._url(path)
         full = {"Accept": "application/json", "User-Agent": f"clipperd/{__version__}"}
         full.update(headers or {})
         if body is not None:
@@ -90,9 +97,14 @@ class BrokerClient:
 
         Raises BrokerUnreachable, also while the stream is read.
         """
-        url = URL(f"{self.base}/{path}", encoded=True)
+        url = self._url(path)
         full = {"Accept": "text/event-stream", "User-Agent": f"clipperd/{__version__}", **headers}
         return self._http.stream(url, headers=full, idle_s=idle_s)
+
+    def _url(self, path: str) -> URL:
+        if self.base is None:
+            raise BrokerNotConfigured
+        return URL(f"{self.base}/{path}", encoded=True)
 
     def retry_after(self, headers: Mapping[str, str]) -> float | None:
         """Return the seconds of Retry-After (seconds or a date) in ``headers``, or None."""

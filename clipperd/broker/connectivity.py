@@ -12,6 +12,7 @@ from clipperd.clock import Clock, rfc3339
 State = Literal["online", "offline", "degraded", "reauth_required", "signed_out"]
 Observer = Callable[["ConnectivityStatus"], None]
 
+NOT_CONFIGURED = "broker_not_configured"
 _SERVER_ERRORS = frozenset({500, 502, 503, 504, 529})  # the broker or Notion has a problem
 
 
@@ -30,13 +31,19 @@ class ConnectivityStatus(msgspec.Struct, frozen=True):
 class Connectivity:
     """Holds the current status. Account errors take precedence over the network's state."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Start as signed out; the network counts as online until a request fails."""
+    def __init__(self, clock: Clock, *, has_broker: bool = True) -> None:
+        """Start as signed out; the network counts as online until a request fails.
+
+        ``has_broker`` False: no address is configured, so nothing is ever sent.
+        """
         self._clock = clock
         self._network: tuple[State, str | None] = ("online", "not_tried_yet")
-        self._account: tuple[State, str | None] | None = ("signed_out", None)
+        self._why = None if has_broker else NOT_CONFIGURED
+        if self._why is not None:
+            self._network = ("offline", self._why)
+        self._account: tuple[State, str | None] | None = ("signed_out", self._why)
         self._observers: list[Observer] = []
-        self._status = ConnectivityStatus("signed_out", clock.now(), None)
+        self._status = ConnectivityStatus("signed_out", clock.now(), self._why)
 
     @property
     def status(self) -> ConnectivityStatus:
@@ -65,7 +72,7 @@ class Connectivity:
 
     def account_changed(self, state: Literal["signed_in", "signed_out", "reauth_required"]) -> None:
         """Record the account's state."""
-        self._account = None if state == "signed_in" else (state, None)
+        self._account = None if state == "signed_in" else (state, self._why)
         self._update()
 
     def _update(self) -> None:

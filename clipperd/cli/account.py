@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs
+from clipperd.process.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from clipperd.client import Client, ServerEvent
+    from clipperd.client import Client
 
 _POLL_S = 0.3  # seconds between looks at a sign-in
-
 
 VERBS = ("login", "logout", "whoami", "workspaces")
 
@@ -27,11 +27,26 @@ def declare(verbs: Verbs) -> None:
         "login",
         login,
         "sign in through your browser",
-        ["clipperd login", "clipperd login --no-browser", "clipperd login --add-workspace"],
+        [
+            "clipperd login",
+            "clipperd login --add-workspace",
+            "clipperd login --paste            # over ssh: the browser is on another machine",
+            "clipperd login --callback 'http://127.0.0.1:51234/v1/session/callback?token=…'",
+        ],
         prints_data=True,
     )
-    parser.add_argument(
+    browser = parser.add_mutually_exclusive_group()
+    browser.add_argument(
         "--no-browser", action="store_true", help="print the address, do not open it"
+    )
+    browser.add_argument(
+        "--paste",
+        action="store_true",
+        help="use a browser on another machine: open the address there, then paste the address of"
+        " its last page here",
+    )
+    browser.add_argument(
+        "--callback", metavar="URL", help="finish a sign-in with the address of the last page"
     )
     purpose = parser.add_mutually_exclusive_group()
     purpose.add_argument("--add-workspace", action="store_true", help="connect one more workspace")
@@ -61,42 +76,70 @@ def declare(verbs: Verbs) -> None:
 def login(args: Namespace, console: Console) -> int:
     """Start a sign-in, open the browser, and wait for the end of the sign-in."""
     client = console.client(args)
+    if args.callback is not None:
+        return _signed_in(args, console, client.finish_login(args.callback), client)
     before = client.session()
     purpose = _purpose(args)
     if purpose == "sign_in" and before.get("state") == "signed_in":
         return _already(args, console, before)
-    stream = client.events(["session"])
-    if purpose != "sign_in":
-        next(stream)  # the snapshot: later events are not missed
     login_started = client.login(purpose)
-    after: dict[str, Any] | None
     try:
         _send_to_browser(args, console, login_started["login_url"])
-        if purpose == "sign_in":
-            after = _wait_signed_in(client, float(login_started["expires_in"]))
-        else:
-            after = _wait_extended(client, stream)
+        error = _wait(console, client, login_started)
     except KeyboardInterrupt:
         client.cancel_login(login_started["login_id"])
         console.warn("Sign-in canceled.")
         return exits.INTERRUPTED
-    if after is None or (purpose == "add_workspace" and _ids(after) == _ids(before)):
-        console.warn("clipperd: The sign-in was refused or expired; nothing has changed.")
-        console.warn("  Try again with: clipperd login")
-        return exits.FAILED
+    after = client.session()
+    if error is None and purpose == "add_workspace" and _ids(after) == _ids(before):
+        error = {"code": "nothing_new", "detail": "No other workspace was connected."}
+    if error is not None:
+        return _failed(args, console, error)
+    return _signed_in(args, console, after, client)
+
+
+def _signed_in(args: Namespace, console: Console, session: dict[str, Any], client: Client) -> int:
     if args.json:
-        console.emit(after)
+        console.emit(session)
     else:
-        console.say(f"Signed in as {_user_name(after)}.")
-        console.say(_next_step(after))
+        console.say(f"Signed in as {_user_name(session)}.")
+        console.say(_next_step(session))
+    status = client.status()
+    if (status.get("secrets") or {}).get("mode") == "memory":
+        console.warn(
+            "The session is kept in memory only: after a restart of clipperd you must sign in"
+            " again."
+        )
+        console.warn("  To keep it, install a keyring or set CLIPPERD_SECRETS=file.")
+    for line in layout.other_accounts((status.get("queue") or {}).get("other_accounts") or []):
+        console.warn(line)
     return exits.OK
+
+
+def _failed(args: Namespace, console: Console, error: dict[str, Any]) -> int:
+    hint = "Nothing has changed. Try again with: clipperd login"
+    if args.json:
+        problem = {"code": error.get("code"), "detail": error.get("detail"), "hint": hint}
+        console.warn(json.dumps({"error": problem}, ensure_ascii=False))
+    else:
+        console.warn(f"clipperd: {error.get('detail')}")
+        if error.get("hint"):
+            console.warn(f"  {error['hint']}")
+        console.warn(f"  {hint}")
+    return exits.FAILED
 
 
 def _send_to_browser(args: Namespace, console: Console, url: str) -> None:
     console.warn("Sign in to Notion in your browser (Ctrl-C gives up):")
     console.warn(f"  {url}")
-    if not args.no_browser and not console.browse(url):
+    opened = not (args.no_browser or args.paste) and console.browse(url)
+    if not opened and not (args.no_browser or args.paste):
         console.warn("clipperd could not open a browser. Open the address yourself.")
+    if not opened:
+        console.warn(
+            "If that browser is on another machine, its last page does not load. Copy that page's"
+            " address (http://127.0.0.1:…) and paste it here."
+        )
 
 
 def logout(args: Namespace, console: Console) -> int:
@@ -165,26 +208,34 @@ def _already(args: Namespace, console: Console, session: dict[str, Any]) -> int:
     return exits.OK
 
 
-def _wait_signed_in(client: Client, expires_in: float) -> dict[str, Any] | None:
-    """Poll until the sign-in has ended; return the new session, or None when it failed."""
-    from clipperd.client import pause, until
+def _wait(console: Console, client: Client, started: dict[str, Any]) -> dict[str, Any] | None:
+    """Wait for the end of this sign-in, by the browser or a pasted address; return its error."""
+    from clipperd.client import until
 
-    for _ in until(expires_in):
-        now = client.session()
-        if now.get("state") == "signed_in":
-            return now
-        if now.get("state") != "signing_in":
+    lines = console.lines()
+    shown = None
+    for _ in until(float(started["expires_in"])):
+        login = client.login_status(started["login_id"])
+        error, state = login.get("error"), login.get("state")
+        if state == "done":
             return None
-        pause(_POLL_S)
-    return None
-
-
-def _wait_extended(client: Client, stream: Iterator[ServerEvent]) -> dict[str, Any]:
-    """Wait for two session events: the start and the end of the sign-in."""
-    session_events = (event for event in stream if event.type == "session")
-    for _ in zip(range(2), session_events, strict=False):
-        pass
-    return client.session()
+        if state != "pending":
+            return error or {"code": state, "detail": f"The sign-in is {state}."}
+        if error is not None and error != shown:
+            console.warn(f"{error.get('detail')} Reload the page in the browser to try again.")
+            shown = error
+        try:
+            line = lines.get(timeout=_POLL_S)
+        except Empty:
+            continue
+        try:
+            client.finish_login(line)
+        except ApiError as refused:
+            if refused.code in ("invalid_input", "login_state_unknown"):
+                console.warn(
+                    f"{refused.detail} Paste the whole address of the browser's last page."
+                )
+    return {"code": "login_expired", "detail": "The sign-in took too long."}
 
 
 def _workspace_id(found: list[dict[str, Any]], wanted: str) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from clipperd.cli import layout
 
 if TYPE_CHECKING:  # importing these takes longer than printing the help
+    from queue import Queue
+
     from clipperd.client import Client
     from clipperd.settings.config import Settings
     from clipperd.settings.locations import Locations
@@ -38,6 +40,31 @@ class Console:
         self.stdin_is_terminal = stdin_is_terminal
         self.env = env
         self.browse = browse
+
+    def lines(self) -> Queue[str]:
+        """Return a queue that receives the lines of standard input, read in the background."""
+        import os
+        from io import FileIO, UnsupportedOperation
+        from queue import Queue
+        from threading import Thread
+
+        received: Queue[str] = Queue()
+        source: BinaryIO | FileIO = self.stdin
+        try:
+            # Unbuffered: a thread that waits in a buffered file aborts the interpreter's exit.
+            source = FileIO(self.stdin.fileno(), closefd=False)
+            if source.isatty() and os.tcgetpgrp(source.fileno()) != os.getpgrp():
+                return received  # a job in the background: reading would stop it
+        except (UnsupportedOperation, AttributeError, OSError):
+            pass  # not a file, or Windows
+
+        def read() -> None:
+            for raw in iter(source.readline, b""):
+                if line := raw.decode("utf-8", "replace").strip():
+                    received.put(line)
+
+        Thread(target=read, daemon=True).start()
+        return received
 
     def say(self, text: str = "") -> None:
         """Print a line to standard output."""

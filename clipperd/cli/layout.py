@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -67,3 +68,12 @@ def count(number: int, noun: str) -> str:
 def ago(now: float, then: float) -> str:
     """Return the age of the epoch time ``then`` at ``now``: ``3 minutes ago``."""
     return "just now" if now - then < 1 else span(now - then) + " ago"
+
+
+def other_accounts(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each account whose clips wait for its sign-in."""
+    return [
+        f"{count(int(each['waiting']), 'clip')} of {plain(each.get('email') or each['user_id'])}"
+        " wait for that account. See: clipperd queue --all-accounts"
+        for each in found
+    ]

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     except UsageError as error:
         return _fail(console, args, exits.USAGE, "usage", str(error), error.hint)
     except ApiError as error:
-        return _fail(console, args, exits.FAILED, error.code, error.detail, error.hint)
+        code = exits.CONFIGURATION if error.code == "broker_not_configured" else exits.FAILED
+        return _fail(console, args, code, error.code, error.detail, error.hint)
     except ClipperdError as error:
         return _fail(console, args, exits.code_for(error), error.code, error.detail, error.hint)
     except KeyboardInterrupt:
@@ -122,10 +123,7 @@ def _fail(
 
 
 def _real_console() -> Console:
-    def browse(url: str) -> bool:
-        import webbrowser
-
-        return webbrowser.open(url)
+    from clipperd.cli.browser import browse
 
     for stream in (sys.stdout, sys.stderr):
         # Print a substitute for a character that the terminal or pipe cannot encode.

@@ -11,6 +11,7 @@ from clipperd import __version__
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.verbs import Verbs
+from clipperd.errors import BrokerNotConfigured
 from clipperd.process.errors import DaemonDown, DaemonUntrusted
 
 _STATES = (
@@ -67,7 +68,6 @@ def status(args: Namespace, console: Console) -> int:
         console.emit({"running": True, "endpoint": _endpoint(client.endpoint), **found})
         return exits.OK
     connectivity = found.get("connectivity") or {}
-    state = connectivity.get("state", "")
     user = session.get("user") or {}
     current: dict[str, Any] = next(
         (w for w in session.get("workspaces", []) if w.get("current")), {}
@@ -80,13 +80,16 @@ def status(args: Namespace, console: Console) -> int:
                 ("since", console.ago(at.started_at)),
                 ("account", user.get("email") or user.get("name")),
                 ("workspace", current.get("name")),
-                ("connection", _CONNECTIVITY.get(state, state)),
+                ("connection", _connection(connectivity)),
                 ("queue", _queue(found.get("queue") or {})),
                 ("pages", _index(found.get("index") or {})),
             ]
         )
     )
-    if (found.get("queue") or {}).get("needs_attention"):
+    queue = found.get("queue") or {}
+    for line in layout.other_accounts(queue.get("other_accounts") or []):
+        console.say(line)
+    if queue.get("needs_attention"):
         console.say("Some clips need your decision. List them with: clipperd queue")
     return exits.OK
 
@@ -154,6 +157,13 @@ def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted
 
 def _endpoint(found: Any) -> dict[str, Any]:
     return {"url": found.url, "port": found.port, "pid": found.pid, "started_at": found.started_at}
+
+
+def _connection(connectivity: dict[str, Any]) -> str:
+    if connectivity.get("why") == "broker_not_configured":
+        return f"no broker is configured. {BrokerNotConfigured.remedy}"
+    state = str(connectivity.get("state", ""))
+    return _CONNECTIVITY.get(state, state)
 
 
 def _queue(queue: dict[str, Any]) -> str:

@@ -132,14 +132,14 @@ async def assemble(
         passphrase=settings.secrets_passphrase,
         key_file=settings.secrets_key_file,
     )
-    connectivity = Connectivity(clock)
-    base_url = URL(settings.broker_url)
+    base_url = None if settings.broker_url is None else URL(settings.broker_url)
+    connectivity = Connectivity(clock, has_broker=base_url is not None)
     broker = BrokerClient(base_url, system.http, connectivity, clock)
     accounts = Accounts(outbox_db, clock)
     logins = Logins(
         outbox_db,
         clock,
-        broker=base_url,
+        broker=base_url or URL(),  # without one no sign-in starts
         port=lambda: port.number,
         device=settings.device or socket.gethostname(),
         random=system.entropy,
@@ -224,7 +224,7 @@ async def assemble(
             clock,
             keep_content_s=settings.content_days * _DAY_S,
         ),
-        watch=Watch(system.os_events, clock, slept=system.slept, host=base_url.host),
+        watch=Watch(system.os_events, clock, slept=system.slept, host=broker.host),
         drop_connections=broker.drop_connections,
         refresh_s=settings.refresh_s,
     )

@@ -142,7 +142,8 @@ class Accounts:
             _write_workspaces(connection, user.id, workspaces)
             if login_id is not None:
                 connection.execute(
-                    "UPDATE pending_login SET completed = 1, verifier = NULL WHERE login_id = ?",
+                    "UPDATE pending_login SET completed = 1, verifier = NULL, error = NULL"
+                    " WHERE login_id = ?",
                     (login_id,),
                 )
 

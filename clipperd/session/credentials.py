@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from clipperd.broker.auth import AuthRefused, BrokerAuth, Tokens
 from clipperd.clock import Clock
-from clipperd.errors import BrokerUnreachable
+from clipperd.errors import BrokerNotConfigured, BrokerUnreachable
 from clipperd.keychain.errors import KeychainLocked
 from clipperd.keychain.secrets import Secrets
 
@@ -136,6 +136,8 @@ class Credentials:
                 # The answer was lost. The broker accepts the old refresh token until the new one
                 # has been used, so a retry is safe.
                 return await self._auth.refresh(refresh_token)
+        except BrokerNotConfigured:
+            raise
         except BrokerUnreachable as error:
             # The caller's own request has not been sent.
             unsent = BrokerUnreachable(error.detail, sent=False)

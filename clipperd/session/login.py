@@ -21,15 +21,17 @@ import msgspec
 from yarl import URL
 
 from clipperd.clock import Clock
-from clipperd.errors import InvalidInput, NotFound
-from clipperd.session.errors import LoginExpired, LoginStateUnknown
+from clipperd.errors import ClipperdError, InvalidInput, NotFound
+from clipperd.session.errors import LoginDenied, LoginExpired, LoginStateUnknown
 from clipperd.storage.database import Database
 
 ReturnTo = Literal["app", "loopback"]
 Purpose = Literal["sign_in", "add_workspace", "change_access"]
+LoginState = Literal["pending", "done", "failed", "expired", "canceled"]
 
 LIFETIME_S = 600.0  # the same as at the broker
 CALLBACK = "/v1/session/callback"
+_KEPT_S = 86400.0  # seconds after its end for which the outcome of a sign-in can be read
 
 
 class StartedLogin(msgspec.Struct, frozen=True):
@@ -38,6 +40,23 @@ class StartedLogin(msgspec.Struct, frozen=True):
     login_id: str
     login_url: str
     expires_in: float
+
+
+class LoginError(msgspec.Struct, frozen=True):
+    """The reason why a sign-in failed or cannot continue now."""
+
+    code: str
+    title: str
+    detail: str
+    hint: str | None = None
+
+
+class LoginStatus(msgspec.Struct, frozen=True):
+    """How far a sign-in is. A pending one with an ``error`` can still be completed."""
+
+    login_id: str
+    state: LoginState
+    error: LoginError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +96,13 @@ class Logins:
         self._clock = clock
         self._broker = broker
         self._port = port
-        self._device = device
+        self.device = device
         self._random = random
 
     async def start(
         self, return_to: ReturnTo, purpose: Purpose, device: str | None
     ) -> StartedLogin:
-        """Create and store a sign-in; return the address to open."""
+        """Create and store a sign-in, which ends the older ones; return the address to open."""
         login_id = _text(self._random(16))
         state, verifier = _text(self._random(32)), _text(self._random(32))
         query = {
@@ -91,14 +110,15 @@ class Logins:
             "state": state,
             "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
-            "device": _label(device or self._device),
+            "device": _label(device or self.device),
         }
         if return_to == "loopback":
             query["redirect_uri"] = f"http://127.0.0.1:{self._port()}{CALLBACK}"
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM pending_login WHERE expires_at <= ?", (now,))
+            connection.execute("DELETE FROM pending_login WHERE expires_at <= ?", (now - _KEPT_S,))
+            _end(connection, "1", (), "canceled")
             connection.execute(
                 "INSERT INTO pending_login"
                 " (login_id, state_hash, verifier, return_to, purpose, expires_at)"
@@ -116,46 +136,94 @@ class Logins:
 
         def work(connection: sqlite3.Connection) -> sqlite3.Row | None:
             row: sqlite3.Row | None = connection.execute(
-                "SELECT login_id, verifier, purpose, expires_at, completed FROM pending_login"
-                " WHERE state_hash = ?",
+                "SELECT login_id, verifier, purpose, expires_at, completed, outcome"
+                " FROM pending_login WHERE state_hash = ?",
                 (_digest(state),),
             ).fetchone()
             return row
 
         row = await self._db.read(work)
-        if row is None:
+        if row is None or row["outcome"] is not None:
             raise LoginStateUnknown(
                 "This answer belongs to no sign-in that was started here.",
                 hint="Sign in again.",
             )
         if row["expires_at"] <= now:
-            raise LoginExpired("The sign-in took too long.", hint="Start it again.")
+            raise _expired()
         return PendingLogin(
             row["login_id"], row["purpose"], bool(row["completed"]), row["verifier"] or ""
         )
 
-    async def has_pending(self) -> bool:
-        """Return whether a sign-in is pending."""
+    async def status(self, login_id: str | None = None) -> LoginStatus | None:
+        """Return how far a sign-in is, by default the newest; None if it is unknown."""
         now = self._clock.now()
 
-        def work(connection: sqlite3.Connection) -> bool:
-            row = connection.execute(
-                "SELECT 1 FROM pending_login WHERE completed = 0 AND expires_at > ?", (now,)
+        def work(connection: sqlite3.Connection) -> sqlite3.Row | None:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT login_id, expires_at, completed, outcome, error FROM pending_login"
+                " WHERE :id IS NULL OR login_id = :id ORDER BY rowid DESC LIMIT 1",
+                {"id": login_id},
             ).fetchone()
-            return row is not None
+            return row
 
-        return await self._db.read(work)
+        row = await self._db.read(work)
+        if row is None:
+            return None
+        error = None
+        if row["error"] is not None:
+            error = msgspec.json.decode(row["error"], type=LoginError)
+        state: LoginState = row["outcome"] or ("done" if row["completed"] else "pending")
+        if state == "pending" and row["expires_at"] <= now:
+            state, error = "expired", login_error(_expired())
+        return LoginStatus(row["login_id"], state, error)
 
-    async def cancel(self, login_id: str) -> None:
-        """Delete a pending sign-in. Raises NotFound."""
+    async def report(self, login_id: str, error: ClipperdError, *, final: bool) -> None:
+        """Store the reason why a sign-in failed; not ``final``: the same answer may still work."""
+        shown = msgspec.json.encode(login_error(error)).decode()
+
+        def work(connection: sqlite3.Connection) -> None:
+            if final:
+                _end(connection, "login_id = ?", (login_id,), "failed", shown)
+            else:
+                connection.execute(
+                    "UPDATE pending_login SET error = ? WHERE login_id = ?", (shown, login_id)
+                )
+
+        await self._db.write(work)
+
+    async def cancel(self, login_id: str | None = None) -> None:
+        """Cancel a pending sign-in, or all of them. Raises NotFound for one that is not pending."""
+        now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> int:
-            return connection.execute(
-                "DELETE FROM pending_login WHERE login_id = ? AND completed = 0", (login_id,)
-            ).rowcount
+            if login_id is None:
+                return _end(connection, "1", (), "canceled")
+            return _end(connection, "login_id = ? AND expires_at > ?", (login_id, now), "canceled")
 
-        if not await self._db.write(work):
+        if not await self._db.write(work) and login_id is not None:
             raise NotFound("There is no such sign-in; it may be over.")
+
+
+def login_error(error: ClipperdError) -> LoginError:
+    """Render the error for the status of its sign-in."""
+    if isinstance(error, LoginDenied):
+        return LoginError(error.reason, error.reason_title, error.detail, error.hint)
+    return LoginError(error.code, error.title, error.detail, error.hint)
+
+
+def _end(
+    connection: sqlite3.Connection,
+    where: str,
+    values: tuple[object, ...],
+    outcome: Literal["failed", "canceled"],
+    error: str | None = None,
+) -> int:
+    """End the sign-ins under way that match; return their number."""
+    return connection.execute(
+        "UPDATE pending_login SET outcome = ?, error = ?, verifier = NULL"  # noqa: S608 (constants)
+        f" WHERE completed = 0 AND outcome IS NULL AND {where}",
+        (outcome, error, *values),
+    ).rowcount
 
 
 def read_answer(url: str) -> LoginAnswer:
@@ -180,6 +248,10 @@ def read_answer(url: str) -> LoginAnswer:
     if not token:
         raise InvalidInput("The address of this sign-in is incomplete.")
     return LoginAnswer(values["state"], token=token)
+
+
+def _expired() -> LoginExpired:
+    return LoginExpired("The sign-in took too long.", hint="Start it again.")
 
 
 def _label(text: str) -> str:

@@ -57,4 +57,10 @@ def m001_session(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-SESSION_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_session,)
+def m002_login_outcome(connection: sqlite3.Connection) -> None:
+    """Keep how a sign-in ended: outcome failed or canceled, error as JSON {code,title,…}."""
+    for column in ("outcome", "error"):
+        connection.execute(f"ALTER TABLE pending_login ADD COLUMN {column} TEXT")
+
+
+SESSION_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_session, m002_login_outcome)

@@ -19,6 +19,7 @@ from clipperd.clock import Clock
 from clipperd.errors import (
     BrokerUnreachable,
     ClipperdError,
+    NotFound,
     NotSignedIn,
     ReauthRequired,
     StorageFull,
@@ -33,6 +34,7 @@ from clipperd.session.errors import LoginDenied, LoginExpired, LoginOtherAccount
 from clipperd.session.login import (
     LoginAnswer,
     Logins,
+    LoginStatus,
     PendingLogin,
     Purpose,
     ReturnTo,
@@ -75,6 +77,11 @@ class Session:
         self._lock = asyncio.Lock()  # one sign-in or sign-out at a time
         self._login_expiry: asyncio.Task[None] | None = None
         self._revoking: set[asyncio.Task[None]] = set()
+
+    @property
+    def device(self) -> str:
+        """This machine's name for the user."""
+        return self._logins.device
 
     async def open(self) -> None:
         """Load the last session from outbox.db; needs neither keychain nor network."""
@@ -126,19 +133,25 @@ class Session:
 
     async def state(self) -> SessionState:
         """Return the current state."""
-        return await self._state(await self.accounts.current())
+        return (await self.view()).state
 
     async def view(self) -> SessionView:
         """Return the session as clients see it."""
         account = await self.accounts.current()
-        return view_of(await self._state(account), account)
+        login = await self._logins.status()
+        return view_of(self._state(account, login), account, login)
 
     async def start_login(
         self, return_to: ReturnTo, purpose: Purpose = "sign_in", device: str | None = None
     ) -> StartedLogin:
-        """Start a sign-in. Raises NotSignedIn when there is no account to add a workspace to."""
+        """Start a sign-in, which ends the older ones.
+
+        Raises NotSignedIn when there is no account to add a workspace to, BrokerNotConfigured, and
+        BrokerUnreachable, so that no browser opens an address that does not answer.
+        """
         if purpose != "sign_in" and self._credentials is None:
             raise NotSignedIn("Sign in first; then workspaces can be added.")
+        await self._auth.check()
         started = await self._logins.start(return_to, purpose, device)
         await self._stop_login_expiry()
         self._login_expiry = asyncio.create_task(self._publish_expiry(started.expires_in))
@@ -150,6 +163,13 @@ class Session:
         await self._logins.cancel(login_id)
         await self._publish_view()
 
+    async def login_status(self, login_id: str) -> LoginStatus:
+        """Return how far a sign-in is. Raises NotFound."""
+        status = await self._logins.status(login_id)
+        if status is None:
+            raise NotFound("There is no such sign-in.")
+        return status
+
     async def finish_login(self, answer: LoginAnswer) -> SessionView:
         """Complete a sign-in with the browser's answer; repeating it changes nothing.
 
@@ -159,11 +179,15 @@ class Session:
         async with self._lock:
             pending = await self._logins.find(answer.state)
             if not pending.completed:
-                if answer.token is None:
-                    await self._logins.cancel(pending.login_id)
+                try:
+                    await self._exchange(pending, answer)
+                except StorageFull:
+                    raise
+                except ClipperdError as error:
+                    retryable = isinstance(error, BrokerUnreachable)
+                    await self._logins.report(pending.login_id, error, final=not retryable)
                     await self._publish_view()
-                    raise _denied(answer.error or "unknown")
-                await self._exchange(pending, answer.token)
+                    raise
             return await self.view()
 
     async def token_for(self, user_id: str, stale: str | None = None) -> str:
@@ -223,6 +247,7 @@ class Session:
             # A crash here leaves the secret; the next start deletes it.
             former = await credentials.retire()
             await self.secrets.delete(secret_name(credentials.user_id))
+            await self._logins.cancel()
             self._connectivity.account_changed("signed_out")
             await self._publish_view()
             self._revoke_in_background(*former)
@@ -252,18 +277,15 @@ class Session:
         await self.accounts.disconnect(scope)
         await self._publish_view()
 
-    async def _exchange(self, pending: PendingLogin, handoff: str) -> None:
+    async def _exchange(self, pending: PendingLogin, answer: LoginAnswer) -> None:
         try:
-            tokens = await self._auth.exchange(handoff, pending.verifier)
+            if answer.token is None:
+                raise _refusal(answer.error or "unknown")
+            tokens = await self._auth.exchange(answer.token, pending.verifier)
         except AuthRefused as refused:
-            await self._logins.cancel(pending.login_id)
-            await self._publish_view()
-            if refused.code in _EXPIRED_CODES:
-                raise LoginExpired("The sign-in took too long.", hint="Start it again.") from None
-            raise _denied(refused.code) from None
+            raise _refusal(refused.code) from None
         before = self._credentials
         if pending.purpose != "sign_in" and (before is None or before.user_id != tokens.user.id):
-            await self._logins.cancel(pending.login_id)
             self._revoke_in_background(tokens.refresh_token, tokens.access_token)
             raise LoginOtherAccount(
                 "Another account signed in than the one that is signed in here.",
@@ -364,14 +386,12 @@ class Session:
         except (BrokerUnreachable, AuthRefused):
             return
 
-    async def _state(self, account: Account | None) -> SessionState:
-        if account is not None and account.state == "signed_in" and not self._is_expired:
-            return "signed_in"
-        if await self._logins.has_pending():
-            return "signing_in"
-        if account is None:
-            return "signed_out"
-        return "reauth_required" if self._is_expired else account.state
+    def _state(self, account: Account | None, login: LoginStatus | None) -> SessionState:
+        """Return the state. A sign-in under way changes it only while no user is signed in."""
+        if account is not None and account.state != "signed_out":
+            return "reauth_required" if self._is_expired else account.state
+        is_pending = login is not None and login.state == "pending"
+        return "signing_in" if is_pending else "signed_out"
 
     async def _publish_view(self) -> None:
         self._publish("session", msgspec.to_builtins(await self.view()))
@@ -388,10 +408,11 @@ class Session:
         await self._publish_view()
 
 
-def _denied(word: str) -> LoginDenied:
-    return LoginDenied(
-        "The sign-in was refused or canceled.", hint="Start it again.", params={"error": word}
-    )
+def _refusal(word: str) -> ClipperdError:
+    """Return the error for the broker's ``error`` or code."""
+    if word in _EXPIRED_CODES:
+        return LoginExpired("The sign-in took too long.", hint="Start it again.")
+    return LoginDenied(word)
 
 
 def _sign_in_again() -> ReauthRequired:

@@ -8,6 +8,7 @@ import msgspec
 
 from clipperd.clock import rfc3339
 from clipperd.session.accounts import Account
+from clipperd.session.login import LoginError, LoginStatus
 
 SessionState = Literal["signed_out", "signing_in", "signed_in", "reauth_required"]
 
@@ -47,12 +48,17 @@ class SessionView(msgspec.Struct):
     limits: dict[str, Any] | None = None
     why: str | None = None
     signed_in_at: str | None = None  # changes with every completed sign-in of any purpose
+    login_id: str | None = None  # of the newest sign-in
+    error: LoginError | None = None  # why the newest sign-in failed or cannot continue now
 
 
-def view_of(state: SessionState, account: Account | None) -> SessionView:
+def view_of(
+    state: SessionState, account: Account | None, login: LoginStatus | None = None
+) -> SessionView:
     """Render the account. When signed out, do not reveal the previous account."""
+    login_id, error = (None, None) if login is None else (login.login_id, login.error)
     if account is None or account.state == "signed_out":
-        return SessionView(state)
+        return SessionView(state, login_id=login_id, error=error)
     return SessionView(
         state=state,
         user=SessionUser(account.user_id, account.email, account.name, account.avatar_url),
@@ -61,4 +67,6 @@ def view_of(state: SessionState, account: Account | None) -> SessionView:
         limits=account.limits,
         why=account.why,
         signed_in_at=rfc3339(account.signed_in_at),
+        login_id=login_id,
+        error=error,
     )

@@ -119,10 +119,8 @@ class Settings:
     home: Path | None = _setting(  # noqa: RUF009 (returns a field)
         None, _path, "Folder for everything; default: the system's usual places.", in_file=False
     )
-    broker_url: str = _setting(
-        "https://broker.notionclipper.app",
-        _broker_url,
-        "The broker's address: https, or http on this machine.",
+    broker_url: str | None = _setting(
+        None, _broker_url, "The broker's address: https, or http on this machine."
     )
     port: int = _setting(
         0,

@@ -81,7 +81,8 @@ def _page(
         text=(
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width">'
-            f'<title>{escape(title)} – Notion Clipper</title><style nonce="{nonce}">{_STYLE}</style></head>'
+            f"<title>{escape(title)} – Notion Clipper</title>"
+            f'<style nonce="{nonce}">{_STYLE}</style></head>'
             f'<body><p class="small">Notion Clipper</p>{body}{code}</body></html>'
         ),
     )

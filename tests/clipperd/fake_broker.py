@@ -146,6 +146,7 @@ class FakeBroker:
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(middlewares=[self._middleware], client_max_size=1 << 20)
+        app.router.add_get("/healthz", self._health)
         app.router.add_post("/api/auth/token", self._token)
         app.router.add_post("/api/auth/logout", self._logout)
         app.router.add_get("/api/user/me", self._me)
@@ -160,7 +161,8 @@ class FakeBroker:
         raw = await request.read()
         body = json.loads(raw) if raw and request.content_type == "application/json" else None
         headers = {k.lower(): v for k, v in request.headers.items()}
-        self.calls.append(Call(request.method, request.path, headers, body))
+        if request.path != "/healthz":
+            self.calls.append(Call(request.method, request.path, headers, body))
         fault = next((f for f in self.faults if f.path in request.path), None)
         if fault is None:
             return await handler(request)
@@ -196,6 +198,9 @@ class FakeBroker:
         if fault.kind == "redirect":
             return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"})
         return web.json_response(fault.body, status=fault.status, headers=fault.headers)
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
 
     async def _token(self, request: web.Request) -> web.Response:
         body = await request.json()

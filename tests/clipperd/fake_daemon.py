@@ -35,6 +35,8 @@ class FakeDaemon:
         self.clips: dict[str, Json] = {}
         self.events: list[tuple[str, Any]] = []
         self.delivers = True
+        self.logins: list[Json] = [{"login_id": "l1", "state": "done", "error": None}]
+        self.callbacks: list[str] = []
         self.refuse: dict[str, tuple[int, Json]] = {}
 
     def app(self) -> web.Application:
@@ -46,7 +48,9 @@ class FakeDaemon:
                 web.get("/v1/session", self._session),
                 web.delete("/v1/session", self._accept),
                 web.post("/v1/session/login", self._login),
+                web.get("/v1/session/login/{id}", self._login_status),
                 web.delete("/v1/session/login/{id}", self._accept),
+                web.post("/v1/session/callback", self._callback),
                 web.get("/v1/workspaces", self._workspaces),
                 web.put("/v1/workspaces/current", self._accept),
                 web.get("/v1/pages", self._pages),
@@ -106,6 +110,17 @@ class FakeDaemon:
     async def _login(self, request: web.Request) -> web.Response:
         url = "https://broker.example/api/auth/notion?state=s"
         return web.json_response({"login_id": "l1", "login_url": url, "expires_in": 600})
+
+    async def _login_status(self, request: web.Request) -> web.Response:
+        return web.json_response(self.logins[0] if len(self.logins) == 1 else self.logins.pop(0))
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        url = (await request.json())["url"]
+        self.callbacks.append(url)
+        if "token=" not in url:
+            return _problem(400, {"code": "invalid_input", "detail": "That is not the address."})
+        self.logins = [{"login_id": "l1", "state": "done", "error": None}]
+        return web.json_response(SIGNED_IN)
 
     async def _workspaces(self, request: web.Request) -> web.Response:
         return web.json_response({"workspaces": SIGNED_IN["workspaces"]})

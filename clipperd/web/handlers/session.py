@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.errors import (
+    BrokerNotConfigured,
     BrokerUnreachable,
     ClipperdError,
     InvalidInput,
@@ -27,7 +28,7 @@ from clipperd.session.errors import (
     LoginStateUnknown,
     UnsentClips,
 )
-from clipperd.session.login import Purpose, read_answer
+from clipperd.session.login import LoginStatus, Purpose, read_answer
 from clipperd.session.view import SessionView, SessionWorkspace
 from clipperd.web.keys import CLIPS, SESSION
 from clipperd.web.routes import Route, answer, parse_body, parse_query
@@ -96,6 +97,11 @@ async def start_login(request: web.Request) -> web.StreamResponse:
     return answer(LoginStarted(started.login_id, started.login_url, int(started.expires_in)))
 
 
+async def show_login(request: web.Request) -> web.StreamResponse:
+    """Return how far a sign-in is."""
+    return answer(await request.app[SESSION].login_status(request.match_info["login_id"]))
+
+
 async def cancel_login(request: web.Request) -> web.StreamResponse:
     """Cancel a sign-in."""
     await request.app[SESSION].cancel_login(request.match_info["login_id"])
@@ -121,7 +127,9 @@ async def loopback_callback(request: web.Request) -> web.StreamResponse:
     except ClipperdError as error:
         return _page(error.title, error.detail, error.hint, status=400)
     name = view.user.name or view.user.email if view.user is not None else ""
-    return _page("You are signed in", f"Welcome, {name}. You can close this window.")
+    device = request.app[SESSION].device
+    text = f"Notion Clipper on the device {device} now works in Notion as {name}."
+    return _page("You are signed in", text, "You can close this window.")
 
 
 async def show_session(request: web.Request) -> web.StreamResponse:
@@ -179,8 +187,8 @@ def _page(title: str, text: str, hint: str | None = None, status: int = 200) -> 
         text=(
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width">'
-            f"<title>{escape(title)}</title><style>{_STYLE}</style>"
-            f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{more}</html>"
+            f"<title>{escape(title)} – Notion Clipper</title><style>{_STYLE}</style>"
+            f"<p>Notion Clipper</p><h1>{escape(title)}</h1><p>{escape(text)}</p>{more}</html>"
         ),
     )
 
@@ -203,7 +211,16 @@ ROUTES: tuple[Route, ...] = (
         "Start a sign-in",
         body=LoginBody,
         answers={200: LoginStarted},
-        errors=(NotSignedIn,),
+        errors=(NotSignedIn, BrokerNotConfigured, BrokerUnreachable),
+    ),
+    Route(
+        "GET",
+        "/v1/session/login/{login_id}",
+        show_login,
+        "admin",
+        "How far a sign-in is, and why it failed",
+        answers={200: LoginStatus},
+        errors=(NotFound,),
     ),
     Route(
         "DELETE",

@@ -72,7 +72,7 @@ class SessionStage:
 @asynccontextmanager
 async def running_world(
     folder: Path,
-    broker: URL,
+    broker: URL | None,
     *,
     kept: Secrets | None = None,
     clock: ManualClock | None = None,
@@ -86,11 +86,16 @@ async def running_world(
     clock = clock or ManualClock()
     kept = kept or MemorySecrets()
     http = AiohttpHttp()
-    connectivity = Connectivity(clock)
+    connectivity = Connectivity(clock, has_broker=broker is not None)
     client = BrokerClient(broker, http, connectivity, clock)
     accounts = Accounts(db, clock)
     logins = Logins(
-        db, clock, broker=broker, port=lambda: port, device="here", random=secrets.token_bytes
+        db,
+        clock,
+        broker=broker or URL(),
+        port=lambda: port,
+        device="here",
+        random=secrets.token_bytes,
     )
     published: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     session = Session(
