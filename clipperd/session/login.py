@@ -9,6 +9,7 @@ outbox.db and survive a restart of the daemon.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
 import sqlite3
@@ -171,7 +172,8 @@ class Logins:
             return None
         error = None
         if row["error"] is not None:
-            error = msgspec.json.decode(row["error"], type=LoginError)
+            with contextlib.suppress(msgspec.MsgspecError):  # damaged: the state still says enough
+                error = msgspec.json.decode(row["error"], type=LoginError)
         state: LoginState = row["outcome"] or ("done" if row["completed"] else "pending")
         if state == "pending" and row["expires_at"] <= now:
             state, error = "expired", login_error(_expired())

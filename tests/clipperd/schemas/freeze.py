@@ -20,7 +20,11 @@ FILES: dict[str, Sequence[Step]] = {"outbox": STEPS, "cache": CACHE_STEPS}
 """Each file's steps today."""
 
 ADDED: dict[str, Sequence[str]] = {
-    "outbox": ("m001_clips", "m001_session", "p001_marks", "m_api_client", "m002_due_times"),
+    "outbox": (
+        *("m001_clips", "m001_session", "p001_marks", "m_api_client"),
+        "m002_due_times",
+        "m002_login_outcome",
+    ),
     "cache": tuple(step.__name__ for step in CACHE_STEPS),
 }
 """The names of the steps in the order in which they came; the first four of the queue together."""

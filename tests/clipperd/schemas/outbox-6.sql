@@ -163,7 +163,7 @@ CREATE TABLE pending_login (
         purpose TEXT NOT NULL CHECK (purpose IN ('sign_in', 'add_workspace', 'change_access')),
         expires_at REAL NOT NULL,
         completed INTEGER NOT NULL DEFAULT 0 CHECK (completed IN (0, 1))
-    ) STRICT
+    , outcome TEXT, error TEXT) STRICT
     ;
 CREATE TABLE favorite (
             user_id TEXT NOT NULL,
@@ -193,13 +193,14 @@ INSERT INTO turn_counter (one, n) VALUES (1, 1);
 INSERT INTO queue_pause (one, until) VALUES (1, 2.5);
 INSERT INTO account (user_id, email, name, avatar_url, tier, subscription_status, limits, state, why, current_workspace_id, is_current, signed_in_at) VALUES ('a user_id', 'a email', 'a name', 'a avatar_url', 'a tier', 'a subscription_status', '{}', 'signed_in', 'a why', 'a current_workspace_id', 1, 2.5);
 INSERT INTO workspace (user_id, workspace_id, name, icon, bot_id, place, connected) VALUES ('a user_id', 'a workspace_id', 'a name', '"x"', 'a bot_id', 1, 1);
-INSERT INTO pending_login (login_id, state_hash, verifier, return_to, purpose, expires_at, completed) VALUES ('a login_id', X'5B315D', 'a verifier', 'app', 'sign_in', 2.5, 1);
+INSERT INTO pending_login (login_id, state_hash, verifier, return_to, purpose, expires_at, completed, outcome, error) VALUES ('a login_id', X'5B315D', 'a verifier', 'app', 'sign_in', 2.5, 1, 'a outcome', 'a error');
 INSERT INTO favorite (user_id, workspace_id, page_id, added_at) VALUES ('a user_id', 'a workspace_id', 'a page_id', 2.5);
 INSERT INTO page_use (user_id, workspace_id, page_id, uses, weight, last_used_at) VALUES ('a user_id', 'a workspace_id', 'a page_id', 1, 2.5, 2.5);
 INSERT INTO api_client (id, name, scopes, token_hash, created_at, last_used_at) VALUES ('a id', 'a name', 'a scopes', X'5B315D', 2.5, 2.5);
-INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (1, 'outbox', 'm001_clips', '2026-11-29 18:51:01.787574+00:00');
-INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (2, 'outbox', 'm002_due_times', '2026-11-29 18:51:01.788028+00:00');
-INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (3, 'outbox', 'm001_session', '2026-11-29 18:51:01.788407+00:00');
-INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (4, 'outbox', 'p001_marks', '2026-11-29 18:51:01.788716+00:00');
-INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (5, 'outbox', 'm_api_client', '2026-11-29 18:51:01.789162+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (1, 'outbox', 'm001_clips', '2026-11-29 18:52:50.459584+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (2, 'outbox', 'm002_due_times', '2026-11-29 18:52:50.459899+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (3, 'outbox', 'm001_session', '2026-11-29 18:52:50.460218+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (4, 'outbox', 'm002_login_outcome', '2026-11-29 18:52:50.460757+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (5, 'outbox', 'p001_marks', '2026-11-29 18:52:50.460946+00:00');
+INSERT INTO _sqlite_migrations (id, migration_set, name, applied_at) VALUES (6, 'outbox', 'm_api_client', '2026-11-29 18:52:50.461114+00:00');
 PRAGMA user_version=6;
