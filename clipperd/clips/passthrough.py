@@ -23,6 +23,7 @@ from clipperd.storage.database import STORE_ERRORS
 _log = logging.getLogger(__name__)
 
 _READS_BY_POST = ("search", "query")
+_PAGE_NOUNS = frozenset({"pages", "databases", "data_sources", "blocks"})
 _DEEPEST = 50  # ancestors of a block to read, at most
 
 
@@ -56,7 +57,9 @@ class LanePassThrough:
     async def send(self, scope: Scope, call: Call) -> Reply:
         """Send one call; raises as ``Notion.send``."""
         if call.method == "GET" or call.path.rsplit("/", 1)[-1] in _READS_BY_POST:
-            return await self._notion.send(scope, call)
+            reply = await self._notion.send(scope, call)
+            await self._mark_found(scope, call, reply, written=False)
+            return reply
         call = replace(call, key=new_key(await self._server_now(scope), self._entropy))
         page = await self._page(scope, call)
         if page is None:
@@ -72,9 +75,17 @@ class LanePassThrough:
         """Send one part of a file; it is not on a page yet, so it takes no lane."""
         return await self._uploads.upload(scope, path, form, version)
 
+    async def _mark_found(self, scope: Scope, call: Call, reply: Reply, *, written: bool) -> None:
+        """Restore a page of the index that was lost and for which Notion answers again."""
+        noun, _, rest = call.path.partition("/")
+        page_id = notion_id(rest.partition("/")[0])
+        if reply.ok and page_id is not None and noun in _PAGE_NOUNS:
+            await self._pages.mark_found(scope, page_id, written=written)
+
     async def _write(self, scope: Scope, call: Call) -> Reply:
         """Send a write and store the ids that it created before the lane continues."""
         reply = await self._notion.send(scope, call)
+        await self._mark_found(scope, call, reply, written=_restores(call))
         created = _created(call, reply)
         if created:
             now = self._clock.now()
@@ -118,6 +129,12 @@ class LanePassThrough:
                 return above
             at = above
         return block_id
+
+
+def _restores(call: Call) -> bool:
+    """Return whether a success means that the page is not in the trash."""
+    body = json.loads(call.body or b"{}")
+    return call.method == "PATCH" and not (isinstance(body, dict) and body.get("in_trash"))
 
 
 def _created(call: Call, reply: Reply) -> list[str]:

@@ -197,6 +197,9 @@ class Background:
             is_current = self._listener.is_index_current(scope)
             if self._reachable.is_set() and not is_current:
                 self._pages.poke(scope)
+            elif is_current:
+                with contextlib.suppress(ClipperdError):  # the next round tries again
+                    await self._pages.find_lost(scope)  # no event reports a page shared again
 
     async def _stop_indexing(self) -> None:
         tasks, self._indexing = self._indexing, []

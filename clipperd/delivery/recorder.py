@@ -67,7 +67,7 @@ class Recorder:
             now=self._clock.now(),
             keep_content_s=self._timeouts.keep_content_s,
         )
-        self._pages.report_use(scope, page_id)
+        await self._pages.report_use(scope, page_id)
 
     async def release(
         self,

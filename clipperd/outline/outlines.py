@@ -248,9 +248,18 @@ class Outlines:
             verified_at=now,
             is_partial=only_top and bool(sections.containers(tree, listed=None)),
         )
-        if not await self._try_write(lambda c: store.save(c, scope, page_id, snapshot)):
+        came_back: list[bool] = []
+
+        def save(c: Any) -> None:
+            store.save(c, scope, page_id, snapshot)
+            came_back[:] = [pages.mark_found(c, scope, page_id, now)]
+
+        if not await self._try_write(save):
             self.freshness.invalidate((scope, page_id))
             return snapshot, False
+        if any(came_back):
+            data = {"workspace_id": scope.workspace_id, "ids": [page_id], "removed": []}
+            self._publish("pages", data, scope.user_id)
         if old is None or sections.headings(old.tree) != sections.headings(tree):
             self._announce(scope, [page_id], [])
         return snapshot, True

@@ -59,6 +59,8 @@ class Crawl:
         self._clock = clock
         self._publish = publish
         self._fill_pause_s = fill_pause_s
+        self.shown_lost: set[tuple[Scope, str]] = set()
+        """Pages that search returned although they are stored as gone; search may lag."""
 
     async def refresh(self, scope: Scope) -> int:
         """Fetch the recent pages the first time, later the changes; return the calls made.
@@ -150,16 +152,18 @@ class Crawl:
     ) -> IndexRow:
         now = self._clock.now()
 
-        def work(connection: sqlite3.Connection) -> tuple[IndexRow, list[str], bool]:
+        def work(connection: sqlite3.Connection) -> tuple[IndexRow, list[str], bool, list[str]]:
             changed = store.upsert(connection, scope, found.records, now)
             for schema in found.schemas:
                 store.put_data_source(connection, scope, schema, now)
             before = store.index_row(connection, scope)
             after = replace(before, **{"error": None, **progress})
             store.put_index_row(connection, scope, after)
-            return after, changed, (before.phase, before.error) != (after.phase, after.error)
+            is_new_state = (before.phase, before.error) != (after.phase, after.error)
+            return after, changed, is_new_state, store.lost(connection, scope, found.records)
 
-        row, changed, is_new_state = await self._cache.write(work)
+        row, changed, is_new_state, lost = await self._cache.write(work)
+        self.shown_lost.update((scope, page_id) for page_id in lost)
         if changed or is_new_state:
             data = {"workspace_id": scope.workspace_id, "ids": changed, "removed": []}
             self._publish("pages", data, scope.user_id)

@@ -34,7 +34,9 @@ from clipperd.storage.database import STORE_ERRORS, Database, Store
 View = Literal["recent", "used", "favorites", "all"]
 
 _RETRY_PAUSES_S = (5.0, 30.0, 120.0)  # seconds; after that only ``poke`` retries
-_MISSING_PER_ROUND = 20  # favourites and used pages that search left out, one call each
+_READS_PER_ROUND = 20  # lost pages, and favourites and used pages that search left out
+_LOOK_AGAIN_S = 1800.0  # seconds between two looks at a favourite or used page that is gone
+_LOST_PER_SEARCH = 5  # lost pages among the results that are read; a user waits for them
 _REMOTE_SIZE = 20  # results
 _REMOTE_MATCH = 0.3  # score of a page that only Notion's search found: below every local match
 
@@ -178,9 +180,25 @@ class Pages:
         self._announce(scope, [page_id], [])
         return replace(before, favorite=on)
 
-    def report_use(self, scope: Scope, page_id: str) -> None:
+    async def report_use(self, scope: Scope, page_id: str) -> None:
         """Tell clients that the ``used`` view changed; the delivery has recorded the use."""
-        self._announce(scope, [page_id], [])
+        if not await self.mark_found(scope, page_id, written=True):
+            self._announce(scope, [page_id], [])
+
+    async def mark_found(self, scope: Scope, page_id: str, *, written: bool = False) -> bool:
+        """Restore a lost page after Notion answered for it; return whether it was lost."""
+        now = self._clock.now()
+
+        def work(c: sqlite3.Connection) -> bool:
+            return store.mark_found(c, scope, page_id, now, written=written)
+
+        with contextlib.suppress(*STORE_ERRORS):  # the next look finds it
+            known = await self._cache.read(lambda c: store.rows_of(c, scope, [page_id]))
+            is_lost = page_id in known and known[page_id]["access"] != "ok"
+            if is_lost and await self._cache.write(work):
+                self._announce(scope, [page_id], [])
+                return True
+        return False
 
     async def title_of(self, scope: Scope, page_id: str) -> str | None:
         """Return the stored title; None for an unknown page or an unreadable cache."""
@@ -225,9 +243,9 @@ class Pages:
                 await self.refresh(scope)
                 await self._fill(scope)
                 was_complete = before.phase == "complete"
-                await self._fetch_missing(
-                    scope, since=(before.refreshed_at or 0.0) if was_complete else 0.0
-                )
+                # Not every start asks for a page that was never listed.
+                since = (before.refreshed_at or 0.0) if was_complete else 0.0
+                await self.find_lost(scope, unread_since=since)
                 return
             except STORE_ERRORS:
                 return  # the stored pages still serve; the next poke retries
@@ -256,19 +274,39 @@ class Pages:
             await self._crawl.failed(scope, _error_code(error))
             raise
 
-    async def _fetch_missing(self, scope: Scope, *, since: float) -> None:
-        """Fetch favourites and used pages that the store lacks; search is not exhaustive.
+    async def find_lost(
+        self, scope: Scope, *, unread_since: float | None = None, again_s: float = _LOOK_AGAIN_S
+    ) -> int:
+        """Read lost pages that may be back, and return the calls made.
 
-        Only those since ``since`` (epoch seconds), so that not every start asks for a page that is
-        gone.
+        They are favourites and used pages that are gone and were last checked ``again_s`` ago, and
+        pages that search returned meanwhile. With ``unread_since`` (epoch seconds) also favourites
+        and used pages since then that the store lacks, because search is not exhaustive. Raises as
+        ``Notion.send``.
         """
         pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         uses = await self._outbox.read(lambda c: usage.uses(c, scope))
         pairs += [(use.page_id, use.last_used_at) for use in uses]
-        recent = [page_id for page_id, at in pairs if at >= since]
-        known = await self._cache.read(lambda c: store.rows_of(c, scope, recent))
-        for page_id in [p for p in dict.fromkeys(recent) if p not in known][:_MISSING_PER_ROUND]:
-            await self._read(scope, page_id, "page")
+        shown = {page_id for of, page_id in self._crawl.shown_lost if of == scope}
+        ids = {**dict(pairs), **dict.fromkeys(shown, 0.0)}
+        rows = await self._cache.read(lambda c: store.rows_of(c, scope, ids))
+        due = self._clock.now() - again_s
+        lost = [
+            (row["checked_at"], page_id)
+            for page_id, row in rows.items()
+            if row["access"] == "gone" and (page_id in shown or row["checked_at"] <= due)
+        ]
+        missing = []
+        if unread_since is not None:
+            missing = [p for p, at in ids.items() if p not in rows and at >= unread_since]
+        found = [*missing, *(page_id for _, page_id in sorted(lost))][:_READS_PER_ROUND]
+        for page_id in found:
+            self._crawl.shown_lost.discard((scope, page_id))
+            with contextlib.suppress(ReadFailed):  # one odd page must not hide the others
+                await self._read(
+                    scope, page_id, rows[page_id]["kind"] if page_id in rows else "page"
+                )
+        return len(found)
 
     async def _read(self, scope: Scope, page_id: str, kind: str) -> Access:
         """Read one object from Notion into the store and return its access."""
@@ -307,6 +345,11 @@ class Pages:
         now = self._clock.now()
         with contextlib.suppress(StorageFull):  # the stored data of these pages still serves
             await self._cache.write(lambda c: store.upsert(c, scope, records, now))
+        rows = await self._cache.read(lambda c: store.rows_of(c, scope, (r.id for r in records)))
+        lost = [page_id for page_id, row in rows.items() if row["access"] == "gone"]
+        for page_id in lost[:_LOST_PER_SEARCH]:  # search lags, so only a read tells
+            with contextlib.suppress(*NOTION_ERRORS, StorageFull):
+                await self._read(scope, page_id, rows[page_id]["kind"])
         return True, {record.id for record in records}
 
     async def _favorites(self, scope: Scope) -> frozenset[str]:

@@ -98,13 +98,36 @@ def mark_lost(
     now: float,
 ) -> bool:
     """Store that the page is gone (404) or in the trash; return whether that is new."""
-    done = connection.execute(
+    keys = _keys(scope, page=page_id, access=access, now=now)
+    before = _row(connection, scope, page_id)
+    connection.execute(
         """UPDATE page SET access = :access, checked_at = :now
-            WHERE user_id = :user AND workspace_id = :workspace AND page_id = :page
-              AND access <> :access""",
-        _keys(scope, page=page_id, access=access, now=now),
+            WHERE user_id = :user AND workspace_id = :workspace AND page_id = :page""",
+        keys,
     )
-    return done.rowcount > 0
+    return before is not None and before["access"] != access
+
+
+def mark_found(
+    connection: sqlite3.Connection, scope: Scope, page_id: str, now: float, *, written: bool = False
+) -> bool:
+    """Store that Notion answered for a lost page; return whether it was lost.
+
+    A read also works for a page in the trash, so only ``written`` restores one of those.
+    """
+    row = _row(connection, scope, page_id)
+    if row is None or row["access"] not in (("gone", "trashed") if written else ("gone",)):
+        return False
+    connection.execute(
+        "UPDATE page SET access = 'ok', checked_at = ? WHERE seq = ?", (now, row["seq"])
+    )
+    return True
+
+
+def lost(connection: sqlite3.Connection, scope: Scope, records: Iterable[Record]) -> list[str]:
+    """Return the ids of the records that are stored as gone."""
+    rows = rows_of(connection, scope, [record.id for record in records if not record.in_trash])
+    return [page_id for page_id, row in rows.items() if row["access"] == "gone"]
 
 
 def entry(

@@ -64,9 +64,10 @@ async def mark_favorite(request: web.Request) -> web.StreamResponse:
 
 
 async def refresh_pages(request: web.Request) -> web.StreamResponse:
-    """Update the index now."""
+    """Update the index now, and look again at favorites and used pages that were gone."""
     scope, pages = await scope_of(request), request.app[PAGES]
     calls = await pages.refresh(scope)
+    calls += await pages.find_lost(scope, again_s=0.0)
     index = await pages.index_status(scope)
     if not index.complete:
         pages.poke(scope)  # read the rest in the background

@@ -53,7 +53,7 @@ class PageIndexStage:
         """Count a clip to the page, as its delivery does."""
         now = self.clock.now()
         await self.outbox.write(lambda c: record_use(c, SCOPE, page_id, now))
-        self.pages.report_use(SCOPE, page_id)
+        await self.pages.report_use(SCOPE, page_id)
 
     async def settle(self) -> None:
         """Run the background work until it would wait for a poke."""

@@ -283,3 +283,69 @@ async def test_a_missing_schema_is_fetched_once(world: PageIndexStage) -> None:
     assert world.notion.take_calls() == ["GET data_sources/ID"]
     with pytest.raises(NotFound):
         await world.pages.data_source(SCOPE, world.notion.new_id())
+
+
+async def lost_among_240(world: PageIndexStage) -> str:
+    """Return an old page that was looked at while it was not shared, and is shared again."""
+    mine, *_ = world.some_pages(240)
+    await world.settle()
+    parent = world.notion.pages.pop(mine)
+    assert (await world.pages.get(SCOPE, mine, "verified")).access == "gone"
+    world.notion.pages[mine] = parent
+    world.clock.advance(1200)
+    return mine
+
+
+async def listed(world: PageIndexStage, page_id: str) -> bool:
+    found = (await world.pages.search(SCOPE, "Page 0", limit=100)).items
+    return page_id in [entry.id for entry in found]
+
+
+async def test_a_favorite_that_is_shared_again_comes_back(world: PageIndexStage) -> None:
+    mine, *_ = world.some_pages(240)
+    await world.settle()
+    await world.pages.set_favorite(SCOPE, mine, on=True)
+    page = world.notion.pages.pop(mine)
+    assert (await world.pages.get(SCOPE, mine, "verified")).access == "gone"
+    await world.settle()
+    assert not await listed(world, mine)
+    world.notion.pages[mine] = page
+    await world.settle()
+    assert not await listed(world, mine)  # not every refresh asks for it
+    world.clock.advance(1801)
+    await world.settle()
+    assert await listed(world, mine)
+    assert [e.id for e in (await world.pages.list(SCOPE, "favorites")).items] == [mine]
+
+
+async def test_a_used_page_that_is_gone_is_looked_at_when_the_user_refreshes(
+    world: PageIndexStage,
+) -> None:
+    mine = await lost_among_240(world)
+    await world.use(mine)  # a delivery is a success with the page
+    assert await listed(world, mine)
+    page = world.notion.pages.pop(mine)
+    await world.pages.get(SCOPE, mine, "verified")
+    assert await world.pages.find_lost(SCOPE, again_s=0) == 1
+    assert not await listed(world, mine)
+    world.notion.pages[mine] = page
+    assert await world.pages.find_lost(SCOPE, again_s=0) == 1
+    assert await listed(world, mine)
+    assert await world.pages.find_lost(SCOPE, again_s=0) == 0
+
+
+async def test_a_lost_page_that_search_shows_is_read_and_comes_back(world: PageIndexStage) -> None:
+    mine = await lost_among_240(world)
+    assert (await world.pages.search(SCOPE, "Page 0", remote=True)).items[0].id == mine
+    assert await listed(world, mine)
+
+
+async def test_a_read_of_a_lost_page_restores_it_but_not_one_in_the_trash(
+    world: PageIndexStage,
+) -> None:
+    mine = await lost_among_240(world)
+    assert await world.pages.mark_found(SCOPE, mine)
+    assert await listed(world, mine)
+    await world.pages.mark_trashed(SCOPE, mine)
+    assert not await world.pages.mark_found(SCOPE, mine)
+    assert await world.pages.mark_found(SCOPE, mine, written=True)
