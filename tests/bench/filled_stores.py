@@ -15,11 +15,10 @@ from random import Random
 
 from clipperd.broker.auth import GrantedWorkspace, User
 from clipperd.clock import SystemClock, rfc3339
-from clipperd.content import chunks, convert
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
-from clipperd.model import Position, Scope
+from clipperd.model import Scope
 from clipperd.outbox import accept
-from clipperd.outbox.records import Draft, Target
+from clipperd.outbox.records import Draft
 from clipperd.pages import store
 from clipperd.pages.entries import Record
 from clipperd.process import endpoint
@@ -28,6 +27,7 @@ from clipperd.session.accounts import Accounts
 from clipperd.settings.locations import locate, secure
 from clipperd.storage.database import Database
 from clipperd.storage.disposable import open_cache
+from tests.clipperd.drafts import a_draft
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
 WORDS = re.findall(
@@ -93,16 +93,7 @@ def fill_pages(connection: sqlite3.Connection, scope: Scope, count: int) -> None
 
 def draft(scope: Scope, page: str, text: str = "A line that was clipped.") -> Draft:
     """One paragraph for the end of a page."""
-    content = {"format": "text", "text": text}
-    prepared = convert.prepare(content)
-    return Draft(
-        scope=scope,
-        client_id="owner",
-        targets=[Target(Position(), page_id=page)],
-        accepted=chunks.encode(content),
-        prepared=prepared,
-        plan=chunks.plan(prepared.blocks),
-    )
+    return a_draft(scope, page, text)
 
 
 def fill_clips(connection: sqlite3.Connection, scope: Scope, count: int, *, queued: int) -> None:

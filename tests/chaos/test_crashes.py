@@ -10,33 +10,22 @@ from typing import Any
 
 import pytest
 
-from clipperd.content import chunks, convert
 from clipperd.daemon.schema import STEPS
-from clipperd.model import Position, Scope
+from clipperd.model import Scope
 from clipperd.outbox import accept
-from clipperd.outbox.records import Draft, Target
 from clipperd.storage.database import Database
 from tests.chaos import kills, power
 from tests.chaos.crashes import PAGE, WORKSPACE, Findings, Producer, examine
+from tests.clipperd.drafts import a_draft
 
 
 def stored(file: Path, *keys: str) -> None:
     """Accept one clip under each key."""
-    content = {"format": "text", "text": "x"}
-    prepared = convert.prepare(content)
 
     async def work() -> None:
         db = Database.open(file, name="outbox", steps=STEPS, synchronous="FULL")
         for key in keys:
-            draft = Draft(
-                scope=Scope("user", WORKSPACE),
-                client_id="owner",
-                targets=[Target(Position(), page_id=PAGE)],
-                accepted=chunks.encode(content),
-                prepared=prepared,
-                plan=chunks.plan(prepared.blocks),
-                idempotency_key=key,
-            )
+            draft = a_draft(Scope("user", WORKSPACE), PAGE, "x", idempotency_key=key)
             named: dict[str, Any] = {"clip_id": key, "ids": [f"d{key}"], "now": 0.0}
             await db.write(partial(accept.accept, draft=draft, **named))
         db.close()

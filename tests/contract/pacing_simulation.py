@@ -17,13 +17,12 @@ from typing import Any, TypeVar
 
 from clipperd.broker.ratelimit import limits
 from clipperd.broker.reply import Reply
-from clipperd.content import chunks, convert
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Dependencies, Timeouts
 from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
 from clipperd.outbox import accept, backlog
-from clipperd.outbox.records import Draft, Target
+from clipperd.outbox.records import Target
 from clipperd.pages.pages import Pages
 from clipperd.pages.schema import PAGE_STEPS
 from clipperd.storage.database import Connection, Database, Job
@@ -32,6 +31,7 @@ from cloud_broker.limits.limiter import LimitCheck
 from cloud_broker.limits.memory import MemoryLimiter
 from cloud_broker.proxy.responses import limit_headers, whole_seconds
 from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.drafts import a_draft
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
@@ -195,18 +195,8 @@ class Queue:
         self.dispatcher.poke()
 
     def _accept(self, connection: Any, target: Target, priority: int) -> None:
-        content = {"format": "text", "text": "x"}
-        prepared = convert.prepare(content)
-        plan, number = chunks.plan(prepared.blocks), next(self._numbers)
-        draft = Draft(
-            scope=SCOPE,
-            client_id="owner",
-            targets=[target],
-            accepted=chunks.encode(content),
-            prepared=prepared,
-            plan=plan,
-            priority=priority,
-        )
+        number = next(self._numbers)
+        draft = a_draft(SCOPE, None, "x", targets=[target], priority=priority)
         ids = [f"delivery-{number}"]
         accept.accept(
             connection, draft, clip_id=f"clip-{number}", ids=ids, now=self.rig.clock.now()

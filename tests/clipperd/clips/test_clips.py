@@ -14,8 +14,7 @@ from clipperd.delivery.ports import Timeouts
 from clipperd.health import check_queue
 from clipperd.model import Position
 from clipperd.outbox import retention
-from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.test_hazards import at
+from tests.clipperd.delivery.rig import USER, Rig, at
 from tests.clipperd.memory_notion import MemoryNotion
 from tests.clocks import SkippingClock
 

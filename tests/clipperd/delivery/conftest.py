@@ -27,3 +27,8 @@ def rig(tmp_path: Path, world: MemoryNotion, clock: SkippingClock) -> Iterator[R
     rig = Rig(tmp_path, world, clock)
     yield rig
     rig.close()
+
+
+@pytest.fixture
+def page(world: MemoryNotion) -> str:
+    return world.add_page("Notes")

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from clipperd.content import chunks, convert
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
@@ -20,11 +19,12 @@ from clipperd.errors import BrokerUnreachable
 from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import ClipView, Draft, Target
+from clipperd.outbox.records import ClipView, Target
 from clipperd.outline.outlines import Outlines
 from clipperd.outline.positions import PositionResolver
 from clipperd.pages.pages import Pages
 from clipperd.storage.database import Database
+from tests.clipperd.drafts import a_draft
 from tests.clipperd.memory_notion import BOT, SCOPE, Heard, MemoryNotion
 from tests.clocks import SkippingClock
 
@@ -38,6 +38,23 @@ def paragraph(text: str) -> dict[str, Any]:
         "type": "paragraph",
         "paragraph": {"rich_text": [{"type": "text", "text": {"content": text}}]},
     }
+
+
+def blocks(*texts: str) -> dict[str, Any]:
+    """Return content of one paragraph for each text."""
+    return {"format": "blocks", "blocks": [paragraph(text) for text in texts]}
+
+
+def once(kind: str, method: str = "PATCH") -> Any:
+    """Return a fault for the first write only."""
+    left = [kind]
+    return lambda m, path: left.pop() if left and m == method else None
+
+
+def at(*kinds: str | None) -> Any:
+    """Return one fault after another for the writes, None for a good one."""
+    left = list(kinds)
+    return lambda method, path: left.pop(0) if left and method != "GET" else None
 
 
 class StillClock:
@@ -153,22 +170,19 @@ class Rig:
         **more: Any,
     ) -> ClipView:
         """Accept a clip: text, or content in the API's form."""
-        if isinstance(content, str):
-            content = {"format": "text", "text": content}
-        prepared = convert.prepare(content)
         aims = targets or [Target(position or Position(), page_id=page)]
-        view, _, _ = await self.outbox.accept(
-            Draft(
-                scope=SCOPE,
-                client_id="owner",
-                targets=aims,
-                accepted=chunks.encode(content),
-                prepared=prepared,
-                plan=chunks.plan(prepared.blocks),
-                **more,
-            )
-        )
+        draft = a_draft(SCOPE, page, content, targets=aims, **more)
+        view, _, _ = await self.outbox.accept(draft)
         return view
+
+    async def clip_with_unknown_outcome(self, page: str) -> ClipView:
+        """Deliver a clip without a clear answer, and edit its block before the daemon looks."""
+        self.world.fault = once("unknown_applied")
+        clip = await self.clip(page, "one")
+        await self.step(page)
+        self.world.edit_text(self.world.children[page][0], "one, edited")
+        await self.drain()
+        return clip
 
     async def step(self, page: str) -> StepResult:
         """One step of a page's lane."""

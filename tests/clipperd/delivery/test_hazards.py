@@ -13,14 +13,8 @@ from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
-from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.delivery.test_worker import blocks, once
+from tests.clipperd.delivery.rig import Rig, at, blocks, once, paragraph
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
-
-
-@pytest.fixture
-def page(world: MemoryNotion) -> str:
-    return world.add_page("Notes")
 
 
 @pytest.fixture
@@ -29,12 +23,6 @@ def section(world: MemoryNotion, page: str) -> str:
     world.add(page, text="old")
     world.add(page, "heading_2", "Later")
     return first
-
-
-def at(*kinds: str | None) -> Any:
-    """One fault after another for the writes, None for a good one."""
-    left = list(kinds)
-    return lambda method, path: left.pop(0) if left and method != "GET" else None
 
 
 async def new_page(rig: Rig, parent: dict[str, str], ref: str, content: Any = "x") -> ClipView:

@@ -6,14 +6,9 @@ import pytest
 
 from clipperd.delivery.ports import StepResult
 from clipperd.notion.port import Write
-from tests.clipperd.delivery.rig import Rig
-from tests.clipperd.delivery.test_hazards import at, state
+from tests.clipperd.delivery.rig import Rig, at
+from tests.clipperd.delivery.test_hazards import state
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
-
-
-@pytest.fixture
-def page(world: MemoryNotion) -> str:
-    return world.add_page("Notes")
 
 
 async def test_what_another_program_wrote_is_not_taken_for_the_lost_write(

@@ -11,8 +11,7 @@ from clipperd.delivery import outcome, reconcile
 from clipperd.model import PRECEDENCE, REASONS, InsertionPoint, Position, State
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
-from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.delivery.test_hazards import at
+from tests.clipperd.delivery.rig import Rig, at, paragraph
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox import transitions
 from tests.clipperd.outbox.transitions import DOCS, PAGE

@@ -13,9 +13,8 @@ from clipperd.errors import ReauthRequired
 from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
 from clipperd.outbox.records import ClipView, LaneKey, Target
-from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.test_hazards import at, state
-from tests.clipperd.delivery.test_worker import blocks
+from tests.clipperd.delivery.rig import USER, Rig, at, blocks
+from tests.clipperd.delivery.test_hazards import state
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox.test_actions import retarget
 
@@ -25,11 +24,6 @@ DAY_S = 86400.0
 
 def lane(page: str) -> LaneKey:
     return (USER, SCOPE.workspace_id, page)
-
-
-@pytest.fixture
-def page(world: MemoryNotion) -> str:
-    return world.add_page("Notes")
 
 
 @pytest.fixture

@@ -11,14 +11,8 @@ from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView, Target
-from tests.clipperd.delivery.rig import Rig, paragraph
-from tests.clipperd.delivery.test_worker import blocks
+from tests.clipperd.delivery.rig import Rig, blocks, paragraph
 from tests.clipperd.memory_notion import MemoryNotion
-
-
-@pytest.fixture
-def page(world: MemoryNotion) -> str:
-    return world.add_page("Notes")
 
 
 def toggle(text: str, children: list[dict[str, Any]]) -> dict[str, Any]:

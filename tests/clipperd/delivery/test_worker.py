@@ -11,23 +11,8 @@ from clipperd.delivery.ports import StepResult
 from clipperd.model import Position
 from clipperd.outbox import actions
 from clipperd.outbox.records import Target
-from tests.clipperd.delivery.rig import Rig, paragraph
+from tests.clipperd.delivery.rig import Rig, blocks, once, paragraph
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
-
-
-def once(kind: str, method: str = "PATCH") -> Any:
-    """A fault for the first write only."""
-    left = [kind]
-    return lambda m, path: left.pop() if left and m == method else None
-
-
-def blocks(*texts: str) -> dict[str, Any]:
-    return {"format": "blocks", "blocks": [paragraph(text) for text in texts]}
-
-
-@pytest.fixture
-def page(world: MemoryNotion) -> str:
-    return world.add_page("Notes")
 
 
 @pytest.fixture
@@ -169,12 +154,7 @@ async def test_a_settle_time_is_counted_in_full_again_after_a_restart(
 async def test_blocks_that_may_be_ours_but_differ_are_left_to_a_person(
     rig: Rig, world: MemoryNotion, page: str
 ) -> None:
-    world.fault = once("unknown_applied")
-    clip = await rig.clip(page, "one")
-    await rig.step(page)
-    world.edit_text(world.children[page][0], "one, edited at once")
-    await rig.drain()
-    view = await rig.view(clip)
+    view = await rig.view(await rig.clip_with_unknown_outcome(page))
     assert (view.state, view.deliveries[0].reason) == ("needs_attention", "outcome_unknown")
     assert view.deliveries[0].actions == ["resend", "mark_delivered", "open"]
 

@@ -14,8 +14,7 @@ from clipperd.model import Position
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Target
-from tests.clipperd.delivery.rig import USER, Rig
-from tests.clipperd.delivery.test_worker import blocks, once
+from tests.clipperd.delivery.rig import USER, Rig, blocks, once
 from tests.clipperd.memory_notion import SCOPE, MemoryNotion
 from tests.clipperd.outbox.test_outbox import LANE, draft
 from tests.clocks import SkippingClock
@@ -95,11 +94,7 @@ async def test_a_clip_for_later_that_is_moved_still_waits_for_its_time(
 async def test_a_clip_of_unknown_outcome_cannot_be_edited(
     rig: Rig, world: MemoryNotion, page: str
 ) -> None:
-    world.fault = once("unknown_applied")
-    clip = await rig.clip(page, "one")
-    await rig.step(page)
-    world.edit_text(world.children[page][0], "edited")
-    await rig.drain()
+    clip = await rig.clip_with_unknown_outcome(page)
     with pytest.raises(NotAllowedNow):
         await edit(rig, clip, "two")
 
@@ -216,11 +211,7 @@ async def test_keys_are_forgotten_after_their_time_but_not_while_their_clip_wait
 async def test_content_is_erased_in_its_time_however_the_clip_ended(
     rig: Rig, world: MemoryNotion, page: str
 ) -> None:
-    world.fault = once("unknown_applied")
-    resolved = await rig.clip(page, "one")
-    await rig.step(page)
-    world.edit_text(world.children[page][0], "edited")
-    await rig.drain()
+    resolved = await rig.clip_with_unknown_outcome(page)
     await rig.act(resolved, actions.resolve, "delivered")
     canceled = await rig.clip(page, "two")
     await rig.act(canceled, actions.cancel)

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from clipperd.content import chunks, convert
 from clipperd.errors import (
     ContentErased,
     CursorInvalid,
@@ -26,6 +24,7 @@ from clipperd.model import Position
 from clipperd.outbox import actions, lanes, retention, views
 from clipperd.outbox.records import ClipView, Draft, Target
 from tests.clipperd.delivery.rig import USER, Rig
+from tests.clipperd.drafts import a_draft
 from tests.clipperd.memory_notion import OTHER, SCOPE, MemoryNotion
 from tests.clocks import SkippingClock
 
@@ -42,18 +41,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def draft(text: str = "hello", **more: Any) -> Draft:
-    content = {"format": "text", "text": text}
-    prepared = convert.prepare(content)
-    made = Draft(
-        scope=SCOPE,
-        client_id="owner",
-        targets=[Target(Position(), page_id=PAGE)],
-        accepted=chunks.encode(content),
-        prepared=prepared,
-        plan=chunks.plan(prepared.blocks),
-        fingerprint=text.encode(),
-    )
-    return replace(made, **more)
+    return a_draft(SCOPE, PAGE, text, **{"fingerprint": text.encode(), **more})
 
 
 async def get(rig: Rig, clip_id: str, user: str = USER) -> ClipView:

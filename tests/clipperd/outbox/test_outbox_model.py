@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
-from clipperd.content import chunks, convert
 from clipperd.content.chunks import Chunk, Plan
 from clipperd.daemon.schema import STEPS
 from clipperd.delivery import batch
@@ -23,7 +23,8 @@ from clipperd.delivery.batch import Stamp
 from clipperd.errors import NotAllowedNow
 from clipperd.model import InsertionPoint, Position, Scope, State
 from clipperd.outbox import accept, actions, lanes, requests
-from clipperd.outbox.records import Draft, Request, Target, plan_from_json
+from clipperd.outbox.records import Request, Target, plan_from_json
+from tests.clipperd.drafts import a_draft
 from tests.clipperd.outbox import transitions
 
 SCOPE = Scope("user", "workspace")
@@ -77,16 +78,8 @@ class Outbox(RuleBasedStateMachine):
     @rule(target=clips, page=st.sampled_from(PAGES), parts=st.sampled_from([1, 1, 1, 2, 3]))
     def accept(self, page: str, parts: int) -> int:
         number = next(self.numbers)
-        content = {"format": "text", "text": f"clip {number}"}
-        prepared = convert.prepare(content)
-        draft = Draft(
-            scope=SCOPE,
-            client_id="owner",
-            targets=[Target(Position(), page_id=page)],
-            accepted=chunks.encode(content),
-            prepared=prepared,
-            plan=_repeated(chunks.plan(prepared.blocks), parts),
-        )
+        draft = a_draft(SCOPE, page, f"clip {number}")
+        draft = replace(draft, plan=_repeated(draft.plan, parts))
         ids = [f"delivery {number}"]
         self._in_turn(
             lambda: accept.accept(

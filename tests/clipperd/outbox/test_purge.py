@@ -14,15 +14,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
 
-from clipperd.content import chunks, convert
-from clipperd.model import Position
 from clipperd.outbox import actions, retention
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.purge import Purge
-from clipperd.outbox.records import Draft, Target
+from clipperd.outbox.records import Draft
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.recovery import REPORTED_S
+from tests.clipperd.drafts import a_draft
 from tests.clipperd.storage.recovery.damaged_home import NOW, PAGE, SCOPE, DamagedHome
 from tests.clocks import ManualClock
 
@@ -41,16 +40,7 @@ def draft(number: int, edition: int = 1) -> Draft:
     """A clip of 300 bytes to 60 KB; its canary is behind the 200 characters that history keeps."""
     size = Random(number).choice((0, 50, 300, 1_000, 5_000))
     words = " ".join(f"{number}.{n}" for n in range(60 + size))
-    content = {"format": "text", "text": f"{words} {canary(number, edition)} {words}"}
-    prepared = convert.prepare(content)
-    return Draft(
-        scope=SCOPE,
-        client_id="owner",
-        targets=[Target(Position(), page_id=PAGE)],
-        accepted=chunks.encode(content),
-        prepared=prepared,
-        plan=chunks.plan(prepared.blocks),
-    )
+    return a_draft(SCOPE, PAGE, f"{words} {canary(number, edition)} {words}")
 
 
 class Home:

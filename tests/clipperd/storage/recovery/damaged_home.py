@@ -12,15 +12,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipperd.content import chunks, convert
 from clipperd.daemon.schema import STEPS
-from clipperd.model import Position, Scope
+from clipperd.model import Scope
 from clipperd.outbox import accept
-from clipperd.outbox.records import NO_PLAN, Draft, Target
+from clipperd.outbox.records import NO_PLAN
 from clipperd.outbox.repair import repair_outbox
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
 from clipperd.storage.recovery import Recovery, RepairResult
+from tests.clipperd.drafts import a_draft
 
 SCOPE = Scope("user-1", "33333333-3333-4333-8333-333333333333")
 PAGE = "44444444-4444-4444-8444-444444444444"
@@ -117,16 +117,7 @@ async def _fill(database: Database, clips: int) -> None:
     def work(connection: sqlite3.Connection) -> None:
         for number in range(clips):
             words = " ".join(str(chance.random()) for _ in range(150))
-            content = {"format": "text", "text": f"Clip {number}. {words}"}
-            prepared = convert.prepare(content)
-            draft = Draft(
-                scope=SCOPE,
-                client_id="owner",
-                targets=[Target(Position(), page_id=PAGE)],
-                accepted=chunks.encode(content),
-                prepared=prepared,
-                plan=chunks.plan(prepared.blocks),
-            )
+            draft = a_draft(SCOPE, PAGE, f"Clip {number}. {words}")
             accept.accept(
                 connection, draft, clip_id=f"clip-{number}", ids=[f"d-{number}"], now=NOW + number
             )
