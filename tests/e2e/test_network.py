@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 Note = Callable[[str, object], None]
 _ROUNDS = 3
-_LOOKED = "the network or the machine is back"
+_LOOKED = "the machine woke up or the network changed"
 
 
 @pytest.fixture
