@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -17,6 +16,7 @@ from clipperd.broker.connectivity import Connectivity
 from clipperd.broker.http import Answer, Http, Incoming
 from clipperd.clock import Clock
 from clipperd.errors import BrokerNotConfigured, BrokerUnreachable, InvalidInput
+from clipperd.storage.text import decode_json
 
 TOTAL_S = 35.0  # the broker answers within 30 s, even if Notion does not
 
@@ -128,16 +128,10 @@ def server_date(answer: Answer) -> float | None:
 def decoded(answer: Answer) -> Any:
     """Return the answer's body as JSON, or None when it is empty or not JSON.
 
-    Half a surrogate pair, which users can paste into Notion, becomes a question mark, because
-    UTF-8 cannot encode it.
+    Half a surrogate pair, which users can paste into Notion, becomes U+FFFD.
     """
     try:
-        return msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        loose = json.dumps(json.loads(answer.body), ensure_ascii=False)
-        return msgspec.json.decode(loose.encode("utf-8", "replace"))
+        return decode_json(answer.body, Any)
     except (ValueError, msgspec.DecodeError, RecursionError):
         return None
 

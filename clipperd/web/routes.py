@@ -19,6 +19,7 @@ from clipperd.errors import (
     ReadFailed,
     ReauthRequired,
 )
+from clipperd.storage.text import decode_json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RouteScope = Literal["public", "read", "clip", "admin"]
@@ -77,7 +78,7 @@ async def parse_body(request: web.Request, shape: type[S]) -> S:
     if not raw:
         raw = b"{}"
     try:
-        return msgspec.json.decode(raw, type=shape)
+        return decode_json(raw, shape)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -6,14 +6,20 @@ Notion gets the encoding of the checked value, so a body that two parsers would 
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, TypeVar
 
 import msgspec
 
 from cloud_broker.proxy.errors import InvalidJson, InvalidRequest
 from cloud_broker.proxy.routes import MAX_PAGE_SIZE, Route
 
+T = TypeVar("T")
+
 MAX_DEPTH = 32  # levels; the deepest valid append has about 16
+_BOM = b"\xef\xbb\xbf"
+_ESCAPE = re.compile(r"\\(?:(u[dD][89abAB]..\\u[dD][c-fC-F]..)|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+"""One escape of a JSON string: a whole surrogate pair, half of one, or any other."""
 
 
 def parse(route: Route, raw: bytes) -> dict[str, Any] | None:
@@ -42,7 +48,7 @@ def parse(route: Route, raw: bytes) -> dict[str, Any] | None:
 def decode(raw: bytes) -> Any:
     """Decode JSON of at most MAX_DEPTH levels. Raises InvalidJson or InvalidRequest."""
     try:
-        value = msgspec.json.decode(raw)
+        value = decode_json(raw, Any)
     except RecursionError:
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):  # not chained: a cause may quote the body
@@ -50,6 +56,31 @@ def decode(raw: bytes) -> Any:
     if _deeper_than(value, MAX_DEPTH):
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
     return value
+
+
+def decode_json(raw: bytes, shape: type[T]) -> T:
+    """Decode JSON into ``shape``; a byte order mark and halves of surrogate pairs do not matter.
+
+    Each half becomes U+FFFD. ``JSON.stringify(title.slice(0, 100))`` gives such halves: they are
+    legal JSON (RFC 8259 8.2), but UTF-8 cannot encode them. Raises msgspec.ValidationError,
+    msgspec.DecodeError, UnicodeDecodeError or RecursionError.
+    """
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(_repaired(raw), type=shape)
+
+
+def _repaired(raw: bytes) -> bytes:
+    """Return ``raw`` without a byte order mark, with U+FFFD for each half of a surrogate pair.
+
+    Raises UnicodeDecodeError.
+    """
+    text = raw.removeprefix(_BOM).decode("utf-8", "surrogatepass")
+    text = _ESCAPE.sub(lambda escape: r"\ufffd" if escape[2] else escape[0], text)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def encode(value: Any) -> bytes:

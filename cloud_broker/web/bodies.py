@@ -11,6 +11,7 @@ from aiohttp import web
 
 from cloud_broker.errors import BodyTooSlow, InvalidInput, SessionExpired, UnsupportedMedia
 from cloud_broker.identity.sessions import Claims
+from cloud_broker.proxy.bodies import decode_json
 from cloud_broker.web.keys import SESSIONS
 
 S = TypeVar("S")
@@ -60,7 +61,7 @@ async def read_body(request: web.Request, shape: type[S]) -> S:
         raise UnsupportedMedia("The body must be application/json.")
     raw = await read_raw(request, BODY_MAX_BYTES)
     try:
-        return msgspec.json.decode(raw, type=shape)
+        return decode_json(raw, shape)
     except msgspec.ValidationError as error:
         # Not chained: the cause may quote the body.
         raise InvalidInput(

@@ -26,6 +26,7 @@ from clipperd.errors import (
     WorkspaceMismatch,
 )
 from clipperd.notion.port import Call, Form
+from clipperd.storage.text import decode_json
 from clipperd.web.errors import FormExpected, FormTooLarge
 from clipperd.web.keys import LIMITS, PASS_THROUGH
 from clipperd.web.middleware.problems import NOTION_PREFIX
@@ -96,7 +97,7 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
 
 def _check_json(body: bytes) -> None:
     try:
-        decoded = msgspec.json.decode(body)
+        decoded = decode_json(body, Any)  # the broker repairs it again before it sends it
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("The body is not valid JSON.") from error
     if not isinstance(decoded, dict):

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from clipperd.errors import InvalidInput, SettingFixed
 from clipperd.settings.stored import SettingsView
+from clipperd.storage.text import decode_json
 from clipperd.web.keys import SETTINGS
 from clipperd.web.routes import Route, answer
 
@@ -19,7 +20,7 @@ async def _show(request: web.Request) -> web.Response:
 
 async def _change(request: web.Request) -> web.Response:
     try:
-        patch = msgspec.json.decode(await request.read() or b"{}", type=dict[str, Any])
+        patch = decode_json(await request.read() or b"{}", dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("The body is not a JSON object.") from error
     return answer(await request.app[SETTINGS].change(patch))

@@ -361,3 +361,10 @@ async def test_the_projects_own_client_trusts_it_and_follows_its_events(
     impostor = Client(lambda: dataclasses.replace(found, token="x" * 43))
     with pytest.raises(DaemonUntrusted):
         await asyncio.to_thread(impostor.status)
+
+
+async def test_half_an_emoji_and_a_byte_order_mark_do_not_cost_a_body(api: MiddlewareStage) -> None:
+    kind = {"Content-Type": "application/json"}
+    for raw in (rb'{"text": "cut \ud83d"}', b'\xef\xbb\xbf{"text": "cut \xed\xa0\xbd"}'):
+        status, body, _ = await api.call("POST", "/v1/sample", data=raw, headers=kind)
+        assert (status, body) == (200, {"text": "cut \ufffd"})

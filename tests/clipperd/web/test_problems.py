@@ -55,7 +55,7 @@ async def test_a_wrong_method_names_the_right_ones(api: MiddlewareStage) -> None
 
 @pytest.mark.parametrize(
     "data",
-    [b"{", b"[]", b"null", b'{"text":', b'{"text":"\\ud800"}', b"\xff\xfe", b"[" * 100_000, b"NaN"],
+    [b"{", b"[]", b"null", b'{"text":', b"\xff\xfe", b"[" * 100_000, b"NaN"],
 )
 async def test_garbage_is_invalid_input(api: MiddlewareStage, data: bytes) -> None:
     status, body, _ = await api.call(

@@ -148,3 +148,10 @@ async def test_a_number_beyond_all_reason_reaches_only_who_reads_the_answer_as_i
     assert (await proxy.call("GET", f"pages/{PAGE}")).status == 200
     older = {"Notion-Version": "2025-09-03"}
     assert (await proxy.call("GET", f"pages/{PAGE}", headers=older)).status == 502
+
+
+async def test_half_an_emoji_reaches_notion_as_a_replacement_character(proxy: ProxyStage) -> None:
+    answer = await proxy.append(proxy.key(), text="cut \ud83d")
+    assert answer.status == 200
+    (sent,) = proxy.upstream.applied
+    assert json.loads(sent)["children"][0]["paragraph"]["text"] == "cut \ufffd"
