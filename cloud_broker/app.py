@@ -45,7 +45,7 @@ from cloud_broker.storage import accounts as account_rows
 from cloud_broker.storage import audit as audit_rows
 from cloud_broker.storage import billing as billing_rows
 from cloud_broker.storage import connections as connection_rows
-from cloud_broker.storage import idempotency
+from cloud_broker.storage import idempotency, outboxes
 from cloud_broker.storage import push as push_rows
 from cloud_broker.storage import sessions as session_rows
 from cloud_broker.storage.database import Database
@@ -85,11 +85,17 @@ EXPORTS: Mapping[str, Exporter] = {
     "refresh_tokens": session_rows.refresh_tokens_of,
     "sign_ins": session_rows.handoffs_of,
     "writes": idempotency.of_user,
+    "outboxes": outboxes.of_user,
     "audit": audit_rows.of_user,
 }
 """Every stored row about a user, by its name in an export; a test finds a missing table."""
 
-ERASERS: tuple[Eraser, ...] = (billing_rows.erase, idempotency.erase, push_rows.erase)
+ERASERS: tuple[Eraser, ...] = (
+    billing_rows.erase,
+    idempotency.erase,
+    outboxes.erase,
+    push_rows.erase,
+)
 """Delete the rows that no foreign key deletes together with the account."""
 
 

@@ -25,7 +25,7 @@ from cloud_broker.identity.sessions import Sessions
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage import accounts as rows
 from cloud_broker.storage import connections as connection_rows
-from cloud_broker.storage import idempotency
+from cloud_broker.storage import idempotency, outboxes
 from cloud_broker.storage import push as push_rows
 from cloud_broker.storage.audit import Fact
 from cloud_broker.storage.database import Database, Row, Tx, to_ms
@@ -228,6 +228,7 @@ class Accounts:
         """Delete rows written about accounts while they were being erased."""
         async with self._database.transaction() as tx:
             await idempotency.delete_orphans(tx)
+            await outboxes.delete_orphans(tx)
         await self._database.tidy()
 
     async def _drop(self, tx: Tx, connections: Sequence[Row]) -> list[Opening]:

@@ -13,6 +13,7 @@ from cloud_broker.proxy import keys, versions
 from cloud_broker.proxy.errors import ProxyError
 from cloud_broker.proxy.routes import Route
 from cloud_broker.storage.idempotency import KeyId
+from cloud_broker.storage.outboxes import OutboxMark
 from cloud_broker.transport import TransportError
 
 
@@ -36,6 +37,7 @@ class Call:
     ``body`` is in the version of ``pinned``, the one spoken upstream; ``version`` is the one that
     the client reads. ``upload`` replaces ``body`` where the row streams. The client stops waiting
     after ``within_s`` seconds. With ``is_single_use`` a refusal spends the idempotency key, too.
+    ``outbox``: the write's place in the queue that sends it.
     """
 
     claims: Claims
@@ -52,6 +54,7 @@ class Call:
     workspace: str | None = None
     key: str | None = None
     is_single_use: bool = False
+    outbox: OutboxMark | None = None
     within_s: float | None = None
 
     @property

@@ -146,6 +146,17 @@ class KeySpent(ProxyError):
     message = "The write under this key was refused. Nothing was applied. Send it with a new key."
 
 
+class OutboxBehind(ProxyError):
+    """The queue that sends is a copy of another, or was set back to an older state."""
+
+    status = 409
+    code = "conflict_error"
+    broker_code = "outbox_behind"
+    message = (
+        "Another copy of this queue has sent since. Nothing was sent. Compare before you send."
+    )
+
+
 class OutcomeUnknown(ProxyError):
     """A write was sent, but the broker does not know whether Notion applied it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.errors import InvalidRequest, KeyExpired
+from cloud_broker.storage.outboxes import OutboxMark
 
 RETENTION_MS = 24 * 3600 * 1000  # an older key is refused
 REMEMBERED_MS = 8 * RETENTION_MS  # a client may be suspended for a week during a write
@@ -19,6 +20,11 @@ SKEW_MS = 10 * 60 * 1000  # a client's clock may be ahead by this
 
 _V7 = re.compile(
     r"\A[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII
+)
+_OUTBOX = re.compile(
+    r"\A[0-9a-z-]{1,64} [0-9a-z]{1,32}:[0-9]{1,15}:[0-9]{1,15}"
+    r"( [0-9a-z]{1,32}:[0-9]{1,15}){0,16}\Z",
+    re.ASCII,
 )
 
 
@@ -30,6 +36,19 @@ def parse_key(text: str) -> str:
             "Idempotency-Key should be a UUID of version 7.", broker_code="idempotency_key_invalid"
         )
     return key
+
+
+def parse_outbox(text: str) -> OutboxMark:
+    """Read ``<outbox> <run>:<counter>:<newest clip> <earlier run>:<counter> …`` (X-Outbox).
+
+    Raises InvalidRequest.
+    """
+    if not _OUTBOX.match(text):
+        raise InvalidRequest("X-Outbox should be an id, the run's place, and earlier runs.")
+    outbox, now, *before = text.split(" ")
+    run, counter, newest = now.split(":")
+    earlier = tuple((name, int(end)) for name, _, end in (each.partition(":") for each in before))
+    return OutboxMark(outbox, run, int(counter), int(newest), earlier)
 
 
 def created_ms(key: str) -> int:

@@ -24,6 +24,7 @@ from cloud_broker.proxy.errors import (
     KeyReused,
     KeySpent,
     NotSent,
+    OutboxBehind,
     OutcomeUnknown,
     ProxyError,
 )
@@ -32,6 +33,7 @@ from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.randomness import Randomness
 from cloud_broker.storage.database import to_ms
 from cloud_broker.storage.idempotency import SPENT, Idempotency, KeyId, Lease, Record
+from cloud_broker.storage.outboxes import Behind
 
 log = logging.getLogger(__name__)
 
@@ -316,9 +318,18 @@ class _Intent:
         refuse_expired(key_id.key, now)
         expires_at = forget_at(key_id.key, now)
         try:
-            known = await self._rows.claim(key_id, self._call.fingerprint, lease, expires_at)
+            known = await self._rows.claim(
+                key_id, self._call.fingerprint, lease, expires_at, self._call.outbox
+            )
         except DatabaseFailed as error:
             raise NotSent(_NOT_STORED) from error
+        except Behind as line:
+            data = {
+                "run": line.run,
+                "counter": str(line.counter),
+                "newest_clip": str(line.newest_clip),
+            }
+            raise OutboxBehind(data=data) from None
         if known is not None:
             raise _Known(key_id, known)
         self._is_claimed = True

@@ -13,7 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from cloud_broker.storage import outboxes
 from cloud_broker.storage.database import Database, Row, Tx
+from cloud_broker.storage.outboxes import OutboxMark
 
 State = Literal["sending", "done", "unknown"]
 
@@ -37,6 +39,12 @@ STEPS = [
     )
     """,
     "CREATE INDEX idempotency_expires ON idempotency (expires_at)",
+    "ALTER TABLE idempotency ADD COLUMN outbox TEXT",
+    "ALTER TABLE idempotency ADD COLUMN outbox_counter BIGINT",
+    """
+    CREATE UNIQUE INDEX idempotency_outbox ON idempotency (user_id, outbox, outbox_counter)
+    WHERE outbox IS NOT NULL
+    """,
 ]
 
 
@@ -104,14 +112,26 @@ class Idempotency:
             return await _find(tx, key_id)
 
     async def claim(
-        self, key_id: KeyId, fingerprint: str, lease: Lease, expires_at: int
+        self,
+        key_id: KeyId,
+        fingerprint: str,
+        lease: Lease,
+        expires_at: int,
+        mark: OutboxMark | None = None,
     ) -> Record | None:
-        """Write the intent to send. None: the caller owns the key; else the existing record."""
+        """Write the intent to send. None: the caller owns the key; else the existing record.
+
+        ``mark``: the write's place in its outbox. Raises outboxes.Behind, and stores nothing then.
+        """
         while True:
             async with self._database.transaction() as tx:
-                if await _insert(tx, key_id, fingerprint, lease, expires_at):
+                if await _insert(tx, key_id, fingerprint, lease, expires_at, mark):
+                    if mark is not None:
+                        await outboxes.advance(tx, key_id.user_id, mark)
                     return None
                 found = await _find(tx, key_id)
+                if found is None and mark is not None:
+                    await _refuse_taken(tx, key_id, mark)
             if found is not None:
                 return found  # None: the owner has just released the key
 
@@ -283,7 +303,8 @@ async def of_user(tx: Tx, user_id: str) -> list[Row]:
     """Return the user's stored writes, for an export."""
     return await tx.all(
         """
-        SELECT workspace_id, key, state, status, created, latest_sent_at, expires_at
+        SELECT workspace_id, key, state, status, created, latest_sent_at, expires_at,
+               outbox, outbox_counter
         FROM idempotency WHERE user_id = :user ORDER BY key
         """,
         user=user_id,
@@ -297,14 +318,38 @@ async def delete_orphans(tx: Tx) -> int:
     )
 
 
-async def _insert(tx: Tx, key_id: KeyId, fingerprint: str, lease: Lease, expires_at: int) -> bool:
+async def _refuse_taken(tx: Tx, key_id: KeyId, mark: OutboxMark) -> None:
+    """Raise Behind if a write under another key has this counter: a machine was set back."""
+    taken = await tx.one(
+        """
+        SELECT 1 AS one FROM idempotency
+        WHERE user_id = :user AND outbox = :outbox AND outbox_counter = :counter
+          AND NOT (workspace_id = :workspace AND key = :key)
+        """,
+        **_params(key_id),
+        outbox=mark.outbox,
+        counter=mark.counter,
+    )
+    line = await outboxes.remembered(tx, key_id.user_id, mark.outbox) if taken else None
+    if line is not None:
+        raise line
+
+
+async def _insert(
+    tx: Tx,
+    key_id: KeyId,
+    fingerprint: str,
+    lease: Lease,
+    expires_at: int,
+    mark: OutboxMark | None = None,
+) -> bool:
     claimed = await tx.execute(
         """
         INSERT INTO idempotency (user_id, workspace_id, key, fingerprint, state, owner,
-                                 send_by, lease_until, expires_at)
+                                 send_by, lease_until, expires_at, outbox, outbox_counter)
         VALUES (:user, :workspace, :key, :fingerprint, 'sending', :owner,
-                :send_by, :until, :expires_at)
-        ON CONFLICT (user_id, workspace_id, key) DO NOTHING
+                :send_by, :until, :expires_at, :outbox, :outbox_counter)
+        ON CONFLICT DO NOTHING
         """,
         **_params(key_id),
         fingerprint=fingerprint,
@@ -312,6 +357,8 @@ async def _insert(tx: Tx, key_id: KeyId, fingerprint: str, lease: Lease, expires
         send_by=lease.send_by,
         until=lease.until,
         expires_at=expires_at,
+        outbox=None if mark is None else mark.outbox,
+        outbox_counter=None if mark is None else mark.counter,
     )
     return bool(claimed)
 

@@ -34,7 +34,7 @@ from cloud_broker.proxy.errors import (
     TooSlow,
     Unauthorized,
 )
-from cloud_broker.proxy.keys import parse_key
+from cloud_broker.proxy.keys import parse_key, parse_outbox
 from cloud_broker.proxy.relay import Relay
 from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import Route, match, parse_uuid
@@ -105,11 +105,13 @@ async def _call(request: web.Request, claims: Claims, request_id: str) -> Call:
     if route.streams:
         upload, length = _Upload(request), request.content_length
         return replace(call, upload=upload, content_type=_multipart(request), length=length)
+    outbox = request.headers.get("X-Outbox") if route.kind == "write" else None
     return replace(
         call,
         body=_body(route, await _read(request), version),
         key=_key(request, route),
         is_single_use=request.headers.get("Idempotency-Key-Use") == "once",
+        outbox=None if outbox is None else parse_outbox(outbox),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from clipperd.storage.database import Connection, Job
 from cloud_broker.errors import DatabaseFailed
+from cloud_broker.storage import idempotency, outboxes
 from cloud_broker.storage.database import Row, Tx
-from cloud_broker.storage.idempotency import STEPS
 from tests.chaos.sim.loop import Process
 from tests.chaos.sim.machine import Machine
 
@@ -108,7 +108,7 @@ class SharedRows:
         self._rng = rng
         self._failing = failing
         self._connection.row_factory = sqlite3.Row
-        for step in STEPS:
+        for step in (*idempotency.STEPS, *outboxes.STEPS):
             self._connection.execute(step)
 
     @asynccontextmanager

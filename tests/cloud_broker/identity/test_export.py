@@ -48,6 +48,7 @@ WITHHELD = {
     "sessions": {"user_id"},
     "refresh_tokens": {"token_hash", "predecessor_hash"},
     "handoffs": {"id", "user_id", "code_challenge"},
+    "outboxes": {"user_id"},
     "idempotency": {"user_id", "fingerprint", "owner", "send_by", "lease_until", "answered"},
     "audit_log": {"user_id", "salt", "subject_digest", "hash"},
 }
@@ -61,6 +62,7 @@ PART = {
     "refresh_tokens": "refresh_tokens",
     "handoffs": "sign_ins",
     "idempotency": "writes",
+    "outboxes": "outboxes",
     "audit_log": "audit",
     "stripe_customers": "billing",
     "stripe_subscriptions": "billing",

@@ -29,7 +29,7 @@ from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.secret import Secret
 from cloud_broker.storage import audit as audit_rows
-from cloud_broker.storage import idempotency
+from cloud_broker.storage import idempotency, outboxes
 from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
@@ -46,7 +46,11 @@ BLOCK = "22222222-2222-4222-8222-222222222222"
 WORKSPACE = "33333333-3333-4333-8333-333333333333"
 CANARY = "ntn_canary_token_that_must_not_leak"
 PROXY = "/api/notion/proxy/v1/"
-OURS = [("idempotency", idempotency.STEPS), ("audit", audit_rows.STEPS)]
+OURS = [
+    ("idempotency", idempotency.STEPS),
+    ("outboxes", outboxes.STEPS),
+    ("audit", audit_rows.STEPS),
+]
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

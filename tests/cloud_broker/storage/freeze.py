@@ -16,6 +16,7 @@ from pathlib import Path
 from cloud_broker.cluster.instances import Instances
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.storage.idempotency import Idempotency, KeyId, Lease
+from cloud_broker.storage.outboxes import OutboxMark
 from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, a_broker
 from tests.cloud_broker.push.push_listener import TOKEN, an_event, listening, post, told
 from tests.servers.broker_database import database_url, keep_in_postgres, tables
@@ -46,7 +47,8 @@ async def live(stage: BrokerStage) -> dict[str, str]:
     await post(stage, an_event(stage, type="page.properties_updated"))  # and this one waits
     user = kept["user"]["id"]
     rows, who, now = Idempotency(stage.database), KeyId(user, WORKSPACE, WRITE), _now_ms(stage)
-    assert await rows.claim(who, "print", Lease("o", now, now), expires_at=now + KEPT_MS) is None
+    lease, mark = Lease("o", now, now), OutboxMark("outbox", "run", 1, 1)
+    assert await rows.claim(who, "print", lease, now + KEPT_MS, mark) is None
     await rows.done(who, "o", 200, [BLOCK])
     await Instances(stage.database, stage.clock, SystemRandomness()).count()
     return {"user": user, "refresh_token": str(refreshed["refresh_token"])}
