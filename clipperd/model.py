@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-Block: TypeAlias = dict[str, Any]
+Block: TypeAlias = Annotated[
+    dict[str, Any],
+    msgspec.Meta(title="Block", extra_json_schema={"properties": {"type": {"type": "string"}}}),
+]
 """A Notion block object in request or response shape; unknown keys pass through."""
 
 _ID = re.compile(
@@ -93,6 +96,20 @@ REASONS: dict[str, str] = {
     "workspace_full": "The workspace has no free blocks left. Free some or upgrade, then retry.",
 }
 """Why a delivery stopped: stable names, each with a sentence for the user."""
+
+NotionObject: TypeAlias = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        title="NotionObject", extra_json_schema={"properties": {"type": {"type": "string"}}}
+    ),
+]
+"""An icon, a parent or another object of Notion's API; unknown keys pass through."""
+StateName: TypeAlias = Annotated[
+    str, msgspec.Meta(title="State", extra_json_schema={"enum": [*State]})
+]
+ReasonName: TypeAlias = Annotated[
+    str, msgspec.Meta(title="Reason", extra_json_schema={"enum": sorted(REASONS)})
+]
 
 UNTRIABLE: frozenset[str] = frozenset({"outcome_unknown", "content_lost", "place_lost"})
 """Reasons that a retry cannot resolve: the user must decide first."""

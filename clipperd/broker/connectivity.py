@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -16,6 +16,14 @@ NOT_CONFIGURED = "broker_not_configured"
 _SERVER_ERRORS = frozenset({500, 502, 503, 504, 529})  # the broker or Notion has a problem
 
 
+class ConnectivityView(TypedDict):
+    """Whether clips can be sent, since when, and why not."""
+
+    state: State
+    since: str
+    why: str | None
+
+
 class ConnectivityStatus(msgspec.Struct, frozen=True):
     """The state, since when (epoch seconds), and why."""
 
@@ -23,7 +31,7 @@ class ConnectivityStatus(msgspec.Struct, frozen=True):
     since: float
     why: str | None
 
-    def view(self) -> dict[str, str | None]:
+    def view(self) -> ConnectivityView:
         """Return the status as clients see it."""
         return {"state": self.state, "since": rfc3339(self.since), "why": self.why}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
@@ -17,6 +17,35 @@ from clipperd.session.accounts import Accounts
 
 _OVERDUE_S = 7 * 86400.0  # seconds; an unsent delivery older than a week is reported
 Action = Callable[[sqlite3.Connection, Sequence[sqlite3.Row], float], None]
+
+
+class LastError(TypedDict):
+    """The newest error of the queue, and when it happened."""
+
+    code: str
+    message: str
+    at: str
+
+
+class QueueStatus(TypedDict):
+    """The number of deliveries by state, and what the queue does."""
+
+    queued: int
+    sending: int
+    retrying: int
+    unconfirmed: int
+    needs_attention: int
+    failed: int
+    canceled: int
+    delivered: int
+    by_workspace: dict[str, dict[str, int]]
+    oldest_queued_at: str | None
+    paused: bool
+    paused_until: str | None
+    held_for_reauth: int
+    draining: bool
+    eta_s: float | None
+    last_error: LastError | None
 
 
 class Clips:
@@ -126,14 +155,14 @@ class Clips:
             return 0
         return await self._outbox.read(actions.unsent, user, workspace_id)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> QueueStatus:
         """Return the ``queue`` part of the status document."""
         user = await self._accounts.current_user()
         paused, until = await self._outbox.read(actions.paused)
         counts = await self._outbox.read(views.counts, user or "")
         held = user is not None and self._dispatcher.active_user() != user
         waiting = sum(int(counts[state]) for state in WAITING)
-        return {
+        found = {
             **counts,
             "paused": paused,
             "paused_until": moment(until),
@@ -142,6 +171,7 @@ class Clips:
             "eta_s": None if held else await self._eta_s(user or "", paused, until),
             "last_error": await self._outbox.read(views.last_error, user or ""),
         }
+        return cast(QueueStatus, found)
 
     async def overdue(self) -> int:
         """Count the deliveries that have waited for a week; they stay queued."""

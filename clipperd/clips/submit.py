@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -22,12 +22,14 @@ from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Target
+from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Priority, Source, Target
 from clipperd.pages.directory import Directory
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
 _MAX_KEY = 255  # characters
+PARENTS = ("page_id", "data_source_id", "database_id", "page_ref")
+"""The keys of which a new page's parent has one."""
 _MAX_TITLE_UNITS = 2000  # UTF-16 units of one rich text
 
 
@@ -52,7 +54,23 @@ class PositionBody(msgspec.Struct, forbid_unknown_fields=True):
 class NewPageBody(msgspec.Struct, forbid_unknown_fields=True):
     """A page that the queue creates in Notion."""
 
-    parent: dict[str, str]
+    parent: Annotated[
+        dict[str, str],
+        msgspec.Meta(
+            title="NewPageParent",
+            extra_json_schema={
+                "oneOf": [
+                    {
+                        "type": "object",
+                        "properties": {name: {"type": "string"}},
+                        "required": [name],
+                        "additionalProperties": False,
+                    }
+                    for name in PARENTS
+                ]
+            },
+        ),
+    ]
     title: str
     ref: str | None = None
     properties: dict[str, Any] | None = None
@@ -75,9 +93,9 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
     targets: list[TargetBody]
     content: Content | None = None
     workspace_id: str | None = None
-    priority: Literal["high", "normal", "low"] = "normal"
+    priority: Priority = "normal"
     not_before: str | None = None
-    source: dict[str, Any] | None = None
+    source: Source | None = None
     headings: Literal["demote", "keep"] | None = None
 
 
@@ -293,7 +311,7 @@ def _new_page(body: NewPageBody, pointer: str) -> dict[str, Any]:
     where = f"{pointer}/parent/{kind}"
     if kind == "page_ref":
         value = _ref(value, where)
-    elif kind in ("page_id", "data_source_id", "database_id"):
+    elif kind in PARENTS:
         value = _id(value, where)
     else:
         raise invalid(_PARENT, pointer + "/parent")

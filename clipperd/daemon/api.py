@@ -8,11 +8,13 @@ from typing import Any
 
 from aiohttp import web
 
-from clipperd.clock import rfc3339
+from clipperd.broker.connectivity import ConnectivityView
 from clipperd.daemon.assembly import Daemon
 from clipperd.errors import ClipperdError
+from clipperd.pages.entries import IndexStatus
+from clipperd.push.listener import PushView
 from clipperd.web import keys
-from clipperd.web.handlers.status import status
+from clipperd.web.handlers.status import SecretsView, Snapshot, status
 from clipperd.web.keys import ShutdownTime
 
 
@@ -78,24 +80,23 @@ class Api:
         await self._daemon.dispatcher.at_rest()
         self.stop.set()
 
-    async def _snapshot(self) -> dict[str, Any]:
+    async def _snapshot(self) -> Snapshot:
         """Return the first event of a stream."""
         return {"status": await status(self._app), "session": await self._daemon.session.view()}
 
-    async def _link(self) -> dict[str, Any]:
-        link = self._daemon.connectivity.status
-        return {"state": link.state, "since": rfc3339(link.since), "why": link.why}
+    async def _link(self) -> ConnectivityView:
+        return self._daemon.connectivity.status.view()
 
-    async def _index(self) -> Any:
+    async def _index(self) -> IndexStatus:
         try:
             scope = await self._daemon.session.accounts.scope(None)
         except ClipperdError:
-            return {"state": "never", "complete": False, "count": 0}
+            return IndexStatus("never", complete=False, count=0, refreshed_at=None)
         return await self._daemon.pages.index_status(scope)
 
-    async def _push(self) -> dict[str, Any]:
+    async def _push(self) -> PushView:
         return self._daemon.listener.view()
 
-    async def _secrets(self) -> dict[str, Any]:
+    async def _secrets(self) -> SecretsView:
         secrets = self._daemon.session.secrets
         return {"mode": secrets.mode, "why": secrets.why}

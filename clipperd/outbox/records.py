@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 from msgspec.structs import asdict
@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from clipperd.clock import rfc3339
 from clipperd.content.chunks import Chunk, Plan
 from clipperd.content.convert import Prepared
+from clipperd.content.formats import SUPPORTED
 from clipperd.model import (
     FINISHED,
     OPEN,
@@ -23,8 +24,10 @@ from clipperd.model import (
     WAITING,
     Block,
     Position,
+    ReasonName,
     Scope,
     State,
+    StateName,
 )
 
 PRIORITIES: tuple[str, ...] = ("high", "normal", "low")
@@ -144,48 +147,101 @@ class QueuedDelivery(msgspec.Struct, frozen=True):
         return self.chunks_done > 0
 
 
+ACTIONS = (
+    "retry",
+    "resend",
+    "mark_delivered",
+    "retarget",
+    "edit",
+    "cancel",
+    "undo",
+    "reauth",
+    "open",
+)
+"""What a user can do with a delivery; clients draw their buttons from it."""
+ActionName: TypeAlias = Annotated[
+    str, msgspec.Meta(title="Action", extra_json_schema={"enum": [*ACTIONS]})
+]
+Priority: TypeAlias = Annotated[Literal["high", "normal", "low"], msgspec.Meta(title="Priority")]
+FormatName: TypeAlias = Annotated[
+    str, msgspec.Meta(title="Format", extra_json_schema={"enum": [*SUPPORTED, "mixed"]})
+]
+Source: TypeAlias = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        title="Source", extra_json_schema={"properties": {"app": {}, "url": {}, "title": {}}}
+    ),
+]
+PositionView: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(title="Position")]
+
+
+class DeliveryError(TypedDict):
+    """The last error of a delivery. Notion's and the broker's codes pass through."""
+
+    code: str
+    message: str
+
+
+PositionChanged = TypedDict("PositionChanged", {"from": str, "to": str, "why": str})
+
+
+class UndoLeft(TypedDict):
+    """A block that an undo left on the page, and why."""
+
+    block_id: str
+    why: str
+
+
+class UndoView(TypedDict):
+    """How far an undo has come: the blocks that it removed and those that it left."""
+
+    state: Literal["queued", "done"]
+    removed: list[str]
+    left: list[UndoLeft]
+
+
 class DeliveryView(msgspec.Struct, kw_only=True):
-    """A delivery as clients see it (contract section 4)."""
+    """The delivery of a clip to one target."""
 
     id: str
     page_id: str | None
     page_ref: str | None = None
     page_title: str | None = None
-    position: dict[str, Any]
-    state: str
-    reason: str | None = None
-    actions: list[str]
+    position: PositionView
+    state: StateName
+    reason: ReasonName | None = None
+    actions: list[ActionName]
     attempts: int
     next_attempt_at: str | None = None
-    error: dict[str, str] | None = None
+    error: DeliveryError | None = None
     chunks_total: int
     chunks_done: int
     block_ids: list[str]
     block_url: str | None = None
-    position_changed: dict[str, str] | None = None
+    position_changed: PositionChanged | None = None
     notion_calls: int
     shared: bool
-    undo: dict[str, Any] | None = None
+    undo: UndoView | None = None
     created_at: str
     delivered_at: str | None = None
 
 
 class ClipView(msgspec.Struct, kw_only=True):
-    """A clip as clients see it (contract section 4)."""
+    """A clip with its deliveries."""
 
     id: str
     version: int
-    state: str
+    state: StateName
     summary: dict[str, int]
     workspace_id: str
     created_at: str
     updated_at: str
-    format: str
+    format: FormatName
     title: str
     preview: str
     size_bytes: int
-    source: dict[str, Any]
-    priority: str
+    source: Source
+    priority: Priority
     not_before: str | None = None
     content_expires_at: str | None = None
     deliveries: list[DeliveryView]

@@ -16,6 +16,7 @@ from clipperd.outbox.records import (
     PRIORITIES,
     WAITING_SQL,
     ClipView,
+    DeliveryError,
     DeliveryView,
     clip_state,
     is_begun,
@@ -195,7 +196,7 @@ def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
 
 def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
     blocks: list[str] = _shown(row["block_ids"], [])
-    error = None
+    error: DeliveryError | None = None
     if row["error_code"] is not None:
         error = {"code": row["error_code"], "message": row["error_message"] or ""}
     return DeliveryView(

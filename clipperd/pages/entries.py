@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from clipperd.model import NotionObject
 
 WORDS = re.compile(r"\w+")
 """Words of a case-folded text."""
@@ -39,8 +41,8 @@ class Entry(msgspec.Struct, frozen=True):
     id: str
     title: str
     url: str | None
-    icon: dict[str, Any] | None
-    parent: dict[str, Any] | None
+    icon: NotionObject | None
+    parent: NotionObject | None
     path: tuple[Crumb, ...]
     kind: Kind
     last_edited_time: str
@@ -49,6 +51,21 @@ class Entry(msgspec.Struct, frozen=True):
     workspace_id: str
     score: float | UnsetType = UNSET
     access: Access | UnsetType = UNSET
+
+
+class DataSource(TypedDict):
+    """The schema of a database as Notion gave it, and when."""
+
+    id: str
+    title: str
+    url: str | None
+    icon: NotionObject | None
+    parent: NotionObject | None
+    database_parent: NotionObject | None
+    properties: dict[str, NotionObject]
+    last_edited_time: str | None
+    workspace_id: str
+    fetched_at: str
 
 
 class IndexStatus(msgspec.Struct, frozen=True):

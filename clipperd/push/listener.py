@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -29,6 +29,14 @@ _ABSENT_S = 3600.0  # a broker without push may be upgraded
 _RECONNECT_S = 1.0  # the longest pause after a stream ended regularly with its token
 
 State = Literal["up", "connecting", "off"]
+
+
+class PushView(TypedDict):
+    """Whether the broker's event stream is open, since when, and why not."""
+
+    state: State
+    since: str
+    why: str | None
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
@@ -82,7 +90,7 @@ class Listener:
         was_edited = self._handler.pop_edited(scope)
         return self.is_live and not was_edited
 
-    def view(self) -> dict[str, str | None]:
+    def view(self) -> PushView:
         """Return the status as ``/v1/status`` shows it."""
         status = self._status
         return {"state": status.state, "since": rfc3339(status.since), "why": status.why}

@@ -30,7 +30,7 @@ from clipperd.errors import (
 )
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
-from clipperd.outbox.records import PRIORITIES, ClipView
+from clipperd.outbox.records import PRIORITIES, ClipView, Priority
 from clipperd.web.keys import CLIPS, SUBMISSION
 from clipperd.web.params import workspace_of
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
@@ -81,7 +81,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """Changes of an unsent clip; ``not_before`` null means now."""
 
     content: Content | None = None
-    priority: Literal["high", "normal", "low"] | None = None
+    priority: Priority | None = None
     not_before: str | msgspec.UnsetType | None = msgspec.UNSET
 
 

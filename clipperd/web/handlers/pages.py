@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
 from clipperd.errors import CursorInvalid, NotFound, NotSignedIn, StorageFull, WorkspaceMismatch
-from clipperd.pages.entries import Entry, IndexStatus, Listing
+from clipperd.pages.entries import DataSource, Entry, IndexStatus, Listing
 from clipperd.web.keys import PAGES
 from clipperd.web.params import id_of, scope_of
 from clipperd.web.routes import NOTION_ERRORS, Route, answer, parse_query
@@ -133,7 +133,7 @@ ROUTES: tuple[Route, ...] = (
         show_data_source,
         "read",
         "The schema of a database; also offline once it was read",
-        answers={200: dict[str, Any]},
+        answers={200: DataSource},
         errors=(NotFound, StorageFull, *_ACCOUNT, *NOTION_ERRORS),
     ),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
+from clipperd.clips.clips import QueueStatus
 from clipperd.errors import InvalidInput, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.web.keys import CLIPS
 from clipperd.web.params import id_of, scope_of
@@ -25,6 +26,25 @@ class LaneBody(msgspec.Struct, forbid_unknown_fields=True):
     parked: Literal["wait", "skip"]
 
 
+class LaneView(msgspec.Struct):
+    """The rule of a page's lane."""
+
+    page_id: str
+    parked: Literal["wait", "skip"]
+
+
+class QueueView(msgspec.Struct):
+    """The queue after the change."""
+
+    queue: QueueStatus
+
+
+class Retried(msgspec.Struct):
+    """The number of clips that are tried again."""
+
+    retried: int
+
+
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
     """An empty object."""
 
@@ -33,20 +53,20 @@ async def pause(request: web.Request) -> web.Response:
     """Pause the whole queue."""
     body = await parse_body(request, PauseBody)
     await request.app[CLIPS].pause(body.for_s)
-    return answer({"queue": await request.app[CLIPS].status()})
+    return answer(QueueView(await request.app[CLIPS].status()))
 
 
 async def resume(request: web.Request) -> web.Response:
     """End the pause."""
     await parse_body(request, Empty)
     await request.app[CLIPS].resume()
-    return answer({"queue": await request.app[CLIPS].status()})
+    return answer(QueueView(await request.app[CLIPS].status()))
 
 
 async def retry(request: web.Request) -> web.Response:
     """Retry waiting deliveries now, also those that need attention where a retry may help."""
     await parse_body(request, Empty)
-    return answer({"retried": await request.app[CLIPS].retry_all()})
+    return answer(Retried(await request.app[CLIPS].retry_all()))
 
 
 async def set_lane(request: web.Request) -> web.Response:
@@ -54,7 +74,7 @@ async def set_lane(request: web.Request) -> web.Response:
     body = await parse_body(request, LaneBody)
     page_id, scope = id_of(request, "page_id"), await scope_of(request)
     await request.app[CLIPS].set_parked(scope, page_id, body.parked)
-    return answer({"page_id": page_id, "parked": body.parked})
+    return answer(LaneView(page_id, body.parked))
 
 
 ROUTES: tuple[Route, ...] = (
@@ -65,7 +85,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Pause the whole queue",
         body=PauseBody,
-        answers={200: dict[str, Any]},
+        answers={200: QueueView},
         errors=(InvalidInput, StorageFull),
     ),
     Route(
@@ -75,7 +95,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Resume the queue",
         body=Empty,
-        answers={200: dict[str, Any]},
+        answers={200: QueueView},
     ),
     Route(
         "POST",
@@ -84,7 +104,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Retry everything now",
         body=Empty,
-        answers={200: dict[str, int]},
+        answers={200: Retried},
         errors=(NotSignedIn,),
     ),
     Route(
@@ -94,7 +114,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Let later clips wait for one that needs attention, or skip it",
         body=LaneBody,
-        answers={200: dict[str, str]},
+        answers={200: LaneView},
         errors=(InvalidInput, NotSignedIn, WorkspaceMismatch),
     ),
 )

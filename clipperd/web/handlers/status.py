@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from aiohttp import web
 
+from clipperd.broker.connectivity import ConnectivityView
+from clipperd.clips.clips import QueueStatus
 from clipperd.clock import rfc3339
+from clipperd.keychain.secrets import Mode
+from clipperd.pages.entries import IndexStatus
+from clipperd.push.listener import PushView
+from clipperd.session.view import SessionView
 from clipperd.web.keys import ABOUT, CLOCK, STATUS_PARTS
 from clipperd.web.routes import Route, answer
 
 
-async def status(app: web.Application) -> dict[str, Any]:
+class SecretsView(TypedDict):
+    """Where the session is kept, and why not in the keyring."""
+
+    mode: Mode
+    why: str | None
+
+
+class Status(TypedDict):
+    """The state of every part of the daemon."""
+
+    version: str
+    api: Literal[1]
+    instance_id: str
+    started_at: str
+    uptime_s: float
+    connectivity: ConnectivityView
+    queue: QueueStatus
+    index: IndexStatus
+    push: PushView
+    secrets: SecretsView
+
+
+class Snapshot(TypedDict):
+    """The first event of a stream."""
+
+    status: Status
+    session: SessionView
+
+
+async def status(app: web.Application) -> Status:
     """Return the status, which ``status`` events and snapshots also carry."""
     about = app[ABOUT]
     found: dict[str, Any] = {
@@ -23,7 +58,7 @@ async def status(app: web.Application) -> dict[str, Any]:
     }
     for name, provider in app[STATUS_PARTS].items():
         found[name] = await provider()
-    return found
+    return cast(Status, found)
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -37,6 +72,6 @@ ROUTES: tuple[Route, ...] = (
         _status,
         "read",
         "Version, uptime, connectivity, queue, index, push, secret storage",
-        answers={200: dict[str, Any]},
+        answers={200: Status},
     ),
 )
