@@ -57,7 +57,7 @@ class ClipperdError(Exception):
         params: Mapping[str, Any] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """``retry_after`` is in seconds; ``errors`` names places in the body by JSON pointer."""
+        """``retry_after`` is in seconds; ``errors``: the faulty values of the request."""
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
@@ -77,9 +77,14 @@ class InvalidInput(ClipperdError):
     title = "That request is not valid"
 
 
-def invalid(detail: str, pointer: str, code: str = "invalid") -> InvalidInput:
-    """Return the error of one field, which the JSON ``pointer`` names."""
-    return InvalidInput(detail, errors=[{"pointer": pointer, "code": code}])
+def invalid(detail: str, place: str | Mapping[str, str], code: str = "invalid") -> InvalidInput:
+    """Return the error of one value of a request.
+
+    ``place``: the JSON pointer of the value in the body, or ``{"parameter": name}`` for one in the
+    address, or ``{"header": name}``.
+    """
+    named = {"pointer": place} if isinstance(place, str) else place
+    return InvalidInput(detail, errors=[{**named, "code": code}])
 
 
 class CursorInvalid(InvalidInput):

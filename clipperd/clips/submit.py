@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from clipperd.content.chunks import Plan
 from clipperd.content.convert import Content, Prepared
 from clipperd.content.links import utf16_units
 from clipperd.delivery.dispatch import Dispatcher
-from clipperd.errors import InvalidInput, NotFound, invalid
+from clipperd.errors import NotFound, invalid
 from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
 from clipperd.outbox import accept as accepting
 from clipperd.outbox import actions
@@ -130,7 +130,10 @@ class ClipSubmission:
         IdempotencyConflict, StorageFull, and then stores nothing.
         """
         if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
-            raise InvalidInput(f"Send an Idempotency-Key of 1 to {_MAX_KEY} printable characters.")
+            raise invalid(
+                f"Send an Idempotency-Key of 1 to {_MAX_KEY} printable characters.",
+                {"header": "Idempotency-Key"},
+            )
         asked = body.workspace_id or header_workspace
         scope = await self._accounts.scope(asked)
         targets = await self._with_titles(scope, read_targets(body))
@@ -196,7 +199,10 @@ class ClipSubmission:
         """Move an unsent delivery. Raises NotFound, NotAllowedNow, InvalidInput."""
         user = await self._user()
         if target.new_page is not None:
-            raise InvalidInput("A delivery cannot move to a new page. Send a page_id or page_ref.")
+            raise invalid(
+                "A delivery cannot move to a new page. Send a page_id or page_ref.",
+                "/target/new_page",
+            )
         wanted = read_target(target, "/target", None)
         at = Scope(user, (await self._outbox.get(user, clip_id)).workspace_id)
         wanted = (await self._with_titles(at, [wanted]))[0]
@@ -342,14 +348,14 @@ def _ref(text: str, pointer: str) -> str:
     return text
 
 
-def read_time(text: str | None, pointer: str) -> float | None:
-    """Return an RFC 3339 time as epoch seconds. Raises InvalidInput that names ``pointer``."""
+def read_time(text: str | None, place: str | Mapping[str, str]) -> float | None:
+    """Return an RFC 3339 time as epoch seconds. Raises InvalidInput that names ``place``."""
     if text is None:
         return None
     try:
         return from_rfc3339(text)
     except ValueError as error:
-        raise invalid("Send a time in this form: 2026-11-22T10:00:00Z.", pointer) from error
+        raise invalid("Send a time in this form: 2026-11-22T10:00:00Z.", place) from error
 
 
 def _fingerprint(body: ClipBody, accepted: bytes, asked: str | None) -> bytes:

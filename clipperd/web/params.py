@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
-from clipperd.errors import InvalidInput, invalid
+from clipperd.errors import invalid
 from clipperd.model import Scope, notion_id
 from clipperd.web.keys import ACCOUNTS
 
@@ -16,7 +18,7 @@ def workspace_of(request: web.Request) -> str | None:
         return None
     workspace_id = notion_id(header)
     if workspace_id is None:
-        raise InvalidInput("X-Workspace-Id is not a Notion id.")
+        raise invalid("X-Workspace-Id is not a Notion id.", {"header": "X-Workspace-Id"})
     return workspace_id
 
 
@@ -30,12 +32,12 @@ async def scope_of(request: web.Request) -> Scope:
 
 def id_of(request: web.Request, name: str = "id") -> str:
     """Return the Notion id that the path holds as ``name``, dashed. Raises InvalidInput."""
-    return read_id(request.match_info[name], f"/{name}")
+    return read_id(request.match_info[name], {"parameter": name})
 
 
-def read_id(text: str, pointer: str) -> str:
-    """Return a Notion id, dashed. Raises InvalidInput that names ``pointer``."""
+def read_id(text: str, place: str | Mapping[str, str]) -> str:
+    """Return a Notion id, dashed. Raises InvalidInput that names ``place``."""
     found = notion_id(text)
     if found is None:
-        raise invalid("This is not a Notion id.", pointer)
+        raise invalid("This is not a Notion id.", place)
     return found

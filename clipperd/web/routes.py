@@ -6,6 +6,7 @@ describes them. A handler is short: parse, one call, render.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -18,11 +19,15 @@ from clipperd.errors import (
     InvalidInput,
     ReadFailed,
     ReauthRequired,
+    invalid,
 )
 from clipperd.storage.text import decode_json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RouteScope = Literal["public", "read", "clip", "admin"]
+_MEMBER = re.compile(r"(unknown|required) field `(.*)`", re.DOTALL)
+_STEP = re.compile(r"[.\[]([^.\[\]`]+)")
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 NOTION_ID: Mapping[str, Any] = {
@@ -80,7 +85,7 @@ async def parse_body(request: web.Request, shape: type[S]) -> S:
     try:
         return decode_json(raw, shape)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, _pointer) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("The body is not valid JSON.") from error
 
@@ -90,7 +95,7 @@ def parse_query(request: web.Request, shape: type[S]) -> S:
     try:
         return msgspec.convert(dict(request.query), type=shape, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, lambda names: {"parameter": "/".join(names)}) from error
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -103,10 +108,21 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
     )
 
 
-def _invalid(error: msgspec.ValidationError) -> InvalidInput:
-    text = str(error)
-    fault, _, place = text.partition(" - at `")
-    fault = fault.partition(" '")[0]  # do not quote: "Invalid enum value 'the value'"
-    pointer = place.rstrip("`").lstrip("$").replace("[...]", "/*").replace("[", "/")
-    pointer = pointer.replace("]", "").replace(".", "/")
-    return InvalidInput(fault + ".", errors=[{"pointer": pointer or "/", "code": "invalid"}])
+def _invalid(
+    error: msgspec.ValidationError, place: Callable[[list[str]], str | Mapping[str, str]]
+) -> InvalidInput:
+    """Render msgspec's error; an unknown or missing member is named like a wrong one."""
+    fault, _, path = str(error).partition(" - at `")
+    names = _STEP.findall(path)
+    code = "invalid"
+    if member := _MEMBER.search(fault):
+        names.append(member[2])
+        code = "unknown" if member[1] == "unknown" else "required"
+    else:
+        fault = fault.partition(" '")[0]  # do not quote: "Invalid enum value 'the value'"
+    return invalid(fault + ".", place(names), code)
+
+
+def _pointer(names: list[str]) -> str:
+    """Return the JSON pointer (RFC 6901); the empty one is the whole body."""
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)

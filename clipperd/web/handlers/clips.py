@@ -119,8 +119,8 @@ async def list_clips(request: web.Request) -> web.Response:
         states=parse_states(query.state),
         page_id=query.page_id,
         text=query.q,
-        since=read_time(query.since, "/since"),
-        until=read_time(query.until, "/until"),
+        since=read_time(query.since, {"parameter": "since"}),
+        until=read_time(query.until, {"parameter": "until"}),
     )
     items, cursor = await request.app[CLIPS].page(chosen, query.limit, query.cursor)
     return answer(ClipList(items, cursor, cursor is not None))
@@ -187,9 +187,9 @@ async def edit_clip(request: web.Request) -> web.Response:
     body = await parse_body(request, EditBody)
     version = (request.headers.get("If-Match") or "").strip().removeprefix("W/").strip('"')
     if not version.isascii() or not version.isdigit() or len(version) > 15:
-        raise InvalidInput(
-            "If-Match must carry the version of the clip that you read.",
-            hint="Send the clip's version field in the If-Match header.",
+        raise invalid(
+            "Send the version of the clip that you read in the If-Match header.",
+            {"header": "If-Match"},
         )
     view = await request.app[SUBMISSION].edit(
         request.match_info["clip_id"],
@@ -220,7 +220,7 @@ async def delete_clips(request: web.Request) -> web.Response:
     states = parse_states(query.state) or sorted(FINISHED)
     if not set(states) <= FINISHED:
         raise NotFinished("Only delivered, failed and canceled clips can be deleted.")
-    before = read_time(query.before, "/before")
+    before = read_time(query.before, {"parameter": "before"})
     return answer(Removed(await request.app[CLIPS].delete_many(states, before)))
 
 
@@ -228,7 +228,7 @@ def parse_states(text: str) -> list[str]:
     """Split ``a,b`` into states. Raises InvalidInput for an unknown one."""
     states = [item for item in text.split(",") if item]
     if not set(states) <= set(State):
-        raise invalid(f"state must be one of {', '.join(State)}.", "/state")
+        raise invalid(f"state must be one of {', '.join(State)}.", {"parameter": "state"})
     return states
 
 

@@ -41,7 +41,7 @@ def frame(event: Event | None) -> bytes:
 def _parse_types(types: str) -> frozenset[str]:
     wanted = frozenset(name for name in types.split(",") if name) or frozenset(TYPES)
     if not wanted <= frozenset(TYPES):
-        raise invalid(f"types must be of {', '.join(TYPES)}.", "/types")
+        raise invalid(f"types must be of {', '.join(TYPES)}.", {"parameter": "types"})
     return wanted
 
 

@@ -24,6 +24,7 @@ from clipperd.errors import (
     NotSignedIn,
     ReauthRequired,
     WorkspaceMismatch,
+    invalid,
 )
 from clipperd.notion.port import Call, Form
 from clipperd.storage.text import decode_json
@@ -108,7 +109,9 @@ def _version(request: web.Request) -> str | None:
     """Return the Notion-Version header; the broker decides which versions it supports."""
     version = request.headers.get("Notion-Version")
     if version is not None and not _VERSION.fullmatch(version):
-        raise InvalidInput("Notion-Version must be a date, for example 2026-03-11.")
+        raise invalid(
+            "Notion-Version must be a date, for example 2026-03-11.", {"header": "Notion-Version"}
+        )
     return version
 
 

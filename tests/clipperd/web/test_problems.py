@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipperd.errors import ClipperdError, Kind
+from clipperd.web.handlers import clips, pages
 from clipperd.web.middleware import problems
 from clipperd.web.middleware.problems import STATUS
 from clipperd.web.openapi import every_error
@@ -67,6 +69,41 @@ async def test_garbage_is_invalid_input(api: MiddlewareStage, data: bytes) -> No
 async def test_a_wrong_field_is_named(api: MiddlewareStage) -> None:
     _, body, _ = await api.call("POST", "/v1/sample", json={"text": 5})
     assert body["errors"] == [{"pointer": "/text", "code": "invalid"}]
+
+
+@pytest.mark.parametrize(
+    ("json", "place"),
+    [
+        ([], {"pointer": "", "code": "invalid"}),
+        ({}, {"pointer": "/text", "code": "required"}),
+        ({"text": "x", "a/b~`c": 1}, {"pointer": "/a~1b~0`c", "code": "unknown"}),
+    ],
+)
+async def test_the_pointer_names_the_member(
+    api: MiddlewareStage, json: Any, place: dict[str, str]
+) -> None:
+    _, body, _ = await api.call("POST", "/v1/sample", json=json)
+    assert (body["code"], body["errors"]) == ("invalid_input", [place])
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "place"),
+    [
+        ("/v1/clips?limit=0", {}, {"parameter": "limit", "code": "invalid"}),
+        ("/v1/clips?nope=1", {}, {"parameter": "nope", "code": "unknown"}),
+        ("/v1/clips?since=now", {}, {"parameter": "since", "code": "invalid"}),
+        ("/v1/clips?state=x", {}, {"parameter": "state", "code": "invalid"}),
+        ("/v1/events?types=x", {}, {"parameter": "types", "code": "invalid"}),
+        ("/v1/pages/x", {}, {"parameter": "id", "code": "invalid"}),
+        ("/v1/pages", {"X-Workspace-Id": "x"}, {"header": "X-Workspace-Id", "code": "invalid"}),
+    ],
+)
+async def test_a_value_outside_the_body_is_named_by_its_parameter_or_header(
+    tmp_path: Path, path: str, headers: dict[str, str], place: dict[str, str]
+) -> None:
+    async with running_api(tmp_path, extra=(*clips.ROUTES, *pages.ROUTES)) as api:
+        _, body, _ = await api.call("GET", path, headers=headers)
+    assert (body["code"], body["errors"]) == ("invalid_input", [place])
 
 
 async def test_retry_after_stands_in_header_and_body() -> None:
