@@ -10,7 +10,13 @@ import msgspec
 
 Block: TypeAlias = Annotated[
     dict[str, Any],
-    msgspec.Meta(title="Block", extra_json_schema={"properties": {"type": {"type": "string"}}}),
+    msgspec.Meta(
+        title="Block",
+        extra_json_schema={
+            "properties": {"type": {"type": "string"}},
+            "additionalProperties": True,
+        },
+    ),
 ]
 """A Notion block object in request or response shape; unknown keys pass through."""
 
@@ -100,7 +106,11 @@ REASONS: dict[str, str] = {
 NotionObject: TypeAlias = Annotated[
     dict[str, Any],
     msgspec.Meta(
-        title="NotionObject", extra_json_schema={"properties": {"type": {"type": "string"}}}
+        title="NotionObject",
+        extra_json_schema={
+            "properties": {"type": {"type": "string"}},
+            "additionalProperties": True,
+        },
     ),
 ]
 """An icon, a parent or another object of Notion's API; unknown keys pass through."""

@@ -23,7 +23,6 @@ from clipperd.daemon.background import VITAL, Background
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
-from clipperd.model import REASONS
 from clipperd.outbox.repair import repair_outbox
 from clipperd.process import crash, endpoint, lock, logs
 from clipperd.settings.config import Settings
@@ -134,7 +133,6 @@ async def _serve(
             access=access,
             clock=system.clock,
             new_id=system.new_id,
-            reasons=REASONS,
         )
         api = Api(daemon, app)
         failed: list[str] = []

@@ -169,7 +169,11 @@ FormatName: TypeAlias = Annotated[
 Source: TypeAlias = Annotated[
     dict[str, Any],
     msgspec.Meta(
-        title="Source", extra_json_schema={"properties": {"app": {}, "url": {}, "title": {}}}
+        title="Source",
+        extra_json_schema={
+            "properties": {"app": {}, "url": {}, "title": {}},
+            "additionalProperties": True,
+        },
     ),
 ]
 PositionView: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(title="Position")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 import msgspec
 
@@ -38,6 +38,22 @@ class SessionSubscription(msgspec.Struct):
     status: str | None
 
 
+class NotionLimits(TypedDict, total=False):
+    """The budget of calls to Notion that all users of a connection share."""
+
+    rate_per_s: float
+    burst: float
+
+
+class Limits(TypedDict, total=False):
+    """The account's limits as the broker reports them: calls in any ``window_s`` seconds."""
+
+    window_s: float
+    all: int
+    routes: dict[str, int]
+    notion: NotionLimits
+
+
 class SessionView(msgspec.Struct):
     """The answer of ``GET /v1/session`` and the data of a ``session`` event."""
 
@@ -45,7 +61,7 @@ class SessionView(msgspec.Struct):
     user: SessionUser | None = None
     workspaces: list[SessionWorkspace] = []
     subscription: SessionSubscription | None = None
-    limits: dict[str, Any] | None = None
+    limits: Limits | None = None
     why: str | None = None
     signed_in_at: str | None = None  # changes with every completed sign-in of any purpose
     login_id: str | None = None  # of the newest sign-in
@@ -64,7 +80,7 @@ def view_of(
         user=SessionUser(account.user_id, account.email, account.name, account.avatar_url),
         workspaces=[SessionWorkspace(w.id, w.name, w.icon, w.current) for w in account.workspaces],
         subscription=SessionSubscription(account.tier, account.subscription_status),
-        limits=account.limits,
+        limits=cast(Limits | None, account.limits),
         why=account.why,
         signed_in_at=rfc3339(account.signed_in_at),
         login_id=login_id,

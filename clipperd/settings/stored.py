@@ -67,7 +67,7 @@ class StoredSettings:
         errors = [{"pointer": f"/{name[:80]}", "code": "unknown"}]
         if name not in config.names():
             raise InvalidInput("There is no such setting.", errors=errors)
-        if not _is_open(name):
+        if not is_open(name):
             raise SettingFixed(
                 "That setting cannot be changed over the API.",
                 hint="Set it in config.toml or the environment, and restart the daemon.",
@@ -84,7 +84,7 @@ class StoredSettings:
 
     def _compare(self, text: str) -> SettingsView:
         stored = config.load(self._env, self._flags, text)
-        shown = [name for name in config.names() if _is_open(name)]
+        shown = [name for name in config.names() if is_open(name)]
         return SettingsView(
             settings={name: _plain(getattr(self._current, name)) for name in shown},
             restart_required=[
@@ -93,7 +93,8 @@ class StoredSettings:
         )
 
 
-def _is_open(name: str) -> bool:
+def is_open(name: str) -> bool:
+    """Return whether the API shows and changes the setting."""
     info = config.describe(name)
     return name not in FIXED and not info.secret and info.in_file
 

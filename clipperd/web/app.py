@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from aiohttp import web
 
 import clipperd
 from clipperd.clock import Clock
-from clipperd.web import keys, openapi
+from clipperd.web import keys
 from clipperd.web.access import Access
 from clipperd.web.handlers import (
     clients,
     clips,
     convert,
+    description,
     events,
     health,
     hello,
@@ -34,7 +35,7 @@ from clipperd.web.routes import Route
 
 SHELL_ROUTES: tuple[Route, ...] = tuple(
     route
-    for module in (hello, status, health, events, clients, settings, shutdown, openapi, notion)
+    for module in (hello, status, health, events, clients, settings, shutdown, description, notion)
     for route in module.ROUTES
 )
 """Routes outside session, pages and queue."""
@@ -51,13 +52,12 @@ def create_app(
     access: Access,
     clock: Clock,
     new_id: Callable[[], str],
-    reasons: Mapping[str, str] | None = None,
     limits: keys.Limits | None = None,
 ) -> web.Application:
     """Put ``routes`` behind the middleware. Does no I/O.
 
     The caller sets the keys of ``web/keys.py`` that its routes read. ``new_id`` returns request
-    ids; ``reasons`` goes into the OpenAPI document.
+    ids.
     """
     limits = limits or keys.Limits()
     app = web.Application(
@@ -84,9 +84,6 @@ def create_app(
     app[keys.ABOUT] = keys.About(
         clipperd.__version__, access.instance_id, clock.now(), clock.boot()
     )
-    app[keys.OPENAPI] = openapi.Description(
-        routes, version=clipperd.__version__, reasons=reasons or {}
-    ).encoded
     app.on_response_prepare.append(add_security_headers)
     app.on_shutdown.append(_end_streams)
     return app

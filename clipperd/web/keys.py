@@ -55,7 +55,6 @@ ACCESS: web.AppKey[Access] = web.AppKey("access")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 LIMITS: web.AppKey[Limits] = web.AppKey("limits")
 NEW_ID: web.AppKey[Callable[[], str]] = web.AppKey("new_id")
-OPENAPI: web.AppKey[Callable[[], Awaitable[bytes]]] = web.AppKey("openapi")
 TABLE: web.AppKey[Mapping[AbstractRoute, Route]] = web.AppKey("table")
 
 # Set by the daemon.

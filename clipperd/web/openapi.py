@@ -1,16 +1,26 @@
-"""``GET /v1/openapi.json``: describes the API from its route table."""
+"""Builds the OpenAPI document from the route table: ``python -m clipperd.web.openapi`` writes it.
+
+The daemon serves the written file; a test compares it with a new one. msgspec makes the schemas
+of the structs that the handlers use. ``web/vocabulary.py`` holds the sentence and the example of
+each property. Only four schemas are derived here by hand: targets, positions and settings.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import importlib
+import json
+import pkgutil
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import msgspec
-from aiohttp import web
 
+import clipperd
 from clipperd.errors import ClipperdError, InvalidInput, StorageFull
+from clipperd.model import POSITIONS, REASONS
+from clipperd.settings import config, stored
 from clipperd.web.errors import (
     HostRefused,
     OriginRefused,
@@ -20,37 +30,60 @@ from clipperd.web.errors import (
     TooManyConnections,
     Unauthenticated,
 )
-from clipperd.web.keys import OPENAPI
-from clipperd.web.middleware.problems import HTTP, MEDIA_TYPE, STATUS, NotionProblem, Problem
+from clipperd.web.middleware.problems import (
+    HTTP,
+    MEDIA_TYPE,
+    NOTION_CODES,
+    STATUS,
+    NotionProblem,
+    Problem,
+)
 from clipperd.web.routes import NOTION_ID, WORKSPACE, Route
+from clipperd.web.vocabulary import EXAMPLES, PARAMETERS, PROPERTIES, TAGS
+
+Schema = dict[str, Any]
+
+FILE = Path(__file__).with_name("openapi.json")
 
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)(?::[^{}]*)?}")
 _SCOPED = re.compile(r"/v1/(pages|outlines|data_sources|notion)\b")
 _EVERYWHERE = (HostRefused, OriginRefused, TooManyConnections)
 _GUARDED = (Unauthenticated, TooManyAttempts, TokenInQuery, ScopeMissing)
-_OURS = frozenset({"clip_id", "client_id", "login_id", "path"})
+_NOT_NOTIONS = frozenset({"clip_id", "client_id", "login_id"})
 """Path parameters that are not Notion ids."""
 
+_FORMATS = {
+    "date-time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"),
+    "uuid": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "uri": re.compile(r"https?://\S+"),
+}
+"""A property has the format of its example."""
 
-def document(
-    routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
-) -> dict[str, Any]:
-    """Build the OpenAPI 3.1 document. ``reasons``: the reasons of deliveries, with a sentence."""
-    shapes = {shape for route in routes for shape in _shapes(route)} | {Problem, NotionProblem}
-    ordered = sorted(shapes, key=lambda shape: shape.__qualname__)
-    _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
-    paths: dict[str, dict[str, Any]] = {}
+SCOPES = {
+    "read": "read everything, change nothing",
+    "clip": "create clips and act on them; does not include read",
+    "admin": "everything; the token of endpoint.json has this scope",
+}
+
+
+def document(routes: Sequence[Route], *, version: str = clipperd.__version__) -> Schema:
+    """Build the OpenAPI 3.1 document of ``routes``."""
+    codes = _codes()
+    schemas = _Schemas(codes)
+    paths: dict[str, Schema] = {}
     for route in routes:
-        path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, path, components)
+        for path, name in _described(route):
+            paths.setdefault(path, {})[route.method.lower()] = _operation(
+                route, path, name, schemas
+            )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "clipperd",
             "version": version,
             "description": "The local API of clipperd, on 127.0.0.1 only. endpoint.json holds the "
-            "address and the owner's token.",
+            "address and the owner's token. docs/api.md says how the API may change.",
         },
         "servers": [
             {
@@ -58,103 +91,140 @@ def document(
                 "variables": {"port": {"default": "0", "description": "port of endpoint.json"}},
             }
         ],
+        "tags": [{"name": name, "description": text} for name, (text, _) in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": dict(sorted(schemas.components.items())),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
-        "x-scopes": {
-            "read": "read everything, change nothing",
-            "clip": "create clips and act on them; does not include read",
-            "admin": "everything; the token of endpoint.json has this scope",
-        },
-        "x-codes": _codes(),
-        "x-reasons": dict(sorted(reasons.items())),
+        "x-scopes": SCOPES,
+        "x-codes": codes,
+        "x-reasons": dict(sorted(REASONS.items())),
     }
 
 
-def _shapes(route: Route) -> Iterator[type[msgspec.Struct]]:
-    for shape in (route.body, *route.answers.values()):
-        if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
-            yield shape
+def _described(route: Route) -> Iterator[tuple[str, str]]:
+    """Yield the paths that the document shows for the route, with their operation ids."""
+    if route.calls is not None:
+        yield from route.calls.items()
+    else:
+        first, *rest = route.handler.__name__.strip("_").split("_")
+        yield _PARAMETER.sub(r"{\1}", route.path), first + "".join(map(str.title, rest))
 
 
-def _schema(shape: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([shape], ref_template=_REF)
-    return schema
-
-
-def _operation(route: Route, path: str, components: dict[str, Any]) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "operationId": _operation_id(route.method, path),
+def _operation(route: Route, path: str, name: str, schemas: _Schemas) -> Schema:
+    module = route.handler.__module__.rpartition(".")[2]
+    scoped = WORKSPACE if _SCOPED.match(path) else {}
+    parameters = [
+        *(_path_parameter(each) for each in _PARAMETER.findall(path)),
+        *schemas.parameters(route.query),
+        *(
+            _parameter("header", header, schema, required=header == "If-Match")
+            for header, schema in {**scoped, **route.headers}.items()
+        ),
+    ]
+    operation: Schema = {
+        "operationId": name,
         "summary": route.summary,
+        "tags": [next(tag for tag, (_, modules) in TAGS.items() if module in modules)],
         "x-scope": route.scope,
         "security": [] if route.scope == "public" else [{"bearer": [route.scope]}],
-        "responses": {str(status): _answer(shape) for status, shape in route.answers.items()},
     }
-    scoped = WORKSPACE if _SCOPED.match(path) else {}
-    headers = [
-        _parameter("header", name, schema, False)
-        for name, schema in {**scoped, **route.headers}.items()
-    ]
-    parameters = [*_path_parameters(path), *_query_parameters(route, components), *headers]
     if parameters:
         operation["parameters"] = parameters
-    if route.form_bytes is not None:
-        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": _FORM}}
-    elif route.raw_body:
-        operation["requestBody"] = {"content": {"application/octet-stream": {}}}
-    elif route.is_notions and route.method != "GET":
-        operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
-    elif route.body is not None:
-        content = {"application/json": {"schema": _schema(route.body)}}
-        operation["requestBody"] = {"content": content}
+    if (body := _request_body(route, name, schemas)) is not None:
+        operation["requestBody"] = body
+    operation["responses"] = responses = {
+        str(status): _answer(route, status, shape, schemas)
+        for status, shape in route.answers.items()
+    }
     if route.is_notions:
-        operation["responses"]["default"] = _NOTIONS
+        responses["default"] = _notions(schemas)
         return operation
     for status, codes in _refusals(route, path).items():
-        known = operation["responses"].setdefault(str(status), {"description": ""})
+        known = responses.setdefault(str(status), {"description": ""})
         known["description"] = ", ".join(codes)
-        known.setdefault("content", {})[MEDIA_TYPE] = {"schema": _refusal(codes)}
+        known.setdefault("content", {})[MEDIA_TYPE] = schemas.refusal(status, codes)
+        if status in (429, 503):
+            known["headers"] = {"Retry-After": _header("Seconds to wait", {"type": "integer"})}
     return operation
 
 
-def _operation_id(method: str, path: str) -> str:
-    words = re.findall(r"\w+", path.removeprefix("/v1"))
-    return "_".join([method.lower(), *words])
+def _path_parameter(name: str) -> Schema:
+    schema = {"type": "string"} if name in _NOT_NOTIONS else dict(NOTION_ID)
+    return _parameter("path", name, schema, required=True)
 
 
-def _parameter(place: str, name: str, schema: Mapping[str, Any], required: bool) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": required, "schema": dict(schema)}
+def _parameter(place: str, name: str, schema: Mapping[str, Any], *, required: bool) -> Schema:
+    text, example = PARAMETERS.get(name) or PROPERTIES[name]
+    return {
+        "name": name,
+        "in": place,
+        "required": required,
+        "description": text,
+        "schema": dict(schema),
+        **({} if example is None else {"example": example}),
+    }
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        _parameter("path", name, {"type": "string"} if name in _OURS else NOTION_ID, True)
-        for name in _PARAMETER.findall(path)
-    ]
+def _header(text: str, schema: Schema) -> Schema:
+    return {"description": text, "schema": schema}
 
 
-def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one parameter per field; add the schemas of the fields to the components."""
-    if route.query is None:
-        return []
-    _, found = msgspec.json.schema_components([route.query], ref_template=_REF)
-    shape = found.pop(route.query.__name__)
-    components.update(found)
-    required = shape.get("required", [])
-    return [
-        _parameter("query", name, schema, name in required)
-        for name, schema in shape["properties"].items()
-    ]
+def _request_body(route: Route, name: str, schemas: _Schemas) -> Schema | None:
+    if route.form_bytes is not None:
+        return {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+    if route.raw_body:
+        return {"required": True, "content": {"application/octet-stream": {}}}
+    if route.is_notions:
+        if route.method in ("GET", "DELETE"):
+            return None
+        schema = {"type": "object", "additionalProperties": True}
+        return {"content": {"application/json": {"schema": schema, "example": {}}}}
+    if route.body is None:
+        return None
+    schema = schemas.of(route.body, is_request=True)
+    example = EXAMPLES.get(name) or schemas.example(schema)
+    return {
+        "required": bool(schemas.resolved(schema).get("required")),
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
 
 
-def _answer(shape: Any) -> dict[str, Any]:
-    if shape is None:
-        return {"description": "Done"}
-    if isinstance(shape, str):  # a media type: not JSON
-        return {"description": "Done", "content": {shape: {"schema": {"type": "string"}}}}
-    return {"description": "Done", "content": {"application/json": {"schema": _schema(shape)}}}
+def _answer(route: Route, status: int, shape: Any, schemas: _Schemas) -> Schema:
+    answer: Schema = {"description": "Done"}
+    if isinstance(shape, str):  # a media type that is not JSON
+        answer["content"] = {shape: {"schema": {"type": "string"}}}
+    elif shape is not None:
+        schema = schemas.of(shape)
+        media = "text/event-stream" if schema.get("$ref", "").endswith("/Event") else None
+        answer["content"] = {
+            media or "application/json": {"schema": schema, "example": schemas.example(schema)}
+        }
+        if media:
+            answer["description"] = "A stream of events; the schema is that of one event."
+        if schema.get("$ref", "").endswith("/ClipView"):
+            answer["headers"] = {
+                "ETag": _header("The clip's version, for If-Match", {"type": "string"})
+            }
+    for name, text in route.answer_headers.items():
+        answer.setdefault("headers", {})[name] = _header(text, {"type": "string"})
+    return answer
+
+
+def _notions(schemas: _Schemas) -> Schema:
+    schema = schemas.of(NotionProblem)
+    return {
+        "description": "An error of Notion, the broker or the daemon, in Notion's error format",
+        "headers": {
+            "Retry-After": _header("Seconds to wait", {"type": "integer"}),
+            "X-Broker-Code": _header("The code of an error of the broker", {"type": "string"}),
+        },
+        "content": {
+            "application/json": {"schema": {"type": "object", "additionalProperties": True}},
+            MEDIA_TYPE: {"schema": schema, "example": schemas.example(schema)},
+        },
+    }
 
 
 def _refusals(route: Route, path: str) -> dict[int, list[str]]:
@@ -174,39 +244,307 @@ def _refusals(route: Route, path: str) -> dict[int, list[str]]:
     return {status: sorted(codes) for status, codes in sorted(by_status.items())}
 
 
-def _refusal(codes: list[str]) -> dict[str, Any]:
-    return {
-        "allOf": [
-            {"$ref": _REF.format(name="Problem")},
-            {"properties": {"code": {"enum": codes}}},
+class _Schemas:
+    """The components of the document, and the examples made of them."""
+
+    def __init__(self, codes: Mapping[str, Any]) -> None:
+        self.components: dict[str, Schema] = {
+            "ErrorCode": {
+                "type": "string",
+                "description": "The code of an error; new ones may be added.",
+                "enum": list(codes),
+            },
+        }
+        self._codes = codes
+
+    def of(self, shape: Any, *, is_request: bool = False) -> Schema:
+        """Return the schema of ``shape``; add the components that it refers to."""
+        (schema,), found = msgspec.json.schema_components([shape], ref_template=_REF)
+        for name, component in found.items():
+            if name not in self.components:
+                self.components[name] = component
+                omits = getattr(_named(shape, name), "__struct_config__", None)
+                self._finish(name, component, is_request, bool(omits and omits.omit_defaults))
+                if derive := _DERIVED.get(name):
+                    derive(self.components)
+        return self._clean(schema, is_request)
+
+    def parameters(self, query: type[msgspec.Struct] | None) -> list[Schema]:
+        """Return one parameter per field of ``query``."""
+        if query is None:
+            return []
+        _, found = msgspec.json.schema_components([query], ref_template=_REF)
+        shape = found.pop(query.__name__)
+        assert not found, "a query holds no structs"
+        required = shape.get("required", [])
+        return [
+            _parameter("query", name, schema, required=name in required)
+            for name, schema in shape["properties"].items()
         ]
+
+    def refusal(self, status: int, codes: list[str]) -> Schema:
+        """Return the content of an error answer."""
+        problem = self.of(Problem)
+        narrowed = {"type": "object", "properties": {"code": {"enum": codes}}}
+        example = {
+            **self.example(problem),
+            "type": f"urn:clipperd:problem:{codes[0]}",
+            "code": codes[0],
+            "status": status,
+            "title": self._codes[codes[0]]["title"],
+        }
+        return {"schema": {"allOf": [problem, narrowed]}, "example": example}
+
+    def resolved(self, schema: Schema) -> Schema:
+        """Follow a reference."""
+        while "$ref" in schema:
+            schema = self.components[schema["$ref"].rpartition("/")[2]]
+        return schema
+
+    def example(self, schema: Schema) -> Any:
+        """Compose an example from those of the properties."""
+        owner = schema.get("$ref", "").rpartition("/")[2]
+        schema = self.resolved(schema)
+        for key in ("oneOf", "anyOf"):
+            if key in schema:
+                return self.example(schema[key][0])
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return schema["enum"][0]
+        if "array" in (kinds := schema.get("type", ())):
+            return [self.example(schema["items"])]
+        if "object" not in kinds:
+            return {"string": "text", "integer": 1, "number": 1.5, "boolean": True}[kinds]
+        return {
+            name: self._example_of(owner, name, each)
+            for name, each in schema.get("properties", {}).items()
+            if each.get("type") != "null"
+        }
+
+    def _example_of(self, owner: str, name: str, schema: Schema) -> Any:
+        _, example = PROPERTIES.get(f"{owner}.{name}") or PROPERTIES.get(name) or ("", None)
+        return self.example(schema) if example is None else example
+
+    def _finish(self, name: str, component: Schema, is_request: bool, omits: bool) -> None:
+        """Clean a component; describe its properties; answers hold every member that has one."""
+        component.pop("title", None)
+        required = component.get("required", [])
+        if not is_request and not omits:
+            required += [
+                member
+                for member, each in component.get("properties", {}).items()
+                if "default" in each and member not in required
+            ]
+        if not required:
+            component.pop("required", None)
+        self._clean(component, is_request)
+        for member, each in component.get("properties", {}).items():
+            text, example = PROPERTIES.get(f"{name}.{member}") or PROPERTIES[member]
+            each["description"] = text
+            for format_, pattern in _FORMATS.items():
+                if isinstance(example, str) and pattern.fullmatch(example):
+                    _set_format(each, format_, is_request)
+
+    def _clean(self, schema: Any, is_request: bool) -> Any:
+        """Make named enums components, and say what an object holds."""
+        if isinstance(schema, list):
+            for number, each in enumerate(schema):
+                schema[number] = self._clean(each, is_request)
+        if not isinstance(schema, dict):
+            return schema
+        if "discriminator" in schema and "anyOf" in schema:
+            schema["oneOf"] = schema.pop("anyOf")
+        if "oneOf" in schema:
+            for key in ("type", "additionalProperties"):
+                schema.pop(key, None)
+        if "description" in schema:
+            schema["description"] = " ".join(schema["description"].replace("``", "`").split())
+        if schema.get("type") == "object" and not schema.keys() & {
+            "properties",
+            "additionalProperties",
+        }:
+            schema["additionalProperties"] = True
+        if isinstance(schema.get("default"), (str, int, float, list, dict, type(None))):
+            schema.pop("default", None)  # types made of the document would require the member
+        if "enum" in schema and all(isinstance(each, str) for each in schema["enum"]):
+            schema["type"] = "string"
+        for key, each in schema.items():
+            if key not in ("enum", "required", "examples"):
+                schema[key] = (
+                    self._clean_members(each, is_request)
+                    if key == "properties"
+                    else (self._clean(each, is_request))
+                )
+        title = schema.get("title")
+        if title is None:
+            return schema
+        del schema["title"]
+        text, _ = PROPERTIES.get(title, (None, None))
+        if text is not None:
+            schema["description"] = text
+        self.components.setdefault(title, schema)
+        return {"$ref": _REF.format(name=title)}
+
+    def _clean_members(self, members: dict[str, Any], is_request: bool) -> dict[str, Any]:
+        return {name: self._clean(each, is_request) for name, each in members.items()}
+
+
+def _named(shape: Any, name: str) -> Any:
+    """Return the type called ``name`` among ``shape`` and its bases."""
+    return next((each for each in getattr(shape, "__mro__", ()) if each.__name__ == name), None)
+
+
+def _set_format(schema: Schema, format_: str, is_request: bool) -> None:
+    if format_ == "uuid" and is_request:
+        extra = {"pattern": NOTION_ID["pattern"]}  # a request may leave out the dashes
+    else:
+        extra = {"format": format_}
+    for each in (schema, *schema.get("anyOf", ()), schema.get("items", {})):
+        if each.get("type") == "string":
+            each.update(extra)
+
+
+def _derive_targets(components: dict[str, Schema]) -> None:
+    """Split the one struct of targets into one schema for each way to name the page."""
+    flat = components["TargetBody"]
+    members = flat["properties"]
+    names = [name for name in members if name not in ("position", "headings")]
+    shared = {name: each for name, each in members.items() if name not in names}
+    for name in names:
+        title = "".join(word.title() for word in name.removesuffix("_id").split("_")) + "Target"
+        (schema,) = [each for each in members[name]["anyOf"] if each.get("type") != "null"]
+        described = {**schema, "description": members[name]["description"]}
+        components[title] = _closed({name: described, **shared}, [name])
+    components["TargetBody"] = {
+        "description": flat["description"],
+        "oneOf": [_ref(each) for each in components if each.endswith("Target")],
     }
 
 
-_FORM: dict[str, Any] = {
-    "schema": {
-        "type": "object",
-        "properties": {"file": {"type": "string"}, "part_number": {"type": "string"}},
-        "required": ["file"],
+def _derive_positions(components: dict[str, Schema]) -> None:
+    """Split the one struct of positions by type, as POSITIONS and the handler do."""
+    flat = components["PositionBody"]
+    members = flat["properties"]
+    rest = {name: members[name] for name in ("if_gone", "headings")}
+    block_id = next(each for each in members["block_id"]["anyOf"] if each["type"] == "string")
+    heading_id = next(each for each in members["heading_id"]["anyOf"] if each["type"] == "string")
+    names = {}
+    for type_, rule in POSITIONS.items():
+        names[type_] = "".join(word.title() for word in type_.split("_")) + "Position"
+        own: dict[str, Schema] = {}
+        more: Schema = {}
+        required = ["type"]
+        if rule.names == "block":
+            own = {"block_id": {**block_id, "description": members["block_id"]["description"]}}
+            required.append("block_id")
+        elif rule.names == "heading":
+            own = {
+                "heading_id": {
+                    **heading_id,
+                    "description": members["heading_id"]["description"],
+                },
+                "heading": _ref("HeadingName"),
+            }
+            more = {"oneOf": [{"required": ["heading_id"]}, {"required": ["heading"]}]}
+        type_schema = {"const": type_, "description": members["type"]["description"]}
+        components[names[type_]] = _closed({"type": type_schema, **own, **rest}, required) | more
+    components["Position"] = {
+        "description": PROPERTIES["Position"][0],
+        "oneOf": [_ref(name) for name in names.values()],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {type_: _REF.format(name=name) for type_, name in names.items()},
+        },
     }
+    components["PositionBody"] = {
+        "description": flat["description"],
+        "anyOf": [_ref("Position"), _closed(rest, [])],
+    }
+
+
+def _derive_settings(components: dict[str, Schema]) -> None:
+    hints = get_type_hints(config.Settings)
+    shown = [name for name in config.names() if stored.is_open(name)]
+    properties = {}
+    for name in shown:
+        hint = str | None if hints[name] == Path | None else hints[name]
+        properties[name] = msgspec.json.schema(hint) | {"description": config.describe(name).doc}
+        properties[name].pop("$ref", None)
+    components["Settings"] = {"type": "object", "properties": properties, "required": shown}
+    components["SettingsView"]["properties"]["settings"] = _ref("Settings")
+
+
+def _derive_settings_patch(components: dict[str, Schema]) -> None:
+    components["SettingsPatch"] = _closed(
+        {
+            name: {"$ref": _REF.format(name="SettingValue"), "description": described.doc}
+            for name in config.names()
+            if stored.is_open(name) and (described := config.describe(name))
+        },
+        [],
+    )
+    components["SettingValue"] = {
+        "description": "A new value, as text too; null restores the default.",
+        "type": ["string", "number", "array", "null"],
+        "items": {"type": ["string", "number"]},
+    }
+
+
+def _derive_code(name: str) -> Callable[[dict[str, Schema]], None]:
+    def derive(components: dict[str, Schema]) -> None:
+        components[name]["properties"]["code"] |= _ref("ErrorCode")
+        components[name]["properties"]["code"].pop("type")
+
+    return derive
+
+
+def _derive_notion_code(components: dict[str, Schema]) -> None:
+    codes = sorted({*NOTION_CODES.values(), "service_unavailable"})
+    components["NotionProblem"]["properties"]["code"]["enum"] = codes
+
+
+_DERIVED: Mapping[str, Callable[[dict[str, Schema]], None]] = {
+    "NotionProblem": _derive_notion_code,
+    "OutlineError": _derive_code("OutlineError"),
+    "PositionBody": _derive_positions,
+    "Problem": _derive_code("Problem"),
+    "SettingsPatch": _derive_settings_patch,
+    "SettingsView": _derive_settings,
+    "TargetBody": _derive_targets,
 }
 
-_NOTIONS: dict[str, Any] = {
-    "description": "An error of Notion, the broker or the daemon, in Notion's error format",
-    "content": {
-        "application/json": {"schema": {"type": "object"}},
-        MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="NotionProblem")}},
+
+def _ref(name: str) -> Schema:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _closed(properties: dict[str, Schema], required: list[str]) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {})
+
+
+_FORM: Schema = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "description": "The bytes of the part"},
+        "part_number": {"type": "string", "description": "Its number, from 1"},
     },
+    "required": ["file"],
 }
 
 
 def _codes() -> dict[str, dict[str, Any]]:
+    for module in pkgutil.walk_packages(clipperd.__path__, "clipperd."):
+        if module.name.endswith(".errors"):
+            importlib.import_module(module.name)
     codes: dict[str, dict[str, Any]] = {
         code: {"status": status, "title": title} for status, (code, title, _) in HTTP.items()
     }
     codes["internal"] = {"status": 500, "title": ClipperdError.title}
-    for error in every_error():
-        codes.setdefault(error.code, {"status": STATUS[error.kind], "title": error.title})
+    for error in sorted(every_error(), key=lambda each: each.__qualname__):
+        if error.__module__.startswith("clipperd."):
+            codes.setdefault(error.code, {"status": STATUS[error.kind], "title": error.title})
     return dict(sorted(codes.items()))
 
 
@@ -219,41 +557,12 @@ def every_error() -> Iterator[type[ClipperdError]]:
         yield error
 
 
-class Description:
-    """Builds the document at the first request: it takes longer than the daemon's start."""
-
-    def __init__(
-        self, routes: Sequence[Route], *, version: str, reasons: Mapping[str, str]
-    ) -> None:
-        """As :func:`document`."""
-        self._routes = tuple(routes)
-        self._version = version
-        self._reasons = dict(reasons)
-        self._encoded: bytes | None = None
-
-    async def encoded(self) -> bytes:
-        """Return the JSON text."""
-        if self._encoded is None:
-            self._encoded = await asyncio.to_thread(self._build)
-        return self._encoded
-
-    def _build(self) -> bytes:
-        built = document(self._routes, version=self._version, reasons=self._reasons)
-        return msgspec.json.encode(built)
+def text(routes: Sequence[Route]) -> str:
+    """Return the text of the file."""
+    return json.dumps(document(routes), indent=1, ensure_ascii=False) + "\n"
 
 
-async def _openapi(request: web.Request) -> web.Response:
-    body = await request.app[OPENAPI]()
-    return web.Response(body=body, content_type="application/json")
+if __name__ == "__main__":
+    from clipperd.web.app import ROUTES
 
-
-ROUTES: tuple[Route, ...] = (
-    Route(
-        "GET",
-        "/v1/openapi.json",
-        _openapi,
-        "read",
-        "This OpenAPI document",
-        answers={200: dict[str, Any]},
-    ),
-)
+    FILE.write_text(text(ROUTES), "utf-8")

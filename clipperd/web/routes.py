@@ -60,6 +60,10 @@ class Route(msgspec.Struct, frozen=True):
     headers: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
     """Request headers that the handler reads, with their JSON schemas."""
     is_notions: bool = False  # passes Notion's response on; errors have Notion's format
+    answer_headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Headers of the answer, each with a sentence."""
+    calls: Mapping[str, str] | None = None
+    """Paths that a path with a wildcard stands for, with their operation ids; None: its own."""
 
 
 class Caller(msgspec.Struct, frozen=True):

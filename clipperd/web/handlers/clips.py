@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
@@ -92,10 +93,23 @@ class DeleteQuery(msgspec.Struct, forbid_unknown_fields=True):
     before: str | None = None
 
 
+class AcceptedContent(msgspec.Struct):
+    """The content of a clip as it was accepted."""
+
+    content: Content | None
+
+
 class Removed(msgspec.Struct):
     """The number of removed clips."""
 
     removed: int
+
+
+def _answer(
+    view: ClipView, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return the clip, with its version as ETag for ``If-Match``."""
+    return answer(view, status, {**(headers or {}), "ETag": f'"{view.version}"'})
 
 
 async def create_clip(request: web.Request) -> web.Response:
@@ -109,7 +123,7 @@ async def create_clip(request: web.Request) -> web.Response:
         client_id=caller.client_id,
         key=key,
     )
-    return answer(view, 202, {"Idempotency-Replayed": "true"} if replayed else None)
+    return _answer(view, 202, {"Idempotency-Replayed": "true"} if replayed else None)
 
 
 async def list_clips(request: web.Request) -> web.Response:
@@ -128,13 +142,13 @@ async def list_clips(request: web.Request) -> web.Response:
 
 async def get_clip(request: web.Request) -> web.Response:
     """Return one clip."""
-    return answer(await request.app[CLIPS].get(request.match_info["clip_id"]))
+    return _answer(await request.app[CLIPS].get(request.match_info["clip_id"]))
 
 
-async def get_content(request: web.Request) -> web.Response:
+async def get_clip_content(request: web.Request) -> web.Response:
     """Return the content as accepted."""
     content = await request.app[CLIPS].content(request.match_info["clip_id"])
-    return answer({"content": content})
+    return answer(AcceptedContent(content))
 
 
 async def cancel_clip(request: web.Request) -> web.Response:
@@ -162,7 +176,7 @@ async def undo_clip(request: web.Request) -> web.Response:
     body = await parse_body(request, DeliveryChoice)
     await _act(request, body, actions.request_undo)
     view = await request.app[CLIPS].until(request.match_info["clip_id"], _undone, _UNDO_WAIT_S)
-    return answer(view, 200 if _undone(view) else 202)
+    return _answer(view, 200 if _undone(view) else 202)
 
 
 async def _act(request: web.Request, choice: DeliveryChoice, action: Action) -> ClipView:
@@ -179,7 +193,7 @@ async def retarget_clip(request: web.Request) -> web.Response:
     view = await request.app[SUBMISSION].retarget(
         request.match_info["clip_id"], body.delivery_id, body.target
     )
-    return answer(view)
+    return _answer(view)
 
 
 async def edit_clip(request: web.Request) -> web.Response:
@@ -198,7 +212,7 @@ async def edit_clip(request: web.Request) -> web.Response:
         priority=None if body.priority is None else PRIORITIES.index(body.priority),
         not_before=_new_time(body.not_before),
     )
-    return answer(view)
+    return _answer(view)
 
 
 def _new_time(given: str | msgspec.UnsetType | None) -> float | None:
@@ -244,7 +258,11 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Accept a clip into the durable queue",
         body=ClipBody,
-        headers={"Idempotency-Key": {"type": "string"}, **WORKSPACE},
+        headers={
+            "Idempotency-Key": {"type": "string", "minLength": 1, "maxLength": 255},
+            **WORKSPACE,
+        },
+        answer_headers={"Idempotency-Replayed": "true if this key was accepted before"},
         answers={202: ClipView},
         errors=(
             *_CONTENT,
@@ -280,10 +298,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         _ONE + "/content",
-        get_content,
+        get_clip_content,
         "read",
         "A clip's content as accepted",
-        answers={200: Any},
+        answers={200: AcceptedContent},
         errors=(NotFound, ContentErased),
     ),
     Route(
@@ -343,7 +361,7 @@ ROUTES: tuple[Route, ...] = (
         "clip",
         "Change an unsent clip",
         body=EditBody,
-        headers={"If-Match": {"type": "string", "pattern": "^[0-9]{1,15}$"}},
+        headers={"If-Match": {"type": "string", "pattern": '^ *(W/)?"?[0-9]{1,15}"? *$'}},
         answers={200: ClipView},
         errors=(*_ACT, *_CONTENT, VersionMismatch),
     ),

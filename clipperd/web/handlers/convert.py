@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from clipperd.content import chunks, convert
 from clipperd.errors import ContentInvalid, FormatUnsupported
+from clipperd.model import Block
 from clipperd.web.routes import Route, answer, parse_body
 
 
@@ -29,7 +29,7 @@ class LossView(msgspec.Struct):
 class Preview(msgspec.Struct):
     """The blocks, the losses of the conversion, and the number of requests to Notion."""
 
-    blocks: list[dict[str, Any]]
+    blocks: list[Block]
     losses: list[LossView]
     requests: int
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from aiohttp import web
 
 from clipperd.errors import invalid
+from clipperd.outbox.records import ClipView
+from clipperd.session.view import SessionView
 from clipperd.web.errors import TooManyStreams
+from clipperd.web.handlers.status import Snapshot, Status
 from clipperd.web.hub import TYPES, Event, Stream
 from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
 from clipperd.web.middleware.chain import STREAM
@@ -27,6 +31,67 @@ class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """``types``: comma-separated, of clip, status, session, pages, outline; empty means all."""
 
     types: str = ""
+
+
+class Change(TypedDict):
+    """Pages that are new or have changed, and those that are gone."""
+
+    workspace_id: str
+    ids: list[str]
+    removed: list[str]
+
+
+class _Event(msgspec.Struct, tag_field="event"):
+    id: str
+
+
+class SnapshotEvent(_Event, tag="snapshot"):
+    """The first event, and the one after a gap: the state that all later events change."""
+
+    data: Snapshot
+
+
+class ClipEvent(_Event, tag="clip"):
+    """A clip that is new or has changed."""
+
+    data: ClipView
+
+
+class StatusEvent(_Event, tag="status"):
+    """The daemon's status has changed."""
+
+    data: Status
+
+
+class SessionEvent(_Event, tag="session"):
+    """The session has changed."""
+
+    data: SessionView
+
+
+class PagesEvent(_Event, tag="pages"):
+    """The page index has changed."""
+
+    data: Change
+
+
+class OutlineEvent(_Event, tag="outline"):
+    """Stored outlines have changed."""
+
+    data: Change
+
+
+class GapEvent(msgspec.Struct, tag_field="event", tag="gap"):
+    """Events were missed; a snapshot follows. It has no id."""
+
+    data: dict[str, Any]
+
+
+EventFrame = Annotated[
+    SnapshotEvent | ClipEvent | StatusEvent | SessionEvent | PagesEvent | OutlineEvent | GapEvent,
+    msgspec.Meta(title="Event"),
+]
+"""An event of the stream with its fields as JSON; the tests hold it to :func:`frame`."""
 
 
 def frame(event: Event | None) -> bytes:
@@ -45,7 +110,7 @@ def _parse_types(types: str) -> frozenset[str]:
     return wanted
 
 
-async def _events(request: web.Request) -> web.StreamResponse:
+async def _stream_events(request: web.Request) -> web.StreamResponse:
     wanted = _parse_types(parse_query(request, EventsQuery).types)
     events, access = request.app[EVENTS], request.app[ACCESS]
     if events.attached >= request.app[LIMITS].streams:
@@ -102,12 +167,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/events",
-        _events,
+        _stream_events,
         "read",
         "Server-sent events: a snapshot, then changes; resume with Last-Event-ID",
         query=EventsQuery,
         headers={"Last-Event-ID": {"type": "string"}},
-        answers={200: "text/event-stream"},
+        answers={200: EventFrame},
         errors=(TooManyStreams,),
     ),
 )

@@ -9,7 +9,7 @@ from clipperd.web.keys import CLOCK, HEALTH
 from clipperd.web.routes import Route, answer
 
 
-async def _health(request: web.Request) -> web.Response:
+async def _get_health(request: web.Request) -> web.Response:
     return answer(await request.app[HEALTH].report(request.app[CLOCK].now()))
 
 
@@ -17,7 +17,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/health",
-        _health,
+        _get_health,
         "read",
         "Checks with severity, since, depends_on and remedy",
         answers={200: HealthView},

@@ -50,11 +50,11 @@ def proof(key: bytes, nonce: str, port: int, instance_id: str) -> str:
     return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
-async def _healthz(_request: web.Request) -> web.Response:
+async def _check_alive(_request: web.Request) -> web.Response:
     return answer(Alive(ok=True, api=1))
 
 
-async def _hello(request: web.Request) -> web.Response:
+async def _prove_identity(request: web.Request) -> web.Response:
     body = await parse_body(request, HelloBody)
     access = request.app[ACCESS]
     key = access.proof_key(body.client_id)
@@ -65,11 +65,13 @@ async def _hello(request: web.Request) -> web.Response:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/healthz", _healthz, "public", "Whether the daemon is up", answers={200: Alive}),
+    Route(
+        "GET", "/healthz", _check_alive, "public", "Whether the daemon is up", answers={200: Alive}
+    ),
     Route(
         "POST",
         "/v1/hello",
-        _hello,
+        _prove_identity,
         "public",
         "Make the daemon prove that it knows the token",
         body=HelloBody,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -142,25 +142,62 @@ def _render(reply: Reply) -> web.Response:
 PART_BYTES = (20 << 20) + (64 << 10)
 """A part of 20 MB and its form headers (https://developers.notion.com/docs/sending-larger-files)."""
 
-_QUERIES = ("search", "data_sources/{id}/query", "databases/{id}/query")
+_QUERIES = {
+    "search": "searchNotion",
+    "data_sources/{data_source_id}/query": "queryNotionDataSource",
+    "databases/{database_id}/query": "queryNotionDatabase",
+}
 """Reads that Notion accepts by POST."""
+
+_CALLS: Mapping[str, Mapping[str, str]] = {
+    "GET": {
+        "users/me": "getNotionBot",
+        "pages/{page_id}": "getNotionPage",
+        "blocks/{block_id}": "getNotionBlock",
+        "blocks/{block_id}/children": "listNotionBlocks",
+        "databases/{database_id}": "getNotionDatabase",
+        "data_sources/{data_source_id}": "getNotionDataSource",
+        "file_uploads/{file_upload_id}": "getNotionFileUpload",
+    },
+    "POST": {
+        "pages": "createNotionPage",
+        "file_uploads": "createNotionFileUpload",
+        "file_uploads/{file_upload_id}/complete": "completeNotionFileUpload",
+    },
+    "PATCH": {
+        "pages/{page_id}": "updateNotionPage",
+        "blocks/{block_id}": "trashNotionBlock",
+        "blocks/{block_id}/children": "appendNotionBlocks",
+    },
+    "DELETE": {"blocks/{block_id}": "deleteNotionBlock"},
+}
+"""The broker's allow-list beside the queries, for the description: the broker decides."""
 
 
 def _routes() -> list[Route]:
     routes = []
-    for prefix in ("/v1/notion/", "/v1/notion/v1/"):
-        routes += [
-            _route("POST", prefix + path, "read", "A query of Notion's API") for path in _QUERIES
-        ]
-        routes.append(_part_route(prefix + "file_uploads/{file_upload_id}/send"))
-        routes.append(_route("GET", prefix + "{path:.+}", "read", "A read of Notion's API"))
-        for method in ("POST", "PATCH", "DELETE"):
-            summary = "A write of Notion's API, in order with the page's clips"
-            routes.append(_route(method, prefix + "{path:.+}", "admin", summary))
+    for prefix in ("/v1/notion/", "/v1/notion/v1/"):  # the description names the first only
+        described = prefix == "/v1/notion/"
+        for path, name in _QUERIES.items():
+            calls = {prefix + path: name} if described else {}
+            routes.append(_route("POST", prefix + path, "read", "A query of Notion's API", calls))
+        part = prefix + "file_uploads/{file_upload_id}/send"
+        routes.append(_part_route(part, {part: "sendNotionFilePart"} if described else {}))
+        for method, names in _CALLS.items():
+            scope: RouteScope = "read" if method == "GET" else "admin"
+            summary = (
+                "A read of Notion's API"
+                if method == "GET"
+                else "A write of Notion's API, in order with the page's clips"
+            )
+            calls = {prefix + path: name for path, name in names.items()} if described else {}
+            routes.append(_route(method, prefix + "{path:.+}", scope, summary, calls))
     return routes
 
 
-def _route(method: str, path: str, scope: RouteScope, summary: str) -> Route:
+def _route(
+    method: str, path: str, scope: RouteScope, summary: str, calls: Mapping[str, str]
+) -> Route:
     return Route(
         method,
         path,
@@ -171,10 +208,11 @@ def _route(method: str, path: str, scope: RouteScope, summary: str) -> Route:
         errors=_ERRORS,
         headers=_HEADERS,
         is_notions=True,
+        calls=calls,
     )
 
 
-def _part_route(path: str) -> Route:
+def _part_route(path: str, calls: Mapping[str, str]) -> Route:
     return Route(
         "POST",
         path,
@@ -186,6 +224,7 @@ def _part_route(path: str) -> Route:
         form_bytes=PART_BYTES,
         headers=_HEADERS,
         is_notions=True,
+        calls=calls,
     )
 
 

@@ -61,14 +61,14 @@ class OutlineResults(msgspec.Struct):
     results: list[OutlineResult]
 
 
-async def show_outline(request: web.Request) -> web.StreamResponse:
+async def get_outline(request: web.Request) -> web.StreamResponse:
     """Show a page's outline."""
     query = parse_query(request, OutlineQuery)
     page_id, scope = id_of(request), await scope_of(request)
     return answer(await request.app[OUTLINES].get(scope, page_id, query.freshness))
 
 
-async def show_outlines(request: web.Request) -> web.StreamResponse:
+async def get_outlines(request: web.Request) -> web.StreamResponse:
     """Show several outlines."""
     body = await parse_body(request, OutlinesBody)
     page_ids = [read_id(id_, f"/page_ids/{n}") for n, id_ in enumerate(body.page_ids)]
@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/pages/{id}/outline",
-        show_outline,
+        get_outline,
         "read",
         "The headings of a page",
         query=OutlineQuery,
@@ -110,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/outlines",
-        show_outlines,
+        get_outlines,
         "read",
         "The headings of several pages",
         body=OutlinesBody,

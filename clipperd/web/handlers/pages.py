@@ -49,7 +49,7 @@ async def list_pages(request: web.Request) -> web.StreamResponse:
     return answer(await pages.search(scope, query.q, query.kind, query.limit, remote=query.remote))
 
 
-async def show_page(request: web.Request) -> web.StreamResponse:
+async def get_page(request: web.Request) -> web.StreamResponse:
     """Show one page."""
     query = parse_query(request, PageQuery)
     page_id, scope = id_of(request), await scope_of(request)
@@ -57,9 +57,17 @@ async def show_page(request: web.Request) -> web.StreamResponse:
 
 
 async def mark_favorite(request: web.Request) -> web.StreamResponse:
-    """Mark the page as a favorite (PUT) or remove the mark (DELETE)."""
+    """Mark the page as a favorite."""
+    return await _set_favorite(request, on=True)
+
+
+async def unmark_favorite(request: web.Request) -> web.StreamResponse:
+    """Remove the mark."""
+    return await _set_favorite(request, on=False)
+
+
+async def _set_favorite(request: web.Request, *, on: bool) -> web.StreamResponse:
     page_id, scope = id_of(request), await scope_of(request)
-    on = request.method == "PUT"
     return answer(await request.app[PAGES].set_favorite(scope, page_id, on=on))
 
 
@@ -74,7 +82,7 @@ async def refresh_pages(request: web.Request) -> web.StreamResponse:
     return answer(Refreshed(index, calls))
 
 
-async def show_data_source(request: web.Request) -> web.StreamResponse:
+async def get_data_source(request: web.Request) -> web.StreamResponse:
     """Show the schema of a data source."""
     source_id, scope = id_of(request), await scope_of(request)
     return answer(await request.app[PAGES].data_source(scope, source_id))
@@ -96,7 +104,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/pages/{id}",
-        show_page,
+        get_page,
         "read",
         "One page",
         query=PageQuery,
@@ -107,15 +115,15 @@ ROUTES: tuple[Route, ...] = (
         Route(
             method,
             "/v1/pages/{id}/favorite",
-            mark_favorite,
+            handler,
             "clip",
             summary,
             answers={200: Entry},
             errors=(NotFound, *_ACCOUNT),
         )
-        for method, summary in (
-            ("PUT", "Mark as a favorite"),
-            ("DELETE", "Remove the favorite mark"),
+        for method, handler, summary in (
+            ("PUT", mark_favorite, "Mark as a favorite"),
+            ("DELETE", unmark_favorite, "Remove the favorite mark"),
         )
     ),
     Route(
@@ -130,7 +138,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/data_sources/{id}",
-        show_data_source,
+        get_data_source,
         "read",
         "The schema of a database; also offline once it was read",
         answers={200: DataSource},

@@ -49,21 +49,21 @@ class Empty(msgspec.Struct, forbid_unknown_fields=True):
     """An empty object."""
 
 
-async def pause(request: web.Request) -> web.Response:
+async def pause_queue(request: web.Request) -> web.Response:
     """Pause the whole queue."""
     body = await parse_body(request, PauseBody)
     await request.app[CLIPS].pause(body.for_s)
     return answer(QueueView(await request.app[CLIPS].status()))
 
 
-async def resume(request: web.Request) -> web.Response:
+async def resume_queue(request: web.Request) -> web.Response:
     """End the pause."""
     await parse_body(request, Empty)
     await request.app[CLIPS].resume()
     return answer(QueueView(await request.app[CLIPS].status()))
 
 
-async def retry(request: web.Request) -> web.Response:
+async def retry_queue(request: web.Request) -> web.Response:
     """Retry waiting deliveries now, also those that need attention where a retry may help."""
     await parse_body(request, Empty)
     return answer(Retried(await request.app[CLIPS].retry_all()))
@@ -81,7 +81,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/queue/pause",
-        pause,
+        pause_queue,
         "clip",
         "Pause the whole queue",
         body=PauseBody,
@@ -91,7 +91,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/queue/resume",
-        resume,
+        resume_queue,
         "clip",
         "Resume the queue",
         body=Empty,
@@ -100,7 +100,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/queue/retry",
-        retry,
+        retry_queue,
         "clip",
         "Retry everything now",
         body=Empty,

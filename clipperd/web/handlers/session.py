@@ -108,13 +108,13 @@ async def cancel_login(request: web.Request) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-async def finish_login(request: web.Request) -> web.StreamResponse:
+async def complete_login(request: web.Request) -> web.StreamResponse:
     """Complete a sign-in with the deep link that the app received."""
     body = await parse_body(request, CallbackBody)
     return answer(await request.app[SESSION].finish_login(read_answer(body.url)))
 
 
-async def loopback_callback(request: web.Request) -> web.StreamResponse:
+async def show_login_page(request: web.Request) -> web.StreamResponse:
     """Complete a sign-in in the browser; every answer is a page for the user."""
     try:
         view = await request.app[SESSION].finish_login(
@@ -132,7 +132,7 @@ async def loopback_callback(request: web.Request) -> web.StreamResponse:
     return _page("You are signed in", text, "You can close this window.")
 
 
-async def show_session(request: web.Request) -> web.StreamResponse:
+async def get_session(request: web.Request) -> web.StreamResponse:
     """Return the session."""
     return answer(await request.app[SESSION].view())
 
@@ -234,7 +234,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/session/callback",
-        finish_login,
+        complete_login,
         "admin",
         "Complete a sign-in with its deep link",
         body=CallbackBody,
@@ -244,7 +244,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/session/callback",
-        loopback_callback,
+        show_login_page,
         "public",
         "The page that the browser opens after a sign-in",
         answers=dict.fromkeys((200, 400, 503, 507), "text/html"),
@@ -252,7 +252,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/session",
-        show_session,
+        get_session,
         "read",
         "The session and the signed-in user",
         answers={200: SessionView},

@@ -14,11 +14,15 @@ from clipperd.web.keys import SETTINGS
 from clipperd.web.routes import Route, answer
 
 
-async def _show(request: web.Request) -> web.Response:
+class SettingsPatch(msgspec.Struct):
+    """New values by the names of the settings; ``web/openapi.py`` lists them."""
+
+
+async def _get_settings(request: web.Request) -> web.Response:
     return answer(await request.app[SETTINGS].view())
 
 
-async def _change(request: web.Request) -> web.Response:
+async def _change_settings(request: web.Request) -> web.Response:
     try:
         patch = decode_json(await request.read() or b"{}", dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -30,7 +34,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/settings",
-        _show,
+        _get_settings,
         "read",
         "The current settings, and those that change at the next start",
         answers={200: SettingsView},
@@ -38,9 +42,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "PATCH",
         "/v1/settings",
-        _change,
+        _change_settings,
         "admin",
         "Change settings by name, all or none; null restores the default",
+        body=SettingsPatch,
         answers={200: SettingsView},
         errors=(InvalidInput, SettingFixed),
     ),

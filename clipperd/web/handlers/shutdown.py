@@ -17,23 +17,29 @@ class ShutdownBody(msgspec.Struct, forbid_unknown_fields=True):
     when: ShutdownTime = "now"
 
 
-async def _shutdown(request: web.Request) -> web.Response:
+class Stopping(msgspec.Struct):
+    """When the daemon stops."""
+
+    when: ShutdownTime
+
+
+async def _shut_down(request: web.Request) -> web.Response:
     if request[CALLER].client_id != OWNER.client_id:
         raise OwnerOnly("Only the owner can stop the daemon. Send the token of endpoint.json.")
     body = await parse_body(request, ShutdownBody)
     request.app[SHUTDOWN](body.when)
-    return answer(body, 202)
+    return answer(Stopping(body.when), 202)
 
 
 ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/shutdown",
-        _shutdown,
+        _shut_down,
         "admin",
         "Stop the daemon, now or once the queue is idle",
         body=ShutdownBody,
-        answers={202: ShutdownBody},
+        answers={202: Stopping},
         errors=(OwnerOnly,),
     ),
 )

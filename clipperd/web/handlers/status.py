@@ -61,7 +61,7 @@ async def status(app: web.Application) -> Status:
     return cast(Status, found)
 
 
-async def _status(request: web.Request) -> web.Response:
+async def _get_status(request: web.Request) -> web.Response:
     return answer(await status(request.app))
 
 
@@ -69,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/status",
-        _status,
+        _get_status,
         "read",
         "Version, uptime, connectivity, queue, index, push, secret storage",
         answers={200: Status},

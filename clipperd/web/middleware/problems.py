@@ -10,7 +10,7 @@ import math
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import msgspec
 from aiohttp import web
@@ -55,7 +55,7 @@ HTTP: Mapping[int, tuple[str, str, str]] = {
 }
 """Code, title and detail of the errors that aiohttp or the middleware raise by status."""
 
-_NOTION_CODES: Mapping[int, str] = {
+NOTION_CODES: Mapping[int, str] = {
     400: "validation_error",
     401: "unauthorized",
     403: "restricted_resource",
@@ -71,6 +71,15 @@ _NOTION_CODES: Mapping[int, str] = {
 _NOTION_UNAUTHORIZED = frozenset({"not_signed_in", "reauth_required"})
 
 
+class Fault(TypedDict, total=False):
+    """A wrong value: a JSON pointer into the body, a parameter, or a header; and a code."""
+
+    pointer: str
+    parameter: str
+    header: str
+    code: str
+
+
 class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The body of every error answer (RFC 9457); ``code`` is stable, the sentences are not."""
 
@@ -83,7 +92,7 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
     hint: str | None = None
     retry_after: int | None = None
     params: dict[str, Any] = {}
-    errors: list[dict[str, str]] = []
+    errors: list[Fault] = []
 
 
 class NotionProblem(Problem, omit_defaults=True, kw_only=True):
@@ -107,7 +116,7 @@ def from_error(error: ClipperdError, request_id: str) -> Problem:
         hint=error.hint,
         retry_after=None if wait is None else max(1, math.ceil(wait)),
         params=error.params,
-        errors=error.errors,
+        errors=cast(list[Fault], error.errors),
     )
 
 
@@ -158,7 +167,7 @@ def _in_notion_format(problem: Problem, error: ClipperdError | None) -> NotionPr
         title=problem.title,
         status=status,
         detail=problem.detail,
-        code=_NOTION_CODES.get(status, default),
+        code=NOTION_CODES.get(status, default),
         request_id=problem.request_id,
         hint=problem.hint,
         retry_after=problem.retry_after,

@@ -159,7 +159,6 @@ async def running_api(
         access=access,
         clock=clock,
         new_id=lambda: f"req{next(numbers)}",
-        reasons={"heading_gone": "The heading is no longer there."},
         limits=limits,
     )
     hub, fake, stops, state = EventHub(clock), FakeNotion(), list[str](), dict[str, Any](n=0)

@@ -1,0 +1,4 @@
+PROPERTIES = {}
+PARAMETERS = {}
+EXAMPLES = {}
+TAGS = {}
