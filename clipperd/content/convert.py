@@ -20,7 +20,9 @@ from clipperd.model import Block
 _TITLE = 100  # characters
 _PREVIEW = 200  # characters
 
-ContentObject: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema=json_schema())]
+ContentObject: TypeAlias = Annotated[
+    dict[str, Any], msgspec.Meta(title="ContentObject", extra_json_schema=json_schema())
+]
 Content: TypeAlias = ContentObject | list[ContentObject]
 """Content as the API takes it; :func:`prepare` checks it, with more exact errors than msgspec."""
 

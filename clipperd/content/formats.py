@@ -98,6 +98,7 @@ def json_schema() -> dict[str, Any]:
 def _schema_of(name: str) -> dict[str, Any]:
     keys = FORMATS[name].keys
     return {
+        "title": name.title() + "Content",
         "type": "object",
         "properties": {
             "format": {"const": name},

@@ -95,6 +95,7 @@ def document(routes: Sequence[Route], *, version: str = clipperd.__version__) ->
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
+            "responses": dict(sorted(schemas.responses.items())),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "x-scopes": SCOPES,
@@ -135,18 +136,16 @@ def _operation(route: Route, path: str, name: str, schemas: _Schemas) -> Schema:
     if (body := _request_body(route, name, schemas)) is not None:
         operation["requestBody"] = body
     operation["responses"] = responses = {
-        str(status): _answer(route, status, shape, schemas)
-        for status, shape in route.answers.items()
+        str(status): _answer(route, shape, schemas) for status, shape in route.answers.items()
     }
     if route.is_notions:
         responses["default"] = _notions(schemas)
         return operation
     for status, codes in _refusals(route, path).items():
-        known = responses.setdefault(str(status), {"description": ""})
-        known["description"] = ", ".join(codes)
-        known.setdefault("content", {})[MEDIA_TYPE] = schemas.refusal(status, codes)
-        if status in (429, 503):
-            known["headers"] = {"Retry-After": _header("Seconds to wait", {"type": "integer"})}
+        if str(status) in responses:  # the sign-in page, whose errors are pages too
+            responses[str(status)]["content"] |= schemas.refusal(codes)
+        else:
+            responses[str(status)] = schemas.refusal_response(status, codes)
     return operation
 
 
@@ -156,7 +155,7 @@ def _path_parameter(name: str) -> Schema:
 
 
 def _parameter(place: str, name: str, schema: Mapping[str, Any], *, required: bool) -> Schema:
-    text, example = PARAMETERS.get(name) or PROPERTIES[name]
+    text, example = PARAMETERS.get(name) or PROPERTIES.get(name) or ("", None)
     return {
         "name": name,
         "in": place,
@@ -191,7 +190,7 @@ def _request_body(route: Route, name: str, schemas: _Schemas) -> Schema | None:
     }
 
 
-def _answer(route: Route, status: int, shape: Any, schemas: _Schemas) -> Schema:
+def _answer(route: Route, shape: Any, schemas: _Schemas) -> Schema:
     answer: Schema = {"description": "Done"}
     if isinstance(shape, str):  # a media type that is not JSON
         answer["content"] = {shape: {"schema": {"type": "string"}}}
@@ -255,7 +254,9 @@ class _Schemas:
                 "enum": list(codes),
             },
         }
-        self._codes = codes
+        self.responses: dict[str, Schema] = {}
+        self.of(Problem)
+        self.components["Problem"]["examples"] = [self.example(self.of(Problem))]
 
     def of(self, shape: Any, *, is_request: bool = False) -> Schema:
         """Return the schema of ``shape``; add the components that it refers to."""
@@ -282,18 +283,19 @@ class _Schemas:
             for name, schema in shape["properties"].items()
         ]
 
-    def refusal(self, status: int, codes: list[str]) -> Schema:
+    def refusal(self, codes: list[str]) -> Schema:
         """Return the content of an error answer."""
-        problem = self.of(Problem)
         narrowed = {"type": "object", "properties": {"code": {"enum": codes}}}
-        example = {
-            **self.example(problem),
-            "type": f"urn:clipperd:problem:{codes[0]}",
-            "code": codes[0],
-            "status": status,
-            "title": self._codes[codes[0]]["title"],
-        }
-        return {"schema": {"allOf": [problem, narrowed]}, "example": example}
+        return {MEDIA_TYPE: {"schema": {"allOf": [self.of(Problem), narrowed]}}}
+
+    def refusal_response(self, status: int, codes: list[str]) -> Schema:
+        """Return a reference to the error answer with these codes."""
+        response = self.responses.setdefault(
+            ".".join(codes), {"description": ", ".join(codes), "content": self.refusal(codes)}
+        )
+        if status in (429, 503):
+            response["headers"] = {"Retry-After": _header("Seconds to wait", {"type": "integer"})}
+        return {"$ref": "#/components/responses/" + ".".join(codes)}
 
     def resolved(self, schema: Schema) -> Schema:
         """Follow a reference."""
@@ -305,17 +307,18 @@ class _Schemas:
         """Compose an example from those of the properties."""
         owner = schema.get("$ref", "").rpartition("/")[2]
         schema = self.resolved(schema)
-        for key in ("oneOf", "anyOf"):
-            if key in schema:
-                return self.example(schema[key][0])
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
             return schema["enum"][0]
-        if "array" in (kinds := schema.get("type", ())):
+        if "properties" not in schema and (choices := schema.get("oneOf") or schema.get("anyOf")):
+            return self.example(next(each for each in choices if each.get("type") != "null"))
+        kind = schema.get("type", "object")
+        if kind == "array":
             return [self.example(schema["items"])]
-        if "object" not in kinds:
-            return {"string": "text", "integer": 1, "number": 1.5, "boolean": True}[kinds]
+        if kind != "object":
+            first = kind if isinstance(kind, str) else kind[0]
+            return {"string": "text", "integer": 1, "number": 1.5, "boolean": True}[first]
         return {
             name: self._example_of(owner, name, each)
             for name, each in schema.get("properties", {}).items()
@@ -323,7 +326,7 @@ class _Schemas:
         }
 
     def _example_of(self, owner: str, name: str, schema: Schema) -> Any:
-        _, example = PROPERTIES.get(f"{owner}.{name}") or PROPERTIES.get(name) or ("", None)
+        _, example = _property(owner, name)
         return self.example(schema) if example is None else example
 
     def _finish(self, name: str, component: Schema, is_request: bool, omits: bool) -> None:
@@ -340,7 +343,7 @@ class _Schemas:
             component.pop("required", None)
         self._clean(component, is_request)
         for member, each in component.get("properties", {}).items():
-            text, example = PROPERTIES.get(f"{name}.{member}") or PROPERTIES[member]
+            text, example = _property(name, member)
             each["description"] = text
             for format_, pattern in _FORMATS.items():
                 if isinstance(example, str) and pattern.fullmatch(example):
@@ -376,18 +379,33 @@ class _Schemas:
                     if key == "properties"
                     else (self._clean(each, is_request))
                 )
+        if "oneOf" in schema:
+            self._discriminate(schema)
         title = schema.get("title")
         if title is None:
             return schema
         del schema["title"]
-        text, _ = PROPERTIES.get(title, (None, None))
-        if text is not None:
-            schema["description"] = text
+        for member, each in schema.get("properties", {}).items():
+            each.setdefault("description", _property(title, member)[0])
         self.components.setdefault(title, schema)
         return {"$ref": _REF.format(name=title)}
 
+    def _discriminate(self, schema: Schema) -> None:
+        """Name the member by whose constant the alternatives differ, if there is one."""
+        choices = [self.resolved(each).get("properties", {}) for each in schema["oneOf"]]
+        for name in choices[0]:
+            if all("const" in each.get(name, {}) for each in choices):
+                values = [each[name]["const"] for each in choices]
+                refs = [each["$ref"] for each in schema["oneOf"]]
+                mapping = dict(zip(values, refs, strict=True))
+                schema["discriminator"] = {"propertyName": name, "mapping": mapping}
+
     def _clean_members(self, members: dict[str, Any], is_request: bool) -> dict[str, Any]:
         return {name: self._clean(each, is_request) for name, each in members.items()}
+
+
+def _property(owner: str, name: str) -> tuple[str, Any]:
+    return PROPERTIES.get(f"{owner}.{name}") or PROPERTIES.get(name) or ("", None)
 
 
 def _named(shape: Any, name: str) -> Any:
@@ -444,7 +462,7 @@ def _derive_positions(components: dict[str, Schema]) -> None:
                     **heading_id,
                     "description": members["heading_id"]["description"],
                 },
-                "heading": _ref("HeadingName"),
+                "heading": _ref("HeadingName") | {"description": members["heading"]["description"]},
             }
             more = {"oneOf": [{"required": ["heading_id"]}, {"required": ["heading"]}]}
         type_schema = {"const": type_, "description": members["type"]["description"]}
@@ -472,15 +490,17 @@ def _derive_settings(components: dict[str, Schema]) -> None:
         properties[name] = msgspec.json.schema(hint) | {"description": config.describe(name).doc}
         properties[name].pop("$ref", None)
     components["Settings"] = {"type": "object", "properties": properties, "required": shown}
-    components["SettingsView"]["properties"]["settings"] = _ref("Settings")
+    components["SettingsView"]["properties"]["settings"] = _ref("Settings") | {
+        "description": PROPERTIES["settings"][0]
+    }
 
 
 def _derive_settings_patch(components: dict[str, Schema]) -> None:
     components["SettingsPatch"] = _closed(
         {
-            name: {"$ref": _REF.format(name="SettingValue"), "description": described.doc}
+            name: {"$ref": _REF.format(name="SettingValue"), "description": config.describe(name).doc}
             for name in config.names()
-            if stored.is_open(name) and (described := config.describe(name))
+            if stored.is_open(name)
         },
         [],
     )
