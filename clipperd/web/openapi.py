@@ -268,7 +268,8 @@ class _Schemas:
                 self._finish(name, component, is_request, bool(omits and omits.omit_defaults))
                 if derive := _DERIVED.get(name):
                     derive(self.components)
-        return self._clean(schema, is_request)
+        cleaned: Schema = self._clean(schema, is_request)
+        return cleaned
 
     def parameters(self, query: type[msgspec.Struct] | None) -> list[Schema]:
         """Return one parameter per field of ``query``."""
@@ -498,7 +499,7 @@ def _derive_settings(components: dict[str, Schema]) -> None:
 def _derive_settings_patch(components: dict[str, Schema]) -> None:
     components["SettingsPatch"] = _closed(
         {
-            name: {"$ref": _REF.format(name="SettingValue"), "description": config.describe(name).doc}
+            name: _ref("SettingValue") | {"description": config.describe(name).doc}
             for name in config.names()
             if stored.is_open(name)
         },

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from clipperd import __version__
 from clipperd.content import convert
 from clipperd.content.formats import FORMATS, SUPPORTED, json_schema
 from clipperd.errors import FormatUnsupported
@@ -50,11 +49,15 @@ def test_a_format_without_a_converter_is_refused_with_the_ones_that_work(name: s
 
 
 def test_the_description_names_the_formats_wherever_content_is_sent() -> None:
-    described = document((*clips.ROUTES, *conversion.ROUTES), version=__version__, reasons={})
+    schemas = document((*clips.ROUTES, *conversion.ROUTES))["components"]["schemas"]
+    one = {"$ref": "#/components/schemas/ContentObject"}
     for shape in ("ClipBody", "EditBody", "ConvertBody"):
-        content = described["components"]["schemas"][shape]["properties"]["content"]
-        one = next(kind for kind in content["anyOf"] if kind.get("type") == "object")
-        assert one["oneOf"] == json_schema()["oneOf"]
+        assert one in schemas[shape]["properties"]["content"]["anyOf"]
+    mapping = schemas["ContentObject"]["discriminator"]["mapping"]
+    assert mapping.keys() == set(SUPPORTED)
+    for name, ref in mapping.items():
+        described = schemas[ref.rpartition("/")[2]]
+        assert described["properties"].keys() == {"format", "headings", *FORMATS[name].keys}
 
 
 def test_the_page_of_the_api_names_every_supported_format() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 from collections.abc import AsyncIterator
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import clipperd.web.app
 import clipperd.web.handlers
+from clipperd.model import REASONS, State
 from clipperd.web.app import ROUTES, SHELL_ROUTES
-from clipperd.web.openapi import document
+from clipperd.web.openapi import FILE, document, text
 from clipperd.web.routes import Route
 from tests.clipperd.web.middleware_stage import MiddlewareStage, running_api
 
@@ -34,6 +37,7 @@ def _every_route() -> tuple[Route, ...]:
 
 ALL = _every_route()
 OTHERS = tuple(route for route in ALL if route not in SHELL_ROUTES)
+DESCRIBED = document(ROUTES)
 CLOSED = [route for route in ALL if route.scope != "public"]
 
 
@@ -115,22 +119,87 @@ async def test_a_limit_out_of_range_is_a_problem_wherever_there_is_one(
             assert (status, body["code"]) == (400, "invalid_input"), (route, limit)
 
 
-async def test_the_description_is_valid_and_whole(api: MiddlewareStage) -> None:
+async def test_the_daemon_serves_the_file_and_the_file_is_the_description(
+    api: MiddlewareStage,
+) -> None:
     status, body, _ = await api.call("GET", "/v1/openapi.json")
-    assert status == 200
-    OpenAPIV31SpecValidator(body).validate()
-    described = {(method.upper(), path) for path, item in body["paths"].items() for method in item}
-    assert described == {(route.method, re.sub(r":[^{}]*}", "}", route.path)) for route in ALL}
+    assert (status, body) == (200, json.loads(FILE.read_bytes()))
+    hint = "run: python -m clipperd.web.openapi"
+    assert FILE.read_text("utf-8") == text(ROUTES), hint
+
+
+def test_the_description_is_valid_and_whole() -> None:
+    OpenAPIV31SpecValidator(DESCRIBED).validate()
+    described = {
+        (method.upper(), path): operation["operationId"]
+        for path, item in DESCRIBED["paths"].items()
+        for method, operation in item.items()
+    }
+    own = {
+        (route.method, path)
+        for route in ALL
+        for path in ([route.path] if route.calls is None else route.calls)
+    }
+    assert described.keys() == own
+    assert len(set(described.values())) == len(described)
+    for name in described.values():
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name), name
+
+
+def test_every_property_and_parameter_has_a_sentence_in_plain_text() -> None:
+    for name, schema in DESCRIBED["components"]["schemas"].items():
+        for member, each in schema.get("properties", {}).items():
+            assert each.get("description"), f"describe {name}.{member} in web/vocabulary.py"
+    for _, operation in _operations():
+        for parameter in operation.get("parameters", ()):
+            assert parameter["description"], parameter["name"]
+        assert operation["tags"]
+    whole = json.dumps(DESCRIBED)
+    assert "``" not in whole
+    assert ":func:" not in whole
+
+
+def test_no_schema_is_opaque() -> None:
+    """An object that lists no members is one of Notion's, or a map."""
+    for name, schema in DESCRIBED["components"]["schemas"].items():
+        if schema.get("type") == "object" and not schema.get("properties"):
+            assert schema.get("additionalProperties") is False, name
+
+
+def test_every_body_and_answer_has_an_example_that_its_schema_accepts() -> None:
+    for name, operation in _operations():
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for media, content in [pair for each in bodies for pair in each.get("content", {}).items()]:
+            if media not in ("application/json", "text/event-stream"):
+                continue
+            if "Notion" in name and "example" not in content:
+                continue  # Notion's own objects
+            schema = content["schema"] | {"components": DESCRIBED["components"]}
+            OAS31Validator(schema).validate(content["example"])
+
+
+def _operations() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (operation["operationId"], operation)
+        for item in DESCRIBED["paths"].values()
+        for operation in item.values()
+    ]
 
 
 def test_the_description_holds_every_scope_code_and_reason() -> None:
-    reasons = {"heading_gone": "The heading is no longer there."}
-    described = document(ALL, version="1", reasons=reasons)
-    assert described["x-reasons"] == reasons
+    described = DESCRIBED
+    schemas = described["components"]["schemas"]
+    assert described["x-reasons"] == REASONS
+    assert set(schemas["Reason"]["enum"]) == set(REASONS)
+    assert set(schemas["State"]["enum"]) == set(State)
+    assert set(schemas["QueueStatus"]["properties"]) >= set(State)
+    assert set(schemas["Scope"]["enum"]) == set(described["x-scopes"])
+    assert set(schemas["ErrorCode"]["enum"]) == set(described["x-codes"])
     assert {"read", "clip", "admin"} == set(described["x-scopes"])
     assert {"internal", "host_refused", "body_too_large"} <= set(described["x-codes"])
     for route in ALL:
-        item = described["paths"][re.sub(r":[^{}]*}", "}", route.path)][route.method.lower()]
-        assert item["x-scope"] == route.scope
-        assert bool(item["security"]) == (route.scope != "public")
+        for path in [route.path] if route.calls is None else route.calls:
+            item = described["paths"][path][route.method.lower()]
+            assert item["x-scope"] == route.scope
+            assert bool(item["security"]) == (route.scope != "public")
         assert {error.code for error in route.errors} <= set(described["x-codes"])

@@ -1,0 +1,1 @@
+"""An app's calls, typed by the daemon's OpenAPI document."""
