@@ -25,9 +25,9 @@ _CHECKS = (
     "negative_data_rejection",
 )
 _LEFT_OUT = (
-    "post_shutdown",  # the daemon is still needed
-    "get_events",  # has no end
-    "delete_session",  # the session is still needed
+    "shutDown",  # the daemon is still needed
+    "streamEvents",  # has no end
+    "signOut",  # the session is still needed
 )
 
 
