@@ -14,7 +14,7 @@ from clipperd.errors import ClipperdError
 from clipperd.pages.entries import IndexStatus
 from clipperd.push.listener import PushView
 from clipperd.web import keys
-from clipperd.web.handlers.status import SecretsView, Snapshot, status
+from clipperd.web.handlers.status import SecretsView, StreamStart, status
 from clipperd.web.keys import ShutdownTime
 
 
@@ -80,7 +80,7 @@ class Api:
         await self._daemon.dispatcher.at_rest()
         self.stop.set()
 
-    async def _snapshot(self) -> Snapshot:
+    async def _snapshot(self) -> StreamStart:
         """Return the first event of a stream."""
         return {"status": await status(self._app), "session": await self._daemon.session.view()}
 

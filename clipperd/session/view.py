@@ -45,7 +45,7 @@ class NotionLimits(TypedDict, total=False):
     burst: float
 
 
-class Limits(TypedDict, total=False):
+class AccountLimits(TypedDict, total=False):
     """The account's limits as the broker reports them: calls in any ``window_s`` seconds."""
 
     window_s: float
@@ -61,7 +61,7 @@ class SessionView(msgspec.Struct):
     user: SessionUser | None = None
     workspaces: list[SessionWorkspace] = []
     subscription: SessionSubscription | None = None
-    limits: Limits | None = None
+    limits: AccountLimits | None = None
     why: str | None = None
     signed_in_at: str | None = None  # changes with every completed sign-in of any purpose
     login_id: str | None = None  # of the newest sign-in
@@ -80,7 +80,7 @@ def view_of(
         user=SessionUser(account.user_id, account.email, account.name, account.avatar_url),
         workspaces=[SessionWorkspace(w.id, w.name, w.icon, w.current) for w in account.workspaces],
         subscription=SessionSubscription(account.tier, account.subscription_status),
-        limits=cast(Limits | None, account.limits),
+        limits=cast(AccountLimits | None, account.limits),
         why=account.why,
         signed_in_at=rfc3339(account.signed_in_at),
         login_id=login_id,

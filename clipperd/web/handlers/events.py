@@ -16,7 +16,7 @@ from clipperd.errors import invalid
 from clipperd.outbox.records import ClipView
 from clipperd.session.view import SessionView
 from clipperd.web.errors import TooManyStreams
-from clipperd.web.handlers.status import Snapshot, Status
+from clipperd.web.handlers.status import Status, StreamStart
 from clipperd.web.hub import TYPES, Event, Stream
 from clipperd.web.keys import ACCESS, ACCOUNTS, CLOCK, EVENTS, LIMITS, SNAPSHOT
 from clipperd.web.middleware.chain import STREAM
@@ -33,7 +33,7 @@ class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     types: str = ""
 
 
-class Change(TypedDict):
+class PageChanges(TypedDict):
     """Pages that are new or have changed, and those that are gone."""
 
     workspace_id: str
@@ -48,7 +48,7 @@ class _Event(msgspec.Struct, tag_field="event"):
 class SnapshotEvent(_Event, tag="snapshot"):
     """The first event, and the one after a gap: the state that all later events change."""
 
-    data: Snapshot
+    data: StreamStart
 
 
 class ClipEvent(_Event, tag="clip"):
@@ -72,13 +72,13 @@ class SessionEvent(_Event, tag="session"):
 class PagesEvent(_Event, tag="pages"):
     """The page index has changed."""
 
-    data: Change
+    data: PageChanges
 
 
 class OutlineEvent(_Event, tag="outline"):
     """Stored outlines have changed."""
 
-    data: Change
+    data: PageChanges
 
 
 class GapEvent(msgspec.Struct, tag_field="event", tag="gap"):

@@ -39,7 +39,7 @@ class Status(TypedDict):
     secrets: SecretsView
 
 
-class Snapshot(TypedDict):
+class StreamStart(TypedDict):
     """The first event of a stream."""
 
     status: Status
