@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from clipperd.delivery.outcome import NotApplied, of_append
 from clipperd.errors import ReauthRequired
 from clipperd.notion.port import Call, Notion
 from clipperd.notion.writes import BrokerWrites
+from clipperd.web.handlers.notion import ROUTES as DAEMON_ROUTES
+from cloud_broker.proxy.routes import ROUTES as BROKER_ROUTES
 from tests.contract.session_to_sandbox import SessionToSandbox, a_chain
 
 
@@ -174,3 +177,16 @@ async def test_access_withdrawn_at_notion_asks_for_a_new_sign_in_that_mends_it(
     assert (view.state, view.why) == ("reauth_required", "notion_token_invalid")
     await chain.sign_in()
     assert (await _append(chain, page, "accepted", _key(chain))).ok
+
+
+def test_the_daemon_describes_the_calls_that_the_broker_allows() -> None:
+    described = {
+        (route.method, re.sub("{[^}]*}", ":", path.removeprefix("/v1/notion/")))
+        for route in DAEMON_ROUTES
+        for path in route.calls or ()
+    }
+    allowed = {
+        (route.method, "/".join(":" if word.startswith(":") else word for word in route.words))
+        for route in BROKER_ROUTES
+    }
+    assert described == allowed

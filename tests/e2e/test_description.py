@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
+from clipperd.web.openapi import FILE
 from tests.stack.stack import Stack, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -55,6 +59,24 @@ def test_the_daemon_does_what_its_description_says_signed_in_and_out(
     asked(stack, tmp_path, "--phases", "coverage,fuzzing", "-n", str(_EXAMPLES))
     stack.client.logout()
     asked(stack, tmp_path, "--phases", "fuzzing", "-n", "2", "--mode", "positive")
+
+
+def test_the_events_are_as_described(stack: Stack) -> None:
+    page = stack.notion.page("Followed", "Top\n# Inbox\nfirst")
+    mine = stack.client.hello()
+    ask = Request(f"{mine.url}/v1/events", headers={"Authorization": f"Bearer {mine.token}"})
+    event = {"$ref": "#/components/schemas/Event"} | json.loads(FILE.read_bytes())
+    described = OAS31Validator(event, format_checker=oas31_format_checker)
+    seen: set[str] = set()
+    with urlopen(ask, timeout=60) as stream:
+        stack.clip(page.id, "followed")
+        frame: dict[str, Any] = {}
+        while not {"snapshot", "clip", "pages"} <= seen:
+            name, _, value = stream.readline().decode().rstrip("\n").partition(": ")
+            if not name and "event" in frame:
+                described.validate(frame)
+                seen.add(frame["event"])
+            frame = frame | {name: json.loads(value) if name == "data" else value} if name else {}
 
 
 def _a_client(stack: Stack) -> str:

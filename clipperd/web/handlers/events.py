@@ -91,7 +91,7 @@ EventFrame = Annotated[
     SnapshotEvent | ClipEvent | StatusEvent | SessionEvent | PagesEvent | OutlineEvent | GapEvent,
     msgspec.Meta(title="Event"),
 ]
-"""An event of the stream with its fields as JSON; the tests hold it to :func:`frame`."""
+"""An event with its fields as JSON, for the OpenAPI document; ``frame`` writes it as text."""
 
 
 def frame(event: Event | None) -> bytes:
