@@ -190,14 +190,19 @@ class Client:
         """GET /v1/clips/{id}."""
         return self.ask("GET", f"/v1/clips/{quote(clip_id, safe='')}")
 
-    def content(self, clip_id: str) -> Json:
-        """GET /v1/clips/{id}/content."""
-        return self.ask("GET", f"/v1/clips/{quote(clip_id, safe='')}/content")
+    def content(self, clip_id: str, **query: Any) -> Json:
+        """GET /v1/clips/{id}/content, with ``account``."""
+        return self.ask("GET", f"/v1/clips/{quote(clip_id, safe='')}/content", query=query)
 
-    def act(self, clip_id: str, action: str, **body: Any) -> Json:
+    def act(self, clip_id: str, action: str, *, account: str | None = None, **body: Any) -> Json:
         """POST /v1/clips/{id}/{retry|cancel|undo|resolve}."""
         path = f"/v1/clips/{quote(clip_id, safe='')}/{action}"
-        return self.ask("POST", path, body=_given(**body))
+        return self.ask("POST", path, body=_given(**body), query={"account": account})
+
+    def adopt(self, user_id: str, workspace_id: str | None) -> Json:
+        """POST /v1/queue/adopt."""
+        body = _given(user_id=user_id, workspace_id=workspace_id)
+        return self.ask("POST", "/v1/queue/adopt", body=body)
 
     def queue(self, action: str, **body: Any) -> Json:
         """POST /v1/queue/{pause|resume|retry}."""

@@ -193,3 +193,20 @@ async def check_queue(clips: Clips) -> Finding:
         detail = f"{overdue} deliveries have waited for more than a week."
         return Finding("warning", detail, "Run clipperd queue list.", depends_on=("link",))
     return Finding("ok", "The queue moves.", depends_on=("link",))
+
+
+async def check_other_accounts(clips: Clips) -> Finding:
+    """Report the unfinished clips of accounts that are not signed in."""
+    found = await clips.other_accounts()
+    if not found:
+        return Finding("ok", "No clips of other accounts wait here.")
+    detail = " ".join(
+        f"{each['waiting'] + each['needs_attention']} clips of"
+        f" {each['email'] or each['user_id']} wait for that account."
+        for each in found
+    )
+    remedy = (
+        "Sign in as that account, or list them with clipperd queue list --all-accounts and take"
+        " them over with clipperd queue adopt ACCOUNT."
+    )
+    return Finding("warning", detail, remedy)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.3  # seconds between looks at a sign-in
 
+_WAITING = ("queued", "sending", "retrying", "unconfirmed", "needs_attention")
+
 VERBS = ("login", "logout", "whoami", "workspaces")
 
 
@@ -149,8 +151,15 @@ def logout(args: Namespace, console: Console) -> int:
     if before.get("state") == "signed_out":
         console.say("You are not signed in.")
         return exits.OK
+    queue = client.status().get("queue") or {}
+    waiting = sum(int(queue.get(state) or 0) for state in _WAITING)
     client.logout()
     console.say(f"Signed out {_user_name(before)}. Your waiting clips are kept for this account.")
+    if waiting:
+        console.warn(
+            f"Deliveries that wait for {_user_name(before)}: {waiting}. clipperd"
+            " continues when this account signs in again."
+        )
     return exits.OK
 
 

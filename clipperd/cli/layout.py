@@ -72,8 +72,12 @@ def ago(now: float, then: float) -> str:
 
 def other_accounts(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each account whose clips wait for its sign-in."""
-    return [
-        f"{count(int(each['waiting']), 'clip')} of {plain(each.get('email') or each['user_id'])}"
-        " wait for that account. See: clipperd queue --all-accounts"
-        for each in found
-    ]
+    lines = []
+    for each in found:
+        number = int(each["waiting"]) + int(each["needs_attention"])
+        owner = plain(each.get("email") or each["user_id"])
+        lines.append(
+            f"{count(number, 'clip')} of {owner} {'waits' if number == 1 else 'wait'} for that"
+            " account. List them with: clipperd queue list --all-accounts"
+        )
+    return lines

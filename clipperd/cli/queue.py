@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits, layout
@@ -52,6 +52,7 @@ def declare(verbs: Verbs) -> None:
     parser.add_argument(
         "--limit", type=int, default=50, metavar="N", help="list at most N clips (50)"
     )
+    _add_all_accounts(parser)
     one = queue.add(
         "show",
         show,
@@ -81,6 +82,27 @@ def declare(verbs: Verbs) -> None:
         ["clipperd queue export clips.jsonl", "clipperd queue export - | gzip > clips.gz"],
     )
     parser.add_argument("file", metavar="FILE|-", help="a new file, or - for standard output")
+    _add_all_accounts(parser)
+    parser = queue.add(
+        "adopt",
+        adopt,
+        "take over the waiting clips of another account, for the account that is signed in",
+        ["clipperd queue adopt ada@example.org", "clipperd queue adopt ID --workspace ID"],
+        prints_data=True,
+    )
+    parser.add_argument("account", metavar="ACCOUNT", help="its email address or id")
+    parser.add_argument(
+        "--workspace", metavar="ID", help="for clips whose own workspace is not connected"
+    )
+
+
+def _add_all_accounts(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--all-accounts",
+        action="store_const",
+        const="all",
+        help="also the clips of other accounts on this machine",
+    )
 
 
 def _declare_actions(queue: Verbs) -> None:
@@ -97,6 +119,8 @@ def _declare_actions(queue: Verbs) -> None:
         parser.set_defaults(action=name)
         parser.add_argument("clip", nargs="?" if name == "retry" else None, metavar="CLIP")
         parser.add_argument("--delivery", metavar="ID", help="only this delivery of the clip")
+        if name == "cancel":
+            _add_all_accounts(parser)
         if name == "retry":
             parser.add_argument("--all", action="store_true", help="all waiting clips")
         if name == "resolve":
@@ -116,13 +140,16 @@ def show_list(args: Namespace, console: Console) -> int:
     """List clips, from the daemon's file when the daemon is down."""
     states = getattr(args, "state", None) or (None if getattr(args, "all", False) else _OPEN)
     limit = getattr(args, "limit", 50)
+    client = console.client(args)
     try:
-        found = console.client(args).clips(
+        found = client.clips(
             state=states,
             page_id=getattr(args, "page", None),
             q=getattr(args, "search", None),
             limit=limit,
+            account=getattr(args, "all_accounts", None),
         )
+        others = None if args.json else client.status().get("queue", {}).get("other_accounts")
     except DaemonDown:
         return _list_from_file(args, console, states, limit)
     from clipperd.client import items
@@ -140,6 +167,9 @@ def show_list(args: Namespace, console: Console) -> int:
             console.say(
                 "Some clips need your decision. See your options with: clipperd queue show ID"
             )
+    if not getattr(args, "all_accounts", None):
+        for line in layout.other_accounts(others or []):
+            console.say(line)
     return exits.OK
 
 
@@ -179,7 +209,10 @@ def act(args: Namespace, console: Console) -> int:
         answer = client.queue("retry")
     else:
         extra = {"as": args.verdict} if args.action == "resolve" else {}
-        answer = client.act(args.clip, args.action, delivery_id=args.delivery, **extra)
+        account = getattr(args, "all_accounts", None)
+        answer = client.act(
+            args.clip, args.action, account=account, delivery_id=args.delivery, **extra
+        )
     if args.json:
         console.emit(answer)
     elif everything:
@@ -189,6 +222,32 @@ def act(args: Namespace, console: Console) -> int:
             f"{args.action.capitalize()}: the clip is now {answer.get('state', 'changed')}."
         )
         _print_left(console, answer)
+    return exits.OK
+
+
+def adopt(args: Namespace, console: Console) -> int:
+    """Take over the clips of another account, named by its address or id."""
+    client = console.client(args)
+    others = (client.status().get("queue") or {}).get("other_accounts") or []
+    named = [each for each in others if args.account in (each["user_id"], each.get("email"))]
+    if len(named) != 1:
+        for each in others:
+            console.warn(f"  {each['user_id']}  {layout.plain(each.get('email'))}")
+        raise UsageError(
+            "Several accounts have this address. Name one by its id."
+            if named
+            else "No other account with this address or id has waiting clips here."
+        )
+    answer = client.adopt(named[0]["user_id"], args.workspace)
+    if args.json:
+        console.emit(answer)
+        return exits.OK
+    console.say(f"{layout.count(answer['adopted'], 'clip')} taken over.")
+    if answer["left"]:
+        console.say(
+            f"{layout.count(answer['left'], 'clip')} stayed: this account has not connected their"
+            " workspace. Choose another one with: --workspace ID (clipperd workspaces lists them)"
+        )
     return exits.OK
 
 
@@ -213,9 +272,10 @@ def export(args: Namespace, console: Console) -> int:
     from pathlib import Path
 
     def lines(client: Client) -> Any:
-        for clip in client.every_clip():
+        for clip in client.every_clip(account=args.all_accounts):
             try:
-                clip["content"] = client.content(clip["id"])["content"]
+                found = client.content(clip["id"], account=args.all_accounts)
+                clip["content"] = found["content"]
             except ApiError as error:
                 if error.status != 410:  # the content was erased; the receipt remains
                     raise
@@ -258,7 +318,8 @@ def _list_from_file(args: Namespace, console: Console, states: str | None, limit
     from clipperd.outbox import offline
 
     wanted = None if states is None else tuple(states.split(","))
-    clips = offline.clips(console.places(args).outbox, wanted, limit)
+    every = bool(getattr(args, "all_accounts", None))
+    clips = offline.clips(console.places(args).outbox, wanted, limit, every_account=every)
     console.warn(
         "clipperd is not running. These clips are read from its file. Start it with: clipperd start"
     )
@@ -279,7 +340,13 @@ def _listing(console: Console, clips: list[dict[str, Any]]) -> str:
         title = clip.get("title") or clip.get("preview")
         age = console.ago(clip.get("created_at"))
         rows.append([clip["id"], clip["state"].replace("_", " "), age, where, title])
-    return layout.table(["CLIP", "STATE", "ACCEPTED", "PAGE", "TITLE"], rows, widest=40)
+    head = ["CLIP", "STATE", "ACCEPTED", "PAGE", "TITLE"]
+    if any(clip.get("account") for clip in clips):
+        head.append("ACCOUNT")
+        for row, clip in zip(rows, clips, strict=True):
+            account = clip.get("account") or {}
+            row.append(account.get("email") or account.get("user_id") or "")
+    return layout.table(head, rows, widest=40)
 
 
 def _delivery(console: Console, delivery: dict[str, Any]) -> list[tuple[str, object]]:

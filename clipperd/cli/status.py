@@ -148,8 +148,14 @@ def _down(args: Namespace, console: Console, error: DaemonDown | DaemonUntrusted
             " It did not end cleanly; your accepted clips are safe." if stale is not None else ""
         )
         console.say(f"clipperd is not running.{ended}")
-    if waiting:
-        console.say(f"  {layout.count(waiting, 'clip')} on disk will be delivered when it runs.")
+    for each in offline.accounts(places.outbox):
+        number, owner = int(each["waiting"]), layout.plain(each["email"] or each["user_id"])
+        then = "when it runs" if each["state"] == "signed_in" else f"after {owner} signs in"
+        if number and each["is_current"]:
+            console.say(f"  {layout.count(number, 'clip')} on disk will be delivered {then}.")
+        elif not each["is_current"]:
+            for line in layout.other_accounts([each]):
+                console.say(f"  {line}")
     if pid is None:
         console.say("  Start it with: clipperd start")
     return exits.FAILED

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypedDict, cast
 
 from clipperd.clock import Clock
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, NotSignedIn
 from clipperd.model import WAITING, Scope
-from clipperd.outbox import actions, backlog, retention, views
+from clipperd.outbox import actions, backlog, other_accounts, retention, views
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, LaneKey, moment
 from clipperd.session.accounts import Accounts
@@ -27,6 +28,15 @@ class LastError(TypedDict):
     at: str
 
 
+class OtherAccount(TypedDict):
+    """The unfinished clips of an account that is not signed in."""
+
+    user_id: str
+    email: str | None
+    waiting: int
+    needs_attention: int
+
+
 class QueueStatus(TypedDict):
     """The number of deliveries by state, and what the queue does."""
 
@@ -39,6 +49,7 @@ class QueueStatus(TypedDict):
     canceled: int
     delivered: int
     by_workspace: dict[str, dict[str, int]]
+    other_accounts: list[OtherAccount]
     oldest_queued_at: str | None
     paused: bool
     paused_until: str | None
@@ -67,27 +78,34 @@ class Clips:
         return user
 
     async def page(
-        self, chosen: views.Filter, limit: int, cursor: str | None
+        self, chosen: views.Filter, limit: int, cursor: str | None, *, every_account: bool = False
     ) -> tuple[list[ClipView], str | None]:
         """Return clips, newest first, and the next cursor. Raises CursorInvalid."""
-        user = await self._accounts.current_user()
-        if user is None:
+        user = None if every_account else await self._accounts.current_user()
+        if user is None and not every_account:
             return [], None
         return await self._outbox.read(views.page, user, chosen, limit=limit, cursor=cursor)
 
-    async def get(self, clip_id: str) -> ClipView:
+    async def get(self, clip_id: str, *, every_account: bool = False) -> ClipView:
         """Return one clip. Raises NotFound."""
-        user = await self._known_user()
+        user = await self._owner(clip_id, every_account=every_account)
         return await self._outbox.read(views.get, user, clip_id)
 
-    async def content(self, clip_id: str) -> Any:
+    async def content(self, clip_id: str, *, every_account: bool = False) -> Any:
         """Return the content as accepted. Raises NotFound, ContentErased."""
-        user = await self._known_user()
+        user = await self._owner(clip_id, every_account=every_account)
         return await self._outbox.read(views.content, user, clip_id)
 
-    async def act(self, clip_id: str, delivery_id: str | None, action: Action) -> ClipView:
+    async def act(
+        self,
+        clip_id: str,
+        delivery_id: str | None,
+        action: Action,
+        *,
+        every_account: bool = False,
+    ) -> ClipView:
         """Run an action on a clip's deliveries and wake their lanes."""
-        user = await self._known_user()
+        user = await self._owner(clip_id, every_account=every_account)
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> tuple[list[LaneKey], bool]:
@@ -107,9 +125,9 @@ class Clips:
         """Return the clip as soon as ``holds(clip)``, or its state after ``seconds``."""
         return await self._outbox.until(await self._known_user(), clip_id, holds, seconds)
 
-    async def delete(self, clip_id: str) -> None:
+    async def delete(self, clip_id: str, *, every_account: bool = False) -> None:
         """Remove a finished clip. Raises NotFound, NotFinished."""
-        user = await self._known_user()
+        user = await self._owner(clip_id, every_account=every_account)
         await self._outbox.write(retention.delete, user, clip_id)
 
     async def delete_many(self, states: Sequence[str], before: float | None) -> int:
@@ -164,6 +182,7 @@ class Clips:
         waiting = sum(int(counts[state]) for state in WAITING)
         found = {
             **counts,
+            "other_accounts": await self.other_accounts(),
             "paused": paused,
             "paused_until": moment(until),
             "held_for_reauth": waiting if held else 0,
@@ -188,6 +207,50 @@ class Clips:
         loads = await self._outbox.read(backlog.loads, user)
         held_s = 0.0 if until is None else max(0.0, until - self._clock.now())
         return self._dispatcher.eta_s(loads, held_s=held_s)
+
+    async def other_accounts(self) -> list[OtherAccount]:
+        """Return the accounts that are not signed in and have unfinished clips here."""
+        user = await self._accounts.current_user()
+        found = await self._outbox.read(other_accounts.unfinished, user or "")
+        emails = await self._accounts.emails() if found else {}
+        return [
+            cast(OtherAccount, {**each, "email": emails.get(each["user_id"])}) for each in found
+        ]
+
+    async def adopt(self, former: str, workspace_id: str | None) -> tuple[int, int]:
+        """Hand the unfinished clips of another account to the signed-in one.
+
+        A clip keeps its workspace where that is connected, else it goes to ``workspace_id``.
+        Returns how many were handed over, and how many stay. Raises NotSignedIn,
+        WorkspaceMismatch, NotFound.
+        """
+        user = await self.user()
+        if former not in [each["user_id"] for each in await self.other_accounts()]:
+            raise NotFound("No other account with this id has unfinished clips here.")
+        connected = frozenset(w.id for w in await self._accounts.workspaces())
+        otherwise = None
+        if workspace_id is not None:
+            otherwise = (await self._accounts.scope(workspace_id)).workspace_id
+        adopted: list[int] = []
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            adopted[:] = other_accounts.adopt(
+                connection, former, user, connected, otherwise, self._clock.now()
+            )
+            return adopted
+
+        async with AsyncExitStack() as lanes:
+            for lane in sorted(await self._outbox.read(other_accounts.lanes_of, former)):
+                await lanes.enter_async_context(self._dispatcher.exclusive(lane))
+            await self._outbox.change(work)
+        self._dispatcher.hurry()
+        left = [e for e in await self.other_accounts() if e["user_id"] == former]
+        return len(adopted), sum(e["waiting"] + e["needs_attention"] for e in left)
+
+    async def _owner(self, clip_id: str, *, every_account: bool) -> str:
+        if every_account:
+            return await self._outbox.read(views.owner, clip_id)
+        return await self._known_user()
 
     async def _known_user(self) -> str:
         user = await self._accounts.current_user()

@@ -239,6 +239,7 @@ async def assemble(
         "secrets": partial(health.check_secrets, secrets),
         "link": partial(health.check_link, connectivity),
         "queue": partial(health.check_queue, clips),
+        "other_accounts": partial(health.check_other_accounts, clips),
     }
 
     return Daemon(

@@ -1,6 +1,6 @@
 """Read the outbox from its file while no daemon runs. Never writes, never waits.
 
-Shows the current account's clips only, like every list.
+Shows the current account's clips by default, like every list.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from clipperd.clock import rfc3339
 from clipperd.model import FINISHED, PRECEDENCE, State
+from clipperd.outbox.records import OPEN_SQL
 from clipperd.storage.text import readable
 
 _MINE = "WHERE user_id = (SELECT user_id FROM account WHERE is_current = 1)"
@@ -28,13 +29,32 @@ def waiting(file: Path) -> int | None:
         return len({row["clip_seq"] for row in rows if row["state"] not in FINISHED})
 
 
-def clips(file: Path, states: Sequence[str] | None, limit: int) -> list[dict[str, Any]]:
+def accounts(file: Path) -> list[dict[str, Any]]:
+    """Return the accounts with unfinished clips: user_id, email, state, is_current, waiting, …"""
+    with _opened(file) as connection:
+        if connection is None:
+            return []
+        rows = connection.execute(
+            "SELECT user_id, max(email) AS email, max(account.state) AS state,"
+            " max(is_current) AS is_current,"
+            " count(DISTINCT iif(d.state = 'needs_attention', NULL, clip_seq)) AS waiting,"
+            " count(DISTINCT iif(d.state = 'needs_attention', clip_seq, NULL)) AS needs_attention"
+            f" FROM delivery d LEFT JOIN account USING (user_id) WHERE d.state IN {OPEN_SQL}"
+            " GROUP BY user_id"
+        )
+        return [dict(row) for row in rows]
+
+
+def clips(
+    file: Path, states: Sequence[str] | None, limit: int, *, every_account: bool = False
+) -> list[dict[str, Any]]:
     """List clips, newest first, with the fields that a listing shows; [] without a file."""
+    whose = "" if every_account else _MINE
     with _opened(file) as connection:
         if connection is None:
             return []
         found = []
-        for row in connection.execute(f"SELECT * FROM clip {_MINE} ORDER BY seq DESC"):
+        for row in connection.execute(f"SELECT * FROM clip {whose} ORDER BY seq DESC"):
             clip = _clip(connection, row)
             if states is None or clip["state"] in states:
                 found.append(clip)

@@ -230,6 +230,13 @@ class DeliveryView(msgspec.Struct, kw_only=True):
     delivered_at: str | None = None
 
 
+class ClipAccount(msgspec.Struct):
+    """The owner of a clip, where clips of every account are listed."""
+
+    user_id: str
+    email: str | None
+
+
 class ClipView(msgspec.Struct, kw_only=True):
     """A clip with its deliveries."""
 
@@ -249,6 +256,7 @@ class ClipView(msgspec.Struct, kw_only=True):
     not_before: str | None = None
     content_expires_at: str | None = None
     deliveries: list[DeliveryView]
+    account: ClipAccount | None = None  # only with ?account=all
 
 
 @lru_cache(maxsize=256)

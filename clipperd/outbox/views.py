@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from clipperd.errors import ContentErased, CursorInvalid, NotFound
 from clipperd.model import PRECEDENCE, State
@@ -15,6 +16,7 @@ from clipperd.outbox.records import (
     DAMAGED,
     PRIORITIES,
     WAITING_SQL,
+    ClipAccount,
     ClipView,
     DeliveryError,
     DeliveryView,
@@ -59,6 +61,14 @@ def get(connection: sqlite3.Connection, user_id: str, clip_id: str) -> ClipView:
     return _views(connection, [row])[0]
 
 
+def owner(connection: sqlite3.Connection, clip_id: str) -> str:
+    """Return the account of a clip. Raises NotFound."""
+    row = connection.execute("SELECT user_id FROM clip WHERE id = ?", (clip_id,)).fetchone()
+    if row is None:
+        raise NotFound("There is no such clip on this machine.")
+    return str(row["user_id"])
+
+
 def by_seq(connection: sqlite3.Connection, seqs: Iterable[int]) -> list[tuple[str, ClipView]]:
     """Return the clips with these numbers and the account of each, for events."""
     rows = [
@@ -85,14 +95,17 @@ def content(connection: sqlite3.Connection, user_id: str, clip_id: str) -> Any:
 
 def page(
     connection: sqlite3.Connection,
-    user_id: str,
+    user_id: str | None,
     chosen: Filter,
     *,
     limit: int,
     cursor: str | None,
 ) -> tuple[list[ClipView], str | None]:
-    """Return an account's clips, newest first, and the cursor of the next page, if any."""
-    where = ["clip.user_id = :user_id"]
+    """Return an account's clips, newest first, and the cursor of the next page, if any.
+
+    ``user_id`` None: the clips of every account, with their ``account``.
+    """
+    where = ["1" if user_id is None else "clip.user_id = :user_id"]
     values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
     if cursor is not None:
         where.append("clip.seq < :before")
@@ -118,6 +131,9 @@ def page(
     )
     rows = connection.execute(query, values).fetchall()
     views = _views(connection, rows[:limit])
+    if user_id is None:
+        owners = zip(views, rows, strict=False)
+        views = [replace(view, account=_account(connection, row)) for view, row in owners]
     more = f"c{rows[limit - 1]['seq']}" if len(rows) > limit else None
     return views, more
 
@@ -125,6 +141,7 @@ def page(
 def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
     """Return SQL for a clip's state: the first of PRECEDENCE that a delivery is in."""
     clauses = []
+    mine = "" if "user_id" in values and values["user_id"] is None else "d.user_id = :user_id AND "
     for number, state in enumerate(states):
         values[f"s{number}"] = state
         stronger = PRECEDENCE[: PRECEDENCE.index(State(state))]
@@ -134,8 +151,7 @@ def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
         here = (
             f"EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: E501
             if state == State.DELIVERED
-            else "clip.seq IN (SELECT d.clip_seq FROM delivery d"
-            f" WHERE d.user_id = :user_id AND d.state = :s{number})"
+            else f"clip.seq IN (SELECT d.clip_seq FROM delivery d WHERE {mine}d.state = :s{number})"
         )
         clauses.append(
             f"({here} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
@@ -222,6 +238,13 @@ def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
         created_at=str(moment(row["created_at"])),
         delivered_at=moment(row["delivered_at"]),
     )
+
+
+def _account(connection: sqlite3.Connection, row: sqlite3.Row) -> ClipAccount:
+    found = connection.execute(
+        "SELECT email FROM account WHERE user_id = ?", (row["user_id"],)
+    ).fetchone()
+    return ClipAccount(row["user_id"], None if found is None else found["email"])
 
 
 def _shown(text: str | None, otherwise: Any) -> Any:

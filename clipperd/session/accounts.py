@@ -82,6 +82,12 @@ class Accounts:
         account = await self.current()
         return None if account is None else account.user_id
 
+    async def emails(self) -> dict[str, str]:
+        """Return the address of every account that has signed in here, by user id."""
+        return await self._db.read(
+            lambda connection: dict(connection.execute("SELECT user_id, email FROM account"))
+        )
+
     async def scope(self, workspace_id: str | None = None) -> Scope:
         """Return the current account with ``workspace_id``, by default its current workspace.
 

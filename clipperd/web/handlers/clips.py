@@ -32,6 +32,7 @@ from clipperd.errors import (
 from clipperd.model import FINISHED, State
 from clipperd.outbox import actions, views
 from clipperd.outbox.records import PRIORITIES, ClipView, Priority
+from clipperd.web.errors import ScopeMissing
 from clipperd.web.keys import CLIPS, SUBMISSION
 from clipperd.web.params import workspace_of
 from clipperd.web.routes import CALLER, WORKSPACE, Route, answer, parse_body, parse_query
@@ -47,7 +48,13 @@ class ClipList(msgspec.Struct):
     has_more: bool
 
 
-class ClipsQuery(msgspec.Struct, forbid_unknown_fields=True):
+class AccountQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """``account=all``: clips of every account on this machine; needs the scope admin."""
+
+    account: Literal["current", "all"] = "current"
+
+
+class ClipsQuery(AccountQuery, forbid_unknown_fields=True):
     """Filters of the list; ``state`` accepts several states, separated by commas."""
 
     state: str = ""
@@ -136,25 +143,38 @@ async def list_clips(request: web.Request) -> web.Response:
         since=read_time(query.since, {"parameter": "since"}),
         until=read_time(query.until, {"parameter": "until"}),
     )
-    items, cursor = await request.app[CLIPS].page(chosen, query.limit, query.cursor)
+    items, cursor = await request.app[CLIPS].page(
+        chosen, query.limit, query.cursor, every_account=_is_every_account(request, query)
+    )
     return answer(ClipList(items, cursor, cursor is not None))
+
+
+def _is_every_account(request: web.Request, query: AccountQuery | None = None) -> bool:
+    """Return whether the request is about every account's clips. Raises ScopeMissing."""
+    query = query or parse_query(request, AccountQuery)
+    if query.account == "all" and not request[CALLER].may("admin"):
+        raise ScopeMissing("account=all needs the scope admin.", params={"scope": "admin"})
+    return query.account == "all"
 
 
 async def get_clip(request: web.Request) -> web.Response:
     """Return one clip."""
-    return _answer(await request.app[CLIPS].get(request.match_info["clip_id"]))
+    clip_id, every = request.match_info["clip_id"], _is_every_account(request)
+    return _answer(await request.app[CLIPS].get(clip_id, every_account=every))
 
 
 async def get_clip_content(request: web.Request) -> web.Response:
     """Return the content as accepted."""
-    content = await request.app[CLIPS].content(request.match_info["clip_id"])
+    clip_id, every = request.match_info["clip_id"], _is_every_account(request)
+    content = await request.app[CLIPS].content(clip_id, every_account=every)
     return answer(AcceptedContent(content))
 
 
 async def cancel_clip(request: web.Request) -> web.Response:
     """Cancel unsent deliveries."""
+    every = _is_every_account(request)
     body = await parse_body(request, DeliveryChoice)
-    return answer(await _act(request, body, actions.cancel))
+    return answer(await _act(request, body, actions.cancel, every_account=every))
 
 
 async def retry_clip(request: web.Request) -> web.Response:
@@ -179,8 +199,11 @@ async def undo_clip(request: web.Request) -> web.Response:
     return _answer(view, 200 if _undone(view) else 202)
 
 
-async def _act(request: web.Request, choice: DeliveryChoice, action: Action) -> ClipView:
-    return await request.app[CLIPS].act(request.match_info["clip_id"], choice.delivery_id, action)
+async def _act(
+    request: web.Request, choice: DeliveryChoice, action: Action, *, every_account: bool = False
+) -> ClipView:
+    clip_id, delivery_id = request.match_info["clip_id"], choice.delivery_id
+    return await request.app[CLIPS].act(clip_id, delivery_id, action, every_account=every_account)
 
 
 def _undone(view: ClipView) -> bool:
@@ -224,7 +247,8 @@ def _new_time(given: str | msgspec.UnsetType | None) -> float | None:
 
 async def delete_clip(request: web.Request) -> web.Response:
     """Remove a finished clip from the history."""
-    await request.app[CLIPS].delete(request.match_info["clip_id"])
+    clip_id, every = request.match_info["clip_id"], _is_every_account(request)
+    await request.app[CLIPS].delete(clip_id, every_account=every)
     return web.Response(status=204)
 
 
@@ -294,13 +318,23 @@ ROUTES: tuple[Route, ...] = (
         answers={200: Removed},
         errors=(NotFinished, InvalidInput, NotSignedIn),
     ),
-    Route("GET", _ONE, get_clip, "read", "One clip", answers={200: ClipView}, errors=(NotFound,)),
+    Route(
+        "GET",
+        _ONE,
+        get_clip,
+        "read",
+        "One clip",
+        query=AccountQuery,
+        answers={200: ClipView},
+        errors=(NotFound, InvalidInput),
+    ),
     Route(
         "GET",
         _ONE + "/content",
         get_clip_content,
         "read",
         "A clip's content as accepted",
+        query=AccountQuery,
         answers={200: AcceptedContent},
         errors=(NotFound, ContentErased),
     ),
@@ -310,6 +344,7 @@ ROUTES: tuple[Route, ...] = (
         cancel_clip,
         "clip",
         "Cancel unsent deliveries",
+        query=AccountQuery,
         body=DeliveryChoice,
         answers={200: ClipView},
         errors=_ACT,
@@ -371,6 +406,7 @@ ROUTES: tuple[Route, ...] = (
         delete_clip,
         "clip",
         "Remove a finished clip from the history",
+        query=AccountQuery,
         answers={204: None},
         errors=(NotFound, NotFinished),
     ),

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from clipperd.clips.clips import QueueStatus
-from clipperd.errors import InvalidInput, NotSignedIn, StorageFull, WorkspaceMismatch
+from clipperd.errors import InvalidInput, NotFound, NotSignedIn, StorageFull, WorkspaceMismatch
 from clipperd.web.keys import CLIPS
 from clipperd.web.params import id_of, scope_of
 from clipperd.web.routes import Route, answer, parse_body
@@ -47,6 +47,30 @@ class Retried(msgspec.Struct):
 
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
     """An empty object."""
+
+
+class AdoptBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The account whose clips to take over.
+
+    ``workspace_id``: for the clips whose own workspace the signed-in account has not connected.
+    """
+
+    user_id: str
+    workspace_id: str | None = None
+
+
+class Adopted(msgspec.Struct):
+    """How many clips the signed-in account took over, and how many stay with the other one."""
+
+    adopted: int
+    left: int
+
+
+async def adopt_clips(request: web.Request) -> web.Response:
+    """Hand the unfinished clips of another account to the signed-in one."""
+    body = await parse_body(request, AdoptBody)
+    adopted, left = await request.app[CLIPS].adopt(body.user_id, body.workspace_id)
+    return answer(Adopted(adopted, left))
 
 
 async def pause_queue(request: web.Request) -> web.Response:
@@ -106,6 +130,16 @@ ROUTES: tuple[Route, ...] = (
         body=Empty,
         answers={200: Retried},
         errors=(NotSignedIn,),
+    ),
+    Route(
+        "POST",
+        "/v1/queue/adopt",
+        adopt_clips,
+        "admin",
+        "Take over the unfinished clips of another account",
+        body=AdoptBody,
+        answers={200: Adopted},
+        errors=(NotSignedIn, NotFound, WorkspaceMismatch, StorageFull),
     ),
     Route(
         "PUT",

@@ -143,7 +143,10 @@ def test_status_counts_what_waits_while_it_is_down(tmp_path: Path) -> None:
     _outbox(tmp_path)
     result = run(tmp_path, "status")
     assert result.code == 1
-    assert "1 clip on disk will be delivered when it runs." in result.out
+    assert "1 clip on disk will be delivered after a@b.c signs in." in result.out
+    assert "1 clip of stranger waits for that account." in result.out
+    listed = run(tmp_path, "queue", "list", "--all-accounts", "--json")
+    assert [c["id"] for c in json.loads(listed.out)["items"]] == ["clip-2", "clip-1"]
 
 
 def test_without_an_outbox_there_is_nothing_to_peek_at(tmp_path: Path) -> None:

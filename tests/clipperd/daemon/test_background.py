@@ -63,7 +63,13 @@ class Parts:
             view=view, check=nothing, accounts=SimpleNamespace(scope=scope)
         )
         dispatcher: Any = SimpleNamespace(run=forever, hurry=self.hurry)
-        pages: Any = SimpleNamespace(run=forever, poke=self.poke)
+        self.looked_for_lost: list[object] = []
+
+        async def find_lost(scope: object) -> int:
+            self.looked_for_lost.append(scope)
+            return 0
+
+        pages: Any = SimpleNamespace(run=forever, poke=self.poke, find_lost=find_lost)
         self.index_is_current = False
         self.erasures, self.is_erased = 0, True
         purge: Any = SimpleNamespace(once=self.erase)
@@ -154,6 +160,7 @@ async def test_no_refresh_is_asked_for_while_the_stream_vouches_for_the_index(
         parts.index_is_current = True
         await parts.clock.ring(300.0)
         assert parts.pokes == 0
+        assert parts.looked_for_lost == [SCOPE]  # no event reports a page that is shared again
         parts.index_is_current = False
         await parts.clock.ring(300.0)
         assert parts.pokes == 1
