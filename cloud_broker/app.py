@@ -269,6 +269,7 @@ def create_app(
         clock,
         poll_s=settings.effective_push_poll_s,
         expects_webhooks=inbox.expects_webhooks,
+        on_subscription=identity.sessions.forget,
     )
 
     # HTTP: the middlewares from the outermost to the innermost, the handlers' parts, the routes.

@@ -55,6 +55,13 @@ class Tokens(msgspec.Struct, frozen=True):
         return f"Tokens(user={self.user.id!r})"
 
 
+class Profile(msgspec.Struct, frozen=True):
+    """The answer of ``GET /api/user/me``; fields that a newer broker adds are ignored."""
+
+    subscription: Subscription | None = None
+    limits: dict[str, Any] | None = None
+
+
 class AuthRefused(Exception):
     """The broker refused the request, with an HTTP status and a code."""
 
@@ -100,15 +107,16 @@ class BrokerAuth:
         self._check(answer)
         return True
 
-    async def limits(self, access_token: str) -> dict[str, Any] | None:
-        """Return the account's limits as the broker reports them, or None."""
+    async def profile(self, access_token: str) -> Profile:
+        """Return the account as the broker knows it now; parts that it omits are None."""
         answer = await self._client.call(
             "GET", "api/user/me", headers=_bearer(access_token), total_s=_AUTH_S
         )
         self._check(answer)
-        body = decoded(answer)
-        found = body.get("limits") if isinstance(body, dict) else None
-        return found if isinstance(found, dict) else None
+        try:
+            return msgspec.json.decode(answer.body, type=Profile)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return Profile()
 
     async def disconnect(self, access_token: str, workspace_id: str) -> None:
         """Disconnect a workspace; does nothing if it is gone already."""

@@ -83,6 +83,10 @@ def declare(verbs: Verbs) -> None:
     )
     parser.add_argument("file", metavar="FILE|-", help="a new file, or - for standard output")
     _add_all_accounts(parser)
+    _declare_adopt(queue)
+
+
+def _declare_adopt(queue: Verbs) -> None:
     parser = queue.add(
         "adopt",
         adopt,

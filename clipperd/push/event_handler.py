@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal, TypeVar
 
 import msgspec
@@ -67,6 +68,9 @@ class EventHandler:
                     await self._page(user_id, page)
             case "session_revoked":
                 await self._check(user_id, token)
+            case "subscription":
+                with contextlib.suppress(ClipperdError):  # the next refresh brings it
+                    await self._session.refresh_profile(user_id)
             case "reauth_required":
                 workspace = _read(frame, _Workspace)
                 if workspace is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from clipperd.broker.auth import AuthRefused, BrokerAuth, Tokens
+from clipperd.broker.auth import AuthRefused, BrokerAuth, Tokens, User
 from clipperd.broker.connectivity import Connectivity
 from clipperd.clock import Clock
 from clipperd.errors import (
@@ -362,10 +362,27 @@ class Session:
                 await self.accounts.refresh(tokens.user, None, limits=limits)
                 await self._publish_view()
 
+    async def refresh_profile(self, user_id: str) -> None:
+        """Read the account's subscription and limits again, and publish a change.
+
+        Raises as :meth:`token_for`, and StorageFull.
+        """
+        token = await self.token_for(user_id)
+        try:
+            profile = await self._auth.profile(token)
+        except AuthRefused:
+            return  # the next request finds out why
+        known = await self.accounts.current()
+        if known is None or known.user_id != user_id:
+            return
+        user = User(user_id, known.email, known.name, known.avatar_url)
+        if await self.accounts.refresh(user, None, profile.subscription, profile.limits):
+            await self._publish_view()
+
     async def _limits(self, tokens: Tokens) -> dict[str, Any] | None:
         """Return the account's limits, or None in an outage: clients only display them."""
         try:
-            return await self._auth.limits(tokens.access_token)
+            return (await self._auth.profile(tokens.access_token)).limits
         except (BrokerUnreachable, AuthRefused):
             return None
 

@@ -52,7 +52,7 @@ class Stream:
 
     __slots__ = (
         *("_queue", "_waiter", "connections", "ends_at", "is_closed", "sent", "session_id"),
-        "user_id",
+        *("subscription", "user_id"),
     )
 
     def __init__(self, claims: Claims) -> None:
@@ -61,6 +61,7 @@ class Stream:
         self.session_id = claims.session_id
         self.ends_at = claims.expires_at
         self.connections: dict[str, Connection] = {}
+        self.subscription: tuple[str, str] | None = None
         self.sent = _HELD
         self.is_closed = False
         self._queue: deque[bytes] = deque()
@@ -113,16 +114,19 @@ class Fanout:
         *,
         poll_s: float,
         expects_webhooks: Callable[[], Awaitable[bool]],
+        on_subscription: Callable[[str], None] = lambda _user_id: None,
     ) -> None:
         """``poll_s``: seconds between checks for rows of other brokers; 0: never.
 
-        ``expects_webhooks``: whether silence means that nothing changed.
+        ``expects_webhooks``: whether silence means that nothing changed. ``on_subscription`` is
+        called with an account whose tier has changed, before its streams are told.
         """
         self._database = database
         self._notifier = notifier
         self._clock = clock
         self._poll_s = poll_s
         self._expects_webhooks = expects_webhooks
+        self._on_subscription = on_subscription
         self._streams: dict[Stream, None] = {}
         self._owners: dict[str, dict[Stream, None]] = defaultdict(dict)  # by workspace
         self._cursor = 0
@@ -154,6 +158,8 @@ class Fanout:
             expects_webhooks = await self._expects_webhooks()
             async with self._database.reading() as tx:
                 found = await rows.connections(tx, [stream.user_id])
+                bought = await rows.subscriptions(tx, [stream.user_id])
+            stream.subscription = bought.get(stream.user_id)
             self._apply_connections(stream, found)
             await self._catch_up(stream, last_id, expects_webhooks=expects_webhooks)
             if self._is_closed:
@@ -174,7 +180,7 @@ class Fanout:
         return 0.0
 
     async def check(self) -> float:
-        """End the streams of ended sessions and tokens; apply changed connections."""
+        """End the streams of ended sessions and tokens; apply changed connections and tiers."""
         now = self._clock.now()
         streams = list(self._streams)
         for begin in range(0, len(streams), BATCH):
@@ -183,6 +189,7 @@ class Fanout:
             sessions = sorted({stream.session_id for stream in batch})
             async with self._database.reading() as tx:
                 found = await rows.connections(tx, users)
+                bought = await rows.subscriptions(tx, users)
                 living = await rows.living(tx, sessions, now=to_ms(now))
             for stream in batch:
                 if stream.session_id not in living:
@@ -193,6 +200,7 @@ class Fanout:
                 else:
                     mine = [row for row in found if row["user_id"] == stream.user_id]
                     self._apply_connections(stream, mine)
+                    self._apply_subscription(stream, bought.get(stream.user_id))
         return CHECK_S
 
     async def beat(self) -> float:
@@ -220,6 +228,13 @@ class Fanout:
             if connection.needs_reauth and not (before is not None and before.needs_reauth):
                 stream.put(_event("reauth_required", {"workspace_id": workspace_id}))
         self._bind(stream, fresh)
+
+    def _apply_subscription(self, stream: Stream, fresh: tuple[str, str] | None) -> None:
+        """Report a changed tier, which any broker's webhook may have stored."""
+        if fresh != stream.subscription:
+            stream.subscription = fresh
+            self._on_subscription(stream.user_id)
+            stream.put(_event("subscription", {}))
 
     def _bind(self, stream: Stream, fresh: dict[str, Connection]) -> None:
         for workspace_id in stream.connections.keys() - fresh.keys():

@@ -216,6 +216,16 @@ async def connections(tx: Tx, user_ids: Sequence[str]) -> list[Row]:
     )
 
 
+async def subscriptions(tx: Tx, user_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the tier and status of several users."""
+    marks = ", ".join(f":u{number}" for number in range(len(user_ids)))
+    rows = await tx.all(
+        f"SELECT user_id, tier, status FROM subscriptions WHERE user_id IN ({marks})",  # noqa: S608
+        **{f"u{number}": user_id for number, user_id in enumerate(user_ids)},
+    )
+    return {row["user_id"]: (row["tier"], row["status"]) for row in rows}
+
+
 async def living(tx: Tx, session_ids: Sequence[str], *, now: int) -> set[str]:
     """Return those of the sessions that are neither revoked nor expired."""
     marks = ", ".join(f":s{number}" for number in range(len(session_ids)))

@@ -102,6 +102,7 @@ class FakeBroker:
         self.asked = asyncio.Event()  # a token was asked for
         self._departed = asyncio.Event()  # a session was ended
         self.hanging = asyncio.Event()  # a request suffers the fault "hang"
+        self.tier, self.limit = "FREE", 120
         self.notion_token_invalid = False
         self.refuse_access = False
         self.sessions: dict[str, Person] = {}
@@ -271,7 +272,10 @@ class FakeBroker:
         person = self._person(request)
         if person is None:
             return _problem(401, "session_expired")
-        return web.json_response({"user": {"id": person.id}, "limits": {"all": 120}})
+        bought = {"tier": self.tier, "status": "active"}
+        return web.json_response(
+            {"user": {"id": person.id}, "subscription": bought, "limits": {"all": self.limit}}
+        )
 
     async def _disconnect(self, request: web.Request) -> web.Response:
         person = self._person(request)

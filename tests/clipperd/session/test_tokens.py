@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from clipperd.broker.sse import Frame
 from clipperd.errors import BrokerUnreachable, NotSignedIn, ReauthRequired, StorageFull
 from clipperd.keychain.errors import KeychainLocked
 from clipperd.keychain.system import MemorySecrets
+from clipperd.push.event_handler import EventHandler
 from clipperd.session.credentials import secret_name
 from clipperd.session.login import read_answer
 from tests.clipperd.fake_broker import WORKSPACE_A, WORKSPACE_B, FakeBroker, Fault, ada, bob
@@ -410,3 +412,18 @@ async def test_a_changed_profile_is_published_after_a_refresh(
     await world.session.token_for("user-ada")
     assert [w["id"] for w in world.last_published()["workspaces"]] == [WORKSPACE_B]
     assert (await world.accounts.scope()).workspace_id == WORKSPACE_B
+
+
+async def test_a_tier_that_was_bought_is_published_as_soon_as_the_broker_tells_of_it(
+    world: SessionStage, broker: FakeBroker
+) -> None:
+    view = await world.sign_in(broker, ada())
+    broker.tier, broker.limit = "PRO", 240
+    handler = EventHandler(world.session, None, None, None)  # type: ignore[arg-type]  # no page
+    token = await world.session.token_for("user-ada")
+    await handler.handle("user-ada", token, Frame("subscription", "{}", None))
+    event = world.last_published()
+    assert (event["subscription"]["tier"], event["limits"]) == ("PRO", {"all": 240})
+    assert event["user"]["email"] == (view.user.email if view.user else None)
+    await handler.handle("user-ada", token, Frame("subscription", "{}", None))
+    assert world.published.empty()  # nothing new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloud_broker.push.fanout import CHECK_S
 from cloud_broker.tariff import STATUSES
 from cloud_broker.web.billing import BILLING
 from tests.cloud_broker.billing.stripe_events import (
@@ -19,6 +20,7 @@ from tests.cloud_broker.billing.stripe_events import (
     told,
 )
 from tests.cloud_broker.broker_stage import BrokerStage, Person
+from tests.cloud_broker.push.push_listener import listening
 
 FREE, PRO, TEAM = ("FREE", "active", 120), ("PRO", "active", 240), ("TEAM", "active", 480)
 
@@ -148,3 +150,19 @@ async def test_a_tier_that_was_given_by_hand_stays(stage: BrokerStage) -> None:
     await stage.app[BILLING].run_once()
     stage.clock.advance(5)
     assert await standing(stage, token) == TEAM
+
+
+async def test_a_tier_that_was_bought_reaches_the_streams_of_the_account_within_seconds(
+    stage: BrokerStage,
+) -> None:
+    user_id, token = await somebody(stage)
+    async with listening(stage, token) as stream:
+        assert (await stream.next())[0] == "ready"
+        # Written as another broker does: only the database tells this one.
+        async with stage.database.transaction() as tx:
+            await tx.execute(
+                "UPDATE subscriptions SET tier = 'PRO' WHERE user_id = :user", user=user_id
+            )
+        stage.clock.advance(CHECK_S)
+        assert await stream.next() == ("subscription", {})
+        assert await standing(stage, token) == PRO
