@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from clipperd.broker.client import BrokerClient, decoded
+from clipperd.broker.client import BrokerClient, decoded, problem_code
 from clipperd.broker.http import Answer
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import notion_id
@@ -102,7 +102,7 @@ class BrokerAuth:
         answer = await self._client.call(
             "POST", "api/auth/logout", headers=_bearer(access_token), total_s=_AUTH_S
         )
-        if answer.status == 401:
+        if problem_code(answer) == "session_expired":
             return False
         self._check(answer)
         return True
@@ -126,7 +126,7 @@ class BrokerAuth:
             headers=_bearer(access_token),
             total_s=_AUTH_S,
         )
-        if answer.status != 404:
+        if problem_code(answer) != "not_found":
             self._check(answer)
 
     async def _tokens(self, body: dict[str, str]) -> Tokens:
@@ -148,12 +148,11 @@ class BrokerAuth:
         return msgspec.structs.replace(tokens, workspaces=found)
 
     def _check(self, answer: Answer) -> None:
-        """Raise AuthRefused for a refusal with a code, BrokerUnreachable for any other error."""
+        """Raise AuthRefused for a refusal of the broker, BrokerUnreachable for any other error."""
         if 200 <= answer.status < 300:
             return
-        body = decoded(answer)
-        code = body.get("code") or body.get("error") if isinstance(body, dict) else None
-        if answer.status in (400, 401, 403, 404, 409, 410, 422) and isinstance(code, str):
+        code = problem_code(answer)
+        if answer.status in (400, 401, 403, 404, 409, 410, 422) and code is not None:
             raise AuthRefused(answer.status, code)
         error = BrokerUnreachable(
             f"The service cannot do that now (status {answer.status}).", sent=True

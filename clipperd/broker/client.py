@@ -136,6 +136,24 @@ def decoded(answer: Answer) -> Any:
         return None
 
 
+def problem_code(answer: Answer) -> str | None:
+    """Return the code of an error that the broker itself made; None for any other answer.
+
+    Gateways, firewalls and captive portals answer in its place with any status and with JSON of
+    their own. The broker sends ``application/problem+json`` with a ``code``.
+    """
+    if not is_problem(answer.headers):
+        return None
+    body = decoded(answer)
+    code = body.get("code") if isinstance(body, dict) else None
+    return code if isinstance(code, str) else None
+
+
+def is_problem(headers: Mapping[str, str]) -> bool:
+    """Return whether these are the headers of an error that the broker itself made."""
+    return headers.get("content-type", "").partition(";")[0].strip() == "application/problem+json"
+
+
 def _http_date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()

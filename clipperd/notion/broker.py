@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
 from clipperd.broker.client import BrokerClient, decoded, server_date
+from clipperd.broker.http import Answer
 from clipperd.broker.ratelimit import limits
 from clipperd.broker.reply import Reply
 from clipperd.errors import BrokerUnreachable, ReauthRequired
@@ -93,9 +94,13 @@ class BrokerNotion:
             method, _PREFIX + path, headers=headers, query=query, body=body
         )
         content = decoded(answer)
-        if content is None and answer.body and 200 <= answer.status < 300:
+        if not _is_own(answer, content):
             self._client.connectivity.failed(sent=True)
-            raise BrokerUnreachable("The service sent an unreadable answer.", sent=True)
+            error = BrokerUnreachable(
+                f"Something other than the service answered (status {answer.status}).", sent=True
+            )
+            error.retry_after = self._client.retry_after(answer.headers)
+            raise error
         return Reply(
             status=answer.status,
             body=content,
@@ -105,6 +110,20 @@ class BrokerNotion:
             date=server_date(answer),
             limits=limits(answer.headers),
         )
+
+
+def _is_own(answer: Answer, content: Any) -> bool:
+    """Return whether Notion or the broker made this answer, and not a gateway in between.
+
+    Every object of Notion names its type; an error repeats its status and has a code. The broker
+    gives its own errors the same form. https://developers.notion.com/reference/status-codes
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("object"), str):
+        return False
+    if answer.status < 400:
+        return str(content["object"]) != "error"
+    is_error = str(content["object"]) == "error" and isinstance(content.get("code"), str)
+    return is_error and bool(content.get("status", answer.status) == answer.status)
 
 
 def _expired(reply: Reply) -> bool:

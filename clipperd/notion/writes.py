@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from clipperd.broker.client import BrokerClient
+from clipperd.broker.client import BrokerClient, problem_code
 from clipperd.broker.http import Answer
 from clipperd.broker.reply import Reply
 from clipperd.clock import from_rfc3339, rfc3339
@@ -40,7 +40,7 @@ class BrokerWrites:
     async def since(self, scope: Scope, at: float) -> Remembered:
         """Return the writes since ``at``; see ``Writes``."""
         answer = await self._call(scope, "GET", _PATH, query={"since": rfc3339(at)})
-        if answer.status == 404:
+        if problem_code(answer) == "not_found":
             return Remembered(())
         if answer.status != 200:
             raise self._failed(answer)
@@ -58,7 +58,7 @@ class BrokerWrites:
         """Report an outcome; see ``Writes``."""
         body = msgspec.json.encode({"created": list(created)})
         answer = await self._call(scope, "PUT", f"{_PATH}/{key}", body=body)
-        if answer.status not in (204, 404):
+        if answer.status != 204 and problem_code(answer) != "not_found":
             raise self._failed(answer)
 
     async def _call(
@@ -76,7 +76,7 @@ class BrokerWrites:
 
         token = await self._session.token_for(scope.user_id)
         answer = await once(token)
-        if answer.status == 401:
+        if problem_code(answer) == "session_expired":
             answer = await once(await self._session.token_for(scope.user_id, stale=token))
         return answer
 

@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 
 import msgspec
 
-from clipperd.broker.client import BrokerClient
+from clipperd.broker.client import BrokerClient, is_problem
 from clipperd.broker.http import Incoming
 from clipperd.broker.sse import FrameParser
 from clipperd.clock import Clock, rfc3339
@@ -162,9 +162,10 @@ class Listener:
                 if incoming.status == 200:
                     await self._read(user, token, incoming)
                     return
-                if incoming.status in (404, 405):
+                is_own = is_problem(incoming.headers)
+                if incoming.status in (404, 405) and is_own:
                     raise _Absent
-                if incoming.status != 401 or is_last:
+                if incoming.status != 401 or not is_own or is_last:
                     raise _refused(self._client.retry_after(incoming.headers))
             token = await self._session.token_for(user, stale=token)
 

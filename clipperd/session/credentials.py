@@ -12,6 +12,8 @@ from clipperd.errors import BrokerNotConfigured, BrokerUnreachable
 from clipperd.keychain.errors import KeychainLocked
 from clipperd.keychain.secrets import Secrets
 
+_ENDED = frozenset({"invalid_grant", "session_expired"})
+"""The broker's codes for a session that has ended; any other refusal passes with time."""
 _MARGIN_S = 30.0  # refresh an access token this long before it expires
 
 
@@ -119,7 +121,11 @@ class Credentials:
         try:
             tokens = await self._ask(self._refresh_token)
         except AuthRefused as error:
-            raise Expired(error.code) from error
+            if error.code in _ENDED:
+                raise Expired(error.code) from error
+            raise BrokerUnreachable(
+                f"The service cannot renew the session now ({error.code}).", sent=False
+            ) from error
         if tokens.user.id != self.user_id:
             raise Expired("other_user")
         await self.adopt(tokens)

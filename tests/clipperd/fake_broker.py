@@ -198,7 +198,10 @@ class FakeBroker:
             return web.Response(body=b"[" + b"0," * (5 << 20) + b"0]")
         if fault.kind == "redirect":
             return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"})
-        return web.json_response(fault.body, status=fault.status, headers=fault.headers)
+        body = fault.body
+        if body is None and "/proxy/" in request.path:
+            body = {"object": "error", "status": fault.status, "code": "fault", "message": ""}
+        return web.json_response(body, status=fault.status, headers=fault.headers)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"ok": True})

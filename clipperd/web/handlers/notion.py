@@ -116,24 +116,15 @@ def _version(request: web.Request) -> str | None:
 
 
 def _render(reply: Reply) -> web.Response:
-    """Return Notion's response; one that is not JSON becomes a gateway error."""
+    """Return Notion's response, or the broker's in Notion's form."""
     headers: dict[str, str] = {}
     if reply.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(reply.retry_after_s)))
     if reply.broker_code is not None:
         headers["X-Broker-Code"] = reply.broker_code
-    status, body = reply.status, reply.body
-    if body is None and status != 204:
-        status = status if status >= 400 else 502
-        body = {
-            "object": "error",
-            "status": status,
-            "code": "internal_server_error" if status < 503 else "service_unavailable",
-            "message": "The service returned an invalid response.",
-        }
     return web.Response(
-        body=None if body is None else msgspec.json.encode(body),
-        status=status,
+        body=msgspec.json.encode(reply.body),
+        status=reply.status,
         headers=headers,
         content_type="application/json",
     )

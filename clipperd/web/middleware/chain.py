@@ -108,7 +108,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if request.transport is not None:
             request.transport.close()
         return request[STREAM]
-    response = problems.respond(problem, request.path, shown)
+    response = problems.respond(problem, request.path, shown, method=request.method)
     if allow:
         response.headers[hdrs.ALLOW] = allow
     return response

@@ -68,6 +68,7 @@ NOTION_CODES: Mapping[int, str] = {
 }
 """Notion's codes (https://developers.notion.com/reference/status-codes)."""
 
+_UNKNOWN = "write_outcome_unknown"
 _NOTION_UNAUTHORIZED = frozenset({"not_signed_in", "reauth_required"})
 
 
@@ -136,13 +137,24 @@ def from_status(status: int, request_id: str) -> Problem:
     )
 
 
-def respond(problem: Problem, path: str, error: ClipperdError | None = None) -> web.Response:
-    """Return the response; ``path`` decides whether it has Notion's error format."""
+def respond(
+    problem: Problem, path: str, error: ClipperdError | None = None, *, method: str = "GET"
+) -> web.Response:
+    """Return the response; ``path`` decides whether it has Notion's error format.
+
+    A write that was sent and whose answer did not arrive says so as the broker does.
+    """
+    is_unknown = False
     if path.startswith(NOTION_PREFIX):
         problem = _in_notion_format(problem, error)
+        is_unknown = method != "GET" and problem.status == 504
+        if is_unknown:
+            problem.additional_data["broker_code"] = _UNKNOWN
     response = web.Response(
         body=msgspec.json.encode(problem), status=problem.status, content_type=MEDIA_TYPE
     )
+    if is_unknown:
+        response.headers["X-Broker-Code"] = _UNKNOWN
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     if problem.status == 401:

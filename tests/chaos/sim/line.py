@@ -19,6 +19,18 @@ from tests.chaos.sim.trace import Trace
 from tests.chaos.sim.weather import LINE, pick
 
 _HTML = Answer(502, {"content-type": "text/html"}, b"<html>502 Bad Gateway</html>")
+_GATEWAY = tuple(
+    Answer(status, {"content-type": "application/json"}, body)
+    for status, body in (
+        (200, b'{"status":"ok"}'),
+        (400, b'{"code":"validation_error","message":"Bad Request"}'),
+        (401, b'{"error":"invalid_grant","code":"unauthorized"}'),
+        (403, b'{"code":"1020"}'),
+        (404, b'{"code":"object_not_found","error":"not_found"}'),
+        (429, b'{"message":"API rate limit exceeded"}'),
+    )
+)
+"""A gateway, firewall or captive portal answers in JSON in the broker's place."""
 _STUCK_S = 150.0  # the longest that something in between holds a request back
 
 
@@ -114,7 +126,7 @@ class _NoStream:
     """The answer of a broker without an event stream."""
 
     status = 404
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {"content-type": "application/problem+json"}
 
     async def chunks(self) -> AsyncIterator[bytes]:
         nothing: tuple[bytes, ...] = ()
@@ -150,8 +162,9 @@ class _Exchange:
                 return
             case "lost_going":
                 return
-            case "html_502":
-                self._later(delay_s, lambda: self._hear(_HTML))
+            case "html_502" | "gateway_json" as kind:
+                foreign = _HTML if kind == "html_502" else self._rng.choice(_GATEWAY)
+                self._later(delay_s, lambda: self._hear(foreign))
                 if self._rng.random() < 0.5:
                     return
             case "late_going":

@@ -48,6 +48,7 @@ LINE: Table = (
     ("lost_coming", 0.004),
     ("half_answer", 0.008),
     ("html_502", 0.005),
+    ("gateway_json", 0.01),
     ("late_going", 0.004),
     ("twice", 0.004),
 )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -373,3 +374,30 @@ async def test_a_part_sent_with_a_session_that_ended_is_not_sent_again(
         await world.notion.upload(ADA, "file_uploads/x/send", a_form(b"x"), None)
     assert not told.value.sent
     assert (await world.notion.upload(ADA, "file_uploads/x/send", a_form(b"x"), None)).ok
+
+
+FOREIGN: list[tuple[int, Any]] = [
+    (200, {"status": "ok"}),
+    (200, []),
+    (200, {"object": "error", "status": 404, "code": "object_not_found"}),
+    (400, {"error": "Bad Request"}),
+    (401, {"error": "unauthorized"}),
+    (403, {"code": "1020"}),
+    (404, {"error": "not_found", "code": "object_not_found"}),
+    (404, {"object": "error", "status": 403, "code": "restricted_resource"}),
+    (429, {"message": "API rate limit exceeded"}),
+    (503, {"fault": {"faultstring": "no healthy upstream"}}),
+]
+"""Answers that gateways, firewalls and captive portals give in the broker's place."""
+
+
+@pytest.mark.parametrize(("status", "body"), FOREIGN)
+async def test_only_notion_and_the_broker_answer_a_call(
+    world: SessionStage, broker: FakeBroker, status: int, body: Any
+) -> None:
+    await world.sign_in(broker, ada())
+    broker.faults.append(Fault("status", "proxy", status, {"Retry-After": "5"}, body))
+    with pytest.raises(BrokerUnreachable) as caught:
+        await world.notion.send(ADA, Call("PATCH", "blocks/x/children", body=b"{}", key="k"))
+    assert caught.value.sent
+    assert caught.value.retry_after == 5.0

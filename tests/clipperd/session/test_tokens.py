@@ -120,6 +120,30 @@ async def test_an_outage_while_refreshing_ends_no_session(
     assert (await world.session.token_for("user-ada")).startswith("access-")
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": "invalid_grant"}),
+        (401, {"error": "unauthorized", "code": "invalid_grant"}),
+        (403, {"error": "Forbidden"}),
+        (403, {"code": "1020"}),
+        (404, {"error": "not_found"}),
+        (200, {"access_token": 7}),
+    ],
+)
+async def test_only_the_broker_itself_ends_a_session(
+    world: SessionStage, broker: FakeBroker, status: int, body: dict[str, object]
+) -> None:
+    await world.sign_in(broker, ada())
+    world.clock.advance(3600)
+    broker.faults += [Fault("status", "token", status, {}, body) for _ in range(2)]
+    with pytest.raises(BrokerUnreachable):
+        await world.session.token_for("user-ada")
+    assert (await world.session.view()).state == "signed_in"
+    broker.faults.clear()
+    assert (await world.session.token_for("user-ada")).startswith("access-")
+
+
 async def test_a_session_in_memory_ends_with_the_process_and_is_reported(
     tmp_path: Path, broker: FakeBroker
 ) -> None:

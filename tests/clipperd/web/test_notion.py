@@ -111,10 +111,15 @@ async def test_the_daemons_own_refusals_speak_notions_language(
     assert body["additional_data"] == {"clipperd_code": own}
 
 
-async def test_an_unreadable_answer_is_an_error_of_the_gateway(api: MiddlewareStage) -> None:
-    api.notion.reply = Reply(200, None)
-    status, body, _ = await api.call("GET", "/v1/notion/users")
-    assert (status, body["object"]) == (502, "error")
+async def test_a_write_whose_answer_was_lost_says_that_its_outcome_is_unknown(
+    api: MiddlewareStage,
+) -> None:
+    api.notion.reply = BrokerUnreachable("Cut.", sent=True)
+    status, body, response = await api.call("PATCH", "/v1/notion/pages/x", json={})
+    assert (status, body["code"]) == (504, "gateway_timeout")
+    assert response.headers["X-Broker-Code"] == "write_outcome_unknown"
+    assert body["additional_data"]["broker_code"] == "write_outcome_unknown"
+    assert body["request_id"] == response.headers["X-Request-Id"]
 
 
 @pytest.mark.parametrize(
