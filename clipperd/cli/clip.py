@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
-from clipperd.cli.pages import find, fragment_id
+from clipperd.cli.lookup import find_heading, find_page, fragment_id
 from clipperd.cli.verbs import Verbs
 from clipperd.content.formats import BY_SUFFIX, FORMATS, SUPPORTED
 
@@ -54,6 +54,9 @@ def declare(verbs: Verbs) -> None:
     )
     place.add_argument("--start", action="store_true", help="insert at the top of the page")
     parser.add_argument(
+        "--fuzzy", action="store_true", help="take the best match for a PAGE or HEADING"
+    )
+    parser.add_argument(
         "--format", choices=SUPPORTED, help="by default guessed from the name and content"
     )
     parser.add_argument(
@@ -75,8 +78,8 @@ def clip(args: Namespace, console: Console) -> int:
     """Send the content to the daemon, which stores and delivers it."""
     content = read_content(args, console)
     client = console.client(args)
-    position = _position(args)
-    target = {"page_id": find(client, args.page), "position": position}
+    page_id = find_page(client, console, args.page, fuzzy=args.fuzzy)
+    target = {"page_id": page_id, "position": _position(args, client, console, page_id)}
     body: dict[str, Any] = {"targets": [target], "content": content}
     if args.priority is not None:
         body["priority"] = args.priority
@@ -168,20 +171,15 @@ def _blocks(text: str) -> list[Any]:
     return value
 
 
-def _position(args: Namespace) -> dict[str, Any]:
+def _position(args: Namespace, client: Client, console: Console, page_id: str) -> dict[str, Any]:
     if args.start:
         return {"type": "start"}
-    from clipperd.model import notion_id
-
     named = args.after if args.after is not None else args.end_of
     if named is None:
         on_page = fragment_id(args.page)
         return {"type": "end"} if on_page is None else {"type": "after_block", "block_id": on_page}
     kind = "after_heading" if args.after is not None else "end_of_section"
-    heading_id = fragment_id(named) or notion_id(named)
-    if heading_id is not None:
-        return {"type": kind, "heading_id": heading_id}
-    return {"type": kind, "heading": {"text": named}}
+    return {"type": kind, **find_heading(client, console, page_id, named, fuzzy=args.fuzzy)}
 
 
 def _wait(client: Client, accepted: dict[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -1,22 +1,15 @@
-"""``pages`` and ``outline``: lists pages and headings; finds the page of a command line."""
+"""``pages`` and ``outline``: lists pages and headings."""
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipperd.cli import exits, layout
 from clipperd.cli.console import Console
 from clipperd.cli.exits import UsageError
+from clipperd.cli.lookup import find_page, listing
 from clipperd.cli.verbs import Verbs
-
-if TYPE_CHECKING:
-    from clipperd.client import Client
-
-_SHOWN = 10
-_ID_AT_END = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")
-
 
 VERBS = ("pages", "outline")
 
@@ -57,6 +50,9 @@ def declare(verbs: Verbs) -> None:
         default="auto",
         help="cached: do not ask Notion; verified: always ask (auto)",
     )
+    parser.add_argument(
+        "--fuzzy", action="store_true", help="take the best match if no page has this title"
+    )
 
 
 def pages(args: Namespace, console: Console) -> int:
@@ -77,7 +73,7 @@ def pages(args: Namespace, console: Console) -> int:
         return exits.OK
     listed = items(found)
     if listed:
-        console.say(_listing(listed))
+        console.say(listing(listed))
     _print_index_state(console, found, empty=not listed, searched=bool(args.query))
     return exits.OK
 
@@ -85,7 +81,7 @@ def pages(args: Namespace, console: Console) -> int:
 def outline(args: Namespace, console: Console) -> int:
     """Print a page's headings, indented by level."""
     client = console.client(args)
-    page_id = find(client, args.page)
+    page_id = find_page(client, console, args.page, fuzzy=args.fuzzy)
     found = client.outline(page_id, args.freshness)
     if args.json:
         console.emit(found)
@@ -102,66 +98,6 @@ def outline(args: Namespace, console: Console) -> int:
             f"Read from Notion {console.ago(found.get('verified_at'))}; it may have changed since."
         )
     return exits.OK
-
-
-def find(client: Client, given: str) -> str:
-    """Return the id of the page ``given``. Raises UsageError when none or several match."""
-    page_id = named_id(given)
-    if page_id is not None:
-        return page_id
-    from clipperd.client import items
-
-    answer = client.pages(q=given, limit=_SHOWN)
-    found = items(answer)
-    same = [p for p in found if (p.get("title") or "").casefold() == given.casefold()]
-    chosen = same or found
-    if len(chosen) == 1:
-        return str(chosen[0]["id"])
-    if not chosen:
-        raise UsageError(
-            f"No page matches {layout.plain(given, 60)!r}.",
-            f"Search Notion with: clipperd pages {layout.plain(given, 40)!r} --remote",
-        )
-    raise UsageError(
-        f"Several pages match {layout.plain(given, 60)!r}:\n{_listing(chosen)}",
-        "Use the id of the page.",
-    )
-
-
-def named_id(given: str) -> str | None:
-    """Return the id in an id or a Notion address, or None for anything else."""
-    from urllib.parse import parse_qs, urlsplit
-
-    from clipperd.model import notion_id
-
-    if not given.lower().startswith(("http://", "https://")):
-        return notion_id(given)
-    url = urlsplit(given)
-    over_database = parse_qs(url.query).get("p", [""])[0]  # a page opened over a database
-    match = _ID_AT_END.search(over_database) or _ID_AT_END.search(url.path.rstrip("/"))
-    if match is None:
-        raise UsageError(
-            "The address does not contain the id of a Notion page. Copy the link of the page."
-        )
-    return notion_id(match.group(1))
-
-
-def fragment_id(given: str) -> str | None:
-    """Return the block id of an address's ``#…``, as Notion's "copy link to block" makes it."""
-    from urllib.parse import urlsplit
-
-    from clipperd.model import notion_id
-
-    return notion_id(urlsplit(given).fragment)
-
-
-def _listing(found: list[dict[str, Any]]) -> str:
-    rows = []
-    for page in found:
-        path = " / ".join(step.get("title") or "Untitled" for step in page.get("path") or [])
-        kind = "" if page.get("kind", "page") == "page" else str(page["kind"]).replace("_", " ")
-        rows.append([page.get("title") or "Untitled", kind, path, page["id"]])
-    return layout.table(["PAGE", "KIND", "IN", "ID"], rows, widest=44)
 
 
 def _print_index_state(

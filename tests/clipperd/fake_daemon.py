@@ -31,6 +31,11 @@ class FakeDaemon:
         self.seen: list[tuple[str, str, Any]] = []
         self.tokens_seen: list[str] = []
         self.sessions: list[Json] = [SIGNED_IN]
+        self.similar: list[dict[str, Any]] = []
+        """What a search finds that no title contains, as a typing error does."""
+        self.remote: list[dict[str, Any]] = []
+        self.is_complete = True
+        self.headings = [{"id": OTHER, "text": "To read", "level": 2, "index": 0, "path": []}]
         self.pages = [_page(PAGE, "Reading list"), _page(OTHER, "Reading notes")]
         self.clips: dict[str, Json] = {}
         self.events: list[tuple[str, Any]] = []
@@ -127,13 +132,16 @@ class FakeDaemon:
 
     async def _pages(self, request: web.Request) -> web.Response:
         wanted = request.query.get("q", "").casefold()
-        found = [p for p in self.pages if wanted in p["title"].casefold()]
-        index = {"state": "complete", "complete": True, "count": len(self.pages)}
+        remote = self.remote if "remote" in request.query else []
+        found = [p for p in (*self.pages, *remote) if wanted in p["title"].casefold()]
+        found = found or self.similar
+        index = {"state": "complete", "complete": self.is_complete, "count": len(self.pages)}
         return web.json_response({"items": found, "next_cursor": None, "index": index})
 
     async def _outline(self, request: web.Request) -> web.Response:
-        headings = [{"id": OTHER, "text": "To read", "level": 2, "index": 0}]
-        return web.json_response({"page_id": PAGE, "title": "Reading list", "headings": headings})
+        return web.json_response(
+            {"page_id": PAGE, "title": "Reading list", "headings": self.headings}
+        )
 
     async def _clip(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -26,14 +26,22 @@ async def clipperd(
     home: Path,
     *argv: str,
     stdin: bytes | None = None,
+    typed: bytes = b"",
     env: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run ``clipperd --home HOME argv…`` in a thread; without ``stdin`` it is a terminal."""
-    return await asyncio.to_thread(run, home, *argv, stdin=stdin, env=env)
+    """Run ``clipperd --home HOME argv…`` in a thread.
+
+    Without ``stdin`` it is a terminal, at which ``typed`` is entered.
+    """
+    return await asyncio.to_thread(run, home, *argv, stdin=stdin, typed=typed, env=env)
 
 
 def run(
-    home: Path, *argv: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None
+    home: Path,
+    *argv: str,
+    stdin: bytes | None = None,
+    typed: bytes = b"",
+    env: Mapping[str, str] | None = None,
 ) -> Result:
     """The same, in this thread."""
     out, err = io.StringIO(), io.StringIO()
@@ -46,7 +54,7 @@ def run(
     console = Console(
         out=out,
         err=err,
-        stdin=io.BytesIO(stdin or b""),
+        stdin=io.BytesIO(typed if stdin is None else stdin),
         stdin_is_terminal=stdin is None,
         env=env or {},
         browse=browse,
