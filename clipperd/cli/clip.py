@@ -198,6 +198,8 @@ def _print_outcome(console: Console, clip: dict[str, Any], *, waited: bool) -> N
     state, clip_id = clip["state"], clip["id"]
     delivery = (clip.get("deliveries") or [{}])[0]
     page = layout.plain(delivery.get("page_title") or "the page", 60)
+    if delivery.get("page_ref") and not delivery.get("page_id"):
+        page = f'the new page "{page}"'
     if state == "delivered":
         calls = layout.count(int(delivery.get("notion_calls") or 0), "call")
         console.say(f"Delivered to {page} ({calls} to Notion).")

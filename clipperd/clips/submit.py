@@ -14,22 +14,23 @@ from msgspec.structs import replace
 from clipperd.clock import Clock, from_rfc3339
 from clipperd.content import chunks, convert
 from clipperd.content.chunks import Plan
-from clipperd.content.convert import Content, Prepared
+from clipperd.content.convert import Content, Prepared, row_title
 from clipperd.content.links import utf16_units
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, invalid
 from clipperd.model import POSITIONS, Position, PositionType, Scope, notion_id
 from clipperd.outbox import accept as accepting
-from clipperd.outbox import actions
+from clipperd.outbox import actions, rows
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import PRIORITIES, ClipView, Draft, LaneKey, Priority, Source, Target
-from clipperd.pages.directory import Directory
+from clipperd.pages.directory import Directory, Known
 from clipperd.session.accounts import Accounts
 
 MAX_TARGETS = 100
 _MAX_KEY = 255  # characters
 PARENTS = ("page_id", "data_source_id", "database_id", "page_ref")
 """The keys of which a new page's parent has one."""
+_DESTINATIONS = ("page_id", "data_source_id", "database_id", "page_ref", "new_page")
 _MAX_TITLE_UNITS = 2000  # UTF-16 units of one rich text
 
 
@@ -78,9 +79,14 @@ class NewPageBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TargetBody(msgspec.Struct, forbid_unknown_fields=True):
-    """One destination: a page, a new page of another clip (``page_ref``), or a new page."""
+    """One destination: a page, a new page of another clip (``page_ref``), or a new page.
+
+    A database or data source, also if it is named as a page, gets a row.
+    """
 
     page_id: str | None = None
+    data_source_id: str | None = None
+    database_id: str | None = None
     page_ref: str | None = None
     new_page: NewPageBody | None = None
     position: PositionBody | None = None
@@ -136,20 +142,24 @@ class ClipSubmission:
             )
         asked = body.workspace_id or header_workspace
         scope = await self._accounts.scope(asked)
-        targets = await self._with_titles(scope, read_targets(body))
+        asked_for = read_targets(body)
+        pointers = [f"/targets/{index}" for index in range(len(asked_for))]
+        targets = await self._known(scope, asked_for, pointers)
         not_before = read_time(body.not_before, "/not_before")
         accepted = _encoded(body.content)
         prepared, plan = await prepared_content(body.content, len(accepted), targets)
+        source = body.source or {}
+        title = row_title(prepared.blocks, source, prepared.title)
         draft = Draft(
             scope=scope,
             client_id=client_id,
-            targets=targets,
+            targets=[as_row(target, title) for target in targets],
             accepted=accepted,
             prepared=prepared,
             plan=plan,
             priority=PRIORITIES.index(body.priority),
             not_before=not_before,
-            source=body.source or {},
+            source=source,
             idempotency_key=key,
             fingerprint=b"" if key is None else _fingerprint(body, accepted, asked),
         )
@@ -179,17 +189,17 @@ class ClipSubmission:
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
-            rows = actions.rows_of(connection, user, clip_id, None)
+            found = actions.rows_of(connection, user, clip_id, None)
             actions.edit(
                 connection,
-                rows,
+                found,
                 version=version,
                 now=now,
                 content=replacement,
                 priority=priority,
                 not_before=not_before,
             )
-            return [actions.lane_of(row) for row in rows]
+            return [actions.lane_of(row) for row in found]
 
         view, lanes = await self._outbox.act(user, clip_id, work)
         self._dispatcher.free(*lanes)
@@ -205,25 +215,34 @@ class ClipSubmission:
             )
         wanted = read_target(target, "/target", None)
         at = Scope(user, (await self._outbox.get(user, clip_id)).workspace_id)
-        wanted = (await self._with_titles(at, [wanted]))[0]
+        wanted = (await self._known(at, [wanted], ["/target"]))[0]
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> list[LaneKey]:
             row = actions.rows_of(connection, user, clip_id, delivery_id)[0]
             scope = Scope(user, row["workspace_id"])
-            place = accepting.locate(connection, scope, wanted, delivery_id)
-            actions.retarget(connection, row, wanted, place, now)
+            named = as_row(wanted, rows.title_of(connection, row["clip"]))
+            place = accepting.locate(connection, scope, named, delivery_id)
+            actions.retarget(connection, row, named, place, now)
             return [actions.lane_of(row), (user, row["workspace_id"], place[2])]
 
         view, lanes = await self._outbox.act(user, clip_id, work)
         self._dispatcher.free(*lanes)
         return view
 
-    async def _with_titles(self, scope: Scope, targets: Sequence[Target]) -> list[Target]:
-        """Return the targets with the titles of their pages. Raises WorkspaceMismatch."""
-        known = [target.page_id for target in targets if target.page_id is not None]
-        titles = await self._directory.lookup(scope, known) if known else {}
-        return [replace(target, title=titles.get(target.page_id or "")) for target in targets]
+    async def _known(
+        self, scope: Scope, targets: Sequence[Target], pointers: Sequence[str]
+    ) -> list[Target]:
+        """Return the targets with what the page index knows: titles, and databases as such.
+
+        Raises WorkspaceMismatch, InvalidInput.
+        """
+        ids = [found for target in targets if (found := target.page_id or _container(target))]
+        known = await self._directory.lookup(scope, ids) if ids else {}
+        return [
+            _as_known(target, known.get(target.page_id or ""), pointer)
+            for target, pointer in zip(targets, pointers, strict=True)
+        ]
 
     async def _user(self) -> str:
         user = await self._accounts.current_user()
@@ -237,7 +256,7 @@ async def prepared_content(
 ) -> tuple[Prepared, Plan]:
     """Convert and plan the content, which is optional if every target is a new page."""
     if content is None:
-        if all(target.new_page is not None for target in targets):
+        if all("title" in (target.new_page or {}) for target in targets):
             nothing = Prepared(format="blocks", title="", preview="", blocks=[], demotable=False)
             return nothing, chunks.plan([])
         raise invalid("Send content: only new pages may do without.", "/content", "required")
@@ -272,15 +291,52 @@ def read_targets(body: ClipBody) -> list[Target]:
 
 def read_target(target: TargetBody, pointer: str, headings: Any) -> Target:
     """Check one target. Raises InvalidInput with the place in the body."""
-    named = [x for x in (target.page_id, target.page_ref, target.new_page) if x is not None]
-    if len(named) != 1:
-        raise invalid("Name exactly one of page_id, page_ref and new_page in a target.", pointer)
+    given = {name: value for name in _DESTINATIONS if (value := getattr(target, name)) is not None}
+    if len(given) != 1:
+        raise invalid(f"Name exactly one of {', '.join(_DESTINATIONS)} in a target.", pointer)
+    kind = next(iter(given))
     position = _position(target.position, pointer + "/position", target.headings or headings)
     if target.new_page is not None:
         return Target(position, new_page=_new_page(target.new_page, pointer + "/new_page"))
     if target.page_ref is not None:
         return Target(position, page_ref=_ref(target.page_ref, pointer + "/page_ref"))
-    return Target(position, page_id=_id(str(target.page_id), pointer + "/page_id"))
+    found = _id(str(given[kind]), f"{pointer}/{kind}")
+    if kind == "page_id":
+        return Target(position, page_id=found)
+    return _row_target(position, {kind: found}, pointer)
+
+
+def as_row(target: Target, title: str) -> Target:
+    """Return the target with ``title`` for its row, if it makes one of the clip itself."""
+    page = target.new_page
+    if page is None or "title" in page:
+        return target
+    return replace(target, new_page={**page, "title": title})
+
+
+def _as_known(target: Target, known: Known | None, pointer: str) -> Target:
+    if known is None:
+        return target
+    if known.kind == "page":
+        return replace(target, title=known.title)
+    return _row_target(target.position, {f"{known.kind}_id": str(target.page_id)}, pointer)
+
+
+def _row_target(position: Position, parent: Mapping[str, str], pointer: str) -> Target:
+    """Return the target of a row whose title is the clip's. Raises InvalidInput."""
+    if POSITIONS[position.type].names is not None:
+        raise invalid(
+            "A clip to a database becomes a new row, which has no headings or blocks yet. "
+            "Leave the position out, or choose a page.",
+            pointer + "/position",
+        )
+    return Target(position, new_page={"parent": dict(parent)})
+
+
+def _container(target: Target) -> str | None:
+    """Return the data source or database that a row goes into."""
+    parent = (target.new_page or {}).get("parent") or {}
+    return parent.get("data_source_id") or parent.get("database_id")
 
 
 def _position(body: PositionBody | None, pointer: str, headings: Any) -> Position:

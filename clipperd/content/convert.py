@@ -116,11 +116,20 @@ def _headings(item: Mapping[str, Any], at: str) -> str | None:
     return None if value is None else str(value)
 
 
+def row_title(blocks: Sequence[Block], source: Mapping[str, Any], otherwise: str) -> str:
+    """Return the title of a clip that becomes a row: its first heading, its source's, or a line."""
+    given = source.get("title")
+    named = " ".join(given[: 4 * _TITLE].split()) if isinstance(given, str) else ""
+    return _heading(blocks) or named or otherwise
+
+
 def _title(blocks: Sequence[Block]) -> str:
-    for block in blocks:
-        if block["type"] in HEADINGS and (text := _line(block)):
-            return text
-    return next((text for block in walk(blocks) if (text := _line(block))), "")
+    found = _heading(blocks)
+    return found or next((text for block in walk(blocks) if (text := _line(block))), "")
+
+
+def _heading(blocks: Sequence[Block]) -> str:
+    return next((text for b in blocks if b["type"] in HEADINGS and (text := _line(b))), "")
 
 
 def _line(block: Block) -> str:

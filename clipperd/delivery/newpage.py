@@ -1,4 +1,4 @@
-"""Find the parent of a page to create: its id and the name of its title property."""
+"""Find the parent of a page to create, and databases among the pages that clips are sent to."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ class NewPages:
                 self._titles[source] = str(name)
                 return Parent(body, str(name), reads + 1)
         raise ParentGone
+
+    async def container(self, scope: Scope, thing_id: str) -> Mapping[str, str] | None:
+        """Return the id as a row's parent if it is a database or data source, not a page.
+
+        Raises ReadFailed.
+        """
+        for kind, noun in (("database_id", "databases"), ("data_source_id", "data_sources")):
+            try:
+                await self._read(scope, f"{noun}/{thing_id}")
+            except ParentGone:
+                continue
+            return {kind: thing_id}
+        return None
 
     async def _only_source(self, scope: Scope, database: str) -> str:
         sources = (await self._read(scope, f"databases/{database}")).get("data_sources")

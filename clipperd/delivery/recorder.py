@@ -8,9 +8,9 @@ from clipperd.clock import Clock
 from clipperd.delivery.ports import Timeouts
 from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.model import State
-from clipperd.outbox import requests
+from clipperd.outbox import requests, rows
 from clipperd.outbox.outbox import Outbox
-from clipperd.outbox.records import QueuedDelivery, Request
+from clipperd.outbox.records import LaneKey, QueuedDelivery, Request
 from clipperd.pages.pages import Pages
 
 _WHY = {
@@ -123,6 +123,14 @@ class Recorder:
         await self._outbox.change(
             requests.close, request, state=state, reason=reason, error=error, now=now
         )
+
+    async def make_rows(
+        self, lane: LaneKey, parent: Mapping[str, str], request: Request | None
+    ) -> None:
+        """Turn the lane's unsent deliveries into rows: its page turned out to be a database."""
+        if request is not None:
+            self._resolver.forget(request.key)
+        await self._outbox.change(rows.make_rows, lane, parent, request, self._clock.now())
 
     async def undecided(self, request: Request, why: str) -> None:
         """Ask the user whether the clip arrived: the page does not tell."""

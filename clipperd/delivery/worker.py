@@ -64,6 +64,7 @@ class Worker:
         self._resolver = OutcomeResolver(outbox, notion, clock, timeouts, deps)
         self._recorder = Recorder(outbox, pages, clock, timeouts, self._resolver)
         self._undo = UndoWorker(outbox, notion, positions, clock, deps)
+        self._pages = pages
         self._new_pages = NewPages(outbox, notion)
         self._continuation = Continuation(notion, positions, deps)
         self._tries: dict[LaneKey, int] = {}
@@ -117,6 +118,8 @@ class Worker:
         try:
             place = await self._place(scope, first, plans[first.clip_seq])
         except PlaceGone as gone:
+            if not first.started and await self._became_rows(lane, None):
+                return StepResult.MOVED
             await self._recorder.park(group, gone.reason, gone.detail)
             return StepResult.AGAIN
         stamp = await self._stamp(scope)
@@ -240,6 +243,10 @@ class Worker:
                 return await self._not_applied(lane, request, verdict, calls)
             case outcome.AnchorLost(message):
                 return await self._anchor_lost(request, message, calls)
+            case outcome.Attention("page_gone") | outcome.Refused() if _may_be_database(
+                request, verdict
+            ) and await self._became_rows(lane, request):
+                return StepResult.MOVED
             case outcome.Refused():
                 return await self._refused(request, verdict, calls)
             case outcome.Attention(reason, code, message):
@@ -259,6 +266,19 @@ class Worker:
                 await self._recorder.unconfirmed(request, "settle", seconds)
                 self._resolver.started(request.key, seconds)
                 return StepResult.AGAIN
+
+    async def _became_rows(self, lane: LaneKey, request: Request | None) -> bool:
+        """Make rows of the lane's clips if its page is a database; return whether it is.
+
+        ``request``: the append that Notion refused, if one was sent. Raises ReadFailed.
+        """
+        scope = Scope(lane[0], lane[1])
+        if await self._pages.kind_of(scope, lane[2]) == "page":
+            return False
+        parent = await self._new_pages.container(scope, lane[2])
+        if parent is not None:
+            await self._recorder.make_rows(lane, parent, request)
+        return parent is not None
 
     async def _applied(
         self, lane: LaneKey, request: Request, ids: Sequence[str], calls: int
@@ -378,6 +398,13 @@ def _otherwise(
         for item in group
         if not item.started and batch.splits_section(item, plans[item.clip_seq], place)
     }
+
+
+def _may_be_database(request: Request, verdict: outcome.Attention | outcome.Refused) -> bool:
+    """Return whether Notion may have refused the first append because the page is a database."""
+    if request.kind != "append" or request.parent_id != request.lane or request.members[0].chunk:
+        return False
+    return not verdict.message.lower().startswith("body failed validation")
 
 
 def _place_of(request: Request) -> InsertionPoint:

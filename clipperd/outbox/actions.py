@@ -165,17 +165,19 @@ def retarget(
     if row["new_page"]:
         raise NotAllowedNow("The creation of a page cannot be moved. Cancel it and send it again.")
     page_id, page_ref, lane = place
+    new_page = None if target.new_page is None else json.dumps(dict(target.new_page))
     queue_position = next_queue_position(connection)
     if row["turn"] >= DEFERRED:  # not yet due
         queue_position += DEFERRED
     connection.execute(
-        "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = ?, lane = ?, turn = ?,"
-        " position = ?, state = 'queued', reason = NULL, error_code = NULL, error_message = NULL,"
-        " due_at = NULL, anchor_losses = 0 WHERE seq = ?",
+        "UPDATE delivery SET page_id = ?, page_ref = ?, page_title = ?, new_page = ?, lane = ?,"
+        " turn = ?, position = ?, state = 'queued', reason = NULL, error_code = NULL,"
+        " error_message = NULL, due_at = NULL, anchor_losses = 0 WHERE seq = ?",
         (
             page_id,
             page_ref,
             title_of(connection, Scope(row["user_id"], row["workspace_id"]), target),
+            new_page,
             lane,
             queue_position,
             position_to_json(target.position),

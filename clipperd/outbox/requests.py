@@ -93,7 +93,8 @@ def begin(
         changed = connection.execute(
             "UPDATE delivery SET state = 'sending', reason = NULL, request_key = ?, due_at = NULL,"
             " shared = max(shared, ?),"
-            " position_changed = iif(chunks_done = 0, NULL, position_changed)"
+            " position_changed ="
+            " iif(chunks_done = 0 AND new_page IS NULL, NULL, position_changed)"
             f" WHERE seq = ? AND turn = ? AND lane = ? AND state IN {READY_SQL}"
             " AND EXISTS"
             " (SELECT 1 FROM clip WHERE clip.seq = delivery.clip_seq AND clip.edition = ?)",

@@ -207,6 +207,13 @@ class Pages:
         except STORE_ERRORS:
             return None
 
+    async def kind_of(self, scope: Scope, page_id: str) -> str | None:
+        """Return the stored kind; None for an unknown page or an unreadable cache."""
+        try:
+            return await self._cache.read(lambda c: store.kind_of(c, scope, page_id))
+        except STORE_ERRORS:
+            return None
+
     async def index_status(self, scope: Scope) -> IndexStatus:
         """Return how much of the workspace is indexed."""
         return await self._cache.read(lambda c: store.index_status(c, scope))

@@ -146,6 +146,12 @@ def title_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str 
     return None if row is None else str(row["title"])
 
 
+def kind_of(connection: sqlite3.Connection, scope: Scope, page_id: str) -> str | None:
+    """Return the stored kind of a page, or None if it is unknown."""
+    row = _row(connection, scope, page_id)
+    return None if row is None else str(row["kind"])
+
+
 def recent(
     connection: sqlite3.Connection, scope: Scope, kind: str, after: Cursor | None, limit: int
 ) -> list[sqlite3.Row]:

@@ -165,6 +165,8 @@ PROPERTIES: Mapping[str, tuple[str, Any]] = {
     "oldest_queued_at": ("When the oldest waiting clip was accepted.", _TIME),
     "outline": ("The outline.", None),
     "page_id": ("The id of a page, or of a database.", _PAGE),
+    "data_source_id": ("The id of a data source: the clip becomes a row in it.", _PAGE),
+    "database_id": ("The id of a database: the clip becomes a row in it.", _PAGE),
     "page_ids": ("The pages, at most 100.", [_PAGE]),
     "page_ref": ("The ref of a new page of an earlier clip.", "trip"),
     "page_title": ("The page's title, if known.", "Reading list"),

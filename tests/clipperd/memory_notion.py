@@ -236,7 +236,7 @@ class MemoryNotion:
         match method, parts:
             case "POST", ["search"]:
                 return self._search(json.loads(body or b"{}"))
-            case "GET", ["pages" | "data_sources", page_id]:
+            case "GET", ["pages" | "data_sources" | "databases", page_id]:
                 return self._page(page_id, parts[0])
             case "GET", ["blocks", block_id]:
                 return self._block(block_id)
@@ -368,6 +368,8 @@ class MemoryNotion:
         page = self.pages.get(self.page_of(parent_id))
         if page is None or parent_id not in self.children:
             return self._error(404, "object_not_found")
+        if parent_id in self.pages and page["object"] != "page":
+            return self._invalid("Block does not support children")
         if self.poison is not None and self.poison in json.dumps(body):
             is_bad = [self.poison in json.dumps(block) for block in body["children"]]
             return self._invalid(self.poison_words.format(at=is_bad.index(True)))
@@ -418,7 +420,8 @@ class MemoryNotion:
         kind, parent = next(iter(body["parent"].items()))
         if parent not in self.pages:
             return self._error(404, "object_not_found")
-        title = body["properties"]["title"]["title"][0]["text"]["content"]
+        (runs,) = [v["title"] for v in body["properties"].values() if "title" in v]
+        title = runs[0]["text"]["content"]
         page_id = self.add_page(title, parent={"type": kind, kind: parent})
         self.pages[page_id]["last_edited_by"] = {"object": "user", "id": BOT}
         self.children[page_id] = [self._make(page_id, b) for b in body.get("children", [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -48,12 +49,14 @@ class Desk:
         directory = Directory(self.rig.cache)
         self.intake = ClipSubmission(self.rig.outbox, accounts, directory, idle, clock)
 
-    async def known(self, page_id: str, workspace: str, title: str, access: str = "ok") -> None:
+    async def known(
+        self, page_id: str, workspace: str, title: str, access: str = "ok", kind: str = "page"
+    ) -> None:
         def work(c: Any) -> None:
             c.execute(
                 "INSERT INTO page (user_id, workspace_id, page_id, kind, title, folded,"
-                " last_edited_time, access, checked_at) VALUES (?, ?, ?, 'page', ?, ?, '', ?, 0)",
-                (SCOPE.user_id, workspace, page_id, title, title, access),
+                " last_edited_time, access, checked_at) VALUES (?, ?, ?, ?, ?, ?, '', ?, 0)",
+                (SCOPE.user_id, workspace, page_id, kind, title, title, access),
             )
             c.execute(
                 "INSERT OR IGNORE INTO page_index (user_id, workspace_id, phase)"
@@ -65,7 +68,7 @@ class Desk:
 
     async def post(self, *targets: dict[str, Any], **more: Any) -> tuple[ClipView, bool]:
         body = {"targets": targets, "content": {"format": "text", "text": "hi"}}
-        body |= {k: v for k, v in more.items() if k == "workspace_id"}
+        body |= {k: v for k, v in more.items() if k != "key"}
         return await self.intake.accept(
             msgspec.convert(body, ClipBody),
             header_workspace=None,
@@ -114,6 +117,39 @@ async def test_a_page_known_to_be_in_another_workspace_is_refused(desk: Desk) ->
     with pytest.raises(WorkspaceMismatch):
         await desk.intake.retarget(view.id, view.deliveries[0].id, TargetBody(page_id=PAGE))
     await desk.post({"page_id": PAGE}, workspace_id="workspace-9")
+
+
+@pytest.mark.parametrize("kind", ["data_source", "database"])
+async def test_a_clip_to_a_database_becomes_a_row_titled_by_the_clip(desk: Desk, kind: str) -> None:
+    await desk.known(PAGE, SCOPE.workspace_id, "Tasks", kind=kind)
+    heading = {"format": "markdown", "markdown": "before\n\n## Pay rent"}
+    source = {"title": " From\nthe web "}
+    by_line, _ = await desk.post({"page_id": PAGE})
+    by_source, _ = await desk.post({f"{kind}_id": PAGE}, source=source)
+    by_heading, _ = await desk.post({"page_id": PAGE}, content=heading, source=source)
+    found = [view.deliveries[0] for view in (by_line, by_source, by_heading)]
+    assert [d.page_title for d in found] == ["hi", "From the web", "Pay rent"]
+    assert [d.page_id for d in found] == [None] * 3
+    rows = await desk.rig.db.read(lambda c: c.execute("SELECT new_page FROM delivery").fetchall())
+    assert {str(json.loads(row[0])["parent"]) for row in rows} == {str({f"{kind}_id": PAGE})}
+
+
+async def test_a_row_has_no_headings_to_name_and_needs_content(desk: Desk) -> None:
+    await desk.known(PAGE, SCOPE.workspace_id, "Tasks", kind="database")
+    inside = {"position": {"type": "end_of_section", "heading": {"text": "To do"}}}
+    for target in ({"page_id": PAGE, **inside}, {"database_id": ELSEWHERE, **inside}):
+        with pytest.raises(InvalidInput) as refused:
+            await desk.post(target)
+        assert refused.value.errors[0]["pointer"] == "/targets/0/position"
+    with pytest.raises(InvalidInput):
+        await desk.post({"database_id": ELSEWHERE}, content=None)
+
+
+async def test_a_delivery_that_moves_to_a_database_becomes_a_row(desk: Desk) -> None:
+    await desk.known(PAGE, SCOPE.workspace_id, "Tasks", kind="data_source")
+    view, _ = await desk.post({"page_id": ELSEWHERE})
+    moved = await desk.intake.retarget(view.id, view.deliveries[0].id, TargetBody(page_id=PAGE))
+    assert (moved.deliveries[0].page_id, moved.deliveries[0].page_title) == (None, "hi")
 
 
 async def test_a_clip_is_accepted_without_the_cache(desk: Desk) -> None:

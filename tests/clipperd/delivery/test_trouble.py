@@ -281,3 +281,25 @@ async def test_an_action_that_changes_nothing_sends_no_event(rig: Rig, page: str
 def _shown(rig: Rig, clip: ClipView) -> list[str]:
     """Return the states that the clip's events carry."""
     return [data["state"] for _, data in rig.heard.events if data.get("id") == clip.id]
+
+
+@pytest.mark.parametrize("kind", ["data_source", "database"])
+@pytest.mark.parametrize("where", ["end", "end_of_section"])
+async def test_a_page_that_turns_out_to_be_a_database_gets_rows(
+    rig: Rig, world: MemoryNotion, kind: str, where: Any
+) -> None:
+    tasks = world.add_page("Tasks", kind=kind)
+    source = world.add_page("Tasks", kind="data_source")
+    world.pages[tasks]["data_sources"] = [{"id": source}]
+    heading = "To do" if where == "end_of_section" else None
+    clips = [
+        await rig.clip(tasks, content, position=Position(where, heading_text=heading))
+        for content in ("one", "two", blocks(*(f"p{n}" for n in range(150))))
+    ]
+    await rig.drain()
+    rows = [(await rig.view(clip)).deliveries[0] for clip in clips]
+    assert [row.state for row in rows] == ["delivered"] * 3
+    assert [row.page_title for row in rows] == ["one", "two", "p0"]
+    assert len(world.texts(str(rows[2].page_id))) == 150
+    placed = {"from": "as_asked", "to": "new_row", "why": "is_database"}
+    assert rows[0].position_changed == (placed if heading else None)
