@@ -74,7 +74,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_ACCOUNTS_S = 3600.0  # expired rows do no harm: every reader checks their time
 SWEEP_PUSH_S = 600.0  # the push log grows with every edit in Notion
-RETRY_STEP_S = 30.0  # after a background step failed
+RETRY_STEP_S = 5.0  # after a background step failed: a failover takes seconds
 INBOUND: web.AppKey[Inbound] = web.AppKey("inbound")
 
 EXPORTS: Mapping[str, Exporter] = {
@@ -293,6 +293,7 @@ def create_app(
     app[keys.DATABASE] = database
     app[keys.CLUSTER] = cluster
     app[keys.DRAIN] = drain
+    app[health.READINESS] = readiness = health.Readiness(database)
     app[keys.BUDGETS] = budgets
     app[keys.RATE_LIMIT] = RateLimit(
         MemoryLimiter(), clock, scale=settings.limit_scale, proxies=proxies
@@ -312,6 +313,11 @@ def create_app(
 
     # Gauges: numbers that /metrics reads at each scrape.
     for name, help_text, read in (
+        (
+            "broker_database_ready",
+            "1: the database took a write when it was last tried, at each scrape.",
+            lambda: int(readiness.database),
+        ),
         ("broker_writes_under_way", "Writes being executed now.", lambda: running_writes.under_way),
         ("broker_audit_rows_lost", "Audit rows without room.", lambda: identity.audit.lost),
         (

@@ -246,11 +246,16 @@ class NotionUnavailable(BrokerError):
 
 
 class DatabaseFailed(BrokerError):
-    """The database is unreachable, or refused a statement (exit 5)."""
+    """The database is unreachable, or refused a statement (exit 5).
+
+    ``sqlstate``: PostgreSQL's code. ``ends_connection``: another connection may succeed.
+    """
 
     code = "database_unavailable"
     kind = Kind.UNAVAILABLE
     title = "The database is not available"
+    sqlstate: str | None = None
+    ends_connection = False
 
 
 class Duplicate(DatabaseFailed):

@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("version", "cloud_broker.cli.about", "print the version"),
 )
+INSTALL = "  In the project's folder, run: pip install '.[broker]'"
 FAILED, CONFIGURATION, DATABASE, PORT, KEYS = 1, 4, 5, 6, 7
 _EXIT: tuple[tuple[type[BrokerError], int], ...] = (
     (ConfigurationInvalid, CONFIGURATION),
@@ -89,7 +90,15 @@ Run a command with --help for its options."""
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = parser_for(arguments).parse_args(arguments)
+    try:
+        args = parser_for(arguments).parse_args(arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "cloud_broker").startswith("cloud_broker"):
+            raise
+        print(
+            f"cloud-broker: The package {error.name} is not installed.\n{INSTALL}", file=sys.stderr
+        )
+        return FAILED
     args.environment = os.environ if env is None else env
     try:
         return int(args.run(args))

@@ -37,11 +37,22 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
+            if (sqlstate := _sqlstate(record.exc_info[1])) is not None:
+                line["sqlstate"] = sqlstate
             line["trace"] = [
                 f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
                 for frame in traceback.extract_tb(record.exc_info[2])
             ]
         return msgspec.json.encode(line).decode()
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    """Return PostgreSQL's code for ``error``, or for the one that caused it."""
+    while error is not None:
+        if (code := getattr(error, "sqlstate", None)) is not None:
+            return str(code)
+        error = error.__cause__
+    return None
 
 
 def set_up(level: str, stream: TextIO | None = None) -> None:

@@ -79,7 +79,7 @@ class Relay:
             raise
         except Exception as error:  # the proxy's boundary: clients expect Notion's error shape
             log.error("A call failed.", exc_info=error)
-            failure = self._failed(call)
+            failure = self._failed(call, trace.job)
             response = self._refused(failure, call)
             decision = failure.broker_code
         finally:
@@ -101,10 +101,12 @@ class Relay:
             refusal.data.update({"read": read} if read else {})
         return responses.from_refusal(refusal, call.request_id)
 
-    def _failed(self, call: Call) -> ProxyError:
-        """Return the refusal after an unexpected error, when a write may have been sent."""
+    def _failed(self, call: Call, job: Job | None) -> ProxyError:
+        """Return the refusal after an unexpected error: did it come before a write was sent?"""
         if call.route.kind == "read":
             return InternalError()
+        if job is None or job.sent_at is None:
+            return NotSent("The broker failed on this request. Nothing was sent.")
         latest = rfc3339(self._clock.now())
         return OutcomeUnknown(data={"answered": "false", "latest_sent_at": latest})
 

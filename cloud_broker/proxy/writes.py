@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from cloud_broker.clock import Clock, rfc3339
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 2.0  # seconds: Retry-After of a write under way
 PURGE_EVERY_S = 600.0  # seconds
+STORE_AGAIN_S = 1.0  # seconds between two tries to store an outcome
+Change = Callable[[], Coroutine[None, None, object]]
 _NOT_STORED = "The broker cannot store the write's outcome. Nothing was sent."
 
 
@@ -98,6 +101,7 @@ class Writes:
         self._clock = clock
         self._randomness = randomness
         self._under_way: set[asyncio.Task[Outcome]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     @property
     def under_way(self) -> int:
@@ -113,14 +117,10 @@ class Writes:
         key_id = call.key_id
         if key_id is None:
             return None
-        try:
+        async with _keeping_single_use(call):
             record = await self._rows.find(key_id)
             if record is not None:
                 return await self._known(call, key_id, record)
-        except DatabaseFailed as error:
-            if call.is_single_use:  # nothing was sent, but the key cannot be spent either
-                raise InProgress(retry_after_s=ASK_AGAIN_S) from error
-            raise
         refuse_expired(key_id.key, self._now_ms())
         return None
 
@@ -147,16 +147,17 @@ class Writes:
             try:
                 return task.result()
             except _Known as known:
-                return await self._known(call, known.key_id, known.record)
+                async with _keeping_single_use(call):
+                    return await self._known(call, known.key_id, known.record)
         if key_id is not None:
             raise InProgress(retry_after_s=ASK_AGAIN_S)
         raise self._unknown(None, answered=False, latest=self._latest(job))
 
     async def close(self, drain_s: float) -> None:
         """Wait up to ``drain_s`` seconds for the writes under way, then cancel them."""
-        if self._under_way:
-            await asyncio.wait(set(self._under_way), timeout=drain_s)
-        left = set(self._under_way)
+        if running := self._under_way | self._storing:
+            await asyncio.wait(running, timeout=drain_s)
+        left = self._under_way | self._storing
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
@@ -204,6 +205,10 @@ class Writes:
         except ProxyError:
             await intent.release()
             raise
+        except Exception:
+            if job.sent_at is None:  # whatever failed, nothing was sent
+                await intent.release()
+            raise
         finally:
             heartbeat.cancel()
             await asyncio.gather(heartbeat, return_exceptions=True)
@@ -211,7 +216,23 @@ class Writes:
 
     def _intent(self, call: Call, key_id: KeyId) -> _Intent:
         owner = self._randomness.new_id()
-        return _Intent(self._rows, call, key_id, self._timeouts, self._clock, owner)
+        clock = self._clock
+        return _Intent(self._rows, call, key_id, self._timeouts, clock, owner, self._store_later)
+
+    def _store_later(self, change: Change) -> None:
+        """Repeat ``change`` until the database takes it or the lease has ended."""
+
+        async def store() -> None:
+            end = self._clock.monotonic() + self._timeouts.lease_s
+            while self._clock.monotonic() < end:
+                await self._clock.sleep(STORE_AGAIN_S)
+                with suppress(DatabaseFailed):
+                    await change()
+                    return
+
+        task = asyncio.create_task(store(), name="write outcome")
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
 
     async def _settle(self, job: Job, intent: _Intent, outcome: Outcome) -> Outcome:
         """Store the outcome. If the database fails, the lease ends and the outcome is unknown."""
@@ -283,8 +304,10 @@ class _Intent:
         timeouts: Timeouts,
         clock: Clock,
         owner: str,
+        store_later: Callable[[Change], None],
     ) -> None:
         self._rows = rows
+        self._store_later = store_later
         self._call = call
         self._key_id = key_id
         self._timeouts = timeouts
@@ -322,7 +345,8 @@ class _Intent:
                 key_id, self._call.fingerprint, lease, expires_at, self._call.outbox
             )
         except DatabaseFailed as error:
-            raise NotSent(_NOT_STORED) from error
+            self._is_claimed = True  # the commit may have arrived: release it
+            raise _not_stored(error) from error
         except Behind as line:
             data = {
                 "run": line.run,
@@ -338,7 +362,7 @@ class _Intent:
         try:
             is_ours = await self._rows.renew(self._key_id, lease, now)
         except DatabaseFailed as error:
-            raise NotSent(_NOT_STORED) from error
+            raise _not_stored(error) from error
         if not is_ours:
             raise LeaseLost
 
@@ -358,12 +382,13 @@ class _Intent:
 
     async def done(self, status: int, created: tuple[str, ...]) -> None:
         """Store a success."""
-        await self._store(self._rows.done(self._key_id, self._lease.owner, status, created))
+        owner = self._lease.owner
+        await self._store(lambda: self._rows.done(self._key_id, owner, status, created))
 
     async def unknown(self, status: int | None, *, answered: bool, latest: float) -> None:
         """Store that the outcome is unknown."""
         await self._store(
-            self._rows.unknown(
+            lambda: self._rows.unknown(
                 self._key_id,
                 self._lease.owner,
                 status=status,
@@ -382,24 +407,47 @@ class _Intent:
         if self._call.is_single_use:
             await self._spend()
         elif self._is_claimed:
-            await self._store(self._rows.release(self._key_id, self._lease.owner))
+            await self._store(lambda: self._rows.release(self._key_id, self._lease.owner))
 
     async def _spend(self) -> None:
         now = to_ms(self._clock.now())
         key_id = self._key_id
         lease = replace(self._lease, send_by=now, until=now)
         spent = spent_until(key_id.key, now)
+
+        def spend() -> Coroutine[None, None, bool]:
+            return self._rows.spend(key_id, self._call.fingerprint, lease, spent)
+
         try:
-            is_spent = await self._rows.spend(key_id, self._call.fingerprint, lease, spent)
+            is_spent = await spend()
         except DatabaseFailed as error:
             log.error("A single-use key was not spent.", exc_info=error)
             is_spent = False
+            if self._is_claimed:  # else a copy of the request may be executed yet
+                self._store_later(spend)
         if not is_spent:
             raise InProgress(retry_after_s=ASK_AGAIN_S)
 
-    async def _store(self, change: Coroutine[None, None, None]) -> None:
-        """Store the outcome if possible: the client gets it anyway, then the lease ends."""
+    async def _store(self, change: Change) -> None:
+        """Store the outcome, in the background if the database fails: the client gets it anyway."""
         try:
-            await change
+            await change()
         except DatabaseFailed as error:
-            log.error("The outcome of a write was not stored.", exc_info=error)
+            log.error("The outcome of a write was not stored yet.", exc_info=error)
+            self._store_later(change)
+
+
+@asynccontextmanager
+async def _keeping_single_use(call: Call) -> AsyncIterator[None]:
+    """Turn DatabaseFailed into InProgress for a single-use key, which cannot be spent either."""
+    try:
+        yield
+    except DatabaseFailed as error:
+        if call.is_single_use:
+            raise InProgress(retry_after_s=ASK_AGAIN_S) from error
+        raise
+
+
+def _not_stored(error: DatabaseFailed) -> NotSent:
+    log.warning("A write was not sent: its intent was not stored.", exc_info=error)
+    return NotSent(_NOT_STORED, broker_code=error.code, retry_after_s=ASK_AGAIN_S)

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from cloud_broker.secret import Secret
+from cloud_broker.settings.postgres_url import FORM, SCHEMES, parse_postgres_url
 from cloud_broker.tariff import TIERS, Tier, is_tier
 
 Keys = tuple[tuple[str, Secret], ...]  # (kid, base64 of 32 bytes), the first one is in use
@@ -117,10 +118,10 @@ def origin(text: str) -> str:
 
 def database(text: str) -> Secret:
     """Parse the address of a database, which may hold a password."""
-    if text.startswith("postgresql://"):
-        return _address(text, {"postgresql"}, "postgresql://USER:PASSWORD@HOST/NAME")
-    if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+    if text.startswith(SCHEMES):
+        parse_postgres_url(text)
+    elif not text.startswith("sqlite:///") or text == "sqlite:///":
+        raise ValueError(f"must be sqlite:///PATH, {FORM}")
     return Secret(text)
 
 

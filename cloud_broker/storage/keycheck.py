@@ -26,6 +26,11 @@ STEPS = [
 ]
 
 
+async def rewrite_proofs(tx: Tx) -> None:
+    """Write what is there already: fails where the broker could not work."""
+    await tx.execute("UPDATE key_proofs SET created_at = created_at")
+
+
 async def keep_or_read(
     tx: Tx, *, name: str, kid: str, wrapped_key: bytes, value: bytes, now: int
 ) -> Row:

@@ -26,6 +26,6 @@ async def open_database(url: str, *, connections: int, must_exist: bool = False)
     except ImportError as error:
         raise DatabaseFailed(
             "PostgreSQL needs a driver that is not installed.",
-            hint="Run: pip install 'clipperd[broker-scale]'",
+            hint="Run: pip install '.[broker-scale]'",
         ) from error
     return await open_postgres(url, connections=connections)

@@ -14,7 +14,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
 from cloud_broker.clock import Clock
-from cloud_broker.errors import BrokerError, Kind
+from cloud_broker.errors import BrokerError, DatabaseFailed, Kind
 from cloud_broker.monitoring.logs import REQUEST_ID as LOGGED_ID
 from cloud_broker.randomness import Randomness
 from cloud_broker.web.keys import REQUEST_ID
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS_MAX_BYTES = 64 * 1024
+DATABASE_AGAIN_S = 2  # seconds: Retry-After while the database fails
 VERSIONS = (HttpVersion10, HttpVersion11)  # aiohttp's parser also accepts 0.9 and 2.0
 _GIVEN_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
 
@@ -118,15 +119,21 @@ def problem_of(request: web.Request, error: BrokerError) -> web.Response:
         extra["params"] = error.params
     if error.errors:
         extra["errors"] = error.errors
+    detail = error.detail
+    if isinstance(error, DatabaseFailed) and error.kind is Kind.UNAVAILABLE:
+        # The log has the cause: the caller can only wait.
+        detail = "The broker's database does not answer. Try again in a few seconds."
+        extra.pop("hint", None)
+        extra["retry_after"] = DATABASE_AGAIN_S
     answer = problem(
         request,
         STATUS[error.kind],
         code=error.code,
         title=error.title,
-        detail=error.detail,
+        detail=detail,
         extra=extra,
     )
-    if error.retry_after is not None:
+    if "retry_after" in extra:
         answer.headers["Retry-After"] = str(extra["retry_after"])
     if error.kind is Kind.UNAUTHENTICATED:
         answer.headers["WWW-Authenticate"] = "Bearer"

@@ -13,6 +13,7 @@ from aiohttp import web
 from cloud_broker.errors import (
     BodyTooSlow,
     BrokerError,
+    DatabaseFailed,
     InvalidInput,
     NoConnection,
     ReauthRequired,
@@ -233,6 +234,10 @@ def refusal_of(error: BrokerError) -> ProxyError:
             return NotConnected()
         case ReauthRequired():
             return NotionTokenInvalid()
+        case DatabaseFailed():
+            log.error("A call was not relayed (%s).", error.code, exc_info=error)
+            text = "The broker's database does not answer. Nothing was sent."
+            return NotSent(text, broker_code=DatabaseFailed.code, retry_after_s=2)
         case _:
             log.error("A call was not relayed (%s).", error.code, exc_info=error)
             return NotSent("The broker cannot work now. Nothing was sent.", retry_after_s=5)

@@ -6,6 +6,7 @@ Without arguments it plays some simulated days and some runs of real processes.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos import kills, power
+from tests.chaos import database, kills, power
 from tests.chaos.real import SETTINGS, Result, one_run
 from tests.chaos.sim import many
 from tests.chaos.sim.play import Outcome
@@ -58,10 +59,14 @@ def main() -> int:
             return powered(options)
         case "kills":
             return killed(options)
+        case "database":
+            return failed_over(options)
         case _:
             seed = ["--seed", str(options.seed)]
             first = simulated(_parser().parse_args(["sim", "--runs", "100", *seed]))
-            return _sum_up(first, real(_parser().parse_args(["real", "--runs", "3", *seed])))
+            second = real(_parser().parse_args(["real", "--runs", "3", *seed]))
+            wrong = failed_over(_parser().parse_args(["database", *seed]))
+            return _sum_up(first, second) or wrong
 
 
 def _sum_up(*parts: Summary) -> int:
@@ -139,6 +144,15 @@ def killed(options: argparse.Namespace) -> int:
     return 1 if found.wrong else 0
 
 
+def failed_over(options: argparse.Namespace) -> int:
+    """PostgreSQL that ends connections, fails over to read-only and is gone, under writes."""
+    found = asyncio.run(database.failovers(options.rounds, options.seed, _say))
+    _say(f"database: {found}")
+    for item in found.wrong:
+        _say(f"  {item}")
+    return 1 if found.wrong else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the first run (%(default)s)")
@@ -168,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     kill = words.add_parser("kills", help=killed.__doc__)
     kill.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
     kill.add_argument("--kills", type=int, default=500, help="how many (%(default)s)")
+    base = words.add_parser("database", help=failed_over.__doc__)
+    base.add_argument("--seed", type=int, default=1, help="of the order (%(default)s)")
+    base.add_argument("--rounds", type=int, default=3, help="of each trouble (%(default)s)")
     return parser
 
 

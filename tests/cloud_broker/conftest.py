@@ -30,7 +30,7 @@ SQLITE_ONLY = (
     "test_tier",
     "test_pages",
 )
-POSTGRES_ONLY = ("test_postgres",)
+POSTGRES_ONLY = ("test_postgres", "test_postgres_lost")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clipperd.cli import exits
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _SIGN_IN_TIMEOUT_S = 30.0
 _POLL_S = 0.1
+_BROKER_PACKAGES = ("jwt", "tenacity")  # of the extra "broker"
 
 
 VERBS = ("demo",)
@@ -40,6 +42,13 @@ def run(args: Namespace) -> int:
     import tempfile
     from pathlib import Path
 
+    if missing := [name for name in _BROKER_PACKAGES if find_spec(name) is None]:
+        print(
+            f"The demo runs a broker, and its package {missing[0]} is not installed.\n"
+            "In the project's folder, run: pip install '.[broker]'",
+            file=sys.stderr,
+        )
+        return exits.FAILED
     from clipperd.cli.demo.processes import Interruption, Programs
     from clipperd.cli.demo.web import DemoFailed
     from clipperd.errors import ClipperdError

@@ -80,7 +80,7 @@ def test_all_faults_are_told_together() -> None:
         ("BROKER_PORT", "65536", "from 0 to 65535"),
         ("BROKER_PUBLIC_URL", "https://broker.example/path", "without a path"),
         ("BROKER_PUBLIC_URL", "https://user@broker.example", "origin"),
-        ("BROKER_DATABASE_URL", "postgresql:///broker", "postgresql://USER"),
+        ("BROKER_DATABASE_URL", "postgresql://", "postgresql://USER"),
         ("BROKER_DATABASE_URL", "mysql://db", "sqlite:///PATH"),
         ("BROKER_REDIS_URL", "redis://", "redis://HOST"),
         ("BROKER_WEBHOOK_PENDING", "yes", "from 0 to 1"),

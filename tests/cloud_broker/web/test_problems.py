@@ -21,7 +21,7 @@ from cloud_broker.proxy.responses import from_refusal
 from cloud_broker.randomness import SystemRandomness
 from cloud_broker.web import health
 from cloud_broker.web.drain import Drain
-from cloud_broker.web.keys import CLUSTER, DATABASE, DRAIN
+from cloud_broker.web.keys import CLUSTER, DRAIN
 from cloud_broker.web.problems import STATUS, problems, request_ids
 from tests.clocks import ManualClock
 from tests.cloud_broker.broker_stage import BrokerStage
@@ -168,7 +168,7 @@ async def test_without_its_database_a_broker_is_not_ready(tmp_path: Path) -> Non
     database = await open_kept(tmp_path)
     await database.close()
     app = web.Application()
-    app[DATABASE] = database
+    app[health.READINESS] = health.Readiness(database)
     app[DRAIN] = Drain()
     app[CLUSTER] = single_process()
     app.router.add_routes(health.ROUTES)

@@ -1,0 +1,93 @@
+"""An address that leads to one server or another, as a DNS name or a virtual IP does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
+
+
+class Forwarder:
+    """Passes connections to ``target``, a port on loopback; None refuses them.
+
+    It works in a thread of its own: the test's loop may be blocked by a program that starts.
+    """
+
+    def __init__(self, target: int) -> None:
+        """Lead to ``target`` at first."""
+        self.loop = asyncio.new_event_loop()
+        self.target: int | None = target
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    def lead_to(self, target: int | None) -> None:
+        """Lead new connections to another port, and reset those that are open."""
+        self.target = target
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset every open connection at both ends."""
+        asyncio.run_coroutine_threadsafe(self._reset(), self.loop).result()
+
+    async def _reset(self) -> None:
+        for writer in list(self._open):
+            inner: socket.socket = writer.get_extra_info("socket")
+            with suppress(OSError):
+                inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection."""
+        if self.target is None:
+            writer.transport.abort()
+            return
+        with suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            self._open |= {writer, far_writer}
+            try:
+                await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+            finally:
+                self._open -= {writer, far_writer}
+                far_writer.close()
+        writer.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    with suppress(OSError):
+        writer.close()
+
+
+@contextmanager
+def a_forwarder(target: int) -> Iterator[Forwarder]:
+    """Listen on a free port of loopback."""
+    forwarder = Forwarder(target)
+    loop = forwarder.loop
+    server = loop.run_until_complete(asyncio.start_server(forwarder.serve, "127.0.0.1", 0))
+    forwarder.port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield forwarder
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        forwarder.lead_to(None)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(_end_all(loop))
+        loop.close()
+
+
+async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop) - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
