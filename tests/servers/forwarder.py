@@ -71,23 +71,28 @@ def a_forwarder(target: int) -> Iterator[Forwarder]:
     """Listen on a free port of loopback."""
     forwarder = Forwarder(target)
     loop = forwarder.loop
-    server = loop.run_until_complete(asyncio.start_server(forwarder.serve, "127.0.0.1", 0))
-    forwarder.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+
+    async def listen() -> asyncio.Server:
+        return await asyncio.start_server(forwarder.serve, "127.0.0.1", 0)
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
+    forwarder.port = server.sockets[0].getsockname()[1]
     try:
         yield forwarder
     finally:
         loop.call_soon_threadsafe(server.close)
         forwarder.lead_to(None)
+        asyncio.run_coroutine_threadsafe(_end_all(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.run_until_complete(_end_all(loop))
         loop.close()
 
 
-async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
-    left = asyncio.all_tasks(loop) - {asyncio.current_task()}
+async def _end_all() -> None:
+    own = asyncio.current_task()
+    left = [task for task in asyncio.all_tasks() if task is not own]
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)

@@ -128,3 +128,12 @@ def _answers(url: str) -> bool:
         return fetch("GET", url)[0] == 200
     except OSError:
         return False
+
+
+def test_without_the_packages_of_a_broker_the_demo_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules.update(jwt=None, tenacity=None);"
+        "from clipperd.cli.main import main; sys.exit(main(['demo', '--once']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, "pip install '.[broker]'" in done.stderr) == (1, True), done.stderr

@@ -321,22 +321,17 @@ async def _until_refused(url: str) -> None:
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("package", ["jwt", "tenacity"])
-@pytest.mark.parametrize("words", [["run"], ["keys", "new"], ["check-config"], ["sandbox"]])
-def test_without_its_packages_a_command_says_what_to_install(
-    package: str, words: list[str]
-) -> None:
+@pytest.mark.parametrize("command", [each.name for each in COMMANDS])
+def test_without_the_packages_of_a_broker_a_command_says_what_to_install(command: str) -> None:
     program = (
-        f"import sys; sys.modules[{package!r}] = None;"
-        f"from cloud_broker.cli.main import main; sys.exit(main({words!r}, {{}}))"
+        "import sys; sys.modules.update(jwt=None, tenacity=None);"
+        f"from cloud_broker.cli.main import main; sys.exit(main([{command!r}, '--help'], {{}}))"
     )
     argv = [sys.executable, "-c", program]
-    if words == ["sandbox"]:
-        argv[-1] = program.replace(f"main({words!r}", "main(['sandbox', '--help']")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=40)
-    assert "Traceback" not in done.stderr
-    if "not installed" in done.stderr:
-        assert (done.returncode, f"package {package}" in done.stderr) == (1, True)
+    if command not in ("check-config", "sandbox", "ratelimit-probe", "version"):
+        assert "The package jwt is not installed." in done.stderr
         assert "pip install '.[broker]'" in done.stderr
+        assert done.returncode == 1
     else:
-        assert words != ["run"], done.stderr
+        assert (done.returncode, done.stderr) == (0, "")
