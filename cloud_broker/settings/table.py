@@ -73,8 +73,8 @@ SETTINGS: tuple[Setting, ...] = (
         "BROKER_DATABASE_URL",
         database,
         "sqlite:///broker.db",
-        "Database: sqlite:///relative.db, sqlite:////absolute/path.db or"
-        " postgresql://USER:PASSWORD@HOST/NAME.",
+        "Database: sqlite:///relative.db, sqlite:////absolute/path.db or any URL that libpq takes,"
+        " such as postgresql://USER:PASSWORD@HOST/NAME or postgresql:///NAME?host=/SOCKET/FOLDER.",
         secret=True,
     ),
     Setting(

@@ -39,7 +39,7 @@ _ENDING_CLASSES = ("08", "57P")  # connection exceptions; operator intervention
 _PART = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_][A-Za-z0-9_]*)")
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg]  # no generic at run time
+class _Connection(asyncpg.Connection):
     def _get_unique_id(self, prefix: str) -> str:
         """Return a name that no other process uses: a pooler may share the server's connection."""
         return f"__asyncpg_{prefix}_{uuid4().hex}__"
@@ -278,7 +278,7 @@ async def _run(work: Awaitable[T]) -> T:
         # This text names objects only, "permission denied for table users".
         text = f"The role of BROKER_DATABASE_URL lacks a right: {error} (42501)."
         failed = _failed(text, error.sqlstate, ends=False)
-        failed.hint = "Grant it, or make the role the owner; see docs/runbook.md, Rights."
+        failed.hint = "Grant it, or make the role the owner; see "Rights" in docs/runbook.md."
         raise failed from error
     except asyncpg.PostgresError as error:
         state = error.sqlstate or ""

@@ -108,7 +108,7 @@ class _Scene:
 
     async def _settle(self, text: str, found: Outcome) -> None:
         """Append one paragraph; repeat under its key until its outcome is known."""
-        key, begun = a_key(), monotonic()
+        key, begun, what = a_key(), monotonic(), ""
         while monotonic() - begun < 60:
             answer = await self.lone.append(sandbox_seed.EMPTY_PAGE, text, key)
             what = f"{answer.status} {answer.headers.get('X-Broker-Code', '')}".strip()
