@@ -278,7 +278,7 @@ async def _run(work: Awaitable[T]) -> T:
         # This text names objects only, "permission denied for table users".
         text = f"The role of BROKER_DATABASE_URL lacks a right: {error} (42501)."
         failed = _failed(text, error.sqlstate, ends=False)
-        failed.hint = "Grant it, or make the role the owner; see "Rights" in docs/runbook.md."
+        failed.hint = "Grant it, or make the role the owner: docs/runbook.md#rights."
         raise failed from error
     except asyncpg.PostgresError as error:
         state = error.sqlstate or ""
