@@ -64,7 +64,7 @@ def parse_postgres_url(text: str) -> PostgresUrl:
     server: dict[str, str] = {}
     ignored: list[str] = []
     connect_s, prepares = None, True
-    for number, (name, value) in enumerate(query, 1):
+    for name, value in query:
         if name in {"host", "port"} or name in _CHOICES or name in _DRIVER:
             if name in _CHOICES and value not in _CHOICES[name]:
                 raise ValueError(f"{name} must be one of: {', '.join(sorted(_CHOICES[name]))}")
@@ -82,8 +82,10 @@ def parse_postgres_url(text: str) -> PostgresUrl:
             ignored.append(name)
         elif name in _REFUSED:
             raise ValueError(f"has the parameter {name}, which the broker cannot honour; remove it")
-        else:  # its name may be part of a password that was not percent-encoded
-            raise ValueError(f"has an unknown parameter, number {number} after the question mark")
+        elif "@" in parts.query or not name.isidentifier():
+            raise ValueError("has an unknown parameter; percent-encode ? in a password as %3F")
+        else:
+            raise ValueError(f"has the unknown parameter {name}; remove it")
     for name in ("host", "port"):
         if name in kept and not all(_fits(name, each) for each in kept[name].split(",")):
             raise ValueError(f"must be {FORM}")

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 
@@ -24,6 +25,7 @@ class Forwarder:
         self.target: int | None = target
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.lose_commit_of: bytes | None = None
 
     def lead_to(self, target: int | None) -> None:
         """Lead new connections to another port, and reset those that are open."""
@@ -35,11 +37,29 @@ class Forwarder:
         asyncio.run_coroutine_threadsafe(self._reset(), self.loop).result()
 
     async def _reset(self) -> None:
+        self._break()
+
+    def _break(self) -> None:
         for writer in list(self._open):
             inner: socket.socket = writer.get_extra_info("socket")
             with suppress(OSError):
                 inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
+
+    def _watch(self, line: _Line, data: bytes) -> bool:
+        """Note the COMMIT after the statement of ``lose_commit_of``."""
+        if self.lose_commit_of is not None:
+            line.has_written = line.has_written or self.lose_commit_of in data
+            line.commits = line.has_written and b"COMMIT" in data
+        return True
+
+    def _lose(self, line: _Line) -> bool:
+        """Break the line, once, when the server answers that COMMIT."""
+        if line.commits and self.lose_commit_of is not None:
+            self.lose_commit_of = None
+            self._break()
+            return False
+        return True
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection."""
@@ -49,17 +69,31 @@ class Forwarder:
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
             self._open |= {writer, far_writer}
+            line = _Line()
             try:
-                await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+                await asyncio.gather(
+                    _pass(reader, far_writer, lambda data: self._watch(line, data)),
+                    _pass(far_reader, writer, lambda _: self._lose(line)),
+                )
             finally:
                 self._open -= {writer, far_writer}
                 far_writer.close()
         writer.close()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@dataclass
+class _Line:
+    has_written: bool = False
+    commits: bool = False
+
+
+async def _pass(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: Callable[[bytes], bool]
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65_536):
+            if not may_pass(data):
+                break
             writer.write(data)
             await writer.drain()
     with suppress(OSError):

@@ -72,7 +72,8 @@ def test_numbers_mean_what_they_mean_elsewhere(
         ("postgresql://h/db?target_session_attrs=master", "read-write"),
         ("postgresql://h/db?connect_timeout=soon", "connect_timeout must be a whole number"),
         ("postgresql://h/db?require_auth=scram-sha-256", "require_auth"),
-        ("postgresql://u/db?canary=1", "parameter, number 1"),
+        ("postgresql://h/db?sslmod=require", "the unknown parameter sslmod"),
+        ("postgresql://u?canary=1@h/db", "%3F"),
         ("postgresql://u:secret?canary=1@h/db", "postgresql://USER"),
     ],
 )

@@ -17,7 +17,8 @@ from cloud_broker.storage.database import Tx
 from cloud_broker.storage.migrations import check, migrate
 from cloud_broker.storage.postgres import PostgresDatabase, open_postgres
 from tests.cloud_broker.broker_stage import a_broker, an_environment
-from tests.servers.broker_database import database_url
+from tests.cloud_broker.proxy.proxy_stage import ProxyStage, a_proxy
+from tests.servers.broker_database import database_url, keep_in_postgres
 from tests.servers.forwarder import a_forwarder
 from tests.servers.postgres import Postgres
 
@@ -266,3 +267,30 @@ async def test_readiness_and_answers_say_what_is_so(
         postgres.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         assert (await broker.browser.post("/api/auth/token", json=body)).status == 200
         assert (await broker.browser.get("/readyz")).status == 200
+
+
+async def _until_settled(proxy: ProxyStage, key: str) -> str:
+    """Repeat under the key while the broker says that the write is under way or not sent."""
+    while (answer := await proxy.append(key)).status in (409, 529):
+        await proxy.clock.sleep(0.5)
+    return f"{answer.status} {answer.headers.get('X-Broker-Code', '')}".strip()
+
+
+async def test_an_intent_whose_commit_is_lost_is_released(
+    tmp_path: Path, postgres: Postgres, url: str
+) -> None:
+    with a_forwarder(postgres.port) as forwarder:
+        through = url.replace(f":{postgres.port}/", f":{forwarder.port}/")
+        keep_in_postgres(tmp_path, through)
+        async with a_proxy(tmp_path) as proxy:
+            assert (await proxy.append(proxy.key())).status == 200
+            key = proxy.key()
+            forwarder.reset()  # so that statements are prepared again, in plain sight
+            forwarder.lose_commit_of = b"INSERT INTO idempotency"
+            answer = await proxy.append(key)
+            sign = answer.headers["X-Broker-Code"]
+            assert (answer.status, sign) == (529, "database_unavailable")
+            assert forwarder.lose_commit_of is None  # the commit did reach the server
+            assert len(proxy.upstream.seen) == 1
+            assert await _until_settled(proxy, key) == "200"
+            assert len(proxy.upstream.seen) == 2
