@@ -26,6 +26,7 @@ class Forwarder:
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.lose_commit_of: bytes | None = None
+        self.commits_lost = 0
 
     def lead_to(self, target: int | None) -> None:
         """Lead new connections to another port, and reset those that are open."""
@@ -57,6 +58,7 @@ class Forwarder:
         """Break the line, once, when the server answers that COMMIT."""
         if line.commits and self.lose_commit_of is not None:
             self.lose_commit_of = None
+            self.commits_lost += 1
             self._break()
             return False
         return True
