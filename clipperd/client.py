@@ -172,6 +172,10 @@ class Client:
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         return self.ask("POST", "/v1/clips", body=body, headers=headers)
 
+    def convert(self, content: Any) -> Json:
+        """POST /v1/convert."""
+        return self.ask("POST", "/v1/convert", body={"content": content})
+
     def clips(self, **query: Any) -> Json:
         """GET /v1/clips with ``state``, ``page_id``, ``q``, ``limit``, ``cursor``."""
         return self.ask("GET", "/v1/clips", query=query)
@@ -198,6 +202,16 @@ class Client:
         """POST /v1/clips/{id}/{retry|cancel|undo|resolve}."""
         path = f"/v1/clips/{quote(clip_id, safe='')}/{action}"
         return self.ask("POST", path, body=_given(**body), query={"account": account})
+
+    def edit(self, clip_id: str, version: int, **body: Any) -> Json:
+        """PATCH /v1/clips/{id}: raises ApiError if the clip has changed since ``version``."""
+        headers = {"If-Match": str(version)}
+        path = f"/v1/clips/{quote(clip_id, safe='')}"
+        return self.ask("PATCH", path, body=_given(**body), headers=headers)
+
+    def delete(self, clip_id: str) -> Json:
+        """DELETE /v1/clips/{id}."""
+        return self.ask("DELETE", f"/v1/clips/{quote(clip_id, safe='')}")
 
     def adopt(self, user_id: str, workspace_id: str | None) -> Json:
         """POST /v1/queue/adopt."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from clipperd.cli import exits, layout
@@ -34,13 +35,46 @@ def declare(verbs: Verbs) -> None:
             "clipperd clip --page 'Reading list' notes.md",
             "clipperd clip --page PAGE --end-of 'To read' --wait notes.md",
             "echo 'Call back' | clipperd clip --page https://www.notion.so/Inbox-…",
-            "clipperd clip --page Inbox --format url - <<< https://example.org",
+            "clipperd clip --page Inbox https://example.org/article",
+            "clipperd clip --page Inbox chapter-1.md chapter-2.md",
         ],
         prints_data=True,
     )
     parser.add_argument(
-        "file", nargs="?", metavar="FILE|-", help="the file to clip; - reads standard input"
+        "sources",
+        nargs="*",
+        metavar="FILE|ADDRESS|-",
+        help="files and web addresses, clipped together; - reads standard input",
     )
+    add_place(parser)
+    parser.add_argument(
+        "--format", choices=SUPPORTED, help="by default guessed from the name and content"
+    )
+    parser.add_argument(
+        "--clipboard", action="store_true", help="not supported yet: pipe your clipboard instead"
+    )
+    parser.add_argument(
+        "--priority",
+        choices=("high", "normal", "low"),
+        help="high goes first (normal; with --wait high)",
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until the clip is in Notion")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, metavar="S", help="seconds to wait at most (120)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the blocks and losses; send nothing"
+    )
+    parser.add_argument(
+        "--no-start", action="store_true", help="do not start the daemon if none runs"
+    )
+    parser.add_argument(
+        "--idempotency-key", metavar="KEY", help="send a clip with this key only once"
+    )
+
+
+def add_place(parser: ArgumentParser) -> None:
+    """Add the options that name a page and a place on it."""
     parser.add_argument(
         "--page",
         required=True,
@@ -56,65 +90,93 @@ def declare(verbs: Verbs) -> None:
     parser.add_argument(
         "--fuzzy", action="store_true", help="take the best match for a PAGE or HEADING"
     )
-    parser.add_argument(
-        "--format", choices=SUPPORTED, help="by default guessed from the name and content"
-    )
-    parser.add_argument(
-        "--clipboard", action="store_true", help="not supported yet: pipe your clipboard instead"
-    )
-    parser.add_argument(
-        "--priority", choices=("high", "normal", "low"), help="high goes first (normal)"
-    )
-    parser.add_argument("--wait", action="store_true", help="wait until the clip is in Notion")
-    parser.add_argument(
-        "--timeout", type=float, default=120.0, metavar="S", help="seconds to wait at most (120)"
-    )
-    parser.add_argument(
-        "--idempotency-key", metavar="KEY", help="send a clip with this key only once"
-    )
 
 
 def clip(args: Namespace, console: Console) -> int:
     """Send the content to the daemon, which stores and delivers it."""
-    content = read_content(args, console)
-    client = console.client(args)
-    page_id = find_page(client, console, args.page, fuzzy=args.fuzzy)
-    target = {"page_id": page_id, "position": _position(args, client, console, page_id)}
-    body: dict[str, Any] = {"targets": [target], "content": content}
-    if args.priority is not None:
-        body["priority"] = args.priority
-    accepted = client.clip(body, args.idempotency_key)
-    if args.wait:
-        accepted = _wait(client, accepted, args.timeout)
-    if args.json:
-        console.emit(accepted)
-    else:
-        _print_outcome(console, accepted, waited=args.wait)
-    if not args.wait:
-        return exits.OK
-    return exits.OK if accepted["state"] == "delivered" else exits.FAILED
-
-
-def read_content(args: Namespace, console: Console) -> dict[str, Any]:
-    """Return the ``content`` object of the file or standard input. Raises UsageError."""
     if args.clipboard:
         raise UsageError(
             "This version cannot read the clipboard.",
             "Pipe it, for example: wl-paste | clipperd clip --page PAGE",
         )
+    contents = [read_content(each, args.format, console) for each in args.sources or [None]]
+    content = contents[0] if len(contents) == 1 else contents
+    client = _client(args, console)
+    if args.dry_run:
+        return _preview(console, client.convert(content))
+    body: dict[str, Any] = {"targets": [target(args, client, console)], "content": content}
+    if args.priority is not None or args.wait:
+        body["priority"] = args.priority or "high"
+    accepted = client.clip(body, args.idempotency_key)
+    if args.wait:
+        try:
+            accepted = _wait(client, console, accepted, args.timeout)
+        except KeyboardInterrupt:
+            console.warn("The clip is stored; clipperd delivers it in the background.")
+            console.warn(f"  Follow it with: clipperd queue show {accepted['id']}")
+            if args.json:
+                console.emit(accepted)
+            return exits.INTERRUPTED
+    if args.json:
+        console.emit(accepted)
+    else:
+        _print_outcome(console, client, accepted)
+    if not args.wait:
+        return exits.OK
+    return exits.OK if accepted["state"] == "delivered" else exits.FAILED
+
+
+def target(args: Namespace, client: Client, console: Console) -> dict[str, Any]:
+    """Return the target that the options of :func:`add_place` name. Raises UsageError."""
+    page_id = find_page(client, console, args.page, fuzzy=args.fuzzy)
+    return {"page_id": page_id, "position": _position(args, client, console, page_id)}
+
+
+def _client(args: Namespace, console: Console) -> Client:
+    """Return a client of the running daemon; start one if none runs. Raises DaemonDown."""
+    from clipperd.process.errors import AlreadyRunning, DaemonDown
+
+    client = console.client(args)
+    try:
+        client.hello()
+    except DaemonDown:
+        if args.no_start:
+            raise
+        from clipperd.cli import lifecycle
+
+        with contextlib.suppress(AlreadyRunning):  # another command has just started it
+            url, _ = lifecycle.launch(args, console)
+            console.warn(f"clipperd was not running. It runs now: {url}")
+        client = console.client(args)
+    return client
+
+
+def _preview(console: Console, found: dict[str, Any]) -> int:
+    """Print blocks and losses as JSON."""
+    console.emit(found)
+    return exits.OK
+
+
+def read_content(source: str | None, form: str | None, console: Console) -> dict[str, Any]:
+    """Return the content of a file, an address or standard input (None or ``-``).
+
+    ``form``: the format; None guesses it. Raises UsageError.
+    """
     from pathlib import Path
 
-    suffix = Path(args.file).suffix.lower() if args.file not in (None, "-") else ""
+    if source is not None and source.startswith(("http://", "https://")):
+        return {"format": "url", "url": source}
+    suffix = Path(source).suffix.lower() if source not in (None, "-") else ""
     by_suffix = BY_SUFFIX.get(suffix)
-    if by_suffix is not None and by_suffix not in SUPPORTED and args.format is None:
+    if by_suffix is not None and by_suffix not in SUPPORTED and form is None:
         raise UsageError(
             f"{FORMATS[by_suffix].label} cannot be clipped by this version.",
             f"Convert the file to one of {', '.join(SUPPORTED)}, or name its --format.",
         )
-    text = _decoded(_raw(args.file, console))
+    text = _decoded(_raw(source, console))
     if not text.strip():
         raise UsageError("There is nothing to clip: the input is empty. Send some text.")
-    form = args.format or _guess(suffix, text)
+    form = form or _guess(suffix, text)
     if form == "blocks":
         return {"format": "blocks", "blocks": _blocks(text)}
     return {"format": form, form: text.strip() if form == "url" else text}
@@ -182,40 +244,76 @@ def _position(args: Namespace, client: Client, console: Console, page_id: str) -
     return {"type": kind, **find_heading(client, console, page_id, named, fuzzy=args.fuzzy)}
 
 
-def _wait(client: Client, accepted: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def _wait(
+    client: Client, console: Console, accepted: dict[str, Any], timeout_s: float
+) -> dict[str, Any]:
+    """Wait until the clip is in Notion, and print each new reason of the wait."""
     from clipperd.client import pause, until
 
-    current = accepted
+    current, reason = accepted, ""
     for _ in until(timeout_s):
         if current["state"] in _DONE:
             break
+        found = _progress(client, current)
+        if found != reason:
+            reason = found
+            console.warn(reason)
         pause(_POLL_S)
         current = client.one_clip(accepted["id"])
     return current
 
 
-def _print_outcome(console: Console, clip: dict[str, Any], *, waited: bool) -> None:
+def _progress(client: Client, clip: dict[str, Any]) -> str:
+    """Return a sentence on the state of a clip that is not delivered yet."""
+    blocked = _blocked(client)
+    if blocked:
+        return f"Waiting: {blocked}"
+    delivery = (clip.get("deliveries") or [{}])[0]
+    total, done = int(delivery.get("chunks_total") or 1), int(delivery.get("chunks_done") or 0)
+    if total > 1 and done:
+        return f"Sent {done} of {total} parts."
+    return {
+        "queued": "Waiting for its turn.",
+        "sending": "Sending.",
+        "retrying": "Notion did not take it yet; clipperd tries again.",
+        "unconfirmed": "The answer was lost; clipperd checks the page.",
+    }.get(clip["state"], "")
+
+
+def _blocked(client: Client) -> str | None:
+    """Return why nothing leaves now, with the remedy; None while deliveries run."""
+    status = client.status()
+    if (status.get("queue") or {}).get("paused_until"):
+        return "deliveries are paused. Resume them with: clipperd queue resume"
+    state = (status.get("connectivity") or {}).get("state")
+    return {
+        "offline": "the broker cannot be reached. clipperd sends the clip when it is back.",
+        "reauth_required": "you must sign in again with: clipperd login",
+        "signed_out": "nobody is signed in. Sign in with: clipperd login",
+    }.get(str(state))
+
+
+def _print_outcome(console: Console, client: Client, clip: dict[str, Any]) -> None:
     state, clip_id = clip["state"], clip["id"]
     delivery = (clip.get("deliveries") or [{}])[0]
     page = layout.plain(delivery.get("page_title") or "the page", 60)
-    if delivery.get("page_ref") and not delivery.get("page_id"):
-        page = f'the new page "{page}"'
     if state == "delivered":
         calls = layout.count(int(delivery.get("notion_calls") or 0), "call")
         console.say(f"Delivered to {page} ({calls} to Notion).")
         if delivery.get("block_url"):
             console.say(f"  {delivery['block_url']}")
-    elif state == "needs_attention":
+        return
+    if state == "needs_attention":
         reason = str(delivery.get("reason") or "a decision").replace("_", " ")
         console.say(f"Stored, but it needs your decision: {layout.plain(reason)}.")
-        console.say(f"  See your options with: clipperd queue show {clip_id}")
     elif state in ("failed", "canceled"):
         why = (delivery.get("error") or {}).get("message") or state
         console.say(f"Not delivered: {layout.plain(why)}")
-        console.say(f"  See the clip with: clipperd queue show {clip_id}")
-    elif waited:
-        console.say(f"Stored, but not in Notion yet ({state}). clipperd keeps trying.")
-        console.say(f"  See the clip with: clipperd queue show {clip_id}")
     else:
-        console.say(f"Stored. clipperd delivers it to {page} in the background.")
-        console.say(f"  {clip_id}")
+        blocked = _blocked(client)
+        console.say(
+            f"Stored. It waits: {blocked}"
+            if blocked
+            else f"Stored. clipperd delivers it to {page} in the background."
+        )
+    console.say(f"  See the clip with: clipperd queue show {clip_id}")

@@ -78,6 +78,16 @@ def run(args: Namespace, console: Console) -> int:
 
 def start(args: Namespace, console: Console) -> int:
     """Start a detached daemon and wait until it has proven its identity."""
+    url, pid = launch(args, console)
+    if args.json:
+        console.emit({"url": url, "pid": pid})
+    else:
+        console.say(f"clipperd is running: {url} (process {pid}).")
+    return exits.OK
+
+
+def launch(args: Namespace, console: Console) -> tuple[str, int]:
+    """Start a detached daemon; return its address and process. Raises AlreadyRunning."""
     import subprocess
 
     from clipperd.settings.locations import secure
@@ -97,11 +107,7 @@ def start(args: Namespace, console: Console) -> int:
         )
     url = _wait_ready(console, args, child, places.output_file)
     child.returncode = 0  # it keeps running; Popen must not warn that it was not awaited
-    if args.json:
-        console.emit({"url": url, "pid": child.pid})
-    else:
-        console.say(f"clipperd is running: {url} (process {child.pid}).")
-    return exits.OK
+    return url, child.pid
 
 
 def stop(args: Namespace, console: Console) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,7 +40,9 @@ class FakeDaemon:
         self.pages = [_page(PAGE, "Reading list"), _page(OTHER, "Reading notes")]
         self.clips: dict[str, Json] = {}
         self.events: list[tuple[str, Any]] = []
-        self.delivers = True
+        self.delivers: bool | None = True
+        self.asked_for_clip = asyncio.Event()
+        self.status: Json = dict(STATUS)
         self.logins: list[Json] = [{"login_id": "l1", "state": "done", "error": None}]
         self.callbacks: list[str] = []
         self.refuse: dict[str, tuple[int, Json]] = {}
@@ -61,6 +64,9 @@ class FakeDaemon:
                 web.get("/v1/pages", self._pages),
                 web.get("/v1/pages/{id}/outline", self._outline),
                 web.post("/v1/clips", self._clip),
+                web.post("/v1/convert", self._convert),
+                web.patch("/v1/clips/{id}", self._edit),
+                web.delete("/v1/clips/{id}", self._accept),
                 web.get("/v1/clips", self._list),
                 web.get("/v1/clips/{id}", self._one),
                 web.get("/v1/clips/{id}/content", self._content),
@@ -104,7 +110,7 @@ class FakeDaemon:
         return web.json_response({"proof": shown, "instance_id": self.instance_id})
 
     async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(STATUS)
+        return web.json_response(self.status)
 
     async def _session(self, request: web.Request) -> web.Response:
         now = self.sessions[0]
@@ -143,10 +149,16 @@ class FakeDaemon:
             {"page_id": PAGE, "title": "Reading list", "headings": self.headings}
         )
 
+    async def _convert(self, request: web.Request) -> web.Response:
+        return web.json_response({"blocks": [], "losses": [], "requests": 1})
+
+    async def _edit(self, request: web.Request) -> web.Response:
+        return web.json_response(self.clips[request.match_info["id"]] | {"state": "queued"})
+
     async def _clip(self, request: web.Request) -> web.Response:
         body = await request.json()
         clip_id = f"clip-{len(self.clips) + 1}"
-        state = "delivered" if self.delivers else "needs_attention"
+        state = {True: "delivered", False: "needs_attention", None: "queued"}[self.delivers]
         self.clips[clip_id] = {
             "id": clip_id,
             "state": state,
@@ -176,6 +188,7 @@ class FakeDaemon:
         return web.json_response({"items": found[at : at + 1], "next_cursor": more})
 
     async def _one(self, request: web.Request) -> web.Response:
+        self.asked_for_clip.set()
         clip = self.clips.get(request.match_info["id"])
         if clip is None:
             return _problem(404, {"code": "not_found", "detail": "There is no such clip."})

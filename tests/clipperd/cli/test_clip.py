@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +161,65 @@ async def test_the_daemons_refusal_is_shown_with_its_hint(tmp_path: Path) -> Non
 
 
 def test_without_a_daemon_it_says_how_to_start_one(tmp_path: Path) -> None:
-    result = run(tmp_path, "clip", "--page", PAGE, stdin=b"x")
+    result = run(tmp_path, "clip", "--page", PAGE, "--no-start", stdin=b"x")
     assert result.code == 1
     assert "clipperd start" in result.err
+
+
+def test_without_a_daemon_it_starts_one(tmp_path: Path) -> None:
+    try:
+        result = run(tmp_path, "clip", "--page", PAGE, stdin=b"x", env=dict(os.environ))
+        assert "It runs now: http://127.0.0.1:" in result.err
+        assert "No account has signed in" in result.err
+    finally:
+        assert run(tmp_path, "stop").code == 0
+
+
+async def test_files_and_addresses_are_one_clip_in_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    file.write_text("# A", "utf-8")
+    address = "https://example.org/a"
+    async with running(tmp_path) as fake:
+        await clipperd(tmp_path, "clip", "--page", PAGE, str(file), address, "-", stdin=b"end")
+    assert _sent(fake)["content"] == [
+        {"format": "markdown", "markdown": "# A"},
+        {"format": "url", "url": address},
+        {"format": "markdown", "markdown": "end"},
+    ]
+
+
+async def test_a_clip_that_is_waited_for_goes_first(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        await clipperd(tmp_path, "clip", "--page", PAGE, "--wait", stdin=b"x")
+    assert _sent(fake)["priority"] == "high"
+
+
+async def test_what_is_stored_while_nothing_leaves_says_why_it_waits(tmp_path: Path) -> None:
+    fake = FakeDaemon()
+    fake.status = {**fake.status, "connectivity": {"state": "offline"}}
+    async with running(tmp_path, fake):
+        result = await clipperd(tmp_path, "clip", "--page", PAGE, stdin=b"x")
+    assert "It waits: the broker cannot be reached" in result.out
+
+
+async def test_an_interrupted_wait_says_that_the_clip_is_stored(tmp_path: Path) -> None:
+    fake = FakeDaemon()
+    fake.delivers = None
+    async with running(tmp_path, fake):
+        argv = ["--home", str(tmp_path), "clip", "--page", PAGE, "--wait", "https://example.org"]
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "clipperd", *argv, stderr=asyncio.subprocess.PIPE
+        )
+        await fake.asked_for_clip.wait()
+        child.send_signal(signal.SIGINT)
+        _, err = await child.communicate()
+    assert child.returncode == 130
+    assert b"The clip is stored" in err
+    assert b"clipperd queue show clip-1" in err
+
+
+async def test_a_dry_run_prints_blocks_and_losses_and_sends_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        result = await clipperd(tmp_path, "clip", "--page", PAGE, "--dry-run", stdin=b"# A")
+    assert json.loads(result.out) == {"blocks": [], "losses": [], "requests": 1}
+    assert fake.clips == {}

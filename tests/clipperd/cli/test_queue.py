@@ -19,7 +19,7 @@ from clipperd.outbox.records import Draft, Target
 from clipperd.outbox.schema import OUTBOX_STEPS
 from clipperd.session.schema import SESSION_STEPS
 from tests.clipperd.cli.commands import clipperd, run
-from tests.clipperd.fake_daemon import PAGE, FakeDaemon, running
+from tests.clipperd.fake_daemon import OTHER, PAGE, FakeDaemon, running
 
 
 async def test_an_empty_queue_says_so(tmp_path: Path) -> None:
@@ -157,3 +157,52 @@ def test_without_an_outbox_there_is_nothing_to_peek_at(tmp_path: Path) -> None:
 def test_a_foreign_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
     assert outbox_peek.waiting(tmp_path / "outbox.db") is None
+
+
+async def _stored(home: Path, fake: FakeDaemon) -> None:
+    await clipperd(home, "clip", "--page", PAGE, stdin=b"x")
+    fake.clips["clip-1"] |= {"version": 3}
+
+
+async def test_a_clip_is_sent_to_another_page(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        await _stored(tmp_path, fake)
+        argv = ("queue", "retarget", "@last", "--page", OTHER, "--start")
+        result = await clipperd(tmp_path, *argv)
+    assert result.code == 0
+    _, path, body = fake.seen[-1]
+    assert path == "/v1/clips/clip-1/retarget"
+    assert body["delivery_id"] == "d1"
+    assert body["target"] == {"page_id": OTHER, "position": {"type": "start"}}
+
+
+async def test_the_content_of_an_unsent_clip_is_replaced(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        await _stored(tmp_path, fake)
+        result = await clipperd(tmp_path, "queue", "edit", "clip-1", "-", stdin=b"better")
+    assert result.code == 0
+    assert fake.seen[-1][0] == "PATCH"
+    assert fake.seen[-1][2] == {"content": {"format": "markdown", "markdown": "better"}}
+
+
+async def test_a_clip_is_opened_and_deleted(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        await _stored(tmp_path, fake)
+        fake.clips["clip-1"]["deliveries"][0]["page_id"] = PAGE
+        opened = await clipperd(tmp_path, "queue", "open", "@last")
+        deleted = await clipperd(tmp_path, "queue", "delete", "@last")
+    assert opened.opened == (f"https://www.notion.so/{PAGE.replace('-', '')}",)
+    assert deleted.code == 0
+    assert fake.seen[-1][:2] == ("DELETE", "/v1/clips/clip-1")
+
+
+async def test_the_beginning_of_an_id_is_enough_unless_several_begin_so(tmp_path: Path) -> None:
+    async with running(tmp_path) as fake:
+        await _stored(tmp_path, fake)
+        one, two = "abcd1" + "0" * 27, "abcd2" + "0" * 27
+        fake.clips = {each: fake.clips["clip-1"] | {"id": each} for each in (one, two)}
+        assert (await clipperd(tmp_path, "queue", "show", "abcd1")).code == 0
+        assert fake.seen[-1][1] == f"/v1/clips/{one}"
+        result = await clipperd(tmp_path, "queue", "show", "abcd")
+    assert result.code == 2
+    assert one in result.err
