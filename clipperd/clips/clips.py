@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypedDict, cast
 
-from clipperd.clock import Clock
+from clipperd.clock import Clock, rfc3339
 from clipperd.delivery.dispatch import Dispatcher
 from clipperd.errors import NotFound, NotSignedIn
 from clipperd.model import WAITING, Scope
@@ -63,8 +63,16 @@ class Clips:
     """Reads and changes the outbox under the current account, and wakes the dispatcher."""
 
     def __init__(
-        self, outbox: Outbox, accounts: Accounts, dispatcher: Dispatcher, clock: Clock
+        self,
+        outbox: Outbox,
+        accounts: Accounts,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        *,
+        is_online: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``is_online`` returns whether the last request to the broker was answered."""
+        self._is_online = is_online
         self._outbox = outbox
         self._accounts = accounts
         self._dispatcher = dispatcher
@@ -176,9 +184,11 @@ class Clips:
     async def status(self) -> QueueStatus:
         """Return the ``queue`` part of the status document."""
         user = await self._accounts.current_user()
+        loads = await self._outbox.read(backlog.loads, user or "")
         paused, until = await self._outbox.read(actions.paused)
         counts = await self._outbox.read(views.counts, user or "")
         held = user is not None and self._dispatcher.active_user() != user
+        flows = not (held or paused or self._dispatcher.is_offline) and self._is_online()
         waiting = sum(int(counts[state]) for state in WAITING)
         found = {
             **counts,
@@ -186,9 +196,9 @@ class Clips:
             "paused": paused,
             "paused_until": moment(until),
             "held_for_reauth": waiting if held else 0,
-            "draining": self._dispatcher.draining,
-            "eta_s": None if held else await self._eta_s(user or "", paused, until),
-            "last_error": await self._outbox.read(views.last_error, user or ""),
+            "draining": flows and (bool(loads) or self._dispatcher.is_busy),
+            "eta_s": self._dispatcher.eta_s(loads) if flows else None,
+            "last_error": await self._last_error(user or ""),
         }
         return cast(QueueStatus, found)
 
@@ -200,13 +210,16 @@ class Clips:
         before = self._clock.now() - _OVERDUE_S
         return await self._outbox.read(views.waiting_since, user, before)
 
-    async def _eta_s(self, user: str, paused: bool, until: float | None) -> float | None:
-        """Estimate the seconds until the queue is empty; None if it is empty or unknown."""
-        if paused and until is None:
-            return None
-        loads = await self._outbox.read(backlog.loads, user)
-        held_s = 0.0 if until is None else max(0.0, until - self._clock.now())
-        return self._dispatcher.eta_s(loads, held_s=held_s)
+    async def _last_error(self, user: str) -> LastError | None:
+        """Return the newest error: of an unfinished delivery, or of an attempt since a success."""
+        stored = cast("LastError | None", await self._outbox.read(views.last_error, user))
+        failure = self._dispatcher.last_failure
+        if failure is None or failure.user_id != user:
+            return stored
+        at = rfc3339(failure.at)
+        if stored is not None and stored["at"] >= at:
+            return stored
+        return LastError(code=failure.code, message=failure.message, at=at)
 
     async def other_accounts(self) -> list[OtherAccount]:
         """Return the accounts that are not signed in and have unfinished clips here."""

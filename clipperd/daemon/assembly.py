@@ -193,7 +193,13 @@ async def assemble(
     throttle = Throttle()
     worker = Worker(outbox, notion, positions, pages, clock, throttle, timeouts, deps)
     dispatcher = Dispatcher(worker, outbox, clock, throttle, timeouts, deps)
-    clips = Clips(outbox, accounts, dispatcher, clock)
+    clips = Clips(
+        outbox,
+        accounts,
+        dispatcher,
+        clock,
+        is_online=lambda: connectivity.status.state == "online",
+    )
     submission = ClipSubmission(outbox, accounts, Directory(cache_db), dispatcher, clock)
     passthrough = LanePassThrough(
         notion,

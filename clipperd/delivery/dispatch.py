@@ -14,7 +14,7 @@ from functools import partial
 
 from clipperd.clock import Clock
 from clipperd.delivery import eta
-from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
+from clipperd.delivery.ports import Dependencies, Failure, StepResult, Timeouts
 from clipperd.delivery.throttle import Throttle
 from clipperd.delivery.worker import Worker
 from clipperd.outbox import actions, lanes, requests
@@ -84,19 +84,28 @@ class Dispatcher:
         """Return the account whose clips may be sent now."""
         return self._deps.active_user()
 
-    def eta_s(self, loads: Mapping[LaneKey, int], *, held_s: float) -> float | None:
+    def eta_s(self, loads: Mapping[LaneKey, int]) -> float | None:
         """Return the estimated seconds until ``loads`` (requests per lane) are sent.
 
-        ``held_s``: seconds that the queue is still paused. None if it cannot be estimated.
+        None if it cannot be estimated.
         """
         now, places = self._clock.boot(), self._timeouts.max_lanes
-        begins = now + held_s
-        return eta.seconds_left(loads, self._throttle, now=now, begins=begins, places=places)
+        return eta.seconds_left(loads, self._throttle, now=now, begins=now, places=places)
 
     @property
-    def draining(self) -> bool:
+    def is_offline(self) -> bool:
+        """Return whether every lane waits because the broker could not be reached."""
+        return self._throttle.offline_until > self._clock.boot()
+
+    @property
+    def is_busy(self) -> bool:
         """Return whether a step is running."""
         return bool(self._busy)
+
+    @property
+    def last_failure(self) -> Failure | None:
+        """The newest failed attempt since the last success."""
+        return self._worker.last_failure
 
     async def at_rest(self) -> None:
         """Return once no step is running."""

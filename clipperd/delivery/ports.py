@@ -32,6 +32,15 @@ class Timeouts(msgspec.Struct, frozen=True):
     max_lanes: int = DEFAULTS.max_parallel_pages
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """The newest failed attempt of an account since its last success; ``at`` in epoch seconds."""
+
+    user_id: str
+    code: str
+    message: str
+    at: float
+
+
 class StepResult(Enum):
     """The result of a lane's step, for the dispatcher."""
 

@@ -19,7 +19,7 @@ from clipperd.delivery import batch, outcome
 from clipperd.delivery.continuation import Continuation
 from clipperd.delivery.keys import new_key
 from clipperd.delivery.newpage import NewPages, ParentGone
-from clipperd.delivery.ports import Dependencies, StepResult, Timeouts
+from clipperd.delivery.ports import Dependencies, Failure, StepResult, Timeouts
 from clipperd.delivery.recorder import Recorder
 from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.delivery.throttle import Throttle, backoff
@@ -69,6 +69,7 @@ class Worker:
         self._continuation = Continuation(notion, positions, deps)
         self._tries: dict[LaneKey, int] = {}
         self._link_tries = 0
+        self.last_failure: Failure | None = None
 
     async def step(self, lane: LaneKey) -> StepResult:
         """Do one unit of work for the lane, at most one write at Notion."""
@@ -76,6 +77,7 @@ class Worker:
         try:
             return await self._step(lane)
         except BrokerUnreachable as error:
+            self._failed(lane, error.code, error.detail)
             if self._throttle.resets != frees:
                 return (
                     StepResult.LATER
@@ -85,11 +87,13 @@ class Worker:
             else:
                 self._offline()
             return StepResult.LATER
-        except (NotSignedIn, ReauthRequired):
+        except (NotSignedIn, ReauthRequired) as error:
+            self._failed(lane, error.code, error.detail)
             return StepResult.NOTHING  # the session's next change wakes every lane
         except requests.Changed:
             return StepResult.AGAIN
         except ReadFailed as failed:
+            self._answered(lane, failed.reply)
             return self._read_failed(lane, failed.reply)
 
     async def _step(self, lane: LaneKey) -> StepResult:
@@ -217,6 +221,7 @@ class Worker:
             raise
         self._online()
         self._throttle.observe(lane, reply, self._clock.boot())
+        self._answered(lane, reply)
         verdict = self._judge(request, reply)
         return await self._apply(lane, request, verdict, calls + 1, is_last=is_last)
 
@@ -284,6 +289,7 @@ class Worker:
         self, lane: LaneKey, request: Request, ids: Sequence[str], calls: int
     ) -> StepResult:
         self._tries.pop(lane, None)
+        self.last_failure = None
         await self._recorder.applied(request, ids, calls)
         if request.kind == "create_page":
             return StepResult.MOVED  # the lane continues under the page's own id
@@ -340,6 +346,15 @@ class Worker:
             await self._recorder.split(request, calls, verdict.block)
         # Lanes that wait for a page that is given up must look again.
         return StepResult.MOVED if request.kind == "create_page" else StepResult.AGAIN
+
+    def _answered(self, lane: LaneKey, reply: Reply) -> None:
+        """Keep the error of a refused call as the last failure."""
+        if not reply.ok:
+            code = reply.broker_code or reply.code or f"http_{reply.status}"
+            self._failed(lane, code, reply.message)
+
+    def _failed(self, lane: LaneKey, code: str, message: str) -> None:
+        self.last_failure = Failure(lane[0], code, message, self._clock.now())
 
     def _read_failed(self, lane: LaneKey, reply: Reply) -> StepResult:
         """Wait: a read before the write was refused, and nothing was sent."""

@@ -18,7 +18,10 @@ _DUE = f"""d.user_id = :user AND d.turn < :deferred
   AND NOT EXISTS (SELECT 1 FROM lane_setting s JOIN delivery p
     ON p.user_id = s.user_id AND p.workspace_id = s.workspace_id AND p.lane = s.page_id
     WHERE s.user_id = d.user_id AND s.workspace_id = d.workspace_id AND s.page_id = d.lane
-    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)"""
+    AND s.parked = 'wait' AND p.state = 'needs_attention' AND p.turn < d.turn)
+  AND NOT (d.page_id IS NULL AND d.new_page IS NULL AND EXISTS (SELECT 1 FROM delivery p
+    WHERE p.user_id = d.user_id AND p.workspace_id = d.workspace_id AND p.lane = d.lane
+    AND p.state = 'needs_attention' AND p.new_page IS NOT NULL))"""
 
 _LINE = f"""
 SELECT d.workspace_id, d.lane, d.turn, clip.first_level, clip.elements, clip.body_bytes,

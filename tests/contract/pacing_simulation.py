@@ -235,7 +235,7 @@ class Queue:
     async def eta_s(self) -> float | None:
         """When the queue expects to be empty; None once it is."""
         loads = await self.rig.outbox.read(lambda c: backlog.loads(c, USER))
-        return self.dispatcher.eta_s(loads, held_s=0.0)
+        return self.dispatcher.eta_s(loads)
 
 
 def play(folder: Path, limits_: Limits, script: Callable[[Queue], Awaitable[T]]) -> T:

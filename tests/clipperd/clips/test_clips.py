@@ -14,7 +14,8 @@ from clipperd.delivery.ports import Timeouts
 from clipperd.health import check_queue
 from clipperd.model import Position
 from clipperd.outbox import retention
-from tests.clipperd.delivery.rig import USER, Rig, at
+from clipperd.outbox.records import Target
+from tests.clipperd.delivery.rig import USER, Rig, at, blocks
 from tests.clipperd.memory_notion import MemoryNotion
 from tests.clocks import SkippingClock
 
@@ -47,19 +48,84 @@ async def eta_s(clips: Clips) -> float | None:
     return found
 
 
+async def flows(clips: Clips, expected: bool) -> None:
+    """Check that the status says whether clips leave."""
+    status = await clips.status()
+    assert status["draining"] is expected
+    assert (status["eta_s"] is not None) is expected
+
+
 async def test_the_status_estimates_when_the_queue_is_empty(rig: Rig, clips: Clips) -> None:
     page = rig.world.add_page("Notes")
     assert await eta_s(clips) is None
     for number in range(40):  # alternating positions: a request each
         await rig.clip(page, position=Position("start" if number % 2 else "end"))
     assert await eta_s(clips) == 2 * 59.25
-    await clips.pause(30)
-    assert await eta_s(clips) == pytest.approx(30 + 2 * 59.25)
-    await clips.pause(None)
-    assert await eta_s(clips) is None
-    await clips.resume()
+
+
+async def test_nothing_drains_and_no_end_is_estimated_while_nothing_can_leave(
+    rig: Rig, clips: Clips
+) -> None:
+    assert (await clips.status())["draining"] is False
+    page = rig.world.add_page("Notes")
+    await rig.clip(page)
+    await flows(clips, True)
+    for seconds in (30, None):
+        await clips.pause(seconds)
+        await flows(clips, False)
+        await clips.resume()
     rig.user = "somebody-else"
-    assert await eta_s(clips) is None
+    await flows(clips, False)
+    rig.user = USER
+    rig.world.offline = True
+    await rig.step(page)
+    await flows(clips, False)
+    rig.world.offline = False
+    rig.throttle.free_all()
+    await flows(clips, True)
+    accounts: Any = Accounts()
+    cut = Clips(rig.outbox, accounts, clips._dispatcher, rig.clock, is_online=lambda: False)
+    await flows(cut, False)
+    await rig.drain()
+    assert (await clips.status())["draining"] is False
+
+
+async def test_a_long_clip_drains_between_its_parts(rig: Rig, clips: Clips) -> None:
+    page = rig.world.add_page("Notes")
+    await rig.clip(page, blocks(*(f"p{number}" for number in range(250))))
+    await rig.step(page)
+    status = await clips.status()
+    assert status["draining"] is True
+    assert status["eta_s"] is not None
+
+
+async def test_clips_wait_without_an_estimate_for_a_page_that_needs_attention(
+    rig: Rig, clips: Clips
+) -> None:
+    page = rig.world.add_page("Parent")
+    rig.world.unshare(page)
+    new = {"ref": "trip", "parent": {"page_id": page}, "title": "Trip"}
+    await rig.clip(targets=[Target(Position(), new_page=new)])
+    await rig.clip(targets=[Target(Position(), page_ref="trip")])
+    await rig.drain()
+    await flows(clips, False)
+
+
+@pytest.mark.parametrize("fault", ["connect", "lost_after", "lost_before", "529", "silent_applied"])
+async def test_the_last_error_is_that_of_the_last_attempt_until_a_success(
+    rig: Rig, clips: Clips, fault: str
+) -> None:
+    page = rig.world.add_page("Notes")
+    rig.world.fault = at(fault)
+    await rig.clip(page)
+    assert (await clips.status())["last_error"] is None
+    await rig.step(page)
+    error = (await clips.status())["last_error"]
+    assert error is not None
+    assert error["code"]
+    assert error["message"]
+    await rig.drain()
+    assert (await clips.status())["last_error"] is None
 
 
 async def test_clips_for_one_position_are_estimated_as_one_request(rig: Rig, clips: Clips) -> None:
