@@ -87,6 +87,7 @@ BODIES: dict[str, list[Any]] = {
     "POST /v1/queue/pause": [{"for_s": 5}],
     "POST /v1/queue/resume": [{}],
     "POST /v1/queue/retry": [{}],
+    "POST /v1/queue/adopt": [{"user_id": "of-no-account"}],
     "PUT /v1/pages/{page_id}/lane": [{"parked": "wait"}],
     "POST /v1/convert": [
         {"content": TEXT},

@@ -27,6 +27,7 @@ NEEDS_NO_DISK = {
     "POST /v1/convert": "a preview",
     "POST /v1/outlines": "a read",
     "POST /v1/shutdown": "an end",
+    "POST /v1/queue/adopt": "no other account has clips here",
     "PATCH /v1/settings": "is in config.toml; see test_a_setting_that_has_no_room_is_refused",
 }
 """What is no GET and stores nothing here. All of Notion's API is passed through besides: what it
