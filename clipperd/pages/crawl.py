@@ -60,7 +60,7 @@ class Crawl:
         self._publish = publish
         self._fill_pause_s = fill_pause_s
         self.shown_lost: set[tuple[Scope, str]] = set()
-        """Pages that search returned although they are stored as gone; search may lag."""
+        """Pages that search or an event showed although they may be stored as gone or trashed."""
 
     async def refresh(self, scope: Scope) -> int:
         """Fetch the recent pages the first time, later the changes; return the calls made.

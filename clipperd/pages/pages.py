@@ -229,6 +229,11 @@ class Pages:
         """Make ``run`` update the index now, for example after sign-in or back online."""
         self._wake_event(scope).set()
 
+    def report_change(self, scope: Scope, page_id: str) -> None:
+        """Make ``run`` update the index after an event of a page, which may be back."""
+        self._crawl.shown_lost.add((scope, page_id))
+        self.poke(scope)
+
     async def mark_trashed(self, scope: Scope, page_id: str) -> None:
         """Store that the page is in Notion's trash."""
         now = self._clock.now()
@@ -286,10 +291,10 @@ class Pages:
     ) -> int:
         """Read lost pages that may be back, and return the calls made.
 
-        They are favourites and used pages that are gone and were last checked ``again_s`` ago, and
-        pages that search returned meanwhile. With ``unread_since`` (epoch seconds) also favourites
-        and used pages since then that the store lacks, because search is not exhaustive. Raises as
-        ``Notion.send``.
+        They are favourites and used pages that are gone or in the trash and were last checked
+        ``again_s`` ago, and pages that search or an event showed meanwhile. With ``unread_since``
+        (epoch seconds) also favourites and used pages since then that the store lacks, because
+        search is not exhaustive. Raises as ``Notion.send``.
         """
         pairs = await self._outbox.read(lambda c: usage.favorites(c, scope))
         uses = await self._outbox.read(lambda c: usage.uses(c, scope))
@@ -301,8 +306,9 @@ class Pages:
         lost = [
             (row["checked_at"], page_id)
             for page_id, row in rows.items()
-            if row["access"] == "gone" and (page_id in shown or row["checked_at"] <= due)
+            if row["access"] != "ok" and (page_id in shown or row["checked_at"] <= due)
         ]
+        self._crawl.shown_lost -= {(scope, page_id) for page_id in shown - {p for _, p in lost}}
         missing = []
         if unread_since is not None:
             missing = [p for p, at in ids.items() if p not in rows and at >= unread_since]
@@ -332,7 +338,10 @@ class Pages:
         def work(c: sqlite3.Connection) -> list[str]:
             if schema is not None:
                 store.put_data_source(c, scope, schema, now)
-            return store.upsert(c, scope, [record], now, evidence=True)
+            changed = store.upsert(c, scope, [record], now, evidence=True)
+            if record.in_trash:
+                store.mark_lost(c, scope, page_id, "trashed", now)  # the time of the check
+            return changed
 
         changed = await self._cache.write(work)
         if changed:
@@ -352,11 +361,11 @@ class Pages:
         now = self._clock.now()
         with contextlib.suppress(StorageFull):  # the stored data of these pages still serves
             await self._cache.write(lambda c: store.upsert(c, scope, records, now))
-        rows = await self._cache.read(lambda c: store.rows_of(c, scope, (r.id for r in records)))
-        lost = [page_id for page_id, row in rows.items() if row["access"] == "gone"]
+        kinds = {record.id: record.kind for record in records}
+        lost = await self._cache.read(lambda c: store.lost(c, scope, records))
         for page_id in lost[:_LOST_PER_SEARCH]:  # search lags, so only a read tells
             with contextlib.suppress(*NOTION_ERRORS, StorageFull):
-                await self._read(scope, page_id, rows[page_id]["kind"])
+                await self._read(scope, page_id, kinds[page_id])
         return True, {record.id for record in records}
 
     async def _favorites(self, scope: Scope) -> frozenset[str]:

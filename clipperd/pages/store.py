@@ -125,9 +125,9 @@ def mark_found(
 
 
 def lost(connection: sqlite3.Connection, scope: Scope, records: Iterable[Record]) -> list[str]:
-    """Return the ids of the records that are stored as gone."""
+    """Return the ids of the records that are stored as gone or in the trash but are in neither."""
     rows = rows_of(connection, scope, [record.id for record in records if not record.in_trash])
-    return [page_id for page_id, row in rows.items() if row["access"] == "gone"]
+    return [page_id for page_id, row in rows.items() if row["access"] != "ok"]
 
 
 def entry(

@@ -88,7 +88,7 @@ class EventHandler:
         if event.what == "deleted":
             await self._pages.mark_trashed(scope, page_id)
         elif event.what in _LISTED:
-            self._pages.poke(scope)
+            self._pages.report_change(scope, page_id)
         else:
             self._edited.add(scope)
 

@@ -142,6 +142,18 @@ class SignIn:
             self._oauth.authorize_url(state), self.cookie_name(state), Secret(browser)
         )
 
+    def failed(self, request: Request, failure: BrokerError) -> CompletedSignIn:
+        """Return the daemon's address with the reason why its sign-in could not begin."""
+        return _completed(
+            {
+                "return_to": request.return_to,
+                "client_state": request.client_state,
+                "device": request.device,
+            },
+            {"error": _word(failure)},
+            failure=failure,
+        )
+
     async def sweep(self) -> None:
         """Delete expired sign-ins."""
         async with self._database.transaction() as tx:

@@ -56,7 +56,10 @@ async def begin_sign_in(request: web.Request) -> web.StreamResponse:
         asked = read_request(list(request.query.items()), settings.app_return_uris)
     except (InvalidInput, TooManyRequests) as error:
         return _refusal(request, error)
-    begun = await request.app[SIGN_IN].begin(asked)
+    try:
+        begun = await request.app[SIGN_IN].begin(asked)
+    except BrokerError as error:
+        return _send_on(request, request.app[SIGN_IN].failed(asked, error))
     response = web.Response(status=302, headers={"Location": begun.url, **private_headers()})
     response.set_cookie(
         begun.cookie_name,

@@ -349,3 +349,32 @@ async def test_a_read_of_a_lost_page_restores_it_but_not_one_in_the_trash(
     await world.pages.mark_trashed(SCOPE, mine)
     assert not await world.pages.mark_found(SCOPE, mine)
     assert await world.pages.mark_found(SCOPE, mine, written=True)
+
+
+async def test_a_page_that_is_restored_from_the_trash_comes_back_with_its_event(
+    world: PageIndexStage,
+) -> None:
+    mine, *_ = world.some_pages(240)
+    await world.settle()
+    await world.pages.mark_trashed(SCOPE, mine)
+    await world.settle()
+    assert not await listed(world, mine)
+    world.pages.report_change(SCOPE, mine)
+    await world.settle()
+    assert await listed(world, mine)
+
+
+async def test_a_favorite_in_the_trash_is_looked_at_now_and_then(world: PageIndexStage) -> None:
+    mine, *_ = world.some_pages(240)
+    await world.settle()
+    await world.pages.set_favorite(SCOPE, mine, on=True)
+    world.notion.trash(mine)
+    assert (await world.pages.get(SCOPE, mine, "verified")).access == "trashed"
+    assert await world.pages.find_lost(SCOPE) == 0
+    for _ in range(2):
+        world.clock.advance(1801)
+        assert await world.pages.find_lost(SCOPE) == 1
+        assert await world.pages.find_lost(SCOPE) == 0
+    world.notion.pages[mine]["in_trash"] = False
+    assert await world.pages.find_lost(SCOPE, again_s=0) == 1
+    assert await listed(world, mine)

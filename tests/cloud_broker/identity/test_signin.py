@@ -107,6 +107,13 @@ async def test_a_failed_exchange_tells_the_daemon(
     assert parameters(arrived.headers["Location"])["error"] == error
 
 
+async def test_a_sign_in_that_cannot_begin_returns_to_the_daemon_too(stage: BrokerStage) -> None:
+    async with stage.database.transaction() as tx:
+        await tx.execute("DROP TABLE oauth_states")
+    arrived = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    assert error_of(arrived) == "service_unavailable"
+
+
 async def test_a_state_works_once_even_when_two_callbacks_race(stage: BrokerStage) -> None:
     state = state_of(await stage.begin_sign_in(redirect_uri=LOOPBACK))
     both = await asyncio.gather(
