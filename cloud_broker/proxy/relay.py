@@ -18,11 +18,17 @@ from cloud_broker.proxy.admission import Charge, Party
 from cloud_broker.proxy.attempts import Attempts, Job, facts_of
 from cloud_broker.proxy.bodies import encode
 from cloud_broker.proxy.call import Call
-from cloud_broker.proxy.errors import InternalError, NotSent, OutcomeUnknown, ProxyError
+from cloud_broker.proxy.errors import (
+    InProgress,
+    InternalError,
+    NotSent,
+    OutcomeUnknown,
+    ProxyError,
+)
 from cloud_broker.proxy.outcome import Outcome, Verdict
 from cloud_broker.proxy.responses import ProxyResponse
 from cloud_broker.proxy.routes import BY_NAME, parse_uuid
-from cloud_broker.proxy.writes import Replay, Writes
+from cloud_broker.proxy.writes import ASK_AGAIN_S, Replay, Writes
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +112,10 @@ class Relay:
         if call.route.kind == "read":
             return InternalError()
         if job is None or job.sent_at is None:
-            return NotSent("The broker failed on this request. Nothing was sent.")
+            if call.is_single_use:  # a repetition finds out if its key could be spent
+                return InProgress(retry_after_s=ASK_AGAIN_S)
+            text = "The broker failed on this request. Nothing was sent."
+            return NotSent(text, broker_code=InternalError.broker_code)
         latest = rfc3339(self._clock.now())
         return OutcomeUnknown(data={"answered": "false", "latest_sent_at": latest})
 
@@ -133,7 +142,7 @@ class Relay:
             return self._replayed(call, replay)
         try:
             token = await self._open(call, trace)
-        except (ProxyError, BrokerError):
+        except Exception:
             await self._writes.refuse(call)
             raise
         if call.workspace is None:  # only now is the key's identity known
@@ -146,7 +155,7 @@ class Relay:
         if call.route.creates == "page":
             try:
                 refused = await self._name_source(call, job, trace)
-            except ProxyError:
+            except Exception:
                 await self._writes.refuse(call)
                 raise
             if refused is not None:

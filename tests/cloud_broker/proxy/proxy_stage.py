@@ -34,6 +34,7 @@ from cloud_broker.storage.database import Database, Tx
 from cloud_broker.storage.migrations import migrate, steps
 from cloud_broker.transport import AiohttpTransport, Body, Response
 from cloud_broker.web.completion import Completion
+from cloud_broker.web.health import READINESS, Readiness
 from cloud_broker.web.keys import RANDOMNESS, SESSIONS, SETTINGS
 from cloud_broker.web.metrics import METRICS
 from cloud_broker.web.metrics import ROUTES as METRICS_ROUTES
@@ -354,6 +355,7 @@ async def a_proxy(
         )
         app[RELAY], app[METRICS], app[SETTINGS], app[RANDOMNESS] = relay, metrics, asked, random
         app[SESSIONS] = FakeSessions()
+        app[READINESS] = Readiness(database)
         app.router.add_routes([*ROUTES, *METRICS_ROUTES])
 
         async def lifespan(_: web.Application) -> AsyncIterator[None]:

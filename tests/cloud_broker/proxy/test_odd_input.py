@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cloud_broker.proxy.outcome import is_object
 from cloud_broker.storage import audit as rows
-from tests.cloud_broker.proxy.proxy_stage import PAGE, PROXY, ProxyStage
+from tests.cloud_broker.proxy.proxy_stage import PAGE, PROXY, WORKSPACE, ProxyStage
 
 
 async def recorded(proxy: ProxyStage) -> str:
@@ -75,7 +75,7 @@ async def test_a_body_whose_chunks_are_none_is_refused(proxy: ProxyStage) -> Non
     assert proxy.upstream.seen == []
 
 
-async def test_after_an_unforeseen_error_a_read_failed_and_a_write_is_unknown(
+async def test_after_an_unforeseen_error_a_read_failed_and_a_write_was_not_sent(
     proxy: ProxyStage,
 ) -> None:
     proxy.tokens.bug = ZeroDivisionError("canary")
@@ -83,9 +83,18 @@ async def test_after_an_unforeseen_error_a_read_failed_and_a_write_is_unknown(
     assert (read.status, read.headers["X-Broker-Code"]) == (500, "internal")
     assert (await read.json())["object"] == "error"
     written = await proxy.append(proxy.key())
-    assert (written.status, written.headers["X-Broker-Code"]) == (504, "write_outcome_unknown")
-    assert "latest_sent_at" in (await written.json())["additional_data"]
+    assert (written.status, written.headers["X-Broker-Code"]) == (529, "internal")
     assert "canary" not in await written.text()
+    once = {"Idempotency-Key": proxy.key(), "Idempotency-Key-Use": "once"}
+    once["X-Workspace-Id"] = WORKSPACE
+    body = {"children": [{"paragraph": {"text": "x"}}]}
+    path = f"blocks/{PAGE}/children"
+    written = await proxy.call("PATCH", path, headers=once, json=body)
+    assert (written.status, written.headers["X-Broker-Code"]) == (409, "in_progress")
+    proxy.tokens.bug = None
+    written = await proxy.call("PATCH", path, headers=once, json=body)
+    assert written.headers["X-Broker-Code"] == "idempotency_key_spent"
+    assert proxy.upstream.seen == []
 
 
 JSON = st.recursive(
