@@ -206,7 +206,7 @@ class Writes:
             await intent.release()
             raise
         except Exception:
-            if job.sent_at is None:  # whatever failed, nothing was sent
+            if job.sent_at is None:  # nothing was sent
                 await intent.release()
             raise
         finally:

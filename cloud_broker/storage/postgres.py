@@ -83,7 +83,7 @@ class PostgresDatabase:
             await asyncio.wait(self._releasing)
         try:
             await asyncio.wait_for(self._pool.close(), ACQUIRE_S)
-        except Exception:  # whatever the driver raises, the connections must go
+        except Exception:  # every error of the driver: the connections must go
             self._pool.terminate()
 
     @asynccontextmanager

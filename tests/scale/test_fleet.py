@@ -27,7 +27,7 @@ from tests.stack.notion import APPEND
 pytestmark = pytest.mark.e2e
 
 MIRA = "mira@example.com"
-REFUSED = {"upstream_unavailable"}  # nothing was sent to Notion
+REFUSED = {"database_unavailable"}  # nothing was sent to Notion
 REFRESH_EVERY_S = 0.6  # a broker takes 120 token requests a minute from one address
 
 
