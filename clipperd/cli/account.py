@@ -56,7 +56,11 @@ def declare(verbs: Verbs) -> None:
         "--change-access", action="store_true", help="choose the pages that clipperd may use"
     )
     verbs.add(
-        "logout", logout, "sign out; waiting clips are kept for this account", ["clipperd logout"]
+        "logout",
+        logout,
+        "sign out; waiting clips are kept for this account",
+        ["clipperd logout"],
+        prints_data=True,
     )
     verbs.add(
         "whoami",
@@ -149,12 +153,13 @@ def logout(args: Namespace, console: Console) -> int:
     client = console.client(args)
     before = client.session()
     if before.get("state") == "signed_out":
-        console.say("You are not signed in.")
+        console.report(args, before, "You are not signed in.")
         return exits.OK
     queue = client.status().get("queue") or {}
     waiting = sum(int(queue.get(state) or 0) for state in _WAITING)
-    client.logout()
-    console.say(f"Signed out {_user_name(before)}. Your waiting clips are kept for this account.")
+    after = client.logout()
+    text = f"Signed out {_user_name(before)}. Your waiting clips are kept for this account."
+    console.report(args, after, text)
     if waiting:
         console.warn(
             f"Deliveries that wait for {_user_name(before)}: {waiting}. clipperd"

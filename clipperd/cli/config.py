@@ -33,6 +33,7 @@ def declare(verbs: Verbs) -> None:
         set_value,
         "change a setting in config.toml",
         ["clipperd config set log_level debug", "clipperd config set port 51234"],
+        prints_data=True,
     )
     parser.add_argument("name", metavar="NAME", help="a name that clipperd config show lists")
     parser.add_argument(
@@ -94,6 +95,9 @@ def set_value(args: Namespace, console: Console) -> int:
     secure(places)
     write_private(places.config_file, new)
     winner = console.settings(args).origin(args.name)
+    if args.json:
+        console.emit({"name": args.name, "file": str(places.config_file), "origin": winner})
+        return exits.OK
     console.say(f"{args.name} is set in {places.config_file}.")
     if winner in ("environment", "flag"):
         console.say(f"  CLIPPERD_{args.name.upper()} overrides it.")

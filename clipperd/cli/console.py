@@ -74,6 +74,13 @@ class Console:
         """Print a line to standard error."""
         print(text, file=self.err, flush=True)
 
+    def report(self, args: Namespace, value: Any, text: str) -> None:
+        """Print ``value`` as JSON if ``--json`` was given, else ``text``."""
+        if args.json:
+            self.emit(value)
+        else:
+            self.say(text)
+
     def emit(self, value: Any) -> None:
         """Print ``value`` as JSON."""
         print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out, flush=True)

@@ -50,6 +50,7 @@ def declare(verbs: Verbs) -> None:
         stop,
         "stop the daemon; waiting clips are kept",
         ["clipperd stop", "clipperd stop --when-idle"],
+        prints_data=True,
     ).add_argument(
         "--when-idle", action="store_true", help="finish the deliveries in progress first"
     )
@@ -117,7 +118,7 @@ def stop(args: Namespace, console: Console) -> int:
     places = console.places(args)
     pid = lock.holder(places.lock_file)
     if pid is None:
-        console.say("clipperd is not running.")
+        console.report(args, {"stopped": False}, "clipperd is not running.")
         return exits.OK
     when = "idle" if getattr(args, "when_idle", False) else "now"
     try:
@@ -133,7 +134,8 @@ def stop(args: Namespace, console: Console) -> int:
         console.warn(f"clipperd: process {pid} does not stop. Your clips are safe on disk.")
         console.warn(f"  Kill it with: kill -9 {pid}")
         return exits.FAILED
-    console.say("clipperd has stopped. Your waiting clips are kept.")
+    text = "clipperd has stopped. Your waiting clips are kept."
+    console.report(args, {"stopped": True, "pid": pid}, text)
     return exits.OK
 
 
@@ -147,7 +149,7 @@ def restart(args: Namespace, console: Console) -> int:
         env=console.env,
         browse=console.browse,
     )
-    code = stop(args, quiet)
+    code = stop(Namespace(**{**vars(args), "json": False}), quiet)
     return start(args, console) if code == exits.OK else code
 
 

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     """Run one command and return its exit code. ``console``: the terminal by default."""
     console = console or _real_console()
     try:
-        words = sys.argv[1:] if argv is None else argv
+        words = _with_json_last(sys.argv[1:] if argv is None else argv)
         args = parser(_verb(words)).parse_args(words)
     except SystemExit as stop:  # argparse has printed the help, the version or an error
         return int(stop.code or 0)
@@ -101,6 +101,15 @@ def _verb(words: Sequence[str]) -> str | None:
         elif not word.startswith("-"):
             return word
     return None
+
+
+def _with_json_last(words: Sequence[str]) -> Sequence[str]:
+    """Move ``--json`` from before the verb to the end, where the verbs declare it."""
+    verb = _verb(words)
+    start = [] if verb is None else list(words[: list(words).index(verb)])
+    if "--json" not in start:
+        return words
+    return [*(word for word in start if word != "--json"), *words[len(start) :], "--json"]
 
 
 def _fail(

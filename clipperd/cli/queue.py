@@ -74,6 +74,7 @@ def declare(verbs: Verbs) -> None:
         pause,
         "pause deliveries; clips are still accepted",
         ["clipperd queue pause", "clipperd queue pause --for 30m"],
+        prints_data=True,
     )
     parser.add_argument(
         "--for",
@@ -81,7 +82,13 @@ def declare(verbs: Verbs) -> None:
         metavar="TIME",
         help="duration, such as 90s, 30m, 2h or 1d; by default until resumed",
     )
-    queue.add("resume", resume, "resume deliveries after a pause", ["clipperd queue resume"])
+    queue.add(
+        "resume",
+        resume,
+        "resume deliveries after a pause",
+        ["clipperd queue resume"],
+        prints_data=True,
+    )
     parser = queue.add(
         "export",
         export,
@@ -378,16 +385,16 @@ def adopt(args: Namespace, console: Console) -> int:
 def pause(args: Namespace, console: Console) -> int:
     """Pause the whole queue."""
     seconds = None if args.length is None else read_duration(args.length)
-    console.client(args).queue("pause", for_s=seconds)
+    answer = console.client(args).queue("pause", for_s=seconds)
     until = "until: clipperd queue resume" if seconds is None else f"for {layout.span(seconds)}"
-    console.say(f"Paused {until}. Clips are still accepted.")
+    console.report(args, answer, f"Paused {until}. Clips are still accepted.")
     return exits.OK
 
 
 def resume(args: Namespace, console: Console) -> int:
     """End a pause."""
-    console.client(args).queue("resume")
-    console.say("Deliveries are resumed.")
+    answer = console.client(args).queue("resume")
+    console.report(args, answer, "Deliveries are resumed.")
     return exits.OK
 
 

@@ -153,3 +153,23 @@ def _verbs(text: str) -> list[str]:
         for line in listed.splitlines()
         if line.startswith("    ") and line[4:5] != " "
     ]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("stop",),
+        ("logout",),
+        ("queue", "pause"),
+        ("queue", "resume"),
+        ("config", "set", "log_level", "debug"),
+        ("status",),
+    ],
+)
+async def test_every_verb_prints_json_wherever_it_is_asked_for(
+    tmp_path: Path, argv: tuple[str, ...]
+) -> None:
+    async with running(tmp_path):
+        for words in ((*argv, "--json"), ("--json", *argv)):
+            result = await clipperd(tmp_path, *words)
+            assert isinstance(json.loads(result.out), dict), words
