@@ -67,6 +67,19 @@ def declare(verbs: Verbs) -> None:
     one.add_argument("clip", metavar="CLIP")
     _declare_actions(queue)
     declare_changes(queue)
+    _declare_pause(queue)
+    parser = queue.add(
+        "export",
+        export,
+        "write every clip with its content as JSON lines",
+        ["clipperd queue export clips.jsonl", "clipperd queue export - | gzip > clips.gz"],
+    )
+    parser.add_argument("file", metavar="FILE|-", help="a new file, or - for standard output")
+    _add_all_accounts(parser)
+    _declare_adopt(queue)
+
+
+def _declare_pause(queue: Verbs) -> None:
     parser = queue.add(
         "pause",
         pause,
@@ -87,15 +100,6 @@ def declare(verbs: Verbs) -> None:
         ["clipperd queue resume"],
         prints_data=True,
     )
-    parser = queue.add(
-        "export",
-        export,
-        "write every clip with its content as JSON lines",
-        ["clipperd queue export clips.jsonl", "clipperd queue export - | gzip > clips.gz"],
-    )
-    parser.add_argument("file", metavar="FILE|-", help="a new file, or - for standard output")
-    _add_all_accounts(parser)
-    _declare_adopt(queue)
 
 
 def _declare_adopt(queue: Verbs) -> None:
