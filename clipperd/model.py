@@ -80,6 +80,9 @@ WAITING: tuple[State, ...] = OPEN[:-1]
 READY: tuple[State, ...] = (State.QUEUED, State.RETRYING)
 """The next request may carry it."""
 
+UNDER_WAY: tuple[State, ...] = (State.SENDING, State.UNCONFIRMED)
+"""A request is out, or its outcome is being found out."""
+
 FINISHED: frozenset[State] = frozenset({State.FAILED, State.CANCELED, State.DELIVERED})
 """Final states: the daemon does nothing more."""
 

@@ -247,6 +247,8 @@ def act(args: Namespace, console: Console) -> int:
             f"{args.action.capitalize()}: the clip is now {answer.get('state', 'changed')}."
         )
         _print_left(console, answer)
+        if args.action == "cancel":
+            _print_arrived(console, answer)
     return exits.OK
 
 
@@ -389,6 +391,16 @@ def _delivery(console: Console, delivery: dict[str, Any]) -> list[tuple[str, obj
         ("Notion calls", delivery.get("notion_calls")),
         ("address", delivery.get("block_url")),
     ]
+
+
+def _print_arrived(console: Console, clip: dict[str, Any]) -> None:
+    for delivery in clip.get("deliveries", []):
+        done, total = delivery.get("chunks_done") or 0, delivery.get("chunks_total") or 1
+        if delivery.get("stopping"):
+            console.say(f"It ends after the part that is being sent; {done} of {total} arrived.")
+        elif done and delivery["state"] == "canceled":
+            undo = f"clipperd queue undo {clip['id']}"
+            console.say(f"{done} of {total} parts arrived. Remove them with: {undo}")
 
 
 def _print_left(console: Console, clip: dict[str, Any]) -> None:

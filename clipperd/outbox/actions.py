@@ -15,12 +15,13 @@ from typing import Any
 from clipperd.content.chunks import Plan
 from clipperd.content.convert import Prepared
 from clipperd.errors import NotAllowedNow, NotFound, VersionMismatch
-from clipperd.model import UNTRIABLE, Scope, State
+from clipperd.model import READY, UNDER_WAY, UNTRIABLE, Scope, State
 from clipperd.outbox.accept import next_queue_position, title_of
 from clipperd.outbox.records import (
     NO_PLAN,
     OPEN_SQL,
     READY_SQL,
+    STOPPING,
     LaneKey,
     Target,
     is_unsent,
@@ -29,13 +30,15 @@ from clipperd.outbox.records import (
 from clipperd.outbox.requests import bump_version
 from clipperd.outbox.schema import DEFERRED
 
+_IDLE = (*READY, State.NEEDS_ATTENTION)
+
 
 def rows_of(
     connection: sqlite3.Connection, user_id: str, clip_id: str, delivery_id: str | None
 ) -> list[sqlite3.Row]:
     """Return the clip's deliveries, or the named one. Raises NotFound."""
     rows = connection.execute(
-        "SELECT d.*, clip.version, clip.seq AS clip FROM delivery d"
+        "SELECT d.*, clip.version, clip.chunks, clip.seq AS clip FROM delivery d"
         " JOIN clip ON clip.seq = d.clip_seq WHERE clip.id = ? AND clip.user_id = ?"
         " AND (? IS NULL OR d.id = ?) ORDER BY d.seq",
         (clip_id, user_id, delivery_id, delivery_id),
@@ -51,20 +54,36 @@ def lane_of(row: sqlite3.Row) -> LaneKey:
 
 
 def cancel(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
-    """Cancel the unsent deliveries. Raises NotAllowedNow if there are none."""
-    allowed = [row for row in rows if is_unsent(row) and row["state"] != State.FAILED]
-    if not allowed:
-        raise NotAllowedNow(
-            "The clip is being sent or was sent, so it can no longer be canceled.",
-            hint="Undo it once it is delivered.",
-        )
-    for row in allowed:
-        connection.execute(
-            "UPDATE delivery SET state = 'canceled', reason = NULL, due_at = NULL WHERE seq = ?"
-            " AND request_key IS NULL",
-            (row["seq"],),
-        )
+    """Cancel the deliveries that are not complete. Raises NotAllowedNow if there are none.
+
+    A delivery of several parts ends after the request that is out; the parts that arrived stay,
+    and can be undone.
+    """
+    idle = [row for row in rows if row["state"] in _IDLE and row["reason"] != "outcome_unknown"]
+    out = [row for row in rows if row["state"] in UNDER_WAY and row["chunks"] > 1]
+    if not idle and not out:
+        raise NotAllowedNow(_why_not_canceled({row["state"] for row in rows}))
+    connection.executemany(
+        "UPDATE delivery SET state = 'canceled', reason = NULL, due_at = NULL WHERE seq = ?"
+        " AND request_key IS NULL",
+        [(row["seq"],) for row in idle],
+    )
+    connection.executemany(
+        "UPDATE delivery SET reason = ? WHERE seq = ?", [(STOPPING, row["seq"]) for row in out]
+    )
     bump_version(connection, rows[0]["clip"], now)
+
+
+def _why_not_canceled(states: set[str]) -> str:
+    if states & {*UNDER_WAY}:
+        return "The clip is being sent, so it can no longer be canceled. Undo it once it arrived."
+    if State.NEEDS_ATTENTION in states:
+        return "The clip may be on its page already. Look, then resolve it as delivered or resend."
+    if State.DELIVERED in states:
+        return "The clip is on its page. Undo it to remove it there."
+    if State.FAILED in states:
+        return "Notion refused the clip, so nothing of it is waiting. Edit it, or delete it."
+    return "The clip is canceled already. Delete it to remove it from the history."
 
 
 def retry(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now: float) -> None:
@@ -291,7 +310,7 @@ def request_undo(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], no
     allowed = [
         row
         for row in rows
-        if row["state"] in (State.DELIVERED, State.FAILED)
+        if row["state"] in (State.DELIVERED, State.FAILED, State.CANCELED)
         and row["undo"] is None
         and (row["block_ids"] != "[]" or (row["new_page"] and row["page_id"]))
     ]

@@ -225,6 +225,7 @@ class DeliveryView(msgspec.Struct, kw_only=True):
     position_changed: PositionChanged | None = None
     notion_calls: int
     shared: bool
+    stopping: bool = False
     undo: UndoView | None = None
     created_at: str
     delivered_at: str | None = None
@@ -255,6 +256,7 @@ class ClipView(msgspec.Struct, kw_only=True):
     priority: Priority
     not_before: str | None = None
     content_expires_at: str | None = None
+    stopping: bool = False
     deliveries: list[DeliveryView]
     account: ClipAccount | None = None  # only with ?account=all
 
@@ -390,6 +392,20 @@ def waiting_from_row(row: sqlite3.Row) -> QueuedDelivery:
         batch_cap=row["batch_cap"],
         anchor_losses=row["anchor_losses"],
     )
+
+
+STOPPING = "stopping"
+"""The stored reason of a delivery that ends after the request that is out."""
+
+BEGUN_SQL = "(d.chunks_done > 0 OR d.new_page IS NOT NULL AND d.page_id IS NOT NULL)"
+SHOWN_SQL = f"iif(d.state = 'queued' AND {BEGUN_SQL}, 'sending', d.state)"
+"""The state that clients see, as :func:`shown_state`: between its parts a clip is being sent."""
+
+
+def shown_state(row: sqlite3.Row) -> str:
+    """Return the state that clients see."""
+    between = row["state"] == State.QUEUED and is_begun(row)
+    return str(State.SENDING) if between else str(row["state"])
 
 
 def is_begun(row: sqlite3.Row) -> bool:

@@ -16,6 +16,7 @@ from clipperd.outbox.records import (
     CLOSED_SQL,
     DAMAGED,
     READY_SQL,
+    STOPPING,
     Member,
     QueuedDelivery,
     Request,
@@ -167,8 +168,8 @@ def _blocks_created(
     for member in request.members:
         own = list(ids[member.first : member.first + member.count])
         row = connection.execute(
-            "SELECT d.chunk_ids, d.block_ids, d.parent_id, d.clip_seq, clip.chunks FROM delivery d"
-            " JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
+            "SELECT d.chunk_ids, d.block_ids, d.parent_id, d.clip_seq, d.reason, clip.chunks"
+            " FROM delivery d JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
             (member.delivery,),
         ).fetchone()
         first_level = row["parent_id"] in (None, request.parent_id)
@@ -187,7 +188,7 @@ def _blocks_created(
                 "blocks": json.dumps(blocks),
                 "parent": request.parent_id,
                 "level": request.level,
-                "state": State.DELIVERED if delivered else State.QUEUED,
+                "state": State.DELIVERED if delivered else _next_state(row),
                 "delivered_at": now if delivered else None,
                 "calls": calls,
                 "seq": member.delivery,
@@ -224,13 +225,19 @@ def release(
     state = State.QUEUED if retry_at is None else State.RETRYING
     code, message = error or (None, None)
     connection.execute(
-        "UPDATE delivery SET state = ?, due_at = ?, error_code = ?, error_message = ?,"
+        "UPDATE delivery SET state = iif(reason = ?, 'canceled', ?), reason = NULL,"
+        " due_at = ?, error_code = ?, error_message = ?,"
         " attempts = attempts + ?, request_key = NULL, notion_calls = notion_calls + ?"
         " WHERE request_key = ?",
-        (state, retry_at, code, message, int(burned), calls, request.key),
+        (STOPPING, state, retry_at, code, message, int(burned), calls, request.key),
     )
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     return bump_versions(connection, request.members, now)
+
+
+def _next_state(row: sqlite3.Row) -> State:
+    """Return the state of a delivery after a part that is not the last."""
+    return State.CANCELED if row["reason"] == STOPPING else State.QUEUED
 
 
 def cap_batch(connection: sqlite3.Connection, members: Sequence[Member], cap: int) -> None:
@@ -288,9 +295,19 @@ def close(
     assert reason in REASONS, reason
     code, message = error
     connection.execute(
-        "UPDATE delivery SET state = ?, reason = ?, error_code = ?, error_message = ?,"
-        " request_key = NULL, due_at = NULL, attempts = attempts + 1 WHERE request_key = ?",
-        (state, reason, code, message, request.key),
+        "UPDATE delivery SET state = iif(reason = :stop, 'canceled', :state),"
+        " reason = iif(reason = :stop, NULL, :reason), error_code = :code,"
+        " error_message = :message, request_key = NULL, due_at = NULL,"
+        " attempts = attempts + 1 WHERE request_key = :key",
+        {
+            # A stopped clip of unknown outcome still needs the user: is the part on the page?
+            "stop": None if reason == "outcome_unknown" else STOPPING,
+            "state": state,
+            "reason": reason,
+            "code": code,
+            "message": message,
+            "key": request.key,
+        },
     )
     connection.execute("DELETE FROM request WHERE key = ?", (request.key,))
     return bump_versions(connection, request.members, now)
@@ -303,8 +320,8 @@ def _page_created(
     member = request.members[0]
     scope = request.scope
     row = connection.execute(
-        "SELECT d.clip_seq, clip.chunks FROM delivery d JOIN clip ON clip.seq = d.clip_seq"
-        " WHERE d.seq = ?",
+        "SELECT d.clip_seq, d.reason, clip.chunks FROM delivery d"
+        " JOIN clip ON clip.seq = d.clip_seq WHERE d.seq = ?",
         (member.delivery,),
     ).fetchone()
     complete = member.count == row["chunks"]  # the page's creation carried the whole content
@@ -320,7 +337,7 @@ def _page_created(
         {
             "page": page_id,
             "calls": calls,
-            "state": State.DELIVERED if complete else State.QUEUED,
+            "state": State.DELIVERED if complete else _next_state(row),
             "done": member.count if complete else 0,
             "at": now if complete else None,
             "seq": member.delivery,

@@ -10,7 +10,7 @@ import msgspec
 
 from clipperd.content.convert import row_title
 from clipperd.model import POSITIONS
-from clipperd.outbox.records import DAMAGED, READY_SQL, LaneKey, Request, plan_from_json
+from clipperd.outbox.records import DAMAGED, READY_SQL, STOPPING, LaneKey, Request, plan_from_json
 from clipperd.outbox.requests import bump_version
 
 _ELSEWHERE = json.dumps({"from": "as_asked", "to": "new_row", "why": "is_database"})
@@ -55,7 +55,8 @@ def make_rows(
         place = json.loads(row["position"])["type"]
         connection.execute(
             "UPDATE delivery SET new_page = ?, page_id = NULL, page_ref = ?, page_title = ?,"
-            " lane = ?, position = ?, position_changed = ?, state = 'queued', reason = NULL,"
+            " lane = ?, position = ?, position_changed = ?,"
+            " state = iif(reason = ?, 'canceled', 'queued'), reason = NULL,"
             " error_code = NULL, error_message = NULL, due_at = NULL, request_key = NULL,"
             " anchor_losses = 0 WHERE seq = ?",
             (
@@ -65,6 +66,7 @@ def make_rows(
                 f"ref:{ref}",
                 '{"type": "end"}',
                 None if POSITIONS[place].names is None else _ELSEWHERE,
+                STOPPING,
                 row["seq"],
             ),
         )

@@ -11,10 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from clipperd.errors import ContentErased, CursorInvalid, NotFound
-from clipperd.model import PRECEDENCE, State
+from clipperd.model import PRECEDENCE, UNDER_WAY, State
 from clipperd.outbox.records import (
+    BEGUN_SQL,
     DAMAGED,
     PRIORITIES,
+    SHOWN_SQL,
+    STOPPING,
     WAITING_SQL,
     ClipAccount,
     ClipView,
@@ -26,19 +29,24 @@ from clipperd.outbox.records import (
     moment,
     position_from_json,
     position_view,
+    shown_state,
 )
 from clipperd.outbox.schema import DEFERRED
 
 _OPEN_ACTIONS: dict[str, tuple[str, ...]] = {
     State.QUEUED: ("edit", "retarget", "cancel"),
     State.RETRYING: ("retry", "edit", "retarget", "cancel"),
-    State.SENDING: (),
-    State.UNCONFIRMED: (),
+    State.SENDING: ("cancel",),
+    State.UNCONFIRMED: ("cancel",),
     State.NEEDS_ATTENTION: ("retry", "edit", "retarget", "cancel", "open"),
     State.FAILED: ("retry", "edit", "retarget", "undo"),
-    State.CANCELED: (),
+    State.CANCELED: ("undo", "open"),
     State.DELIVERED: ("undo", "open"),
 }
+
+
+_STORED_AS: dict[str, str] = {State.SENDING: "'sending', 'queued'"}
+"""The stored states of a shown state, if they are not the same; SQL looks them up by index."""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -151,11 +159,12 @@ def state_clause(states: Sequence[str], values: dict[str, Any]) -> str:
         here = (
             f"EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq AND d.state = :s{number})"  # noqa: E501
             if state == State.DELIVERED
-            else f"clip.seq IN (SELECT d.clip_seq FROM delivery d WHERE {mine}d.state = :s{number})"
+            else f"clip.seq IN (SELECT d.clip_seq FROM delivery d WHERE {mine}d.state IN"
+            f" ({_STORED_AS.get(state, f':s{number}')}) AND {SHOWN_SQL} = :s{number})"
         )
         clauses.append(
             f"({here} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.clip_seq = clip.seq"
-            f" AND d.state IN ({absent})))"
+            f" AND {SHOWN_SQL} IN ({absent})))"
         )
     return "(" + " OR ".join(clauses) + ")"
 
@@ -195,6 +204,7 @@ def of_rows(row: sqlite3.Row, found: Sequence[sqlite3.Row]) -> ClipView:
         version=row["version"],
         state=clip_state(summary),
         summary=summary,
+        stopping=any(delivery.stopping for delivery in deliveries),
         workspace_id=row["workspace_id"],
         created_at=str(moment(row["created_at"])),
         updated_at=str(moment(row["updated_at"])),
@@ -221,9 +231,10 @@ def _delivery(row: sqlite3.Row, chunks: int, *, editable: bool) -> DeliveryView:
         page_ref=row["page_ref"],
         page_title=row["page_title"],
         position=_position(row["position"]),
-        state=row["state"],
-        reason=row["reason"],
-        actions=_actions(row, blocks, editable=editable),
+        state=shown_state(row),
+        reason=None if row["reason"] == STOPPING else row["reason"],
+        stopping=row["reason"] == STOPPING,
+        actions=_actions(row, chunks, blocks, editable=editable),
         attempts=row["attempts"],
         next_attempt_at=moment(row["due_at"]) if row["state"] == State.RETRYING else None,
         error=error,
@@ -262,7 +273,7 @@ def _position(text: str) -> dict[str, Any]:
         return {"type": "end"}  # for display only: nothing is sent with it
 
 
-def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list[str]:
+def _actions(row: sqlite3.Row, chunks: int, blocks: Sequence[str], *, editable: bool) -> list[str]:
     """Return the actions allowed now; ``actions.py`` refuses all others."""
     offered = list(_OPEN_ACTIONS[row["state"]])
     if row["reason"] == "outcome_unknown":
@@ -278,8 +289,12 @@ def _actions(row: sqlite3.Row, blocks: Sequence[str], *, editable: bool) -> list
     withheld = set()
     if not editable:
         withheld.add("edit")
-    if is_begun(row) and row["state"] != State.DELIVERED:
-        withheld |= {"retarget", "cancel"}
+    if is_begun(row):
+        withheld.add("retarget")
+    if row["state"] == State.CANCELED and (row["reason"] or not is_begun(row)):
+        withheld |= {"undo", "open"}
+    if row["state"] in UNDER_WAY and (chunks == 1 or row["reason"] == STOPPING):
+        withheld.add("cancel")
     if row["new_page"]:
         withheld.add("retarget")
     if row["undo"] is not None:
@@ -310,6 +325,14 @@ def counts(connection: sqlite3.Connection, user_id: str) -> dict[str, Any]:
     ):
         by_state[row["state"]] += row["n"]
         by_workspace.setdefault(row["workspace_id"], {})[row["state"]] = row["n"]
+    for row in connection.execute(
+        "SELECT workspace_id, count(*) AS n FROM delivery d WHERE user_id = ?"
+        f" AND state = 'queued' AND {BEGUN_SQL} GROUP BY workspace_id",
+        (user_id,),
+    ):
+        for counted in (by_state, by_workspace[row["workspace_id"]]):
+            counted["queued"] -= row["n"]
+            counted["sending"] = counted.get("sending", 0) + row["n"]
     oldest = connection.execute(
         f"SELECT min(created_at) AS at FROM delivery WHERE user_id = ? AND state IN {WAITING_SQL}",
         (user_id,),

@@ -247,6 +247,7 @@ PROPERTIES: Mapping[str, tuple[str, Any]] = {
     "NotionProblem.status": ("The HTTP status.", 404),
     "SessionSubscription.status": ("The state of the subscription.", "active"),
     "subscription": ("The subscription.", None),
+    "stopping": ("Whether it ends after the request that is out: you canceled it.", False),
     "summary": ("The number of deliveries by state.", {"delivered": 1}),
     "target": ("The new target.", None),
     "targets": ("The destinations, at most 100.", None),

@@ -7,8 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
+from clipperd.broker.reply import Reply
 from clipperd.delivery import outcome, reconcile
-from clipperd.model import PRECEDENCE, REASONS, InsertionPoint, Position, State
+from clipperd.model import PRECEDENCE, REASONS, InsertionPoint, Position, Scope, State
+from clipperd.notion.port import Call
 from clipperd.outbox import actions
 from clipperd.outbox.records import ClipView
 from tests.clipperd.delivery.rig import Rig, at, paragraph
@@ -76,6 +78,19 @@ class Life:
         self.world.poison = None
         return clip
 
+    async def stopped(self) -> None:
+        """Cancel a long clip while its first part is on the wire."""
+        clip = await self.clip(blocks=150)
+        plain = self.world.send
+
+        async def send(scope: Scope, call: Call) -> Reply:
+            self.world.send = plain  # type: ignore[method-assign]  # the transport is the seam
+            await self.rig.act(clip, actions.cancel)
+            return await plain(scope, call)
+
+        self.world.send = send  # type: ignore[method-assign]  # the transport is the seam
+        await self.rig.drain()
+
     async def by_itself(self) -> None:
         await self.clip(blocks=150)
         await self.rig.drain()
@@ -105,6 +120,9 @@ class Life:
         await act(await self.clip(), actions.cancel)
         await act(await self.faulty("429"), actions.cancel)
         await act(await self.parked(), actions.cancel)
+        await act(await self.faulty("lost_before", blocks=150), actions.cancel)
+        await rig.drain()
+        await self.stopped()
         await act(await self.faulty("429"), actions.retry)
         await act(await self.failed(), actions.retry)
         await act(await self.parked(), actions.retry)

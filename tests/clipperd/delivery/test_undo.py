@@ -9,9 +9,9 @@ import pytest
 from clipperd.broker.reply import Reply
 from clipperd.model import Position, Scope
 from clipperd.notion.port import Call
-from clipperd.outbox import actions
+from clipperd.outbox import actions, views
 from clipperd.outbox.records import ClipView, Target
-from tests.clipperd.delivery.rig import Rig, blocks, paragraph
+from tests.clipperd.delivery.rig import USER, Rig, at, blocks, paragraph
 from tests.clipperd.memory_notion import MemoryNotion
 
 
@@ -211,3 +211,47 @@ async def test_what_a_person_changed_and_then_removed_stays_removed(
     world.remove(block)
     assert await undo(rig, clip) == ("canceled", [])
     assert world.texts(page) == []
+
+
+async def test_a_long_clip_that_is_stopped_says_how_far_it_came_and_is_undone(
+    rig: Rig, world: MemoryNotion, page: str
+) -> None:
+    world.fault = at(None, "lost_before")
+    clip = await rig.clip(page, blocks(*(f"p{number}" for number in range(350))))
+    await rig.step(page)
+    between = await rig.view(clip)
+    assert (between.state, between.summary) == ("sending", {"sending": 1})
+    assert (between.deliveries[0].chunks_done, between.deliveries[0].chunks_total) == (1, 4)
+    for shown, listed in (("sending", 1), ("queued", 0)):
+        chosen = views.Filter(states=[shown])
+        found, _ = await rig.outbox.read(views.page, USER, chosen, limit=9, cursor=None)
+        assert len(found) == listed
+    counts = await rig.outbox.read(views.counts, USER)
+    assert (counts["sending"], counts["queued"]) == (1, 0)
+    assert between.deliveries[0].actions == ["cancel"]
+    await rig.step(page)
+    stopping = await rig.act(clip, actions.cancel)
+    assert (stopping.state, stopping.stopping) == ("unconfirmed", True)
+    assert stopping.deliveries[0].actions == []
+    await rig.drain()
+    stopped = await rig.view(clip)
+    assert (stopped.state, stopped.stopping) == ("canceled", False)
+    assert stopped.deliveries[0].chunks_done == 2
+    assert stopped.deliveries[0].actions == ["undo", "open"]
+    assert len(world.texts(page)) == 200
+    await rig.act(clip, actions.request_undo)
+    await rig.drain()
+    assert world.texts(page) == []
+    assert (await rig.view(clip)).deliveries[0].actions == []
+
+
+async def test_a_long_clip_is_canceled_immediately_between_its_parts(
+    rig: Rig, world: MemoryNotion, page: str
+) -> None:
+    clip = await rig.clip(page, blocks(*(f"p{number}" for number in range(350))))
+    await rig.step(page)
+    assert (await rig.act(clip, actions.cancel)).state == "canceled"
+    later = await rig.clip(page, "later")
+    await rig.drain()
+    assert world.texts(page)[99:] == ["p99", "later"]
+    assert (await rig.view(later)).state == "delivered"

@@ -93,10 +93,14 @@ class Outbox(RuleBasedStateMachine):
     @rule(number=clips)
     def cancel(self, number: int) -> None:
         clip = self.model[number]
-        unsent = self._is_unsent(clip) and clip.state != "failed"
-        self._try(unsent, lambda rows: actions.cancel(self.connection, rows, self.now), number)
-        if unsent:
+        idle = clip.state in ("queued", "retrying", "needs_attention")
+        idle = idle and clip.reason != "outcome_unknown"
+        out = clip.state in ("sending", "unconfirmed") and clip.parts > 1
+        self._try(idle or out, lambda rows: actions.cancel(self.connection, rows, self.now), number)
+        if idle:
             clip.state, clip.reason = "canceled", None
+        elif out:
+            clip.reason = "stopping"
 
     @rule(number=clips)
     def retry(self, number: int) -> None:
@@ -188,7 +192,9 @@ class Outbox(RuleBasedStateMachine):
             clip = self.model[number]
             clip.done += 1
             clip.blocks += ids[first : first + count]
-            clip.state = "delivered" if clip.done == clip.parts else "queued"
+            after = "canceled" if clip.reason == "stopping" else "queued"
+            clip.state = "delivered" if clip.done == clip.parts else after
+            clip.reason = None
 
     @rule(page=st.sampled_from(PAGES), later=st.booleans())
     def is_not_applied(self, page: str, later: bool) -> None:
@@ -209,7 +215,10 @@ class Outbox(RuleBasedStateMachine):
             )
         )
         for number, _, _ in self._members(request):
-            self.model[number].state = "retrying" if later else "queued"
+            clip = self.model[number]
+            clip.state = "retrying" if later else "queued"
+            if clip.reason == "stopping":
+                clip.state, clip.reason = "canceled", None
 
     @rule(page=st.sampled_from(PAGES), phase=st.sampled_from(["replay", "settle"]))
     def is_unknown(self, page: str, phase: str) -> None:
@@ -243,7 +252,9 @@ class Outbox(RuleBasedStateMachine):
             )
         )
         for number, _, _ in self._members(request):
-            self.model[number].state, self.model[number].reason = str(state), reason
+            clip = self.model[number]
+            is_stopped = refused and clip.reason == "stopping"
+            clip.state, clip.reason = ("canceled", None) if is_stopped else (str(state), reason)
 
     @rule(page=st.sampled_from(PAGES))
     def is_gone(self, page: str) -> None:
