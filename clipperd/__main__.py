@@ -2,7 +2,10 @@
 
 import sys
 
-from clipperd.cli.main import main
+from clipperd.interpreter import leave_working_folder
 
 if __name__ == "__main__":
+    leave_working_folder()
+    from clipperd.cli.main import main
+
     sys.exit(main())

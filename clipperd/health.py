@@ -15,7 +15,7 @@ from clipperd.clips.clips import Clips
 from clipperd.clock import Clock, rfc3339
 from clipperd.errors import BrokerNotConfigured, ClipperdError
 from clipperd.keychain.secrets import Secrets
-from clipperd.storage.database import Store
+from clipperd.storage.database import Database, Store
 from clipperd.storage.recovery import REPORTED_S, latest_report
 
 Severity = Literal["ok", "info", "warning", "error"]
@@ -63,9 +63,11 @@ class Health:
         """``checks`` by their public ids."""
         self._checks = dict(checks)
         self._since: dict[str, float] = {}
+        self.prepare: Callable[[], Awaitable[None]] = _nothing
 
     async def report(self, now: float) -> HealthView:
         """Run every check; one that raises counts as an error. ``now``: epoch seconds."""
+        await self.prepare()
         findings = {name: await _run(check) for name, check in self._checks.items()}
         failing = {name for name, finding in findings.items() if _rank(finding) > 1}
         for name, finding in findings.items():
@@ -94,6 +96,10 @@ class Health:
         )
 
 
+async def _nothing() -> None:
+    """Prepare nothing."""
+
+
 def _rank(finding: Finding) -> int:
     return _RANK.index(finding.severity)
 
@@ -103,20 +109,39 @@ async def _run(check: Check) -> Finding:
         return await check()
     except ClipperdError as error:
         return Finding("error", f"This check failed: {error.detail}", error.hint)
+    except Exception as error:  # health must answer just when something is wrong
+        return Finding("error", f"This check failed: {type(error).__name__}.")
 
 
 async def check_disk(folder: Path) -> Finding:
     """Check the free space on the disk of ``folder``."""
-    free_mib = shutil.disk_usage(folder).free >> 20
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding(
+            "error",
+            f"clipperd's folder {folder} is gone or cannot be read ({error.strerror}).",
+            "Put it back under its name, or stop clipperd and start it again.",
+        )
+    free_mib = free_bytes >> 20
     if free_mib < _LOW_DISK_BYTES >> 20:
         return Finding("warning", f"Only {free_mib} MiB are free.", "Free some disk space.")
     return Finding("ok", f"{free_mib} MiB are free.")
 
 
-async def check_queue_store(database: Store) -> Finding:
-    """Check that outbox.db can be read and is consistent."""
+async def check_queue_store(database: Database) -> Finding:
+    """Check that outbox.db has its name, can be read and is consistent."""
+    await database.verify()
     remedy = "Stop clipperd and keep a copy of outbox.db."
-    return await _check_database(database, "The queue's database", remedy)
+    found = await _check_database(database, "The queue's database", remedy)
+    if found.severity == "ok" and database.put_back:
+        return Finding(
+            "warning",
+            "Another program deleted or replaced outbox.db while clipperd ran. clipperd has put"
+            f" the queue back ({database.put_back} times).",
+            "Find that program (a cleaner, a sync tool, a restore) and exclude clipperd's folder.",
+        )
+    return found
 
 
 async def check_cache_store(database: Store) -> Finding:

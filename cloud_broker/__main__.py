@@ -2,6 +2,10 @@
 
 import sys
 
-from cloud_broker.cli.main import main
+from cloud_broker.interpreter import leave_working_folder
 
-sys.exit(main())
+if __name__ == "__main__":
+    leave_working_folder()
+    from cloud_broker.cli.main import main
+
+    sys.exit(main())

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from clipperd import interpreter
 from clipperd.cli import exits
 from clipperd.cli.console import FLAGS, Console
 from clipperd.cli.verbs import Verbs, add_settings
@@ -103,7 +104,7 @@ def launch(args: Namespace, console: Console) -> tuple[str, int]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=dict(console.env),
+            env=interpreter.environment(dict(console.env)),
             **_detached(),
         )
     url = _wait_ready(console, args, child, places.output_file)
@@ -173,7 +174,7 @@ def _command(args: Namespace) -> list[str]:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in given if value is not None]
     if getattr(sys, "frozen", False):
         return [sys.executable, "run", *flags]
-    return [sys.executable, "-m", "clipperd", "run", *flags]
+    return interpreter.command("clipperd", "run", *flags)
 
 
 def _detached() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from clipperd.cli.demo import command
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
 from clipperd.errors import ClipperdError
+from clipperd.interpreter import open_missing_streams
 from clipperd.process.errors import ApiError
 from clipperd.storage.disk import translate_os_error
 
@@ -45,6 +46,7 @@ _HINTS = {"not_signed_in": _SIGN_IN, "reauth_required": _SIGN_IN}
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run one command and return its exit code. ``console``: the terminal by default."""
+    open_missing_streams()
     console = console or _real_console()
     try:
         words = _with_json_last(sys.argv[1:] if argv is None else argv)

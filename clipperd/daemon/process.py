@@ -20,11 +20,13 @@ from clipperd.clock import Clock, SystemClock, rfc3339
 from clipperd.daemon.api import Api
 from clipperd.daemon.assembly import assemble
 from clipperd.daemon.background import VITAL, Background
+from clipperd.daemon.home_guard import HomeGuard
 from clipperd.daemon.schema import CACHE_STEPS, STEPS
 from clipperd.daemon.system import System
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
 from clipperd.outbox.repair import repair_outbox
 from clipperd.process import crash, endpoint, lock, logs
+from clipperd.process.errors import PortTaken
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations, locate, secure
 from clipperd.settings.private_file import write_private
@@ -49,6 +51,7 @@ def main(settings: Settings) -> int:
     """
     locations = locate(settings.home)
     secure(locations)
+    os.chdir(locations.data_dir)  # the folder where the user typed can be unmounted or deleted
     with contextlib.ExitStack() as stack:
         try:
             instance_lock = lock.acquire(locations.lock_file)
@@ -61,16 +64,20 @@ def main(settings: Settings) -> int:
             stack.callback(journal.close)
         except OSError as error:
             return _exit_for(error)
-        return _run(settings, locations, journal, crash_file)
+        return _run(settings, locations, journal, crash_file, instance_lock)
 
 
 def _run(
-    settings: Settings, locations: Locations, journal: logs.Logs, crash_file: crash.CrashFile
+    settings: Settings,
+    locations: Locations,
+    journal: logs.Logs,
+    crash_file: crash.CrashFile,
+    instance_lock: lock.InstanceLock,
 ) -> int:
     """Run the event loop and turn its errors into a message and an exit code."""
     threading.excepthook = _on_thread_error
     try:
-        if asyncio.run(_serve(settings, locations, journal, crash_file)):
+        if asyncio.run(_serve(settings, locations, journal, crash_file, instance_lock)):
             return _fatal(_FAULT, f"See {crash_file.path} for details.", 1)
     except SchemaTooNew as error:
         return _fatal(error.detail, error.hint, 5)
@@ -93,7 +100,8 @@ def _exit_for(error: OSError) -> int:
     full = translate_os_error(error)
     if full is not None:
         return _exit_for_full_disk(full)
-    return _fatal(f"The local API cannot be opened: {error.strerror}.", None, 6)
+    about = f" ({error.filename})" if error.filename else ""
+    return _fatal(f"clipperd does not start: {error.strerror}{about}.", None, 1)
 
 
 def _exit_for_full_disk(error: StorageFull) -> int:
@@ -110,7 +118,11 @@ def _fatal(detail: str, hint: str | None, code: int) -> int:
 
 
 async def _serve(
-    settings: Settings, locations: Locations, journal: logs.Logs, crash_file: crash.CrashFile
+    settings: Settings,
+    locations: Locations,
+    journal: logs.Logs,
+    crash_file: crash.CrashFile,
+    instance_lock: lock.InstanceLock,
 ) -> bool:
     """Serve until stopped. Return whether a fault of a vital task was the reason."""
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
@@ -158,7 +170,12 @@ async def _serve(
                     instance_id=access.instance_id,
                     token=token,
                 )
-                await _work(daemon.background, api.stop, locations.endpoint_file, published)
+                guard = HomeGuard(
+                    instance_lock, locations.endpoint_file, published, (outbox, cache)
+                )
+                daemon.health.prepare = guard.check
+                async with guard.watching(system.home_events(locations.data_dir)):
+                    await _work(daemon.background, api.stop, locations.endpoint_file, published)
         finally:
             await api.close()
             await daemon.close()
@@ -228,9 +245,12 @@ async def _listen(app: web.Application, wanted: int, port_file: Path) -> AsyncIt
         stack = contextlib.AsyncExitStack()
         try:
             address = await stack.enter_async_context(listening(app, port=port))
-        except OSError:
+        except OSError as error:
             if port == wanted:  # the setting, or 0: the system's own choice
-                raise
+                raise PortTaken(
+                    f"The local API cannot be opened at port {port}: {error.strerror}.",
+                    hint="Choose another one with --port or CLIPPERD_PORT.",
+                ) from error
             continue
         async with stack:
             if address.port != _last_port(port_file):

@@ -7,13 +7,14 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from clipperd.broker.http import AiohttpHttp, Http
 from clipperd.clock import Clock, SystemClock
 from clipperd.keychain.secrets import Secrets
-from clipperd.machine.linux import EventSources, system_events
+from clipperd.machine.linux import EventSources, folder_events, system_events
 from clipperd.machine.os_events import OsEvents
 
 
@@ -22,7 +23,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
     ``entropy(n)`` returns n unguessable bytes and ``id_bytes(n)`` n random bytes for ids, which
     are no secrets (default: ``entropy``). ``rng``: a number in [0, 1). ``secrets``: the keychain,
-    by default the one of the settings. ``slept``: seconds that the machine has ever been suspended.
+    by default the one of the settings. ``home_events``: deletions in the folder of the files.
+    ``slept``: seconds that the machine has ever been suspended.
     """
 
     clock: Clock = msgspec.field(default_factory=SystemClock)
@@ -32,6 +34,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     rng: Callable[[], float] = random.SystemRandom().random
     secrets: Secrets | None = None
     os_events: OsEvents = msgspec.field(default_factory=EventSources)
+    home_events: Callable[[Path], OsEvents] = lambda _folder: EventSources()
     slept: Callable[[], float] = lambda: 0.0
     id_bytes: Callable[[int], bytes] | None = None
 
@@ -41,6 +44,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             env=os.environ,
             os_events=system_events(),
+            home_events=folder_events,
             slept=SystemClock().slept,
             id_bytes=RandomPool(secrets.token_bytes),
         )

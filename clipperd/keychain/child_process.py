@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from clipperd import interpreter
+
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Sends a request and returns the answer, both JSON objects; may block."""
 
@@ -44,7 +46,7 @@ def in_subprocess(module: str, handle: Ask) -> Connect:
     """Run ``module``, which answers with its ``handle``, for each connection."""
     if getattr(sys, "frozen", False):
         return in_process(handle)
-    return run_command([sys.executable, "-m", module])
+    return run_command(interpreter.command(module))
 
 
 def run_command(command: Sequence[str]) -> Connect:
@@ -54,6 +56,7 @@ def run_command(command: Sequence[str]) -> Connect:
     def connect() -> Iterator[Ask]:
         child = subprocess.Popen(  # noqa: S603 (our own module)
             command,
+            env=interpreter.environment(dict(os.environ)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from clipperd.machine.os_events import Notify, OsEvents
 
@@ -40,6 +41,17 @@ class EventSources:
 def system_events() -> OsEvents:
     """Return clock and network events on Linux; elsewhere no events, so timers must suffice."""
     return EventSources(_clock, _network) if sys.platform == "linux" else EventSources()
+
+
+def folder_events(folder: Path) -> OsEvents:
+    """Return events of deleted, moved and replaced files on Linux; elsewhere none."""
+
+    def watch() -> OsEvents:
+        from clipperd.machine.inotify import FolderEvents
+
+        return FolderEvents(folder)
+
+    return EventSources(watch) if sys.platform == "linux" else EventSources()
 
 
 def _clock() -> OsEvents:

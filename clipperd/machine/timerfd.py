@@ -64,13 +64,24 @@ class ClockEvents:
             if error.errno != errno.ECANCELED:
                 raise
             notify()
-        self._arm(self._handle)
+        if self._arm(self._handle):
+            notify()
 
-    def _arm(self, handle: int) -> None:
+    def _arm(self, handle: int) -> bool:
+        """Set the timer; return whether the clock was set since the last read.
+
+        timerfd_settime(2) then reports ECANCELED, and sets the timer all the same.
+        """
         at = time.clock_gettime(time.CLOCK_REALTIME) + self._far_s
         setting = _Setting(_Moment(0, 0), _Moment(int(at), int(at % 1 * 1e9)))
         flags = _ABSTIME | _CANCEL_ON_SET
-        self._checked(self._libc.timerfd_settime(handle, flags, ctypes.byref(setting), None))
+        try:
+            self._checked(self._libc.timerfd_settime(handle, flags, ctypes.byref(setting), None))
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+            return True
+        return False
 
     def _checked(self, result: int) -> int:
         if result < 0:

@@ -16,6 +16,14 @@ class AlreadyRunning(ClipperdError):
     title = "clipperd is already running"
 
 
+class PortTaken(ClipperdError):
+    """The port of the local API cannot be opened (exit 6)."""
+
+    code = "port_taken"
+    kind = Kind.UNAVAILABLE
+    title = "The port cannot be opened"
+
+
 class DaemonDown(ClipperdError):
     """No daemon runs in this home; raised by clients only."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clipperd.errors import StorageFull
 from clipperd.storage.disk import sync_file, sync_folder
+from clipperd.storage.files import copying
 from clipperd.storage.salvage import is_damage
 from clipperd.storage.wal import VACUUM_MAX_BYTES
 
@@ -57,7 +58,8 @@ class Backups:
         making = self._folder / "making.tmp"
         making.unlink(missing_ok=True)
         try:
-            _copy(self._source, making)
+            with copying:
+                _copy(self._source, making)
             final = self._folder / f"{self._source.stem}-{stamp(now)}.db"
             making.replace(final)
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from clipperd.storage.disk import unfit_file_system
+
 _CACHE_KIB = 250  # SQLite page cache per connection, of four; the OS caches the rest
 
 
@@ -16,7 +18,11 @@ def connect(
     Raises sqlite3.Error when the file is damaged, or on a disk error.
     """
     connection = sqlite3.connect(
-        path, timeout=busy_timeout_s, isolation_level=None, cached_statements=256
+        path,
+        timeout=busy_timeout_s,
+        isolation_level=None,
+        cached_statements=256,
+        check_same_thread=False,  # the writer reopens the reader's: see _WriterConnection
     )
     try:
         _configure(connection, synchronous, query_only=query_only)
@@ -28,7 +34,8 @@ def connect(
 
 def _configure(connection: sqlite3.Connection, synchronous: str, *, query_only: bool) -> None:
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode=WAL")
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise unfit_file_system()
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA foreign_keys=ON")

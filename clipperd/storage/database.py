@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import queue
 import sqlite3
 import threading
@@ -16,12 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from clipperd.errors import StorageFull
+from clipperd.errors import ClipperdError, StorageFull
 from clipperd.storage.connection import connect
-from clipperd.storage.disk import translate
+from clipperd.storage.disk import sync_folder, translate
+from clipperd.storage.files import RESCUED, NamedFiles, beside, copy_whole, copying
 from clipperd.storage.migration import Step, migrated
 from clipperd.storage.text import readable
 from clipperd.storage.wal import CHECKPOINT_IDLE_S, WriteAheadLog
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -29,6 +34,7 @@ Work = Callable[[sqlite3.Connection], T]
 STORE_ERRORS = (StorageFull, sqlite3.Error)
 """The errors with which a read or a write fails because of its file."""
 
+_LOST_NAME = "FILE_LOST_NAME"
 _BATCH = 512  # most writes that share one commit; bounds how long the first of them waits
 
 
@@ -60,8 +66,14 @@ class Connection:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         """The executor calls ``connect`` in its own thread."""
+        self.lock = threading.Lock()  # held while jobs run and while the file is changed
         self._connect = connect
         self._sqlite: sqlite3.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the connection is open."""
+        return self._sqlite is not None
 
     @property
     def sqlite(self) -> sqlite3.Connection:
@@ -75,6 +87,12 @@ class Connection:
 
     def execute(self, batch: Sequence[Job]) -> None:
         """Run each job on its own."""
+        with self.lock:
+            if not self.is_open:
+                self.open()
+            self._execute(batch)
+
+    def _execute(self, batch: Sequence[Job]) -> None:
         for job in batch:
             try:
                 job.result = job.work(self.sqlite)
@@ -94,7 +112,9 @@ class Connection:
 
     def close(self) -> None:
         """Close the SQLite connection."""
-        self.sqlite.close()
+        connection, self._sqlite = self._sqlite, None
+        if connection is not None:
+            connection.close()
 
 
 class Executor(Protocol):
@@ -244,15 +264,32 @@ def _run_in_savepoint(connection: sqlite3.Connection, job: Job) -> None:
 
 
 class _WriterConnection(Connection):
-    def __init__(self, connect: Callable[[], sqlite3.Connection], log: WriteAheadLog) -> None:
+    """The only connection that writes; keeps the file under its name."""
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        log: WriteAheadLog,
+        path: Path,
+        reader: Connection,
+        quarantine: Path | None,
+    ) -> None:
         super().__init__(connect)
         self._log = log
+        self._path = path
+        self._files = NamedFiles(path)
+        self._reader = reader
+        self._quarantine = quarantine
+        self.put_back = 0  # times that the content was put back under its name
+        self.detached: StorageFull | None = None  # why it could not be put back
         self.erasing: Job | None = None  # a call of erase_deleted that waits for idle time
 
     def execute(self, batch: Sequence[Job]) -> None:
         """Run the batch in one transaction; a job that raises undoes only itself."""
-        connection = self.sqlite
+        connection = None
         try:
+            self._ensure_named()
+            connection = self.sqlite
             connection.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:  # needs no savepoint
                 batch[0].result = batch[0].work(connection)
@@ -260,14 +297,25 @@ class _WriterConnection(Connection):
                 for job in batch:
                     _run_in_savepoint(connection, job)
             connection.execute("COMMIT")
+            self._ensure_named()  # again: a commit to a nameless file is lost at the next start
+            self._files.remember_sizes()
         except BaseException as error:  # delivered to every caller of the batch
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
             for job in batch:
                 job.error = translate(error) if isinstance(error, sqlite3.Error) else error
 
     def idle(self, *, is_busy: bool) -> float | None:
         """Checkpoint after the callers have their answers; see :class:`WriteAheadLog`."""
+        if not self.is_open or not self._files.are_in_place():
+            return None  # the next write puts the content back
+        try:
+            return self._checkpoint(is_busy=is_busy)
+        finally:
+            self._files.remember_sizes()
+
+    def _checkpoint(self, *, is_busy: bool) -> float | None:
         if self.erasing is not None and not is_busy:
             job, self.erasing = self.erasing, None
             job.result = self._log.erase_deleted(self.sqlite)
@@ -276,9 +324,76 @@ class _WriterConnection(Connection):
         return idle_s if self.erasing is None else CHECKPOINT_IDLE_S
 
     def close(self) -> None:
-        """Checkpoint, so that a single file remains."""
-        self._log.close(self.sqlite)
+        """Checkpoint, so that a single file remains under its name."""
+        if self.is_open:
+            with contextlib.suppress(StorageFull):  # logged; nothing more can be done
+                self._ensure_named()
+            self._log.close(self.sqlite)
         super().close()
+
+    def open(self) -> None:
+        """Connect, and take the files of the names for ours."""
+        super().open()
+        self._files.remember()
+
+    def _ensure_named(self) -> None:
+        """Put the content back if another program deleted or replaced a file.
+
+        Raises StorageFull when that is not possible.
+        """
+        if not self.is_open:
+            self.open()
+        if self._files.are_in_place():
+            self.detached = None
+            return
+        try:
+            if not self._files.is_same_folder():
+                raise FileNotFoundError(errno.ENOENT, "its folder is gone or was replaced")
+            if self._files.is_cut():
+                raise OSError(errno.EIO, "another program has cut it")
+            self._put_back()
+        except (OSError, sqlite3.Error) as error:
+            if self.detached is None:
+                _log.critical("%s lost its name and cannot be put back", self._path.name)
+            self.detached = _lost_name(self._path, error)
+            raise self.detached from error
+        self.detached, self.put_back = None, self.put_back + 1
+        _log.error("%s was deleted or replaced; its content is back", self._path.name)
+
+    def _put_back(self) -> None:
+        """Copy the content to a new file and give it the name; a crash in between is harmless."""
+        whole = beside(self._path, RESCUED)
+        with self._reader.lock, copying:
+            copy_whole(self.sqlite, whole)
+            if not self._files.holds_all(whole):  # the nameless file was cut
+                whole.unlink()
+                raise OSError(errno.EIO, "another program has cut it")
+            self._files.clear_names(self._quarantine)
+            whole.rename(self._path)
+            sync_folder(self._path.parent)
+            # Close both before the new file is opened: the last close of the old file deletes its
+            # logs by name.
+            was_reading = self._reader.is_open
+            self._reader.close()
+            Connection.close(self)
+            self.open()
+            if was_reading:
+                self._reader.open()
+
+
+def _lost_name(path: Path, error: Exception) -> StorageFull:
+    why = error.strerror if isinstance(error, OSError) else type(error).__name__
+    return StorageFull(
+        f"{path.name} was deleted, moved or replaced while clipperd ran, and clipperd cannot put"
+        f" its content back ({why}). Nothing was stored.",
+        hint=f"Put {path} back, or stop clipperd and start it again.",
+        params={"cause": _LOST_NAME},
+    )
+
+
+def lost_name(error: ClipperdError) -> bool:
+    """Return whether ``error`` says that a file lost its name and cannot be put back."""
+    return error.params.get("cause") == _LOST_NAME
 
 
 class Store(Protocol):
@@ -314,6 +429,7 @@ class Database:
         busy_timeout_s: float = 5.0,
         checkpoint_idle_s: float = CHECKPOINT_IDLE_S,
         damaged_text: Literal["refused", "replaced"] = "refused",
+        quarantine: Path | None = None,
         make_executor: ExecutorFactory = ConnectionThread,
     ) -> Database:
         """Open or create ``path``, migrate its schema to ``steps``, start the threads.
@@ -321,6 +437,7 @@ class Database:
         ``busy_timeout_s``: how long a write waits for another program that locks the file.
         ``checkpoint_idle_s``: seconds without a write before a checkpoint. ``damaged_text``:
         a job that reads text other than UTF-8 fails, or gets U+FFFD for the broken bytes.
+        ``quarantine``: the folder for files that another program puts in this one's place.
 
         Raises SchemaTooNew when a newer program wrote it, StorageFull when the disk refuses, and
         sqlite3.DatabaseError when the file is damaged.
@@ -338,10 +455,11 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise translate(error) from error
 
-        connection = _WriterConnection(writing, WriteAheadLog(path, checkpoint_idle_s))
+        reading = Connection(lambda: connected(query_only=True))
+        log = WriteAheadLog(path, checkpoint_idle_s)
+        connection = _WriterConnection(writing, log, path, reading, quarantine)
         writer = make_executor(f"{name}-writer", connection)
         writer.start()
-        reading = Connection(lambda: connected(query_only=True))
         reader = make_executor(f"{name}-reader", reading)
         try:
             reader.start()
@@ -357,6 +475,15 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Run ``work`` on the query-only connection; it sees every write answered before."""
         return await self._submit(self._reader, work)
+
+    @property
+    def put_back(self) -> int:
+        """How often another program deleted or replaced the file and its content was put back."""
+        return self._writer_connection.put_back
+
+    async def verify(self) -> None:
+        """Put the content back if the file lost its name. Raises StorageFull when it cannot."""
+        await self.write(lambda _: None)
 
     async def erase_deleted(self) -> bool:
         """Remove every trace of deleted rows from file and log, at the next idle moment.

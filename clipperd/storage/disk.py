@@ -27,6 +27,11 @@ _FAILING = (
     "The disk is full, or it is failing.",
     f"Free some space, or check the disk; {_RESUMES}",
 )
+_UNFIT = (
+    "This file system cannot hold the queue: it cannot share memory between connections, or"
+    " cannot lock.",
+    "Choose a folder on a local disk with --home or CLIPPERD_HOME",
+)
 _HELD = ("Another program has locked clipperd's file.", f"Close that program; {_RESUMES}")
 
 # https://www.sqlite.org/rescode.html; the names of extended codes begin with the primary one.
@@ -35,6 +40,11 @@ _SQLITE_ERRORS = {
     "SQLITE_READONLY": _READ_ONLY,
     "SQLITE_CANTOPEN": _READ_ONLY,
     "SQLITE_IOERR_SHMSIZE": _FULL,
+    "SQLITE_IOERR_SHM": _UNFIT,  # SHMOPEN, SHMMAP, SHMLOCK
+    "SQLITE_IOERR_LOCK": _UNFIT,
+    "SQLITE_IOERR_RDLOCK": _UNFIT,
+    "SQLITE_NOLFS": _UNFIT,
+    "SQLITE_PROTOCOL": _UNFIT,
     "SQLITE_IOERR": _FAILING,
     "SQLITE_BUSY": _HELD,
     "SQLITE_LOCKED": _HELD,
@@ -77,6 +87,11 @@ def _storage_full(sentences: tuple[str, str], name: str, cause: Exception) -> St
     full = StorageFull(f"{problem} {_SAFE}", hint=hint, params={"cause": name})
     full.__cause__ = cause
     return full
+
+
+def unfit_file_system() -> StorageFull:
+    """Return the error of a file system on which SQLite cannot keep a write-ahead log."""
+    return StorageFull(_UNFIT[0], hint=_UNFIT[1], params={"cause": "SQLITE_NOLFS"})
 
 
 def sync_file(path: Path) -> None:

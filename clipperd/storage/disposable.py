@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from clipperd.errors import ClipperdError, SchemaTooNew, StorageFull
-from clipperd.storage.database import ConnectionThread, Database, ExecutorFactory, Work
+from clipperd.storage.database import (
+    ConnectionThread,
+    Database,
+    ExecutorFactory,
+    Work,
+    lost_name,
+)
 from clipperd.storage.disk import translate_os_error
 from clipperd.storage.migration import Step
 from clipperd.storage.salvage import is_damage
@@ -58,8 +64,9 @@ class Cache:
         database = self._database or await self._recreate(None)
         try:
             return await _ask(database, how, work)
-        except ClipperdError:
-            raise
+        except ClipperdError as error:
+            if self._is_closed or not lost_name(error):
+                raise
         except Exception as error:  # inconsistent rows can cause any error
             # Another call may have replaced the database since; then its error does not matter.
             is_old = self._database is not database

@@ -22,6 +22,7 @@ from clipperd.storage import salvage
 from clipperd.storage.backup import Backups, stamp
 from clipperd.storage.database import Database
 from clipperd.storage.disk import sync_file, sync_folder, translate
+from clipperd.storage.files import LOGS, REPLACED, RESCUED, beside
 from clipperd.storage.migration import Step, refuse_newer
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ REPORTED_S = 30 * 86400.0
 """How long the status reports a recovery and the damaged file is kept."""
 
 _CHECKED_BYTES = 64 << 20  # check a larger file at start only after a crash: it takes too long
-_LOGS = ("-wal", "-shm")
 
 
 class RecoveryReport(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class Recovery:
         self._quarantine = quarantine
         self._repair = repair
         self._unfinished = path.with_name(path.name + ".salvage")
-        self._finished = path.with_name(path.name + ".rescued")
+        self._finished = path.with_name(path.name + RESCUED)
 
     def open(self, now: float) -> Database:
         """Open the file: recover it if damaged, back it up before a migration.
@@ -104,6 +104,7 @@ class Recovery:
             steps=self._steps,
             synchronous="FULL",
             damaged_text="replaced",
+            quarantine=self._quarantine,
         )
 
     def _is_damaged(self) -> bool:
@@ -181,9 +182,11 @@ class Recovery:
 
     def _swap(self, now: float) -> None:
         """Quarantine the damaged file and rename the new one; a crash in between is harmless."""
-        if self._path.exists():
+        if any(beside(self._path, suffix).exists() for suffix in ("", *LOGS)):
             folder = self._latest_folder() or self._new_folder(now)
-            for suffix in (*_LOGS, ""):  # the database last: while it is there, this repeats
+            if (folder / self._path.name).exists():  # of an earlier recovery
+                folder = self._new_folder(now)
+            for suffix in (*LOGS, ""):  # the database last: while it is there, this repeats
                 file = self._path.with_name(self._path.name + suffix)
                 if file.exists():
                     file.rename(folder / file.name)
@@ -192,7 +195,7 @@ class Recovery:
         sync_folder(self._path.parent)
 
     def _remove_unfinished(self) -> None:
-        for suffix in ("", *_LOGS):
+        for suffix in ("", *LOGS):
             self._unfinished.with_name(self._unfinished.name + suffix).unlink(missing_ok=True)
 
     def _new_folder(self, now: float) -> Path:
@@ -219,6 +222,9 @@ def discard(quarantine: Path, now: float, keep_s: float) -> None:
         if report is not None and now - report.at > max(REPORTED_S, keep_s):
             for damaged in file.parent.glob("*.db*"):
                 damaged.unlink()
+    for folder in quarantine.glob(f"{REPLACED}-*"):
+        if now - folder.stat().st_mtime > max(REPORTED_S, keep_s):
+            shutil.rmtree(folder)
 
 
 def latest_report(quarantine: Path) -> RecoveryReport | None:

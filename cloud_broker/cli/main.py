@@ -25,6 +25,7 @@ from cloud_broker.errors import (
     KeysRefused,
     PortTaken,
 )
+from cloud_broker.interpreter import open_missing_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ Run a command with --help for its options."""
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """Run one command and return its exit code."""
+    open_missing_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = parser_for(arguments).parse_args(arguments)

@@ -132,7 +132,7 @@ def _wait_for_ctrl_c(programs: Programs, sandbox: Sandbox, page_id: str) -> None
     _say("\nTry it by hand, in another terminal:\n")
     for name, value in programs.daemon_env.items():
         _say(f"  export {name}={shlex.quote(value)}")
-    command = f"{shlex.quote(sys.executable)} -m clipperd"
+    command = f"{shlex.quote(sys.executable)} -P -m clipperd"
     _say(f"  {command} status")
     _say(f"  echo 'Hello from a terminal' | {command} clip --page {page_id} --end-of Books --wait")
     _say(f"  {command} queue list --all")

@@ -8,12 +8,12 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from clipperd import interpreter
 from clipperd.cli.demo.web import DemoFailed, fetch
 from clipperd.client import Client, answers_of, pause, until
 from clipperd.process import endpoint
@@ -77,8 +77,8 @@ class Program:
         """``argv`` follows ``python -m``; :meth:`start` runs it."""
         self._interruption = interruption
         self._name = name
-        self._argv = [sys.executable, "-m", *argv]
-        self._env = dict(env)
+        self._argv = interpreter.command(*argv)
+        self._env = interpreter.environment(dict(env))
         self._output = output
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -97,6 +97,7 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
+                cwd=self._output.parent,
                 # Ctrl-C must reach only the demo, which stops the programs in order.
                 start_new_session=True,
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import re
 import struct
 import time
@@ -164,3 +166,22 @@ async def test_this_system_has_its_sources() -> None:
     source.open(lambda: told.append(None))
     source.close()
     assert told == []
+
+
+async def test_a_clock_set_between_read_and_set_again_is_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = asyncio.Event()
+    source = ClockEvents(far_s=0.02)
+    source.open(told.set)
+    settime = source._libc.timerfd_settime
+
+    def canceled(*args: object) -> int:
+        settime(*args)
+        ctypes.set_errno(errno.ECANCELED)
+        return -1
+
+    monkeypatch.setattr(source._libc, "timerfd_settime", canceled)
+    async with asyncio.timeout(30):
+        await told.wait()
+    source.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from clipperd.process import lock
 from clipperd.process.errors import AlreadyRunning
+from clipperd.settings.errors import ConfigInvalid
 
 HOLD = """
 import sys, pathlib
@@ -51,3 +53,16 @@ def test_after_a_kill_nothing_blocks(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         child.wait()
         lock.acquire(file).release()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_file_system_that_cannot_lock_is_not_a_running_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)  # the system's call, as on NFS without lockd
+    with pytest.raises(ConfigInvalid, match="cannot lock files"):
+        lock.acquire(tmp_path / "lock")
+    assert lock.holder(tmp_path / "lock") is None
