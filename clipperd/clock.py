@@ -55,4 +55,7 @@ def from_rfc3339(text: str) -> float:
     stamp = datetime.fromisoformat(text)
     if stamp.tzinfo is None:
         raise ValueError("a time needs its zone, for example 2026-11-22T10:00:00Z")
-    return stamp.timestamp()
+    try:
+        return stamp.astimezone(UTC).timestamp()
+    except OverflowError as error:
+        raise ValueError("a time outside the years 1 to 9999 in UTC") from error
