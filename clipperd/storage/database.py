@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from clipperd.errors import ClipperdError, StorageFull
+from clipperd.errors import StorageFull
 from clipperd.storage.connection import connect
 from clipperd.storage.disk import sync_folder, translate
-from clipperd.storage.files import RESCUED, NamedFiles, beside, copy_whole, copying
+from clipperd.storage.files import RESCUED, NamedFiles, beside, copy_whole, copying, lost_name_error
 from clipperd.storage.migration import Step, migrated
 from clipperd.storage.text import readable
 from clipperd.storage.wal import CHECKPOINT_IDLE_S, WriteAheadLog
@@ -34,7 +34,6 @@ Work = Callable[[sqlite3.Connection], T]
 STORE_ERRORS = (StorageFull, sqlite3.Error)
 """The errors with which a read or a write fails because of its file."""
 
-_LOST_NAME = "FILE_LOST_NAME"
 _BATCH = 512  # most writes that share one commit; bounds how long the first of them waits
 
 
@@ -355,7 +354,7 @@ class _WriterConnection(Connection):
         except (OSError, sqlite3.Error) as error:
             if self.detached is None:
                 _log.critical("%s lost its name and cannot be put back", self._path.name)
-            self.detached = _lost_name(self._path, error)
+            self.detached = lost_name_error(self._path, error)
             raise self.detached from error
         self.detached, self.put_back = None, self.put_back + 1
         _log.error("%s was deleted or replaced; its content is back", self._path.name)
@@ -379,21 +378,6 @@ class _WriterConnection(Connection):
             self.open()
             if was_reading:
                 self._reader.open()
-
-
-def _lost_name(path: Path, error: Exception) -> StorageFull:
-    why = error.strerror if isinstance(error, OSError) else type(error).__name__
-    return StorageFull(
-        f"{path.name} was deleted, moved or replaced while clipperd ran, and clipperd cannot put"
-        f" its content back ({why}). Nothing was stored.",
-        hint=f"Put {path} back, or stop clipperd and start it again.",
-        params={"cause": _LOST_NAME},
-    )
-
-
-def lost_name(error: ClipperdError) -> bool:
-    """Return whether ``error`` says that a file lost its name and cannot be put back."""
-    return error.params.get("cause") == _LOST_NAME
 
 
 class Store(Protocol):

@@ -20,9 +20,9 @@ from clipperd.storage.database import (
     Database,
     ExecutorFactory,
     Work,
-    lost_name,
 )
 from clipperd.storage.disk import translate_os_error
+from clipperd.storage.files import lost_name
 from clipperd.storage.migration import Step
 from clipperd.storage.salvage import is_damage
 

@@ -14,7 +14,10 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+from clipperd.errors import ClipperdError, StorageFull
 from clipperd.storage.disk import sync_file, sync_folder
+
+_LOST_NAME = "FILE_LOST_NAME"
 
 REPLACED = "replaced"
 """The first word of a quarantine folder that holds foreign files."""
@@ -121,6 +124,22 @@ def copy_whole(connection: sqlite3.Connection, target: Path) -> None:
     finally:
         making.unlink(missing_ok=True)
     sync_folder(target.parent)
+
+
+def lost_name_error(path: Path, error: Exception) -> StorageFull:
+    """Return the error of a file that lost its name and cannot be put back."""
+    why = error.strerror if isinstance(error, OSError) else type(error).__name__
+    return StorageFull(
+        f"{path.name} was deleted, moved or replaced while clipperd ran, and clipperd cannot put"
+        f" its content back ({why}). Nothing was stored.",
+        hint=f"Put {path} back, or stop clipperd and start it again.",
+        params={"cause": _LOST_NAME},
+    )
+
+
+def lost_name(error: ClipperdError) -> bool:
+    """Return whether ``error`` says that a file lost its name and cannot be put back."""
+    return error.params.get("cause") == _LOST_NAME
 
 
 def _new_folder(quarantine: Path) -> Path:
