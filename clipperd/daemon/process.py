@@ -128,9 +128,8 @@ async def _serve(
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     system = System.real()
     token = endpoint.owner_token(locations.token_file, system.new_token)
-    journal.redactor.add(token)
-    if settings.secrets_passphrase:
-        journal.redactor.add(settings.secrets_passphrase)
+    for secret in (token, settings.secrets_passphrase or ""):  # it ignores an empty one
+        journal.redactor.add(secret)
     with _databases(locations, system.clock) as (outbox, cache):
         daemon = await assemble(settings, locations, outbox, cache, system)
         access = Access(
@@ -170,12 +169,11 @@ async def _serve(
                     instance_id=access.instance_id,
                     token=token,
                 )
-                guard = HomeGuard(
-                    instance_lock, locations.endpoint_file, published, (outbox, cache)
-                )
+                files = locations.endpoint_file, published
+                guard = HomeGuard(instance_lock, *files, (outbox, cache))
                 daemon.health.prepare = guard.check
                 async with guard.watching(system.home_events(locations.data_dir)):
-                    await _work(daemon.background, api.stop, locations.endpoint_file, published)
+                    await _work(daemon.background, api.stop, *files)
         finally:
             await api.close()
             await daemon.close()

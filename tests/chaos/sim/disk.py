@@ -72,7 +72,8 @@ class Clerk:
     def _die(self) -> None:
         """Only what was committed is in the file."""
         self._waiting.clear()
-        self._connection.sqlite.close()
+        if self._connection.is_open:
+            self._connection.sqlite.close()
 
 
 def _settle(batch: Sequence[Job]) -> None:
