@@ -2,7 +2,7 @@
 
 import sys
 
-from clipperd.interpreter import leave_working_folder
+from clipperd.process.interpreter import leave_working_folder
 
 if __name__ == "__main__":
     leave_working_folder()

@@ -2,7 +2,7 @@
 
 import sys
 
-from cloud_broker.interpreter import leave_working_folder
+from cloud_broker.cli.interpreter import leave_working_folder
 
 if __name__ == "__main__":
     leave_working_folder()

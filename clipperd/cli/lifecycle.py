@@ -8,10 +8,10 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from clipperd import interpreter
 from clipperd.cli import exits
 from clipperd.cli.console import FLAGS, Console
 from clipperd.cli.verbs import Verbs, add_settings
+from clipperd.process import interpreter
 from clipperd.process.errors import AlreadyRunning, DaemonDown, DaemonStartFailed, DaemonUntrusted
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from clipperd.cli.demo import command
 from clipperd.cli.exits import UsageError
 from clipperd.cli.verbs import Verbs, add_home
 from clipperd.errors import ClipperdError
-from clipperd.interpreter import open_missing_streams
 from clipperd.process.errors import ApiError
+from clipperd.process.interpreter import open_missing_streams
 from clipperd.storage.disk import translate_os_error
 
 _ABOUT = "Clip into Notion, online or offline. clipperd delivers each clip exactly once."

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from clipperd import interpreter
+from clipperd.process import interpreter
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Sends a request and returns the answer, both JSON objects; may block."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 
+from cloud_broker.cli.interpreter import open_missing_streams
 from cloud_broker.cli.verbs import EXIT_CODES
 from cloud_broker.errors import (
     BrokerError,
@@ -25,7 +26,6 @@ from cloud_broker.errors import (
     KeysRefused,
     PortTaken,
 )
-from cloud_broker.interpreter import open_missing_streams
 
 
 @dataclass(frozen=True, slots=True)

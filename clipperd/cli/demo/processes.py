@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from clipperd import interpreter
 from clipperd.cli.demo.web import DemoFailed, fetch
 from clipperd.client import Client, answers_of, pause, until
-from clipperd.process import endpoint
+from clipperd.process import endpoint, interpreter
 
 _READY_TIMEOUT_S = 30.0
 _POLL_S = 0.05
