@@ -170,7 +170,7 @@ def logout(args: Namespace, console: Console) -> int:
 
 def whoami(args: Namespace, console: Console) -> int:
     """Show the session; exit 1 when no user is signed in."""
-    session = console.client(args).session()
+    session = console.reader(args).session()
     signed_in = session.get("state") in ("signed_in", "reauth_required")
     if args.json:
         console.emit(session)

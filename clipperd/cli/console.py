@@ -122,6 +122,25 @@ class Console:
         file = self.places(args).endpoint_file
         return Client(lambda: endpoint.read(file))
 
+    def reader(self, args: Namespace) -> Client:
+        """Return a client that reads: of the daemon, or of its files while none runs."""
+        from clipperd.process.errors import DaemonDown
+
+        client = self.client(args)
+        try:
+            client.hello()
+        except DaemonDown:
+            places = self.places(args)
+            if not places.outbox.is_file():
+                raise
+            from clipperd.cli.files import Files
+
+            self.warn(
+                "clipperd is not running; this comes from its files. Start it with: clipperd start"
+            )
+            return Files(places)
+        return client
+
     def ago(self, stamp: str | None) -> str | None:
         """Return the age of an RFC 3339 time as text, such as ``3 minutes ago``."""
         from clipperd.clock import SystemClock, from_rfc3339

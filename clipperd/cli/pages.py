@@ -59,7 +59,7 @@ def pages(args: Namespace, console: Console) -> int:
     """List pages from the local index."""
     if args.remote and not args.query:
         raise UsageError("--remote needs a TEXT to search for.", "clipperd pages TEXT --remote")
-    found = console.client(args).pages(
+    found = console.reader(args).pages(
         q=args.query,
         view=None if args.query else args.view,
         kind=args.kind,
@@ -80,7 +80,7 @@ def pages(args: Namespace, console: Console) -> int:
 
 def outline(args: Namespace, console: Console) -> int:
     """Print a page's headings, indented by level."""
-    client = console.client(args)
+    client = console.reader(args)
     page_id = find_page(client, console, args.page, fuzzy=args.fuzzy)
     found = client.outline(page_id, args.freshness)
     if args.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from argparse import ArgumentParser, Namespace
@@ -157,21 +158,20 @@ _VERDICTS = ("delivered", "resend")
 
 
 def show_list(args: Namespace, console: Console) -> int:
-    """List clips, from the daemon's file when the daemon is down."""
+    """List clips."""
     states = getattr(args, "state", None) or (None if getattr(args, "all", False) else _OPEN)
     limit = getattr(args, "limit", 50)
-    client = console.client(args)
-    try:
-        found = client.clips(
-            state=states,
-            page_id=getattr(args, "page", None),
-            q=getattr(args, "search", None),
-            limit=limit,
-            account=getattr(args, "all_accounts", None),
-        )
+    client = console.reader(args)
+    found = client.clips(
+        state=states,
+        page_id=getattr(args, "page", None),
+        q=getattr(args, "search", None),
+        limit=limit,
+        account=getattr(args, "all_accounts", None),
+    )
+    others = None
+    with contextlib.suppress(DaemonDown):  # only the daemon has a status
         others = None if args.json else client.status().get("queue", {}).get("other_accounts")
-    except DaemonDown:
-        return _list_from_file(args, console, states, limit)
     from clipperd.client import items
 
     clips = items(found)
@@ -195,7 +195,7 @@ def show_list(args: Namespace, console: Console) -> int:
 
 def show(args: Namespace, console: Console) -> int:
     """Show one clip, its deliveries and the commands of its actions."""
-    client = console.client(args)
+    client = console.reader(args)
     clip = client.one_clip(clip_id(client, args.clip))
     if args.json:
         console.emit(clip)
@@ -309,7 +309,7 @@ def export(args: Namespace, console: Console) -> int:
                 clip["content"] = None
             yield json.dumps(clip, ensure_ascii=False)
 
-    client = console.client(args)
+    client = console.reader(args)
     if args.file == "-":
         for line in lines(client):
             console.say(line)
@@ -339,24 +339,6 @@ def read_duration(text: str) -> float:
             "Use a number with s, m, h or d, such as 30m.",
         )
     return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
-
-
-def _list_from_file(args: Namespace, console: Console, states: str | None, limit: int) -> int:
-    from clipperd.outbox import offline
-
-    wanted = None if states is None else tuple(states.split(","))
-    every = bool(getattr(args, "all_accounts", None))
-    clips = offline.clips(console.places(args).outbox, wanted, limit, every_account=every)
-    console.warn(
-        "clipperd is not running. These clips are read from its file. Start it with: clipperd start"
-    )
-    if args.json:
-        console.emit({"items": clips, "next_cursor": None, "has_more": False})
-    elif clips:
-        console.say(_listing(console, clips))
-    else:
-        console.say("No clips are waiting." if states == _OPEN else "No clips.")
-    return exits.OK
 
 
 def _listing(console: Console, clips: list[dict[str, Any]]) -> str:

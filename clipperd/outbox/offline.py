@@ -6,14 +6,13 @@ Shows the current account's clips by default, like every list.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clipperd.clock import rfc3339
-from clipperd.model import FINISHED, PRECEDENCE, State
+from clipperd.model import FINISHED
 from clipperd.outbox.records import OPEN_SQL
 from clipperd.storage.text import readable
 
@@ -22,7 +21,7 @@ _MINE = "WHERE user_id = (SELECT user_id FROM account WHERE is_current = 1)"
 
 def waiting(file: Path) -> int | None:
     """Count the unfinished clips; None if the file cannot be read."""
-    with _opened(file) as connection:
+    with opened(file) as connection:
         if connection is None:
             return None
         rows = connection.execute(f"SELECT clip_seq, state FROM delivery {_MINE}").fetchall()
@@ -31,7 +30,7 @@ def waiting(file: Path) -> int | None:
 
 def accounts(file: Path) -> list[dict[str, Any]]:
     """Return the accounts with unfinished clips: user_id, email, state, is_current, waiting, …"""
-    with _opened(file) as connection:
+    with opened(file) as connection:
         if connection is None:
             return []
         rows = connection.execute(
@@ -45,27 +44,12 @@ def accounts(file: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in rows]
 
 
-def clips(
-    file: Path, states: Sequence[str] | None, limit: int, *, every_account: bool = False
-) -> list[dict[str, Any]]:
-    """List clips, newest first, with the fields that a listing shows; [] without a file."""
-    whose = "" if every_account else _MINE
-    with _opened(file) as connection:
-        if connection is None:
-            return []
-        found = []
-        for row in connection.execute(f"SELECT * FROM clip {whose} ORDER BY seq DESC"):
-            clip = _clip(connection, row)
-            if states is None or clip["state"] in states:
-                found.append(clip)
-            if len(found) >= limit:
-                break
-        return found
+_PROBE = "SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1"
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the file read-only; yield None if it is absent or not an outbox of this version.
+def opened(file: Path, probe: str = _PROBE) -> Iterator[sqlite3.Connection | None]:
+    """Open the file read-only; yield None if it is absent or ``probe`` fails on it.
 
     On a full or read-only disk SQLite cannot create its ``-shm`` file and reads the database only
     as immutable. It is immutable while no daemon runs; a log that a crash left is read too where
@@ -81,30 +65,9 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection | None]:
             connection.row_factory = sqlite3.Row
             connection.text_factory = readable
             try:
-                connection.execute("SELECT 1 FROM delivery JOIN account USING (user_id) LIMIT 1")
+                connection.execute(probe)
             except sqlite3.Error:
                 continue
             yield connection
             return
     yield None
-
-
-def _clip(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
-    deliveries = [
-        dict(d)
-        for d in connection.execute(
-            "SELECT id, page_id, page_title, state, reason FROM delivery"
-            " WHERE clip_seq = ? ORDER BY seq",
-            (row["seq"],),
-        )
-    ]
-    present = {State(d["state"]) for d in deliveries}
-    return {
-        "id": row["id"],
-        "state": next((s.value for s in PRECEDENCE if s in present), State.QUEUED.value),
-        "title": row["title"],
-        "preview": row["preview"],
-        "format": row["format"],
-        "created_at": rfc3339(row["created_at"]),
-        "deliveries": deliveries,
-    }

@@ -131,6 +131,27 @@ def test_with_the_daemon_down_the_queue_is_read_from_its_file(tmp_path: Path) ->
     assert "clipperd is not running" in result.err
 
 
+def test_without_a_daemon_a_clip_is_shown_and_exported_in_the_daemons_shape(
+    tmp_path: Path,
+) -> None:
+    _outbox(tmp_path)
+    listed = json.loads(run(tmp_path, "queue", "list", "--json").out)["items"][0]
+    shown = json.loads(run(tmp_path, "queue", "show", "clip-1", "--json").out)
+    assert listed == shown
+    assert {"version", "summary", "priority", "deliveries"} <= set(shown)
+    assert "actions" in shown["deliveries"][0]
+    assert run(tmp_path, "queue", "show", "clip-2").code == 1  # another account's
+    exported = run(tmp_path, "queue", "export", "-").out.splitlines()
+    assert [json.loads(line)["id"] for line in exported] == ["clip-1", "clip-0"]
+    assert "clipperd is not running" in run(tmp_path, "queue", "retry", "clip-1").err
+
+
+def test_without_a_daemon_the_account_is_shown(tmp_path: Path) -> None:
+    _outbox(tmp_path)
+    result = run(tmp_path, "whoami", "--json")
+    assert (result.code, json.loads(result.out)["state"]) == (1, "signed_out")
+
+
 def test_the_history_can_be_read_from_the_file_too(tmp_path: Path) -> None:
     _outbox(tmp_path)
     result = run(tmp_path, "queue", "list", "--all")
@@ -151,7 +172,6 @@ def test_status_counts_what_waits_while_it_is_down(tmp_path: Path) -> None:
 
 def test_without_an_outbox_there_is_nothing_to_peek_at(tmp_path: Path) -> None:
     assert outbox_peek.waiting(tmp_path / "outbox.db") is None
-    assert outbox_peek.clips(tmp_path / "outbox.db", None, 10) == []
 
 
 def test_a_foreign_file_is_not_read(tmp_path: Path) -> None:
