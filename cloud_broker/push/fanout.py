@@ -119,7 +119,7 @@ class Fanout:
         """``poll_s``: seconds between checks for rows of other brokers; 0: never.
 
         ``expects_webhooks``: whether silence means that nothing changed. ``on_subscription`` is
-        called with an account whose tier has changed, before its streams are told.
+        called with an account whose tier has changed, before its streams get the event.
         """
         self._database = database
         self._notifier = notifier

@@ -184,9 +184,9 @@ async def test_no_command_prints_a_secret(
 
 
 async def refused(stage: BrokerStage, person: Person) -> str:
-    """Sign in as somebody who is refused; return all that they read."""
+    """Sign in, on a device of their own, as a person who is refused; return all that they read."""
     stage.notion.person = person
-    begun = await stage.begin_sign_in()
+    begun = await stage.begin_sign_in(device="phone")
     page = await stage.complete_sign_in(state=state_of(begun), code="good-code")
     assert page.status == 409
     return await page.text() + str(page.headers)
