@@ -217,6 +217,7 @@ def create_app(
             clock=clock,
             randomness=random,
             rng=SystemRandom(),
+            on_failure=measured.redis_failures.add,
         )
 
     # The proxy to Notion.
@@ -295,9 +296,9 @@ def create_app(
     app[keys.DRAIN] = drain
     app[health.READINESS] = readiness = health.Readiness(database)
     app[keys.BUDGETS] = budgets
-    app[keys.RATE_LIMIT] = RateLimit(
-        MemoryLimiter(), clock, scale=settings.limit_scale, proxies=proxies
-    )
+    # In one process, addresses get a memory of their own: they must not displace the accounts'.
+    limiter = MemoryLimiter() if settings.redis_url is None else cluster.limiter
+    app[keys.RATE_LIMIT] = RateLimit(limiter, clock, scale=settings.limit_scale, proxies=proxies)
     app[keys.SIGNER] = identity.signer
     app[keys.SIGN_IN] = identity.sign_in
     app[keys.SESSIONS] = identity.sessions
@@ -326,9 +327,15 @@ def create_app(
             lambda: int(cluster.is_shared()),
         ),
         ("broker_instances", "Brokers known to be alive.", cluster.brokers),
+        (
+            "broker_redis_up",
+            "1: Redis decides; 0: the log and /readyz say why not. Absent without Redis.",
+            None if cluster.redis_trouble is None else lambda: int(cluster.is_shared()),
+        ),
         ("broker_event_streams", "Event streams open now.", lambda: fanout.attached),
     ):
-        measured.gauge(name, help_text, read)
+        if read is not None:
+            measured.gauge(name, help_text, read)
 
     # Background work: each step returns the seconds until it runs again.
     async def sweep_accounts() -> float:
@@ -360,6 +367,7 @@ def create_app(
         await fanout.open()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(cluster.close)
+            await cluster.open()
             stack.callback(inbound.close)
             stack.push_async_callback(identity.tokens.close)
             stack.push_async_callback(identity.audit.close)

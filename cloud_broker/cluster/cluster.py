@@ -22,7 +22,7 @@ class Cluster:
     """The shared parts. The owner repeats ``steps`` for ever and calls ``close`` at the end.
 
     ``is_shared`` returns whether limits hold for all brokers together now; ``brokers`` how many
-    are alive.
+    are alive; ``redis_trouble`` why Redis does not decide, or "". ``open`` asks Redis first.
     """
 
     limiter: Limiter
@@ -31,15 +31,17 @@ class Cluster:
     brokers: Callable[[], int]
     steps: tuple[Callable[[], Awaitable[float]], ...]
     close: Callable[[], Awaitable[None]]
+    open: Callable[[], Awaitable[None]]
+    redis_trouble: Callable[[], str] | None = None  # None: without Redis
 
 
 def single_process() -> Cluster:
     """Keep limits and wake-ups within this process."""
 
-    async def close() -> None:
+    async def nothing() -> None:
         pass
 
-    return Cluster(MemoryLimiter(), LocalNotifier(), lambda: True, lambda: 1, (), close)
+    return Cluster(MemoryLimiter(), LocalNotifier(), lambda: True, lambda: 1, (), nothing, nothing)
 
 
 def over_redis(
@@ -50,8 +52,9 @@ def over_redis(
     clock: Clock,
     randomness: Randomness,
     rng: Random,
+    on_failure: Callable[[str], None],
 ) -> Cluster:
-    """Share limits and wake-ups over Redis. Connects on first use; a lost Redis is no error.
+    """Share limits and wake-ups over Redis; a lost Redis is no error.
 
     Each call to Redis may take ``budget_s``. Raises ConfigurationInvalid when the driver is not
     installed.
@@ -74,8 +77,13 @@ def over_redis(
         brokers=lambda: instances.alive,
         rng=rng,
         on_lost=instances.count_soon,
+        name=redis.name,
+        on_failure=on_failure,
     )
     notifier = RedisNotifier(redis)
+
+    async def open_limits() -> None:
+        await limiter.open(clock.monotonic())
 
     async def try_reconnect() -> float:
         await limiter.try_reconnect(clock.monotonic())
@@ -93,4 +101,6 @@ def over_redis(
         lambda: instances.alive,
         (instances.run_once, notifier.listen, try_reconnect),
         close,
+        open_limits,
+        lambda: limiter.why,
     )

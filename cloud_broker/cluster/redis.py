@@ -11,20 +11,84 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import asyncio as driver
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from cloud_broker.secret import Secret
 
 CONNECTIONS = 64
-QUIET_S = 60.0  # without a message; then the subscription is pinged
+QUIET_S = 5.0  # without a message; then the subscription is pinged, and ends without an answer
+REMEDIES = {
+    "unreachable": "cannot be reached. Check that it runs at the address in BROKER_REDIS_URL",
+    "slow": "does not answer in time. Check its load, the network and BROKER_REDIS_BUDGET_MS",
+    "login": "refuses the user or the password. Correct BROKER_REDIS_URL and restart the brokers",
+    "read_only": "is a read-only replica. Make it the primary, or point its address at the primary",
+    "cluster": "is a Redis cluster, which brokers do not support. Set BROKER_REDIS_URL to a single"
+    " Redis and restart the brokers",
+    "forbidden": "forbids a command, key or channel. Allow the user +@all ~v1:* &v1:*",
+    "failed": "refused a command. Read the log of Redis",
+}
+LASTING = frozenset({"login", "read_only", "cluster", "forbidden"})  # trying again cannot help
 
 
 class RedisLost(Exception):
-    """Redis did not do it: unreachable, too slow, full, or it refused the command."""
+    """Redis did not do it; ``why`` is a key of REMEDIES."""
+
+    def __init__(self, error: Exception | str) -> None:
+        """Find ``why`` by the driver's ``error``."""
+        super().__init__(error if isinstance(error, str) else type(error).__name__)
+        self.why = _why(error)
+
+
+def _why(error: Exception | str) -> str:
+    inner = error.__context__ if type(error) is driver.ConnectionError else None
+    if isinstance(inner, RedisError):  # the driver wraps what the server answered to a login
+        return _why(inner)
+    match error:
+        case AuthenticationError() | AuthorizationError():
+            return "login"
+        case ReadOnlyError() | MasterDownError():
+            return "read_only"
+        case NoPermissionError():
+            return "forbidden"
+        case MovedError() | ClusterCrossSlotError() | ClusterDownError():
+            return "cluster"
+        case TimeoutError() | RedisTimeout() | BusyLoadingError():
+            return "slow"
+        case ConnectionError() | driver.ConnectionError() | OSError():
+            return "unreachable"
+    text = str(error)  # an error within a script has its own code first, or this one within
+    for code, why in (
+        ("READONLY", "read_only"),
+        ("CROSSSLOT", "cluster"),
+        ("same slot", "cluster"),
+        ("non local key", "cluster"),
+        ("CLUSTERDOWN", "cluster"),
+        ("NOPERM", "forbidden"),
+        ("ACL failure", "forbidden"),
+        ("NOAUTH", "login"),
+        ("WRONGPASS", "login"),
+    ):
+        if code in text:
+            return why
+    return "failed"
 
 
 class Script:
@@ -45,6 +109,7 @@ class Redis:
         ``budget_s`` limits one call, connecting included.
         """
         self._budget_s = budget_s
+        self.name = _name(url.reveal())
         options: dict[str, Any] = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}
         pool = driver.BlockingConnectionPool.from_url(
             url.reveal(), max_connections=CONNECTIONS, timeout=budget_s, **options
@@ -74,7 +139,7 @@ class Redis:
         except NoScriptError:
             return await self._run_by_text(script, keys, args)
         except (RedisError, OSError, TimeoutError) as error:
-            raise RedisLost(type(error).__name__) from error
+            raise await self._lost(error) from error
 
     async def execute(self, *commands: Sequence[str | int]) -> Any:
         """Send commands together; return the last one's answer. Raises RedisLost."""
@@ -82,7 +147,7 @@ class Redis:
             async with asyncio.timeout(self._budget_s):
                 return (await self._send(commands))[-1]
         except (RedisError, OSError, TimeoutError) as error:
-            raise RedisLost(type(error).__name__) from error
+            raise await self._lost(error) from error
 
     async def listen(self, channel: str) -> AsyncIterator[None]:
         """Yield once when subscribed to ``channel``, then once for each message.
@@ -91,15 +156,22 @@ class Redis:
         """
         subscription = self._listener.pubsub()
         try:
-            await subscription.subscribe(channel)
+            async with asyncio.timeout(QUIET_S):
+                await subscription.subscribe(channel)
+            is_pinged = False
             while True:
                 message = await subscription.get_message(timeout=QUIET_S)
                 if message is None:
+                    if is_pinged:
+                        raise RedisLost(TimeoutError())
                     await subscription.ping()
-                elif message["type"] in {"subscribe", "message"}:
+                is_pinged = message is None
+                if message is None:
+                    continue
+                if message["type"] in {"subscribe", "message"}:
                     yield None
         except (RedisError, OSError, TimeoutError) as error:
-            raise RedisLost(type(error).__name__) from error
+            raise RedisLost(error) from error
         finally:
             with suppress(RedisError, OSError):
                 await subscription.aclose()  # type: ignore[no-untyped-call]  # of the library
@@ -110,6 +182,14 @@ class Redis:
             with suppress(RedisError, OSError):
                 await client.aclose()
         await self._client.connection_pool.disconnect()
+
+    async def _lost(self, error: Exception) -> RedisLost:
+        """Return the error to raise. After a failover, connect anew: the address may have moved."""
+        lost = RedisLost(error)
+        if lost.why == "read_only":
+            with suppress(RedisError, OSError):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+        return lost
 
     async def _send(self, commands: Sequence[Sequence[str | int]], *, each: bool = True) -> Any:
         """Every answer. Raises the first error, or with ``each`` false only that of the last."""
@@ -130,3 +210,9 @@ class Redis:
     ) -> Any:
         """Send the text of a script that Redis does not know; ``before`` has run already."""
         return await self.execute(("EVAL", script.text, len(keys), *keys, *args))
+
+
+def _name(url: str) -> str:
+    """Return the address without user and password, for a log line."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]

@@ -21,6 +21,10 @@ from cloud_broker.limits.limiter import Decision, LimitCheck, Quota, Watch
 from cloud_broker.randomness import Randomness
 
 EPOCH = "v1:epoch"
+PROBES = (  # a decision as requests need it: two owners, written keys
+    LimitCheck("probe", "v1:{probe:1}:window", Window(1_000_000, 1.0)),
+    LimitCheck("probe", "v1:{probe:2}:bucket", Bucket(1e6, 1_000_000)),
+)
 GATHER_S = 0.1  # longest time an answer waits to be counted
 QUIET_S, FORGIVEN_S = 60.0, 3600.0  # lives of a breaker's key: not tripped, tripped
 TRIES = 20  # of a compare-and-set; more means that brokers starve each other
@@ -71,10 +75,11 @@ class RedisLimiter:
         raise RedisLost("it keeps losing its memory")
 
     async def restore(self, now: float) -> None:
-        """Check that Redis answers, and restore its memory. Raises RedisLost."""
+        """Check that Redis decides, and restore its memory. Raises RedisLost."""
         at = to_us(now)
-        args = self._arguments((), at, self._usage.number(), 0.0)
-        epoch = str((await self._redis.run(DECIDE, [EPOCH], args))[4])
+        keys = [EPOCH, *(probe.key for probe in PROBES)]
+        args = self._arguments(PROBES, at, self._usage.number(), 0.0)
+        epoch = str((await self._redis.run(DECIDE, keys, args, patience=PATIENCE))[4])
         self.needs_restore = False
         for key, rule in self._usage.to_report(epoch, at):
             await self._redis.run(RESTORE, [key], self._known(key, rule, at), patience=PATIENCE)

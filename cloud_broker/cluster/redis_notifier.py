@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cloud_broker.cluster.redis import Redis, RedisLost
+from cloud_broker.cluster.redis import REMEDIES, Redis, RedisLost
 from cloud_broker.push.notifier import LocalNotifier
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ class RedisNotifier:
         self._redis = redis
         self._local = LocalNotifier()
         self._publishing: set[asyncio.Task[None]] = set()
+        self._told: dict[str, str] = {}  # the last trouble in the log, by what it hinders
 
     def notify(self) -> None:
         """Wake this broker, and publish to the others in the background."""
@@ -38,12 +39,10 @@ class RedisNotifier:
         """Receive until the connection breaks; return the seconds until the next try."""
         try:
             async for _ in self._redis.listen(CHANNEL):
+                self._told.pop("listening", None)
                 self._local.notify()
         except RedisLost as error:
-            log.info(
-                "Other brokers' messages are lost (%s); subscribing again.",
-                error,
-            )
+            self._tell("listening", error)
         return RESUBSCRIBE_S
 
     async def close(self) -> None:
@@ -53,5 +52,18 @@ class RedisNotifier:
     async def _publish(self) -> None:
         try:
             await self._redis.execute(("PUBLISH", CHANNEL, "log"))
+            self._told.pop("publishing", None)
         except RedisLost as error:
-            log.info("Other brokers were not woken (%s); they poll the database.", error)
+            self._tell("publishing", error)
+
+    def _tell(self, hindered: str, error: RedisLost) -> None:
+        """Log a change of the cause once. The limiter's probe logs a cause that ends its work."""
+        was, self._told[hindered] = self._told.get(hindered), error.why
+        if was == error.why or error.why not in ("forbidden", "failed"):
+            return
+        log.warning(
+            "Redis (%s) %s. Until then brokers do not wake each other (%s) and poll the database.",
+            self._redis.name,
+            REMEDIES[error.why],
+            hindered,
+        )

@@ -3,7 +3,7 @@
 Losing Redis neither opens nor closes the limits (docs/decisions/0014-redis-lost.md): without it
 each of N brokers admits an N-th. After three failed calls in a row the limiter stops calling Redis
 for requests; ``try_reconnect`` tries every second in the background, then restores Redis's
-memory. Pauses that Notion asked this broker for are kept here too.
+memory. While no request shows it, a probe every few seconds does. Pauses that Notion asked this broker for are kept here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from cloud_broker.cluster.redis import RedisLost
+from cloud_broker.cluster.redis import LASTING, REMEDIES, RedisLost
 from cloud_broker.cluster.redis_limiter import RedisLimiter
 from cloud_broker.cluster.usage_snapshot import UsageSnapshot
 from cloud_broker.limits.gcra import MICRO, Bucket, Window, to_us
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FAILURES = 3  # in a row; fewer would give up on a single slow call
 RETRY_S = 1.0
+PING_S = 3.0  # without a request that shows that Redis decides
 JITTER_S = 0.2  # so that brokers do not all reconnect in the same moment
 SETTLE_S = 2.0  # within it every other broker has reconnected too and reported its starts
 
@@ -40,11 +41,14 @@ class SharedLimiter:
         brokers: Callable[[], int],
         rng: Random,
         on_lost: Callable[[], None],
+        name: str = "Redis",
+        on_failure: Callable[[str], None] = lambda _: None,
     ) -> None:
         """``usage`` is the snapshot that ``shared`` writes to.
 
         ``brokers`` returns how many are alive, this one included; ``on_lost`` is called for each
-        call that Redis did not answer, so that the owner can bring that number up to date.
+        call that Redis did not answer, so that the owner can bring that number up to date;
+        ``on_failure`` counts it by its cause. ``name`` is Redis's address for the log.
         """
         self._shared = shared
         self._local = MemoryLimiter()
@@ -52,10 +56,14 @@ class SharedLimiter:
         self._brokers = brokers
         self._rng = rng
         self._on_lost = on_lost
+        self._name = name
+        self._on_failure = on_failure
         self._failures = 0
         self._retry_at = 0.0
+        self._ping_at = 0.0
         self._settled_at = 0.0
         self.lost = 0
+        self.why = ""  # Redis does not decide; a key of REMEDIES
 
     @property
     def is_shared(self) -> bool:
@@ -81,25 +89,37 @@ class SharedLimiter:
         except RedisLost as error:
             self._failed(error)
             return await self._decide_alone(checks, breakers, now, max_wait_s)
-        self._failures = 0
+        self._failures, self._ping_at = 0, now + PING_S
         return decision
 
+    async def open(self, now: float) -> None:
+        """Ask Redis before the first request: a wrong address or password shows at the start."""
+        try:
+            await self._shared.restore(now)
+        except RedisLost as error:
+            self._failures = FAILURES - 1
+            self._failed(error)
+
     async def try_reconnect(self, now: float) -> None:
-        """Restore Redis when it was lost or lost its memory. Call this all the time."""
+        """Probe Redis, and restore it when it lost its memory. Call this all the time."""
         if now < self._retry_at:
             return
         self._retry_at = now + RETRY_S + self._rng.uniform(0, JITTER_S)
-        if self.is_shared and not self._shared.needs_restore:
+        is_needed = self._failures or self._shared.needs_restore or now >= self._ping_at
+        if not is_needed:
             return
         try:
             await self._shared.restore(now)
         except RedisLost as error:
-            log.debug("Redis is still lost (%s).", error)
+            self._failed(error)
             return
         if not self.is_shared:
-            log.warning("Redis answers again: all brokers share their limits.")
-            self._failures = 0
+            log.warning(
+                "Redis (%s) decides again: all brokers share their limits.",
+                self._name,
+            )
             self._settled_at = now + SETTLE_S
+        self._failures, self._ping_at, self.why = 0, now + PING_S, ""
 
     async def on_throttled(
         self, breaker: str, now: float, *, entered: float, pause_s: float, counts: bool
@@ -136,14 +156,16 @@ class SharedLimiter:
     def _failed(self, error: RedisLost) -> None:
         self.lost += 1
         self._on_lost()
-        was_shared = self.is_shared
-        self._failures += 1
-        if was_shared and not self.is_shared:
-            log.warning(
-                "Redis does not answer (%s): each broker takes its share of the limits."
-                " Check Redis; brokers reconnect without a restart.",
-                error,
-            )
+        self._on_failure(error.why)
+        self._failures = FAILURES if error.why in LASTING else self._failures + 1
+        if self.is_shared or error.why == self.why:
+            return
+        self.why = error.why
+        log.warning(
+            "Redis (%s) %s. Until then each broker takes its share of the limits.",
+            self._name,
+            REMEDIES[error.why],
+        )
 
     async def _report(self, call: Callable[[], Awaitable[None]]) -> bool:
         if not self.is_shared:

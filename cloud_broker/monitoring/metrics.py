@@ -136,6 +136,9 @@ class Metrics:
         self.billing = Counter(
             "broker_billing_events_total", "Billing events by what became of them.", ("outcome",)
         )
+        self.redis_failures = Counter(
+            "broker_redis_failures_total", "Calls that Redis did not do, by why.", ("why",)
+        )
         self._gauges: list[Gauge] = []
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
@@ -153,6 +156,7 @@ class Metrics:
             self.billing,
             self.opened,
             self.called,
+            self.redis_failures,
             *self._gauges,
         ]
         return "\n".join(line for one in found for line in one.render()) + "\n"

@@ -7,6 +7,7 @@ lists the same rows (a test compares).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from cloud_broker.settings.parsers import Keys
 from cloud_broker.settings.table import SETTINGS, Setting
 from cloud_broker.tariff import Tier
 
+_SERVICE = re.compile(
+    r"\ABROKER(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?"
+    r"|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)\Z"
+)
 SHARED_POLL_S = 2.0  # between checks for events of other brokers
 
 
@@ -69,6 +74,8 @@ class Settings:
         Raises ConfigurationInvalid with one sentence for each fault, never with a value that
         may be secret.
         """
+        ignored = service_variables(env)
+        env = {name: text for name, text in env.items() if name not in ignored}
         faults: list[str] = []
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
@@ -123,6 +130,23 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationInvalid([f"{path} cannot be read: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationInvalid([f"{path} is not valid TOML"]) from error
+
+
+def service_variables(env: Mapping[str, str]) -> list[str]:
+    """Return the variables that Kubernetes sets for Services named ``broker…``; none is a setting.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return sorted(
+        name
+        for name, text in env.items()
+        if _SERVICE.match(name)
+        or (
+            _is_ours(name)
+            and name.endswith("_PORT")
+            and text.startswith(("tcp://", "udp://", "sctp://"))
+        )
+    )
 
 
 def _is_ours(name: str) -> bool:

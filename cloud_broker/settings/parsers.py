@@ -128,7 +128,7 @@ def database(text: str) -> Secret:
 def redis(text: str) -> Secret:
     """Parse the address of a Redis server, which may hold a password."""
     form = "redis://HOST:PORT/0, rediss://… or unix:///PATH"
-    if text.startswith("unix:///") and len(text) > len("unix:///"):
+    if text.startswith("unix://") and urlsplit(text).path.strip("/"):  # perhaps USER:PASSWORD@
         return Secret(text)
     return _address(text, {"redis", "rediss"}, form)
 

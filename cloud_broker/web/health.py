@@ -66,5 +66,8 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     ready = all(checks.values())
     # A broker without Redis stays ready: each broker takes its share of the limits.
     limits = "shared" if request.app[CLUSTER].is_shared() else "divided"
-    body = {"ok": ready, "checks": checks, "limits": limits}
+    body: dict[str, object] = {"ok": ready, "checks": checks, "limits": limits}
+    trouble = request.app[CLUSTER].redis_trouble
+    if trouble is not None:  # "ok", or a word of REMEDIES in cluster/redis.py
+        body["redis"] = trouble() or "ok"
     return answer(body, status=200 if ready else 503)

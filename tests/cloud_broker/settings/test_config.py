@@ -12,7 +12,7 @@ import pytest
 
 from cloud_broker.errors import ConfigurationInvalid
 from cloud_broker.secret import Secret
-from cloud_broker.settings.config import Settings, read_file
+from cloud_broker.settings.config import Settings, read_file, service_variables
 from cloud_broker.settings.keysource import KeysInFile
 from cloud_broker.settings.parsers import raw_keys
 from cloud_broker.settings.table import SETTINGS
@@ -114,6 +114,25 @@ def test_a_malformed_value_is_explained(name: str, value: str, why: str) -> None
     (found,) = faults(**{name: value})
     assert name in found
     assert why in found
+
+
+def test_the_variables_that_kubernetes_sets_for_a_service_are_ignored() -> None:
+    address = "tcp://10.0.0.1:8787"
+    service = {
+        "BROKER_SERVICE_HOST": "10.0.0.1",
+        "BROKER_SERVICE_PORT": "8787",
+        "BROKER_SERVICE_PORT_HTTP": "8787",
+        "BROKER_PORT": address,
+        "BROKER_PORT_8787_TCP": address,
+        "BROKER_PORT_8787_TCP_PROTO": "tcp",
+        "BROKER_PORT_8787_TCP_PORT": "8787",
+        "BROKER_PORT_8787_TCP_ADDR": "10.0.0.1",
+        "BROKER_REDIS_SERVICE_HOST": "10.0.0.2",
+        "BROKER_REDIS_PORT": address,
+    }
+    assert Settings.from_env(an_environment(**service)).port == 8787
+    assert service_variables(an_environment(**service)) == sorted(service)
+    assert service_variables(an_environment(BROKER_PORT="1", BROKER_TYPO="1")) == []
 
 
 def test_no_fault_and_no_repr_shows_a_secret() -> None:
