@@ -3,7 +3,8 @@
 Losing Redis neither opens nor closes the limits (docs/decisions/0014-redis-lost.md): without it
 each of N brokers admits an N-th. After three failed calls in a row the limiter stops calling Redis
 for requests; ``try_reconnect`` tries every second in the background, then restores Redis's
-memory. While no request shows it, a probe every few seconds does. Pauses that Notion asked this broker for are kept here too.
+memory. While no request shows that Redis decides, it probes every few seconds. Pauses that Notion
+asked this broker for are kept here too.
 """
 
 from __future__ import annotations
