@@ -74,7 +74,12 @@ def _why(error: Exception | str) -> str:
             return "slow"
         case ConnectionError() | driver.ConnectionError() | OSError():
             return "unreachable"
-    text = str(error)  # an error within a script has its own code first, or this one within
+        case _:
+            return _why_by_text(str(error))
+
+
+def _why_by_text(text: str) -> str:
+    """Find the cause in the text of an error that a script or a command raised."""
     for code, why in (
         ("READONLY", "read_only"),
         ("CROSSSLOT", "cluster"),
