@@ -192,16 +192,23 @@ async def check_secrets(secrets: Secrets) -> Finding:
     return Finding("ok", f"The session is kept in: {secrets.mode}.")
 
 
-async def check_link(connectivity: Connectivity) -> Finding:
-    """Check that the broker and Notion can be reached and a user is signed in."""
+async def check_link(connectivity: Connectivity, proxy: str | None = None) -> Finding:
+    """Check that the broker and Notion can be reached and a user is signed in.
+
+    ``proxy``: host and port of the proxy to the broker.
+    """
     link = connectivity.status
+    through = f" The way to the service leads through the proxy {proxy}." if proxy else ""
+    failure = f" {connectivity.failure}" if connectivity.failure else ""
     if link.state == "online":
-        return Finding("ok", "The service can be reached.")
+        return Finding("ok", f"The service can be reached.{through}")
     if link.why == NOT_CONFIGURED:
         return Finding("error", "No broker is configured.", BrokerNotConfigured.remedy)
     if link.state in ("signed_out", "reauth_required"):
-        return Finding("warning", "No user is signed in.", "Run clipperd login.")
-    return Finding("warning", f"The service is {link.state}: {link.why or 'no answer'}.")
+        detail = f"No user is signed in.{failure}{through}"
+        return Finding("warning", detail, "Run clipperd login.")
+    detail = f"The service is {link.state}: {link.why or 'no answer'}.{failure}{through}"
+    return Finding("warning", detail)
 
 
 async def check_queue(clips: Clips) -> Finding:

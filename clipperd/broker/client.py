@@ -76,7 +76,7 @@ class BrokerClient:
             if 300 <= answer.status < 400:
                 raise BrokerUnreachable("Something other than the service answered.", sent=True)
         except BrokerUnreachable as error:
-            self.connectivity.failed(sent=error.sent)
+            self.connectivity.failed(sent=error.sent, sentence=error.detail)
             raise
         date = server_date(answer)
         if date is not None:

@@ -51,6 +51,7 @@ class Connectivity:
             self._network = ("offline", self._why)
         self._account: tuple[State, str | None] | None = ("signed_out", self._why)
         self._observers: list[Observer] = []
+        self.failure: str | None = None  # the sentence of the last request, if it failed
         self._status = ConnectivityStatus("signed_out", clock.now(), self._why)
 
     @property
@@ -65,11 +66,13 @@ class Connectivity:
     def answered(self, status: int) -> None:
         """Record an answer of HTTP ``status``."""
         is_error = status in _SERVER_ERRORS
+        self.failure = None
         self._network = ("degraded", f"status_{status}") if is_error else ("online", None)
         self._update()
 
-    def failed(self, *, sent: bool) -> None:
+    def failed(self, *, sent: bool, sentence: str | None = None) -> None:
         """Record a request without an answer; ``sent`` if bytes may have left."""
+        self.failure = sentence
         self._network = ("degraded", "no_answer") if sent else ("offline", "cannot_connect")
         self._update()
 

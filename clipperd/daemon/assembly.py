@@ -14,7 +14,7 @@ from clipperd import health
 from clipperd.broker.auth import BrokerAuth
 from clipperd.broker.client import BrokerClient
 from clipperd.broker.connectivity import Connectivity
-from clipperd.broker.http import Http
+from clipperd.broker.http import AiohttpHttp, Http
 from clipperd.clips.clips import Clips
 from clipperd.clips.passthrough import LanePassThrough
 from clipperd.clips.submit import ClipSubmission
@@ -42,6 +42,7 @@ from clipperd.session.login import Logins
 from clipperd.session.session import Session
 from clipperd.settings.config import Settings
 from clipperd.settings.locations import Locations
+from clipperd.settings.proxy import Proxy, ProxyUnusable, proxy_for
 from clipperd.settings.stored import StoredSettings
 from clipperd.storage.backup import Backups
 from clipperd.storage.database import Database
@@ -134,7 +135,9 @@ async def assemble(
     )
     base_url = None if settings.broker_url is None else URL(settings.broker_url)
     connectivity = Connectivity(clock, has_broker=base_url is not None)
-    broker = BrokerClient(base_url, system.http, connectivity, clock)
+    route = partial(proxy_for, setting=settings.proxy, env=system.env)
+    http = system.http or AiohttpHttp(proxy=route, ca_file=settings.ca_file)
+    broker = BrokerClient(base_url, http, connectivity, clock)
     accounts = Accounts(outbox_db, clock)
     logins = Logins(
         outbox_db,
@@ -243,14 +246,14 @@ async def assemble(
         "queue_rescue": partial(health.check_recovery, locations.quarantine, clock),
         "cache_store": partial(health.check_cache_store, cache_db),
         "secrets": partial(health.check_secrets, secrets),
-        "link": partial(health.check_link, connectivity),
+        "link": partial(health.check_link, connectivity, _proxy_name(settings, route)),
         "queue": partial(health.check_queue, clips),
         "other_accounts": partial(health.check_other_accounts, clips),
     }
 
     return Daemon(
         port=port,
-        http=system.http,
+        http=http,
         events=events,
         tokens=tokens,
         settings=stored_settings,
@@ -271,6 +274,14 @@ async def assemble(
 def _keyring_service(settings: Settings) -> str:
     """Return the keyring entry's name, one for each home: two daemons must not share a session."""
     return "clipperd" if settings.home is None else f"clipperd:{settings.home}"
+
+
+def _proxy_name(settings: Settings, route: Callable[[str], Proxy | None]) -> str | None:
+    try:
+        proxy = route(settings.broker_url) if settings.broker_url else None
+    except ProxyUnusable:
+        return None  # every request to the broker fails with the reason
+    return proxy.name if proxy else None
 
 
 def _flags(settings: Settings) -> dict[str, Any]:

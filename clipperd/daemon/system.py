@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from clipperd.broker.http import AiohttpHttp, Http
+from clipperd.broker.http import Http
 from clipperd.clock import Clock, SystemClock
 from clipperd.keychain.secrets import Secrets
 from clipperd.machine.linux import EventSources, folder_events, system_events
@@ -23,13 +23,14 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
     ``entropy(n)`` returns n unguessable bytes and ``id_bytes(n)`` n random bytes for ids, which
     are no secrets (default: ``entropy``). ``rng``: a number in [0, 1). ``secrets``: the keychain,
-    by default the one of the settings. ``home_events``: deletions in the folder of the files.
+    and ``http``: the network; by default those of the settings. ``home_events``: deletions in the
+    folder of the files.
     ``slept``: seconds that the machine has ever been suspended.
     """
 
     clock: Clock = msgspec.field(default_factory=SystemClock)
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
-    http: Http = msgspec.field(default_factory=AiohttpHttp)
+    http: Http | None = None
     entropy: Callable[[int], bytes] = secrets.token_bytes
     rng: Callable[[], float] = random.SystemRandom().random
     secrets: Secrets | None = None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from clipperd.settings.errors import ConfigInvalid
+from clipperd.settings.proxy import NONE, is_loopback, parse_proxy
 
 PREFIX = "CLIPPERD_"
 Origin = Literal["default", "config.toml", "environment", "flag"]
@@ -76,18 +76,17 @@ def _broker_url(value: Any) -> str:
     credentials = url.username or url.password
     if url.scheme not in ("http", "https") or not host or credentials or url.query or url.fragment:
         raise ValueError("must be an address such as https://broker.example.org")
-    if url.scheme == "http" and not _is_loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise ValueError("must be https, because http would send the session unencrypted")
     return value.rstrip("/")  # type: ignore[no-any-return]  # _text has checked that it is a str
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _proxy(value: Any) -> str:
+    text = _text(value)
+    if text.lower() == NONE:
+        return NONE
+    parse_proxy(text)
+    return text
 
 
 def _origins(value: Any) -> tuple[str, ...]:
@@ -121,6 +120,15 @@ class Settings:
     )
     broker_url: str | None = _setting(
         None, _broker_url, "The broker's address: https, or http on this machine."
+    )
+    proxy: str | None = _setting(
+        None,
+        _proxy,
+        "HTTP proxy to the broker; none: no proxy; default: the environment's.",
+        secret=True,
+    )
+    ca_file: Path | None = _setting(  # noqa: RUF009 (returns a field)
+        None, _path, "Certificates of a private CA to trust, besides the system's."
     )
     port: int = _setting(
         0,

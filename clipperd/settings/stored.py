@@ -15,9 +15,9 @@ from clipperd.settings import file as config_file
 from clipperd.settings.errors import ConfigInvalid
 from clipperd.settings.private_file import write_private
 
-FIXED = frozenset({"broker_url", "home"})
-"""Hidden from the API, besides the secrets: a client that sets the broker's address could redirect
-the session."""
+FIXED = frozenset({"broker_url", "ca_file", "home"})
+"""Hidden from the API, besides the secrets: a client that sets the broker's address or a CA could
+redirect the session."""
 
 
 class SettingsView(msgspec.Struct):
