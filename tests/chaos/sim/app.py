@@ -106,10 +106,11 @@ class App:
             planned = next(form for form in clip.contents if form.content == content)
             for piece, delivery in zip(planned.pieces, view.deliveries, strict=True):
                 undone = delivery.undo is not None
-                if delivery.state == "canceled":
+                stopped = delivery.state == "canceled" and delivery.chunks_done > 0
+                if delivery.state == "canceled" and (undone or not stopped):
                     continue
                 item = Sent(planned.number, piece, planned.texts, planned.content, delivery.state)
-                if undone:  # taken back as far as people allowed: it may stand there or not
+                if undone or stopped:  # as far as people allowed, or as it came
                     item.state = "needs_attention"
                 found.append(item)
         return found
