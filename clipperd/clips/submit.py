@@ -99,10 +99,13 @@ class ClipBody(msgspec.Struct, forbid_unknown_fields=True):
     targets: list[TargetBody]
     content: Content | None = None
     workspace_id: str | None = None
-    priority: Priority = "normal"
+    priority: Priority | None = "normal"
     not_before: str | None = None
     source: Source | None = None
     headings: Literal["demote", "keep"] | None = None
+
+    def __post_init__(self) -> None:
+        self.priority = self.priority or "normal"  # one form, so one fingerprint of a key
 
 
 class ClipSubmission:
@@ -157,7 +160,7 @@ class ClipSubmission:
             accepted=accepted,
             prepared=prepared,
             plan=plan,
-            priority=PRIORITIES.index(body.priority),
+            priority=PRIORITIES.index(body.priority or "normal"),
             not_before=not_before,
             source=source,
             idempotency_key=key,

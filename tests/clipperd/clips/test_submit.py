@@ -190,3 +190,8 @@ def test_the_api_describes_exactly_the_position_types_of_the_table() -> None:
     assert set(get_args(PositionType)) == set(POSITIONS)
     row = next(line for line in API.splitlines() if "`position.type`" in line)
     assert [f"`{kind}`" in row for kind in POSITIONS] == [True] * len(POSITIONS)
+
+
+def test_a_priority_of_null_is_the_default_one() -> None:
+    given = {"targets": [{"page_id": PAGE}], "priority": None, "not_before": None}
+    assert msgspec.convert(given, ClipBody) == ClipBody([TargetBody(page_id=PAGE)])
