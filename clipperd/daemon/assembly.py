@@ -28,6 +28,7 @@ from clipperd.keychain.system import choose_secrets
 from clipperd.machine.watch import Watch
 from clipperd.notion.broker import BrokerNotion
 from clipperd.notion.writes import BrokerWrites
+from clipperd.outbox.identity import Run, newest_clip
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.purge import Purge
 from clipperd.outline.freshness import FreshnessTracker
@@ -192,6 +193,7 @@ async def assemble(
         writes=BrokerWrites(broker, session),
         entropy=system.entropy,
         rng=system.rng,
+        run=Run(system.entropy(8).hex(), await outbox.read(newest_clip)),
     )
     throttle = Throttle()
     worker = Worker(outbox, notion, positions, pages, clock, throttle, timeouts, deps)

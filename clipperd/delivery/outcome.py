@@ -80,7 +80,19 @@ class Unknown(msgspec.Struct, frozen=True):
     code: str
 
 
-Verdict: TypeAlias = Applied | NotApplied | AnchorLost | Refused | Attention | Replay | Unknown
+class Behind(msgspec.Struct, frozen=True):
+    """Another copy of this queue has sent since: nothing was sent, and the user must compare.
+
+    ``run``: the process that sent last. ``newest_clip``: its newest clip when it began.
+    """
+
+    run: str
+    newest_clip: int
+
+
+Verdict: TypeAlias = (
+    Applied | NotApplied | AnchorLost | Refused | Attention | Replay | Unknown | Behind
+)
 
 _ANCHOR_SIGNS = ("not parented by", "to append children after")
 _NAMED = re.compile(r"\bbody\.children\[([0-9]{1,4})\]")  # "body.children[37].image should be …"
@@ -143,6 +155,10 @@ def _common(reply: Reply) -> Verdict | None:
         return Replay(reply.retry_after_s)
     if broker == "idempotency_key_spent":
         return NotApplied(None, None, False, broker, reply.message, proven=True)
+    if broker == "outbox_behind":
+        extra = _additional(reply)
+        newest = str(extra.get("newest_clip", ""))
+        return Behind(str(extra.get("run", "")), int(newest) if newest.isdecimal() else 0)
     if broker == "idempotency_key_expired":
         return Unknown("over", broker)
     if broker == "idempotency_key_reused":

@@ -9,6 +9,7 @@ import msgspec
 
 from clipperd.model import Scope
 from clipperd.notion.port import Writes
+from clipperd.outbox.identity import Run
 from clipperd.settings.config import DEFAULTS
 
 
@@ -55,7 +56,7 @@ class Dependencies(msgspec.Struct, frozen=True):
 
     ``server_now`` returns the server's time, not our clock's: ours may be wrong by a day, and may
     be corrected before an outcome is resolved. Raises as ``Notion.send`` until an answer has
-    reported it.
+    reported it. ``run`` is this process, for the broker's memory of the queue.
     """
 
     active_user: Callable[[], str | None]
@@ -64,3 +65,4 @@ class Dependencies(msgspec.Struct, frozen=True):
     writes: Writes
     entropy: Callable[[int], bytes]
     rng: Callable[[], float]
+    run: Run

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 from clipperd.clock import Clock
 from clipperd.delivery.ports import Timeouts
 from clipperd.delivery.resolver import OutcomeResolver
 from clipperd.model import State
-from clipperd.outbox import requests, rows
+from clipperd.outbox import identity, requests, rows
+from clipperd.outbox.identity import Divergence, Run
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey, QueuedDelivery, Request
 from clipperd.pages.pages import Pages
@@ -46,12 +48,20 @@ class Recorder:
         request: Request,
         group: Sequence[QueuedDelivery],
         placed: Mapping[int, tuple[str, str]],
+        run: Run,
     ) -> None:
-        """Store the request before it is sent. Raises requests.Changed.
+        """Store and number the request before it is sent. Raises requests.Changed.
 
         ``placed``: how and why deliveries (by seq) will stand otherwise than asked for.
         """
-        await self._outbox.change(requests.begin, request, group, placed, self._clock.now())
+        now = self._clock.now()
+
+        def begin(connection: sqlite3.Connection) -> list[int]:
+            changed = requests.begin(connection, request, group, placed, now)
+            identity.number(connection, request, run)
+            return changed
+
+        await self._outbox.change(begin)
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
         """Store the created ids, close the complete deliveries, count the page's use."""
@@ -131,6 +141,11 @@ class Recorder:
         if request is not None:
             self._resolver.forget(request.key)
         await self._outbox.change(rows.make_rows, lane, parent, request, self._clock.now())
+
+    async def behind(self, request: Request, other: Divergence, run: Run) -> None:
+        """Give up the file's id, and ask about the clips that another copy may have sent."""
+        self._resolver.forget(request.key)
+        await self._outbox.change(identity.diverge, request, other, run, self._clock.now())
 
     async def undecided(self, request: Request, why: str) -> None:
         """Ask the user whether the clip arrived: the page does not tell."""

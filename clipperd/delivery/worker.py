@@ -27,7 +27,7 @@ from clipperd.delivery.undo import UndoWorker
 from clipperd.errors import BrokerUnreachable, NotSignedIn, PlaceGone, ReadFailed, ReauthRequired
 from clipperd.model import InsertionPoint, Scope, State
 from clipperd.notion.port import Call, Notion
-from clipperd.outbox import lanes, requests
+from clipperd.outbox import identity, lanes, requests
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import LaneKey, QueuedDelivery, Request, plan_from_json
 from clipperd.outline.positions import PositionResolver
@@ -133,7 +133,8 @@ class Worker:
             )
         else:
             request = batch.batch_request(scope, lane[2], group, plans, place, stamp)
-        await self._recorder.begin(request, group, _otherwise(group, plans, place))
+        placed = _otherwise(group, plans, place)
+        await self._recorder.begin(request, group, placed, self._deps.run)
         return await self._send(lane, request, calls=place.reads, is_last=is_last)
 
     async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
@@ -174,7 +175,7 @@ class Worker:
             parent.title_property,
             await self._stamp(scope),
         )
-        await self._recorder.begin(request, [first], {})
+        await self._recorder.begin(request, [first], {}, self._deps.run)
         return await self._send(lane, request, calls=parent.reads)
 
     async def _resume(self, lane: LaneKey, request: Request) -> StepResult:
@@ -197,6 +198,7 @@ class Worker:
     async def _send(
         self, lane: LaneKey, request: Request, *, calls: int, is_last: bool = False
     ) -> StepResult:
+        outbox = await self._header(request)
         try:
             reply = await self._notion.send(
                 request.scope,
@@ -205,6 +207,7 @@ class Worker:
                     request.path,
                     body=request.body,
                     key=request.key,
+                    outbox=outbox,
                 ),
             )
         except BrokerUnreachable as error:
@@ -224,6 +227,13 @@ class Worker:
         self._answered(lane, reply)
         verdict = self._judge(request, reply)
         return await self._apply(lane, request, verdict, calls + 1, is_last=is_last)
+
+    async def _header(self, request: Request) -> str | None:
+        """Return the request's X-Outbox; writes only before the first send of this process."""
+        run = self._deps.run
+        is_recorded = await self._outbox.read(identity.is_recorded, request.scope.user_id, run)
+        work = self._outbox.read if is_recorded else self._outbox.write
+        return await work(identity.header, request, run)
 
     def _judge(self, request: Request, reply: Reply) -> outcome.Verdict:
         if request.kind == "create_page":
@@ -257,6 +267,11 @@ class Worker:
             case outcome.Attention(reason, code, message):
                 await self._recorder.close(request, State.NEEDS_ATTENTION, reason, (code, message))
                 return StepResult.AGAIN
+            case outcome.Behind(run, newest_clip):
+                _log.warning("another copy of this queue has sent; its waiting clips are asked of")
+                other = identity.Divergence(run, newest_clip)
+                await self._recorder.behind(request, other, self._deps.run)
+                return StepResult.MOVED
             case outcome.Replay(wait_s):
                 await self._recorder.unconfirmed(request, "replay", None)
                 self._back_off(lane, wait_s)

@@ -35,6 +35,7 @@ class BrokerNotion:
         headers = {"X-Workspace-Id": scope.workspace_id}
         if call.key is not None:  # each key is used once: a refused call gets a new one
             headers |= {"Idempotency-Key": call.key, "Idempotency-Key-Use": "once"}
+        headers |= {"X-Outbox": call.outbox} if call.outbox is not None else {}
         headers |= {"Notion-Version": call.version} if call.version is not None else {}
         reply = await self._send_once(token, call.method, call.path, call.query, call.body, headers)
         if _expired(reply):

@@ -16,6 +16,7 @@ class Call(msgspec.Struct, frozen=True):
 
     ``path`` is Notion's after ``/v1/``, for example ``pages/<id>``. ``key`` is the Idempotency-Key
     of a write. ``version`` is the Notion-Version of body and answer; None: the broker's.
+    ``outbox`` names the queue that sends it and its number there; see ``outbox/identity.py``.
     """
 
     method: str
@@ -24,6 +25,7 @@ class Call(msgspec.Struct, frozen=True):
     body: bytes | None = None
     key: str | None = None
     version: str | None = None
+    outbox: str | None = None
 
 
 class Notion(Protocol):

@@ -58,6 +58,10 @@ def repair_outbox(
     ).rowcount
     without_place = _without_place(connection, now, new_id)
     _go_on_counting(connection)
+    if outdated:
+        connection.execute("DELETE FROM outbox_line")
+        connection.execute("DELETE FROM outbox_id")
+    connection.execute("INSERT OR IGNORE INTO outbox_id VALUES (1, lower(hex(randomblob(16))))")
     return RepairResult(
         undecided, without_content, without_place, tuple(row[0] for row in leftover)
     )

@@ -150,4 +150,24 @@ def m002_due_times(connection: sqlite3.Connection) -> None:
     )
 
 
-OUTBOX_STEPS = (m001_clips, m002_due_times)
+def m003_identity(connection: sqlite3.Connection) -> None:
+    """Give the file an id and each request a number; see ``identity.py``.
+
+    An existing file takes the id of its oldest clip, so that its copies get the same.
+    """
+    connection.execute(
+        "CREATE TABLE outbox_id (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT"
+    )
+    connection.execute(
+        "CREATE TABLE outbox_line (user_id TEXT PRIMARY KEY, id TEXT NOT NULL,"
+        " counter INTEGER NOT NULL, runs TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    connection.execute("ALTER TABLE request ADD COLUMN outbox TEXT")
+    connection.execute("ALTER TABLE request ADD COLUMN counter INTEGER")
+    connection.execute(
+        "INSERT INTO outbox_id SELECT 1, coalesce((SELECT id FROM clip ORDER BY seq LIMIT 1),"
+        " lower(hex(randomblob(16))))"
+    )
+
+
+OUTBOX_STEPS = (m001_clips, m002_due_times, m003_identity)

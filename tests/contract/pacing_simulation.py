@@ -263,6 +263,7 @@ async def _play(
         writes=world.record,
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
+        run=rig.deps.run,
     )
     dispatcher = Dispatcher(
         rig.worker, rig.outbox, clock, rig.throttle, Timeouts(max_lanes=6), deps

@@ -26,7 +26,7 @@ from cloud_broker.monitoring.metrics import Metrics
 from cloud_broker.proxy import bodies, versions
 from cloud_broker.proxy.call import Call
 from cloud_broker.proxy.errors import ProxyError, Unauthorized
-from cloud_broker.proxy.keys import first_key, parse_key
+from cloud_broker.proxy.keys import first_key, parse_key, parse_outbox
 from cloud_broker.proxy.responses import ProxyResponse, from_refusal
 from cloud_broker.proxy.routes import match
 from cloud_broker.secret import Secret
@@ -259,4 +259,5 @@ def _call(
         workspace=headers["X-Workspace-Id"],
         key=None if key is None else parse_key(key),
         is_single_use=headers.get("Idempotency-Key-Use") == "once",
+        outbox=parse_outbox(headers["X-Outbox"]) if "X-Outbox" in headers else None,
     )

@@ -220,3 +220,7 @@ class Template:
         folder.mkdir(parents=True)
         for name in ("outbox.db", "cache.db"):
             shutil.copy(self._folder / name, folder / name)
+        connection = sqlite3.connect(folder / "outbox.db")
+        with connection:  # another installation
+            connection.execute("UPDATE outbox_id SET id = ?", (f"outbox-{folder.name.lower()}",))
+        connection.close()

@@ -18,6 +18,7 @@ from clipperd.delivery.worker import Worker
 from clipperd.errors import BrokerUnreachable
 from clipperd.model import Position, Scope
 from clipperd.outbox import actions, lanes, requests, views
+from clipperd.outbox.identity import Run
 from clipperd.outbox.outbox import Outbox
 from clipperd.outbox.records import ClipView, Target
 from clipperd.outline.outlines import Outlines
@@ -125,6 +126,7 @@ class Rig:
             entropy=self.rng.randbytes,
             rng=self.rng.random,
             writes=self.world.record,
+            run=Run(f"run{next(self.ids)}", 0),
         )
         self.worker = Worker(
             self.outbox,
@@ -237,6 +239,7 @@ async def dispatching(
         entropy=rig.rng.randbytes,
         rng=rig.rng.random,
         writes=rig.world.record,
+        run=rig.deps.run,
     )
     timeouts = Timeouts(max_lanes=parallel)
     dispatcher = Dispatcher(

@@ -98,7 +98,7 @@ class Home:
         ).fetchall():
             connection.execute(
                 "INSERT INTO request VALUES (?, 'u', 'w', ?, 'append', 'p', ?, 'x', NULL, 'end', 0,"
-                " '[]', '[]', 'sending', 0, NULL, 0)",
+                " '[]', '[]', 'sending', 0, NULL, 0, NULL, NULL)",
                 (f"key-{seq}", f"lane-{seq}", accepted),
             )
         connection.execute("DELETE FROM request")

@@ -24,6 +24,7 @@ ADDED: dict[str, Sequence[str]] = {
         *("m001_clips", "m001_session", "p001_marks", "m_api_client"),
         "m002_due_times",
         "m002_login_outcome",
+        "m003_identity",
     ),
     "cache": tuple(step.__name__ for step in CACHE_STEPS),
 }
