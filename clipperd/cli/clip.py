@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1  # seconds between looks at a clip
 _MAX_BYTES = 10_000_000  # the API's limit on a JSON body
-_DONE = ("delivered", "failed", "canceled", "needs_attention")
+_LOOKS_A_REASON = 10  # looks at a clip between two at the status: one a second
+_DONE = ("delivered", "failed", "canceled", "needs_attention", "undone")
 
 
 VERBS = ("clip",)
@@ -251,10 +252,10 @@ def _wait(
     from clipperd.client import pause, until
 
     current, reason = accepted, ""
-    for _ in until(timeout_s):
+    for number, _ in enumerate(until(timeout_s)):
         if current["state"] in _DONE:
             break
-        found = _progress(client, current)
+        found = _progress(client, current) if number % _LOOKS_A_REASON == 0 else reason
         if found != reason:
             reason = found
             console.warn(reason)
@@ -283,7 +284,8 @@ def _progress(client: Client, clip: dict[str, Any]) -> str:
 def _blocked(client: Client) -> str | None:
     """Return why nothing leaves now, with the remedy; None while deliveries run."""
     status = client.status()
-    if (status.get("queue") or {}).get("paused_until"):
+    queue = status.get("queue") or {}
+    if queue.get("paused") or queue.get("paused_until"):
         return "deliveries are paused. Resume them with: clipperd queue resume"
     state = (status.get("connectivity") or {}).get("state")
     return {

@@ -41,7 +41,7 @@ def find_page(client: Client, console: Console, given: str, *, fuzzy: bool = Fal
     if chosen is None and fuzzy and found:
         chosen = found[0]
     if chosen is None:
-        chosen = _ask(console, "page", given, found, listing(found[:_SHOWN]), "--remote")
+        chosen = _ask(console, "page", given, found, listing(found[:_SHOWN]), _title)
     return str(chosen["id"])
 
 
@@ -78,7 +78,7 @@ def find_heading(
     if chosen is None:
         near = sorted(headings, key=lambda heading: -_likeness(given, _text(heading)))[:_SHOWN]
         rows = "\n".join(f"  {layout.plain(_path(heading), 70)}" for heading in near)
-        chosen = _ask(console, "heading", given, near, rows, "")
+        chosen = _ask(console, "heading", given, near, rows, _path)
     return _named(chosen)
 
 
@@ -126,9 +126,10 @@ def _searched_at_notion(client: Client, given: str, found: list[Row]) -> tuple[l
     from clipperd.process.errors import ApiError
 
     try:
-        return items(client.pages(q=given, limit=_SEARCHED, remote=1)), True
+        answer = client.pages(q=given, limit=_SEARCHED, remote=1)
     except ApiError:
         return found, False
+    return items(answer), answer.get("remote") == "merged"
 
 
 def _headings(client: Client, page_id: str, freshness: str) -> list[Row] | None:
@@ -161,20 +162,26 @@ def _equal(given: str, found: Sequence[Row], shown: Callable[[Row], str]) -> lis
 
 
 def _ask(
-    console: Console, noun: str, given: str, found: Sequence[Row], rows: str, remote: str
+    console: Console,
+    noun: str,
+    given: str,
+    found: Sequence[Row],
+    rows: str,
+    show: Callable[[Row], str],
 ) -> Row:
     """Let the user choose on a terminal. Raises UsageError with the candidates elsewhere."""
     name = repr(layout.plain(given, 60))
     if not found:
         hint = f"Search Notion with: clipperd pages {layout.plain(given, 40)!r} --remote"
-        raise UsageError(f"No {noun} matches {name}.", hint if remote else None)
+        raise UsageError(f"No {noun} matches {name}.", hint if noun == "page" else None)
     found = found[:_SHOWN]
     if not console.stdin_is_terminal:
         raise UsageError(
             f"No {noun} is called {name}. The nearest:\n{rows}",
             f"Use the id or the exact name of the {noun}, or --fuzzy to take the best match.",
         )
-    console.warn(f"No {noun} is called {name}. The nearest:\n{rows}")
+    numbered = "\n".join(f"{n}. {layout.plain(show(row), 70)}" for n, row in enumerate(found, 1))
+    console.warn(f"No {noun} is called {name}. The nearest:\n{numbered}")
     console.warn(f"Which one? Type a number from 1 to {len(found)}, or press Enter to stop.")
     answer = console.stdin.readline().decode("utf-8", "replace").strip()
     if answer.isdecimal() and 1 <= int(answer) <= len(found):

@@ -35,6 +35,7 @@ class FakeDaemon:
         self.similar: list[dict[str, Any]] = []
         """What a search finds that no title contains, as a typing error does."""
         self.remote: list[dict[str, Any]] = []
+        self.remote_state = "merged"
         self.is_complete = True
         self.headings = [{"id": OTHER, "text": "To read", "level": 2, "index": 0, "path": []}]
         self.pages = [_page(PAGE, "Reading list"), _page(OTHER, "Reading notes")]
@@ -142,7 +143,10 @@ class FakeDaemon:
         found = [p for p in (*self.pages, *remote) if wanted in p["title"].casefold()]
         found = found or self.similar
         index = {"state": "complete", "complete": self.is_complete, "count": len(self.pages)}
-        return web.json_response({"items": found, "next_cursor": None, "index": index})
+        answer: Json = {"items": found, "next_cursor": None, "index": index}
+        if "remote" in request.query:
+            answer["remote"] = self.remote_state
+        return web.json_response(answer)
 
     async def _outline(self, request: web.Request) -> web.Response:
         return web.json_response(

@@ -85,6 +85,15 @@ async def test_a_beginning_in_an_incomplete_list_is_looked_up_at_notion(tmp_path
     assert targets(fake)[0]["page_id"] == OTHER
 
 
+async def test_a_beginning_is_not_taken_while_notion_cannot_be_asked(tmp_path: Path) -> None:
+    fake = FakeDaemon()
+    fake.pages, fake.is_complete = [page("Inbox archive 2019")], False
+    fake.remote_state = "unreachable"
+    result = await clip(tmp_path, fake, "--page", "Inbox")
+    assert (result.code, targets(fake)) == (2, [])
+    assert "Inbox archive 2019" in result.err
+
+
 @pytest.mark.parametrize(
     "given", [f"notion://www.notion.so/X-{PAGE.replace('-', '')}", f" {PAGE} ", f"notion.so/{PAGE}"]
 )
