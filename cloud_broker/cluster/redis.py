@@ -189,7 +189,7 @@ class Redis:
         await self._client.connection_pool.disconnect()
 
     async def _lost(self, error: Exception) -> RedisLost:
-        """Return the error to raise. After a failover, connect again: the address may have moved."""
+        """Return the error to raise. After a failover, reconnect: the address may have moved."""
         lost = RedisLost(error)
         if lost.why == "read_only":
             with suppress(RedisError, OSError):
