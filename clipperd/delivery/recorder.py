@@ -49,19 +49,24 @@ class Recorder:
         group: Sequence[QueuedDelivery],
         placed: Mapping[int, tuple[str, str]],
         run: Run,
-    ) -> None:
-        """Store and number the request before it is sent. Raises requests.Changed.
+    ) -> str | None:
+        """Store and number the request before it is sent; return its ``X-Outbox``.
+
+        Raises requests.Changed.
 
         ``placed``: how and why deliveries (by seq) will stand otherwise than asked for.
         """
-        now = self._clock.now()
+        now, outbox = self._clock.now(), None
 
         def begin(connection: sqlite3.Connection) -> list[int]:
+            nonlocal outbox
             changed = requests.begin(connection, request, group, placed, now)
             identity.number(connection, request, run)
+            outbox = identity.header(connection, request, run)
             return changed
 
         await self._outbox.change(begin)
+        return outbox
 
     async def applied(self, request: Request, ids: Sequence[str], calls: int) -> None:
         """Store the created ids, close the complete deliveries, count the page's use."""

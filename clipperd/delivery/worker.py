@@ -134,8 +134,8 @@ class Worker:
         else:
             request = batch.batch_request(scope, lane[2], group, plans, place, stamp)
         placed = _otherwise(group, plans, place)
-        await self._recorder.begin(request, group, placed, self._deps.run)
-        return await self._send(lane, request, calls=place.reads, is_last=is_last)
+        outbox = await self._recorder.begin(request, group, placed, self._deps.run)
+        return await self._send(lane, request, outbox, calls=place.reads, is_last=is_last)
 
     async def _plans(self, group: Sequence[QueuedDelivery]) -> dict[int, list[Chunk]]:
         found = await self._outbox.read(lanes.plans_of, [item.clip_seq for item in group])
@@ -175,14 +175,15 @@ class Worker:
             parent.title_property,
             await self._stamp(scope),
         )
-        await self._recorder.begin(request, [first], {}, self._deps.run)
-        return await self._send(lane, request, calls=parent.reads)
+        outbox = await self._recorder.begin(request, [first], {}, self._deps.run)
+        return await self._send(lane, request, outbox, calls=parent.reads)
 
     async def _resume(self, lane: LaneKey, request: Request) -> StepResult:
         """Resolve a stored request: replay it under its key, or read the page."""
         if request.phase != "settle":
             # Also in phase "sending": the step that sent it ended before it stored the outcome.
-            return await self._send(lane, replace(request, maybe_sent=True), calls=0)
+            outbox = await self._header(request)
+            return await self._send(lane, replace(request, maybe_sent=True), outbox, calls=0)
         look = await self._resolver.look(request)
         self._online()
         if look.wait_s is not None:
@@ -196,9 +197,14 @@ class Worker:
         return after
 
     async def _send(
-        self, lane: LaneKey, request: Request, *, calls: int, is_last: bool = False
+        self,
+        lane: LaneKey,
+        request: Request,
+        outbox: str | None,
+        *,
+        calls: int,
+        is_last: bool = False,
     ) -> StepResult:
-        outbox = await self._header(request)
         try:
             reply = await self._notion.send(
                 request.scope,
@@ -229,7 +235,7 @@ class Worker:
         return await self._apply(lane, request, verdict, calls + 1, is_last=is_last)
 
     async def _header(self, request: Request) -> str | None:
-        """Return the request's X-Outbox; writes only before the first send of this process."""
+        """Return the X-Outbox of a stored request; writes only before this process's first send."""
         run = self._deps.run
         is_recorded = await self._outbox.read(identity.is_recorded, request.scope.user_id, run)
         work = self._outbox.read if is_recorded else self._outbox.write

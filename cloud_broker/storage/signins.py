@@ -20,6 +20,9 @@ STEPS = [
 ]
 
 
+_KEPT_MS = 3_600_000  # an expired sign-in still names the address to return to
+
+
 async def add_state(
     tx: Tx,
     *,
@@ -61,5 +64,5 @@ async def take_state(tx: Tx, state_hash: str) -> Row | None:
 
 
 async def sweep_states(tx: Tx, *, now: int) -> None:
-    """Delete the sign-ins that have expired."""
-    await tx.execute("DELETE FROM oauth_states WHERE expires_at < :now", now=now)
+    """Delete the sign-ins that expired an hour ago; until then a late browser is sent back."""
+    await tx.execute("DELETE FROM oauth_states WHERE expires_at < :before", before=now - _KEPT_MS)

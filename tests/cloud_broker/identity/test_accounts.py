@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.cloud_broker.broker_stage import OTHER_WORKSPACE, WORKSPACE, BrokerStage, Person
+from tests.cloud_broker.broker_stage import (
+    LOOPBACK,
+    OTHER_WORKSPACE,
+    WORKSPACE,
+    BrokerStage,
+    Person,
+    parameters,
+    state_of,
+)
 from tests.servers.broker_database import tables
 
 
@@ -101,5 +107,6 @@ async def test_the_person_may_come_back_after_erasure_and_nobody_else(stage: Bro
     await stage.delete("/api/user", token)
     assert (await stage.sign_in())["workspaces"][0]["id"] == WORKSPACE
     stage.notion.person = Person(id="eve")
-    with pytest.raises(AssertionError, match="already has an account"):
-        await stage.hand_off()
+    begun = await stage.begin_sign_in(redirect_uri=LOOPBACK)
+    arrived = await stage.complete_sign_in(state=state_of(begun), code="good-code")
+    assert parameters(arrived.headers["Location"])["error"] == "workspace_taken"

@@ -180,6 +180,17 @@ def _target(case: Case, arrived: Arrived, row: Route) -> Iterator[str]:
             yield f"a page of {value}"
 
 
+def _whole(value: Any) -> Any:
+    """Return JSON with U+FFFD for each half of a surrogate pair, as the broker forwards it."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    return value
+
+
 def _body(case: Case, arrived: Arrived, row: Route) -> Iterator[str]:
     """The caller's own body says the same, in the words of the version spoken upstream."""
     doubled: list[str] = []
@@ -195,7 +206,7 @@ def _body(case: Case, arrived: Arrived, row: Route) -> Iterator[str]:
     allowed = (row.body or frozenset()) - {"after", "archived"}
     if set(sent) - allowed:
         yield f"keys {sorted(set(sent) - allowed)}"
-    given = _json(case.content or b"{}")
+    given = _whole(_json(case.content or b"{}"))
     parent = _parent_database(case) if row.name == "pages.create" else None
     if parent is not None:
         given["parent"] = {"type": "data_source_id", "data_source_id": source_of(parent)}
@@ -238,7 +249,7 @@ def _is_of_a_database(arrived: Sequence[Arrived]) -> bool:
 
 def _parent_database(case: Case) -> str | None:
     """The database that a new page names as its parent, and no data source."""
-    given = _json(case.content or b"{}")
+    given = _whole(_json(case.content or b"{}"))
     parent = given.get("parent") if isinstance(given, dict) else None
     if not isinstance(parent, dict) or "data_source_id" in parent:
         return None
